@@ -1,0 +1,34 @@
+"""The seam between the pipeline and whatever runs the model. Knows nothing of tasks, Ray or Parquet."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from schemas.ask import Completion, Request
+
+
+class Engine(Protocol):
+    """Runs in a process of its own, on one asyncio loop; any number of `generate` calls are under way at once.
+
+    Implementations: model/torch_engine.py (ours), model/scripted_engine.py (the fake that the project ships).
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many requests it works on at once; more may be submitted and wait their turn."""
+
+    @property
+    def progress(self) -> int:
+        """A count that grows whenever work gets done (a step, a prefill, an answer). A supervisor that sees
+        it stand still while requests are in flight takes the engine for hung."""
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer one request, exactly once. Cancelling the call aborts it and frees its slot.
+
+        Raises schemas.errors.EngineError(kind) when this one request cannot be answered: too_long (prompt and
+        max_tokens do not fit the context), out_of_memory, engine_error. Other requests are not disturbed.
+        Deadlines are the caller's business (asyncio.timeout around this call).
+        """
+
+    async def close(self) -> None:
+        """Stop working; requests still under way are cancelled."""

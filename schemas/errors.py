@@ -1,0 +1,86 @@
+"""The tree of what can go wrong, and the record of it that lands in a row.
+
+    SightreadError
+    ├── SpecError            the job spec, or the command line, asks for something impossible (exit 2)
+    ├── JobConflict          the output folder belongs to another job, or a part holds other rows (exit 2)
+    ├── InputError           one input, or one unit of it, cannot be read
+    ├── EngineError          the engine could not answer one request
+    ├── InvalidOutput        the model answered, but not in the form that the task asks for
+    └── ChildDied            a child process ended, hung or ran out of memory
+
+The last four never leave a row's boundary: they become a `Failure` in that row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SightreadError(Exception):
+    """The root. Its text is one sentence that names the place and the mend."""
+
+
+class SpecError(SightreadError):
+    """The spec or the command line is wrong; nothing was started."""
+
+
+class JobConflict(SightreadError):
+    """What lies in the output folder was written by another job, or differs from what this one would write."""
+
+
+class InputError(SightreadError):
+    """An input cannot be read. `kind` is one of FAILURE_KINDS."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class EngineError(SightreadError):
+    """One request was not answered. `kind` is one of FAILURE_KINDS."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class InvalidOutput(SightreadError):
+    """The reply cannot be read as the task's result type."""
+
+
+class ChildDied(SightreadError):
+    """A child process is gone. `kind` tells how: crashed, timeout or out_of_memory."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+STATUSES = ("ok", "unreadable_input", "engine_failed", "invalid_output")
+"""A row's outcome. Only `ok` rows have a result."""
+
+FAILURE_KINDS = (
+    # of an input
+    "not_found", "permission", "empty_file", "unknown_type", "malformed", "encrypted", "truncated",
+    "too_large", "no_frames",
+    # of a child process, decoder or engine
+    "crashed", "timeout", "out_of_memory",
+    # of a request
+    "too_long", "deadline", "engine_error", "aborted", "unparsable", "internal",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a row is not `ok`: the `error` struct of the output tables.
+
+    `stage` is probe, decode, ask or parse; `attempts` counts how often it was tried (at least 1).
+    """
+
+    stage: str
+    kind: str
+    message: str
+    attempts: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.kind in FAILURE_KINDS, self.kind
