@@ -8,7 +8,7 @@ from schemas.ask import Completion, Request
 
 
 class Engine(Protocol):
-    """Runs in a process of its own, on one asyncio loop; any number of `generate` calls are under way at once.
+    """Runs in a process of its own, on one asyncio loop; any number of `generate` calls are under way.
 
     Implementations: model/torch_engine.py (ours), model/scripted_engine.py (the fake that the project ships).
     """

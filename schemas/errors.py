@@ -25,7 +25,7 @@ class SpecError(SightreadError):
 
 
 class JobConflict(SightreadError):
-    """What lies in the output folder was written by another job, or differs from what this one would write."""
+    """What lies in the output folder was written by another job, or is not what this one would write."""
 
 
 class InputError(SightreadError):

@@ -1,0 +1,75 @@
+"""Arrow schemas of every hop, from the listing to the output tables. The contract between two stages."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+FAILURE = pa.struct(
+    [("stage", pa.string()), ("kind", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
+)
+
+# One row per input, written before any work: `_job/inputs/`. Columns of an input table follow these.
+INPUTS = pa.schema(
+    [
+        ("input_id", pa.string()),  # sha256 of the uri (and row), 16 hex digits
+        ("input_uri", pa.string()),
+        ("media", pa.string()),  # schemas.decode.Media, null when the name does not tell
+        ("size_bytes", pa.int64()),  # null when missing
+        ("error", FAILURE),  # set when listing already knows that it cannot be read
+    ]
+)
+
+# What the probe plans for one unit. An input that cannot be read is one such row with `error` set; so is the
+# unreadable rest of a truncated video.
+PLANNED_UNIT_FIELDS = [
+    pa.field("input_id", pa.string()),
+    pa.field("input_uri", pa.string()),
+    pa.field("media", pa.string()),
+    pa.field("unit_index", pa.int32()),  # 0-based within the input
+    pa.field("unit_count", pa.int32()),  # units planned for this input
+    pa.field("unit_kind", pa.string()),  # schemas.decode.UnitKind; null for an input of unknown kind
+    pa.field("page", pa.int32()),  # 1-based page, or frame of a multi-frame image; null for clips
+    pa.field("start_s", pa.float64()),  # clips: [start_s, end_s) from the start of the file
+    pa.field("end_s", pa.float64()),
+    pa.field("decoded_bytes", pa.int64()),  # estimate of the RGB bytes that decoding will give
+    pa.field("error", FAILURE),
+]
+PLANNED_UNITS = pa.schema(PLANNED_UNIT_FIELDS)
+
+PICTURE = pa.struct(
+    [
+        ("width_px", pa.int32()),
+        ("height_px", pa.int32()),
+        ("data", pa.large_binary()),  # zstd frame of RGB8 rows, at the size that the model sees
+    ]
+)
+
+# A decoded unit. width_px and height_px are of the original picture, upright: an image after its EXIF
+# orientation, a page as rendered at page_dpi, a frame after rotation. Coordinates in answers refer to these.
+UNIT_FIELDS = [
+    *PLANNED_UNIT_FIELDS,
+    pa.field("width_px", pa.int32()),
+    pa.field("height_px", pa.int32()),
+    pa.field("times_s", pa.list_(pa.float64())),  # clips: presentation time of each frame in `pictures`
+    pa.field("pictures", pa.list_(PICTURE)),  # one for pages and images, the sampled frames for clips
+    pa.field("decode_s", pa.float64()),
+]
+UNITS = pa.schema(UNIT_FIELDS)
+
+# The chunk manifest: `_job/chunks/`. A chunk is what is decoded together, and committed once per task.
+CHUNKS = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("tasks", pa.list_(pa.string())),
+        ("units", pa.list_(pa.struct(PLANNED_UNIT_FIELDS))),
+    ]
+)
+
+# The same chunk after decoding, one row per chunk: what travels to the engine.
+DECODED_CHUNKS = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("tasks", pa.list_(pa.string())),
+        ("units", pa.list_(pa.struct(UNIT_FIELDS))),
+    ]
+)
