@@ -18,6 +18,7 @@ import json
 import os
 import queue
 import resource
+import select
 import signal
 import socket
 import struct
@@ -44,7 +45,8 @@ _PR_SET_PDEATHSIG = 1
 class Limits:
     """What the kernel holds a child to. None leaves a limit as it is.
 
-    memory_mb is address space (RLIMIT_AS): past it malloc fails, which the child sees as MemoryError or dies of.
+    memory_mb is address space (RLIMIT_AS): past it malloc fails, which the child sees as a MemoryError or
+    dies of.
     cpu_s is CPU time over the child's whole life; past it the kernel sends SIGXCPU, a second later SIGKILL.
     """
 
@@ -89,39 +91,51 @@ class Channel:
                 self._sock.sendall(view)
 
     def recv(self, timeout_s: float | None = None) -> Frame | None:
-        """The next frame, or None when the other side closed. Raises TimeoutError after timeout_s without a byte."""
-        self._sock.settimeout(timeout_s)
+        """The next frame, or None when the other side closed.
+
+        Raises TimeoutError when timeout_s pass without a byte.
+        """
         try:
-            lead, fds = self._recv_head()
+            lead, fds = self._recv_head(timeout_s)
             if not lead:
                 return None
             text_bytes, payload_count = _HEAD.unpack(lead)
             if text_bytes > _MAX_JSON:
                 raise OSError(f"frame of {text_bytes} bytes of JSON")
-            head = json.loads(self._recv_exact(text_bytes))
+            head = json.loads(self._recv_exact(text_bytes, timeout_s))
             payloads = tuple(
-                bytes(self._recv_exact(_SIZE.unpack(self._recv_exact(_SIZE.size))[0]))
+                bytes(self._recv_exact(_SIZE.unpack(self._recv_exact(_SIZE.size, timeout_s))[0], timeout_s))
                 for _ in range(payload_count)
             )
         except (ConnectionResetError, EOFError):
             return None
         return Frame(head, payloads, fds)
 
-    def _recv_head(self) -> tuple[bytes, tuple[int, ...]]:
+    def _recv_head(self, timeout_s: float | None) -> tuple[bytes, tuple[int, ...]]:
         ancillary_bytes = socket.CMSG_LEN(16 * array.array("i").itemsize)
+        self._wait_readable(timeout_s)
         data, ancillary, _, _ = self._sock.recvmsg(_HEAD.size, ancillary_bytes)
         fds = array.array("i")
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         if data and len(data) < _HEAD.size:
-            data += bytes(self._recv_exact(_HEAD.size - len(data)))
+            data += bytes(self._recv_exact(_HEAD.size - len(data), timeout_s))
         return data, tuple(fds)
 
-    def _recv_exact(self, size: int) -> bytearray:
+    def _wait_readable(self, timeout_s: float | None) -> None:
+        # poll, not settimeout: that would also bound the sends of other threads on the same socket
+        if timeout_s is not None:
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            if not poll.poll(max(0.0, timeout_s) * 1000):
+                raise TimeoutError
+
+    def _recv_exact(self, size: int, timeout_s: float | None) -> bytearray:
         data = bytearray(size)
         view = memoryview(data)
         while view:
+            self._wait_readable(timeout_s)
             got = self._sock.recv_into(view)
             if got == 0:
                 raise EOFError
@@ -250,7 +264,7 @@ class _Spawner:
             arguments, options, order = self._orders.get()
             try:
                 order.set_result(subprocess.Popen(arguments, **options))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  handed to the caller, whatever it is
                 order.set_exception(error)
 
 
