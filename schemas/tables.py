@@ -61,6 +61,7 @@ CHUNKS = pa.schema(
     [
         ("chunk_id", pa.string()),
         ("tasks", pa.list_(pa.string())),
+        ("carried", pa.large_binary()),  # IPC stream: the input table's other columns, one row per unit
         ("units", pa.list_(pa.struct(PLANNED_UNIT_FIELDS))),
     ]
 )
@@ -70,6 +71,68 @@ DECODED_CHUNKS = pa.schema(
     [
         ("chunk_id", pa.string()),
         ("tasks", pa.list_(pa.string())),
+        ("carried", pa.large_binary()),
         ("units", pa.list_(pa.struct(UNIT_FIELDS))),
     ]
 )
+
+# One answered chunk and task on its way to the commit. `rows` is an Arrow IPC stream of the task's own result
+# schema: a Ray dataset has one schema, the tasks have many.
+ANSWERED = pa.schema([("chunk_id", pa.string()), ("task", pa.string()), ("rows", pa.large_binary())])
+
+# What the commit tells the driver about one part.
+RECEIPTS = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("task", pa.string()),
+        ("outcome", pa.string()),  # committed, duplicate (another attempt was first) or failed
+        ("message", pa.string()),  # why it failed
+        ("rows", pa.int64()),
+        ("ok", pa.int64()),
+        ("failures", pa.list_(pa.struct([("kind", pa.string()), ("rows", pa.int64())]))),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("decode_s", pa.float64()),
+        ("infer_s", pa.float64()),
+    ]
+)
+
+
+def results_schema(result: pa.DataType, carried: list[pa.Field]) -> pa.Schema:
+    """Columns of a task's Parquet: `result` in the task's own type, `carried` from the input table.
+
+    The task itself is the folder (`results/task=ocr/`), which DuckDB, Polars and Spark read as a column.
+    """
+    return pa.schema(
+        [
+            pa.field("input_id", pa.string(), nullable=False),
+            pa.field("input_uri", pa.string(), nullable=False),
+            pa.field("unit_index", pa.int32(), nullable=False),
+            pa.field("unit_count", pa.int32(), nullable=False),
+            pa.field("unit_kind", pa.string()),
+            pa.field("request_index", pa.int32(), nullable=False),
+            pa.field("page", pa.int32()),
+            pa.field("start_s", pa.float64()),
+            pa.field("end_s", pa.float64()),
+            *carried,
+            pa.field("width_px", pa.int32()),
+            pa.field("height_px", pa.int32()),
+            pa.field("times_s", pa.list_(pa.float64())),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("error", FAILURE),
+            pa.field("result", result),
+            pa.field("text", pa.string()),  # the raw reply, so that a better parser never needs the GPU again
+            pa.field("finish_reason", pa.string()),
+            pa.field("prompt_tokens", pa.int64(), nullable=False),
+            pa.field("output_tokens", pa.int64(), nullable=False),
+            pa.field("decode_s", pa.float64(), nullable=False),
+            pa.field("infer_s", pa.float64(), nullable=False),
+            pa.field("chunk_id", pa.string(), nullable=False),
+            pa.field("job", pa.string(), nullable=False),
+            pa.field("model", pa.string(), nullable=False),
+            pa.field("weights_sha256", pa.string(), nullable=False),
+            pa.field("prompt_sha256", pa.string(), nullable=False),
+            pa.field("spec_sha256", pa.string(), nullable=False),
+            pa.field("version", pa.string(), nullable=False),
+        ]
+    )

@@ -1,0 +1,259 @@
+"""Ask the engine about every unit of a chunk. Knows nothing of Ray, of Parquet, or of what runs the model.
+
+One instance lives in one actor and owns one engine child through its supervisor. It is called from several
+threads at once, a chunk each, so that the engine always has requests waiting while chunks come and go.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from operators.children import Limits
+from operators.supervisor import Supervisor
+from schemas import tables
+from schemas.ask import Clip, Completion, Picture, Request
+from schemas.errors import Failure, InvalidOutput
+from schemas.task import Step, Task, Unit, View
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What every row says about where it came from; plain strings."""
+
+    job: str
+    model: str
+    weights_sha256: str
+    prompt_sha256: dict[str, str]  # by task
+    spec_sha256: str
+    version: str
+
+
+@dataclass(frozen=True)
+class AskSettings:
+    """engine: what the engine child builds (`operators/engine_child.py`). deadline_s: per request."""
+
+    engine: dict[str, Any]
+    tasks: tuple[Task, ...]
+    provenance: Provenance
+    deadline_s: float
+    stall_s: float
+
+
+class Ask:
+    """DECODED_CHUNKS in, ANSWERED out: one row per chunk and task, holding a result row for each unit.
+
+    Total: whatever happens to a unit becomes its row's status. Raises only when no engine can be had at all.
+    """
+
+    def __init__(self, settings: AskSettings) -> None:
+        self._settings = settings
+        self._tasks = {task.name: task for task in settings.tasks}
+        self._supervisor = Supervisor(settings.engine, limits=Limits(), stall_s=settings.stall_s)
+
+    def __call__(self, chunks: pa.Table) -> pa.Table:
+        rows: list[dict[str, Any]] = []
+        for chunk in _rows(chunks):
+            rows.extend(self._answer(chunk))
+        return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
+
+    def close(self) -> None:
+        self._supervisor.close()
+
+    def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        chunk_id: str = chunk["chunk_id"].as_py()
+        tasks = [self._tasks[name] for name in chunk["tasks"].as_py()]
+        units: pa.StructArray = chunk["units"].values
+        carried = pa.ipc.open_stream(chunk["carried"].as_buffer()).read_all()
+        talks = self._talk(chunk_id, tasks, units)
+        for task in tasks:
+            rows = [self._row(chunk_id, task, units[i], talks[task.name, i]) for i in range(len(units))]
+            table = results_table(task, rows, carried)
+            yield {"chunk_id": chunk_id, "task": task.name, "rows": to_ipc(table)}
+
+    def _talk(self, chunk_id: str, tasks: list[Task], units: pa.StructArray) -> dict[tuple[str, int], _Talk]:
+        """Carry on every task's loop over every unit until all have ended."""
+        talks: dict[tuple[str, int], _Talk] = {}
+        answers: queue.SimpleQueue[tuple[Request, Completion | Failure]] = queue.SimpleQueue()
+        waiting: dict[str, _Talk] = {}
+
+        def ask_next(talk: _Talk) -> None:
+            request = talk.next()
+            if request is not None:
+                request = replace(
+                    request,
+                    request_id=f"{chunk_id}/{talk.task.name}/{talk.index}/{len(talk.history)}",
+                    deadline_s=self._settings.deadline_s,
+                    label=talk.label(),
+                )
+                waiting[request.request_id] = talk
+                self._supervisor.submit(request, lambda asked, answer: answers.put((asked, answer)))
+
+        for index in range(len(units)):
+            unit = _unit(units[index])
+            for task in tasks:
+                uri = units[index]["input_uri"].as_py()
+                talk = talks[task.name, index] = _Talk(task, index, unit, uri)
+                ask_next(talk)
+        while waiting:
+            request, answer = answers.get()
+            talk = waiting.pop(request.request_id)
+            talk.hear(request, answer)
+            ask_next(talk)
+        return talks
+
+    def _row(self, chunk_id: str, task: Task, unit: pa.StructScalar, talk: _Talk) -> dict[str, Any]:
+        """One result row, all columns but the carried ones."""
+        source = self._settings.provenance
+        completions = [step.completion for step in talk.history]
+        last = completions[-1] if completions else None
+        status, failure, result = talk.outcome(unit["error"].as_py())
+        return {
+            **{
+                key: unit[key].as_py()
+                for key in (
+                    "input_id",
+                    "input_uri",
+                    "unit_index",
+                    "unit_count",
+                    "unit_kind",
+                    "page",
+                    "start_s",
+                    "end_s",
+                    "width_px",
+                    "height_px",
+                    "times_s",
+                )  # fmt: skip
+            },
+            "request_index": 0,
+            "status": status,
+            "error": failure,
+            "result": result,
+            "text": clean_text(last.text) if last else None,
+            "finish_reason": last.finish_reason if last else None,
+            "prompt_tokens": sum(each.prompt_tokens for each in completions),
+            "output_tokens": sum(each.output_tokens for each in completions),
+            "decode_s": unit["decode_s"].as_py() or 0.0,
+            "infer_s": sum(each.infer_s for each in completions),
+            "chunk_id": chunk_id,
+            "job": source.job,
+            "model": source.model,
+            "weights_sha256": source.weights_sha256,
+            "prompt_sha256": source.prompt_sha256[task.name],
+            "spec_sha256": source.spec_sha256,
+            "version": source.version,
+        }
+
+
+class _Talk:
+    """The loop of one task over one unit: what was asked, what came back, and how it ended."""
+
+    def __init__(self, task: Task, index: int, unit: Unit | None, uri: str) -> None:
+        self.task = task
+        self.index = index
+        self.history: tuple[Step, ...] = ()
+        self._unit = unit
+        self._uri = uri
+        self._failure: Failure | None = None
+
+    def next(self) -> Request | None:
+        if self._unit is None or self._failure is not None:
+            return None
+        try:
+            return self.task.next(self.task, self._unit, self.history)
+        except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
+            self._failure = Failure("ask", "internal", f"task {self.task.name}: {error!r}")
+            return None
+
+    def hear(self, request: Request, answer: Completion | Failure) -> None:
+        if isinstance(answer, Failure):
+            self._failure = answer
+        else:
+            self.history += (Step(request, answer),)
+
+    def label(self) -> tuple[tuple[str, str], ...]:
+        assert self._unit is not None
+        return (
+            ("task", self.task.name),
+            ("sample", self._uri.rsplit("/", 1)[-1]),
+            ("unit", str(self._unit.view.unit_index)),
+            ("step", str(len(self.history))),
+        )
+
+    def outcome(self, unreadable: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None, Any]:
+        """Status, error struct and result of the row."""
+        if unreadable is not None:
+            return "unreadable_input", unreadable, None
+        if self._failure is None and not self.history:
+            self._failure = Failure("ask", "internal", f"task {self.task.name} asked nothing")
+        if self._failure is not None:
+            return "engine_failed", asdict(self._failure), None
+        assert self._unit is not None
+        try:
+            result = self.task.output.check(
+                self.task.parse(self.history[-1].completion.text, self._unit.view)
+            )
+        except InvalidOutput as error:
+            return "invalid_output", asdict(Failure("parse", "unparsable", str(error))), None
+        except Exception as error:  # noqa: BLE001  the row's boundary: a parser may do anything
+            return "invalid_output", asdict(Failure("parse", "internal", repr(error))), None
+        return "ok", None, result
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Each row as scalars. Chunk by chunk: `combine_chunks` would copy the pictures out of shared memory."""
+    for batch in table.to_batches():
+        for index in range(batch.num_rows):
+            yield {name: batch.column(name)[index] for name in batch.schema.names}
+
+
+def _unit(row: pa.StructScalar) -> Unit | None:
+    """The unit with its pictures as views of the Arrow buffers, or None when it could not be read."""
+    if row["error"].is_valid:
+        return None
+    view = View(
+        unit_kind=row["unit_kind"].as_py(),
+        unit_index=row["unit_index"].as_py(),
+        width_px=row["width_px"].as_py(),
+        height_px=row["height_px"].as_py(),
+        page=row["page"].as_py(),
+        start_s=row["start_s"].as_py(),
+        end_s=row["end_s"].as_py(),
+        times_s=tuple(row["times_s"].as_py() or ()),
+    )
+    pictures = tuple(
+        Picture(each["width_px"].as_py(), each["height_px"].as_py(), memoryview(each["data"].as_buffer()))
+        for each in row["pictures"]
+    )
+    if view.unit_kind == "clip":
+        return Unit(view, Clip(pictures, view.times_s))
+    return Unit(view, pictures[0])
+
+
+def clean_text(text: str) -> str:
+    """Text that Arrow can hold: a lone surrogate becomes U+FFFD."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+def results_table(task: Task, rows: list[dict[str, Any]], carried: pa.Table) -> pa.Table:
+    """The result rows of one chunk in the task's own schema, with the carried columns in their place."""
+    schema = tables.results_schema(task.output.arrow_type, list(carried.schema))
+    columns = [
+        carried.column(field.name)
+        if field.name in carried.schema.names
+        else pa.array([row[field.name] for row in rows], type=field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def to_ipc(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()

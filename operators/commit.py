@@ -1,0 +1,150 @@
+"""Write one part, once: the part in its place is the commit. Knows nothing of Ray or of what the rows say.
+
+A part is written under a temporary name, synced, and put in place by creating the final name only if it is
+absent (`os.link` fails when it is there). So readers never see half a file, the first writer wins whatever
+Ray runs twice, and a late attempt that finds the part there checks that it holds the same units.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas import tables
+from schemas.errors import JobConflict
+
+FOOTER_KEY = b"sightread"
+
+
+class Commit:
+    """ANSWERED in, RECEIPTS out. output: the job's folder.
+
+    Total: what cannot be written (a full disk) is a receipt that says so; the chunk stays open and the same
+    command again does it.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+
+    def __call__(self, answered: pa.Table) -> pa.Table:
+        receipts = [self._commit(row) for row in answered.to_pylist()]
+        return pa.Table.from_pylist(receipts, schema=tables.RECEIPTS)
+
+    def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
+        rows = pa.ipc.open_stream(row["rows"]).read_all()
+        receipt = {"chunk_id": row["chunk_id"], "task": row["task"], "message": None, **count(rows)}
+        try:
+            outcome = write_part(self._output, row["task"], row["chunk_id"], rows)
+        except (OSError, JobConflict, pa.ArrowException) as error:
+            return {**receipt, "outcome": "failed", "message": f"{error}"}
+        return {**receipt, "outcome": outcome}
+
+
+def part_path(output: Path, task: str, chunk_id: str) -> Path:
+    return output / "results" / f"task={task}" / f"part-{chunk_id}.parquet"
+
+
+def write_part(output: Path, task: str, chunk_id: str, rows: pa.Table) -> str:
+    """Returns `committed`, or `duplicate` when a part with the same units is already there.
+
+    Raises JobConflict when the part that is there holds other units; OSError when the disk says no.
+    """
+    final = part_path(output, task, chunk_id)
+    footer = {"chunk_id": chunk_id, "task": task, "rows": rows.num_rows, "identity": identity(rows)}
+    table = rows.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()})
+    if create_if_absent(
+        final, output / "_job" / "tmp", lambda path: pq.write_table(table, path, compression="zstd")
+    ):
+        return "committed"
+    there = read_footer(final)
+    if there != footer:
+        raise JobConflict(
+            f"{final} is there and holds other units than this attempt: {there} against {footer}"
+        )
+    return "duplicate"
+
+
+def create_if_absent(final: Path, tmp: Path, write: Any) -> bool:
+    """Put a file in place, whole or not at all; False when one is there already. `write(path)` fills it."""
+    tmp.mkdir(parents=True, exist_ok=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    draft = tmp / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+    try:
+        write(draft)
+        _sync(draft)
+        try:
+            os.link(draft, final)
+        except FileExistsError:
+            return False
+        _sync(final.parent)
+        return True
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+
+
+def sweep_drafts(tmp: Path) -> None:
+    """Remove what writers of this machine left behind when they were killed. Drafts of the living stay."""
+    for draft in tmp.glob(f"{socket.gethostname()}-*.tmp"):
+        pid = draft.name.removeprefix(f"{socket.gethostname()}-").split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            draft.unlink(missing_ok=True)
+
+
+def identity(rows: pa.Table) -> str:
+    """What an attempt at a chunk must agree on: which units it answers. Not the answers, which may be sampled."""
+    text = "\n".join(
+        f"{input_id} {unit} {request}"
+        for input_id, unit, request in zip(
+            *(rows.column(name).to_pylist() for name in ("input_id", "unit_index", "request_index")),
+            strict=True,
+        )
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_footer(path: Path) -> dict[str, Any]:
+    """The footer that `write_part` left. Raises JobConflict when it is not one of ours."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        footer: dict[str, Any] = json.loads(metadata[FOOTER_KEY])
+    except (KeyError, ValueError, OSError) as error:
+        raise JobConflict(f"{path} is not a part that sightread wrote: {error!r}") from error
+    return footer
+
+
+def count(rows: pa.Table) -> dict[str, Any]:
+    """The figures of a receipt."""
+    kinds = Counter(error["kind"] for error in rows.column("error").to_pylist() if error is not None)
+    decode = {
+        (row["input_id"], row["unit_index"]): row["decode_s"]
+        for row in rows.select(["input_id", "unit_index", "decode_s"]).to_pylist()
+    }
+    return {
+        "rows": rows.num_rows,
+        "ok": pc.sum(pc.equal(rows.column("status"), "ok")).as_py() or 0,
+        "failures": [{"kind": kind, "rows": number} for kind, number in sorted(kinds.items())],
+        "prompt_tokens": pc.sum(rows.column("prompt_tokens")).as_py() or 0,
+        "output_tokens": pc.sum(rows.column("output_tokens")).as_py() or 0,
+        "decode_s": sum(decode.values()),
+        "infer_s": pc.sum(rows.column("infer_s")).as_py() or 0.0,
+    }
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,97 @@
+"""The shape of an answer, declared once as a JSON Schema and used three times: to constrain decoding, to
+check the answer, and as the type of its Parquet column. Knows nothing of prompts or engines.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jsonschema
+import pyarrow as pa
+
+from schemas.errors import InvalidOutput, SpecError
+
+_SCALARS = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """A JSON Schema of the subset that has one Parquet type: object with properties, array with items, string
+    (also enum of strings), integer, number, boolean; each may be nullable through ["…", "null"].
+
+    Raises SpecError where the schema leaves that subset.
+    """
+
+    schema: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        jsonschema.Draft202012Validator.check_schema(self.schema)
+        _ = self.arrow_type
+
+    @cached_property
+    def arrow_type(self) -> pa.DataType:
+        return _arrow_type(self.schema, "$")
+
+    @cached_property
+    def _validator(self) -> jsonschema.Draft202012Validator:
+        return jsonschema.Draft202012Validator(self.schema)
+
+    def check(self, value: Any) -> Any:
+        """Return the value when it fits both the schema and the Arrow type; else InvalidOutput says where.
+
+        Both are asked, because each lets through what the other refuses: 10**400 and a lone surrogate are
+        valid JSON and no Arrow value.
+        """
+        fault = next(iter(self._validator.iter_errors(value)), None)
+        if fault is not None:
+            raise InvalidOutput(f"{fault.json_path}: {fault.message[:300]}")
+        if (place := _not_finite(value, "$")) is not None:
+            raise InvalidOutput(f"{place}: not a finite number")
+        try:
+            pa.array([value], type=self.arrow_type)
+        except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
+            raise InvalidOutput(f"$: does not fit {self.arrow_type}: {error}") from error
+        return value
+
+
+def _arrow_type(schema: dict[str, Any], place: str) -> pa.DataType:
+    kinds = schema.get("type")
+    names = [kinds] if isinstance(kinds, str) else list(kinds or ())
+    named = [name for name in names if name != "null"]
+    if len(named) != 1:
+        raise SpecError(f"output schema, {place}: give one type (or one and null), not {kinds!r}")
+    match named[0]:
+        case "object":
+            properties = schema.get("properties")
+            if not properties:
+                raise SpecError(f"output schema, {place}: an object needs its properties named")
+            return pa.struct([(key, _arrow_type(sub, f"{place}.{key}")) for key, sub in properties.items()])
+        case "array":
+            if not isinstance(schema.get("items"), dict):
+                raise SpecError(f"output schema, {place}: an array needs the schema of its items")
+            return pa.list_(_arrow_type(schema["items"], f"{place}[]"))
+        case scalar if scalar in _SCALARS:
+            return _SCALARS[scalar]
+        case other:
+            raise SpecError(f"output schema, {place}: no Parquet type for {other!r}")
+
+
+def _not_finite(value: Any, place: str) -> str | None:
+    match value:
+        case float():
+            return None if math.isfinite(value) else place
+        case dict():
+            found = (_not_finite(sub, f"{place}.{key}") for key, sub in value.items())
+        case list():
+            found = (_not_finite(sub, f"{place}[{index}]") for index, sub in enumerate(value))
+        case _:
+            return None
+    return next((place for place in found if place is not None), None)

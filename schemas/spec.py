@@ -1,0 +1,113 @@
+"""The job spec: what a YAML file may say. Knows nothing of files, tasks or Ray.
+
+`JobSpec` is the border: past it, plain dataclasses go on. The key list is frozen by a test.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSpec(_Section):
+    """One entry of `tasks:` written out. A bare name stands for {name: …}."""
+
+    name: Annotated[str, Field(min_length=1)]
+    prompt: str | None = Field(None, description="asked instead of the task's own prompt")
+    max_tokens: PositiveInt | None = Field(None, description="longest answer; default: the task's own")
+    temperature: Annotated[float, Field(ge=0, le=2)] = Field(0.0, description="0 is greedy")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
+    top_k: Annotated[int, Field(ge=0)] = Field(0, description="0 is off")
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(0.0, description="0 is off")
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="1 is off")
+    seed: int | None = Field(None, description="makes sampling repeatable")
+
+
+class EngineSpec(_Section):
+    kind: Literal["torch", "scripted"] = Field(
+        "torch", description="torch: the embedded engine; scripted: a fake"
+    )
+    model: str | None = Field(None, description="checkpoint folder or hub name (torch)")
+    recording: str | None = Field(None, description="JSONL of recorded replies (scripted)")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: float32 on CPU, else bfloat16"
+    )
+    replicas: PositiveInt = Field(1, description="engines, each in an actor of its own")
+    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0, description="0 runs on the CPU")
+    slots: PositiveInt = Field(8, description="requests that one engine works on at once")
+    max_context: PositiveInt | None = Field(
+        None, description="tokens of prompt and answer; default: 32768 or the model's"
+    )
+    deadline_s: PositiveFloat = Field(1800.0, description="seconds a request may take, waiting included")
+    stall_s: PositiveFloat = Field(
+        300.0, description="seconds without progress until the engine is restarted"
+    )
+
+
+class DecodeSpec(_Section):
+    video_fps: PositiveFloat = Field(2.0, description="frames sampled a second")
+    video_clip_s: PositiveFloat = Field(30.0, description="longest clip")
+    video_backend: Literal["pyav", "decord"] = "pyav"
+    video_max_tokens: PositiveInt | None = Field(
+        None, description="tokens of a clip; default: the checkpoint's"
+    )
+    page_dpi: Annotated[float, Field(ge=18, le=1200)] = 144.0
+    image_max_tokens: PositiveInt | None = Field(
+        None, description="tokens of a picture; default: the checkpoint's"
+    )
+    timeout_s: PositiveFloat = Field(60.0, description="seconds a decoder may take for one unit")
+    memory_mb: Annotated[int, Field(ge=512)] = Field(2048, description="address space of one decoder")
+    workers: PositiveInt | None = Field(None, description="decoders at once; default: the CPUs there are")
+
+
+class LimitsSpec(_Section):
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="more failed rows: exit code 3"
+    )
+    chunk_units: PositiveInt = Field(32, description="units committed together at most")
+    chunk_mb: PositiveInt = Field(64, description="decoded megabytes of a chunk at most")
+
+
+class JobSpec(_Section):
+    """A job: which inputs, which tasks, which engine, and where the Parquet goes."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1)]
+    engine: EngineSpec
+    decode: DecodeSpec = DecodeSpec()
+    output: Annotated[str, Field(min_length=1)]
+    limits: LimitsSpec = LimitsSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, data: object) -> object:
+        """`inputs: path` and `tasks: ocr` mean lists of one; a bare task name means {name: …}."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        for key in ("inputs", "tasks"):
+            if isinstance(data.get(key), (str, dict)):
+                data[key] = [data[key]]
+        if isinstance(data.get("tasks"), (list, tuple)):
+            data["tasks"] = [{"name": task} if isinstance(task, str) else task for task in data["tasks"]]
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JobSpec:
+        names = [task.name for task in self.tasks]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: {doubled[0]!r} is named twice")
+        if self.engine.kind == "torch" and not self.engine.model:
+            raise ValueError("engine.model: the torch engine needs a checkpoint folder or a hub name")
+        if self.engine.kind == "scripted" and not self.engine.recording:
+            raise ValueError("engine.recording: the scripted engine needs a JSONL file of replies")
+        return self
