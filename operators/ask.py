@@ -114,22 +114,7 @@ class Ask:
         last = completions[-1] if completions else None
         status, failure, result = talk.outcome(unit["error"].as_py())
         return {
-            **{
-                key: unit[key].as_py()
-                for key in (
-                    "input_id",
-                    "input_uri",
-                    "unit_index",
-                    "unit_count",
-                    "unit_kind",
-                    "page",
-                    "start_s",
-                    "end_s",
-                    "width_px",
-                    "height_px",
-                    "times_s",
-                )  # fmt: skip
-            },
+            **{key: unit[key].as_py() for key in _COPIED},
             "request_index": 0,
             "status": status,
             "error": failure,
@@ -148,6 +133,12 @@ class Ask:
             "spec_sha256": source.spec_sha256,
             "version": source.version,
         }
+
+
+_COPIED = (
+    *("input_id", "input_uri", "unit_index", "unit_count", "unit_kind", "page", "start_s", "end_s"),
+    *("width_px", "height_px", "times_s"),
+)
 
 
 class _Talk:

@@ -103,7 +103,7 @@ def sweep_drafts(tmp: Path) -> None:
 
 
 def identity(rows: pa.Table) -> str:
-    """What an attempt at a chunk must agree on: which units it answers. Not the answers, which may be sampled."""
+    """What attempts at a chunk must agree on: the units they answer. Not the answers: these may be sampled."""
     text = "\n".join(
         f"{input_id} {unit} {request}"
         for input_id, unit, request in zip(

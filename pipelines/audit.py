@@ -1,0 +1,81 @@
+"""Count what was planned against what is there: nothing lost, nothing twice. Reads only Parquet.
+
+The parts are asked, not the run's own counters: an audit that trusted those would repeat their mistakes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class TaskAudit:
+    """Rows of one task. lost: planned units without a row; doubled: rows beyond the first of their identity;
+    stray: rows that no plan asked for. The last three are 0, or something is broken."""
+
+    planned: int
+    rows: int
+    ok: int
+    failed: dict[str, int] = field(default_factory=dict)
+    lost: int = 0
+    doubled: int = 0
+    stray: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.lost == self.doubled == self.stray == 0
+
+
+def audit(output: Path, task: str, chunks: pa.Table) -> TaskAudit:
+    """Compare the chunk manifest (rows of CHUNKS) with the parts of one task."""
+    parts = sorted(str(path) for path in (output / "results" / f"task={task}").glob("part-*.parquet"))
+    with duckdb.connect() as db:
+        # one core and a bounded sort: the audit runs beside nothing, on laptops too
+        db.register("chunks", chunks.select(["chunk_id", "tasks", "units"]))
+        db.execute(
+            """create temp table planned as
+            select unit.input_id as input_id, unit.unit_index as unit_index
+            from (select unnest(units) as unit from chunks where list_contains(tasks, $task))""",
+            {"task": task},
+        )
+        if parts:
+            db.execute(
+                """create temp table found as
+                select input_id, unit_index, request_index, status, error.kind as kind
+                from read_parquet($parts, hive_partitioning = false)""",
+                {"parts": parts},
+            )
+        else:
+            db.execute(
+                """create temp table found (input_id varchar, unit_index int, request_index int,
+                status varchar, kind varchar)"""
+            )
+        planned, rows, ok, lost, doubled, stray = (
+            _one(db, query)
+            for query in (
+                "select count(*) from planned",
+                "select count(*) from found",
+                "select count(*) from found where status = 'ok'",
+                "select count(*) from planned anti join found using (input_id, unit_index)",
+                """select coalesce(sum(n - 1), 0)::bigint from
+                   (select count(*) as n from found group by input_id, unit_index, request_index)""",
+                "select count(*) from found anti join planned using (input_id, unit_index)",
+            )
+        )
+        failed = dict(
+            db.execute(
+                """select coalesce(kind, 'unknown'), count(*) from found where status <> 'ok'
+                group by 1 order by 2 desc, 1"""
+            ).fetchall()
+        )
+    return TaskAudit(planned, rows, ok, failed, lost, doubled, stray)
+
+
+def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = db.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])

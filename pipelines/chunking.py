@@ -1,0 +1,52 @@
+"""Cut planned units into chunks. Pure: the same plan gives the same chunks with the same ids.
+
+A chunk is decoded together and committed once per task. It holds units of one kind, from as many inputs as
+fit, bounded by number and by decoded bytes: small enough to lose little when something dies, large enough
+that a folder of single pictures does not become a million files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from schemas.task import Task
+
+
+def cut(
+    units: Iterable[dict[str, Any]], tasks: Sequence[Task], *, max_units: int, max_bytes: int
+) -> Iterator[dict[str, Any]]:
+    """PLANNED_UNITS rows in, chunk rows out: {chunk_id, tasks, units}; an oversized unit is a chunk alone.
+
+    A unit that no task takes belongs to no chunk. An input of unknown kind is every task's to report.
+    """
+    open_chunks: dict[str | None, list[dict[str, Any]]] = {}
+    open_bytes: dict[str | None, int] = {}
+    for unit in units:
+        kind = unit["unit_kind"]
+        size = unit["decoded_bytes"] or 0
+        taken = takers(kind, tasks)
+        if not taken:
+            continue
+        chunk = open_chunks.setdefault(kind, [])
+        if chunk and (len(chunk) >= max_units or open_bytes[kind] + size > max_bytes):
+            yield _chunk(open_chunks[kind], taken)
+            chunk = open_chunks[kind] = []
+        if not chunk:
+            open_bytes[kind] = 0
+        chunk.append(unit)
+        open_bytes[kind] += size
+    for kind, chunk in open_chunks.items():
+        if chunk:
+            yield _chunk(chunk, takers(kind, tasks))
+
+
+def takers(unit_kind: str | None, tasks: Sequence[Task]) -> list[str]:
+    """Names of the tasks that such a unit gets a row from."""
+    return [task.name for task in tasks if unit_kind is None or unit_kind in task.unit_kinds]
+
+
+def _chunk(units: list[dict[str, Any]], tasks: list[str]) -> dict[str, Any]:
+    text = "\n".join(f"{unit['input_id']} {unit['unit_index']}" for unit in units)
+    return {"chunk_id": hashlib.sha256(text.encode()).hexdigest()[:16], "tasks": tasks, "units": units}

@@ -1,0 +1,38 @@
+"""Describe a picture or a clip in a few sentences."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Task, View
+
+
+def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
+    """The reply is the caption, its white space folded. An empty caption is no answer."""
+    caption = " ".join(unicodedata.normalize("NFC", text).split())
+    if not caption:
+        raise InvalidOutput("the reply is empty")
+    return {"text": caption}
+
+
+TASK = Task(
+    name="caption",
+    summary="a description of a picture or a clip",
+    unit_kinds=("image", "clip"),
+    prompt="Describe this image.",
+    prompts={"clip": "Briefly describe the video."},
+    output=Output(
+        {
+            "type": "object",
+            "properties": {"text": {"type": "string", "minLength": 1}},
+            "required": ["text"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=512),
+    parse=parse,
+)
