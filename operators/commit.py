@@ -103,7 +103,7 @@ def sweep_drafts(tmp: Path) -> None:
 
 
 def identity(rows: pa.Table) -> str:
-    """What attempts at a chunk must agree on: the units they answer. Not the answers: these may be sampled."""
+    """What attempts at a chunk must agree on: the units they answer; the answers may be sampled."""
     text = "\n".join(
         f"{input_id} {unit} {request}"
         for input_id, unit, request in zip(

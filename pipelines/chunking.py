@@ -19,19 +19,17 @@ def cut(
 ) -> Iterator[dict[str, Any]]:
     """PLANNED_UNITS rows in, chunk rows out: {chunk_id, tasks, units}; an oversized unit is a chunk alone.
 
-    A unit that no task takes belongs to no chunk. An input of unknown kind is every task's to report.
+    Units that no task takes come in chunks without tasks, so that they are counted. An input of unknown
+    kind is every task's to report.
     """
     open_chunks: dict[str | None, list[dict[str, Any]]] = {}
     open_bytes: dict[str | None, int] = {}
     for unit in units:
         kind = unit["unit_kind"]
         size = unit["decoded_bytes"] or 0
-        taken = takers(kind, tasks)
-        if not taken:
-            continue
         chunk = open_chunks.setdefault(kind, [])
         if chunk and (len(chunk) >= max_units or open_bytes[kind] + size > max_bytes):
-            yield _chunk(open_chunks[kind], taken)
+            yield _chunk(chunk, takers(kind, tasks))
             chunk = open_chunks[kind] = []
         if not chunk:
             open_bytes[kind] = 0

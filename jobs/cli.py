@@ -1,0 +1,108 @@
+"""The `sightread` command. Parses the line and hands over; nothing heavy is imported before it must be.
+
+Exit codes: 0 done; 1 something broke or is incomplete; 2 the command line or the spec is wrong; 3 more rows
+failed than limits.max_failed_fraction allows; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.errors import JobConflict, SightreadError, SpecError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (SpecError, JobConflict) as error:
+        print(f"sightread: {error}", file=sys.stderr)
+        return 2
+    except SightreadError as error:
+        print(f"sightread: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sightread: interrupted; the same command again goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `sightread … | head`
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sightread", description="Documents, images and video in, typed Parquet out, read by Qwen3-VL."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="run a job spec, or go on where it stopped")
+    run.add_argument("spec", type=Path, help="the job spec (YAML)")
+    run.add_argument(
+        "--limit", type=_count, metavar="N", help="stop after the chunks that hold the next N rows"
+    )
+    run.set_defaults(command=_run)
+
+    plan = commands.add_parser("plan", help="show stages, chunks and units of a job; starts nothing")
+    plan.add_argument("spec", type=Path, help="the job spec (YAML)")
+    plan.set_defaults(command=_plan)
+
+    attempt = commands.add_parser("try", help="ask about one file, answer on the terminal")
+    attempt.add_argument("file", type=Path)
+    attempt.add_argument("--task", default="ocr", help="name of a task (see `sightread tasks`)")
+    attempt.add_argument("--prompt", help="asked instead of the task's own prompt")
+    attempt.add_argument(
+        "--model", default=None, help="checkpoint folder or hub name (default: the nano checkpoint)"
+    )
+    attempt.add_argument("--recording", default=None, help="answer from this recording instead of a model")
+    attempt.set_defaults(command=_try)
+
+    tasks = commands.add_parser("tasks", help="list the tasks")
+    tasks.set_defaults(command=_tasks)
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _run(options: argparse.Namespace) -> int:
+    from jobs.run import run_spec
+
+    return run_spec(options.spec, limit=options.limit)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from jobs.show_plan import show_plan
+
+    return show_plan(options.spec)
+
+
+def _try(options: argparse.Namespace) -> int:
+    from jobs.try_file import try_file
+
+    return try_file(
+        options.file,
+        task=options.task,
+        prompt=options.prompt,
+        model=options.model,
+        recording=options.recording,
+    )
+
+
+def _tasks(_: argparse.Namespace) -> int:
+    from pipelines.catalogue import find, names
+
+    for name in names():
+        task = find(name)
+        print(f"{name:12} {', '.join(task.unit_kinds):12} {task.summary} -> {task.output.arrow_type}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

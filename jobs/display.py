@@ -1,0 +1,135 @@
+"""Show a run on a terminal: a live line there, plain lines elsewhere, and the table at the end.
+
+Text from files and models is escaped before it is shown.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.progress import Progress
+from pipelines.run import Summary
+
+_PLAIN_EVERY_S = 10.0
+
+
+class Display(Progress):
+    """Progress on `console`. Live where it is a terminal; elsewhere a line at most every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._started = time.monotonic()
+        self._total = self._done = self._fresh = 0
+        self._failures: Counter[str] = Counter()
+        self._output_tokens = 0
+        self._said = 0.0
+
+    def listed(self, inputs: int, skipped: dict[str, int]) -> None:
+        left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))
+        self._line(f"{inputs} inputs" + (f"; left out: {left_out}" if left_out else ""))
+
+    def probed(self, inputs: int, total: int) -> None:
+        if total > inputs:
+            self._line(f"probed {inputs} of {total} inputs")
+
+    def planned(self, rows: int, done: int, chunks: int) -> None:
+        self._total, self._done = rows, done
+        if done == rows:
+            self._line(f"{rows} rows, all committed before; nothing to do")
+        else:
+            before = f", {done} of them committed before" if done else ""
+            self._line(f"{rows} rows to have{before}; {chunks} chunks to go")
+
+    def starting(self, what: str) -> None:
+        self._line(f"starting {what}")
+        self._started = time.monotonic()
+
+    def receipt(self, receipt: dict[str, Any]) -> None:
+        if receipt["outcome"] == "failed":
+            self._line(f"not committed: {receipt['task']}/{receipt['chunk_id']}: {receipt['message']}")
+            return
+        self._done += receipt["rows"]
+        self._fresh += receipt["rows"]
+        self._output_tokens += receipt["output_tokens"]
+        self._failures.update({each["kind"]: each["rows"] for each in receipt["failures"]})
+        if self._console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+                self._live.start()
+            self._live.update(self._status())
+        elif time.monotonic() - self._said > _PLAIN_EVERY_S or self._done == self._total:
+            self._line(self._status().plain)
+
+    def ended(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _status(self) -> Text:
+        elapsed = max(1e-6, time.monotonic() - self._started)
+        rate = self._fresh / elapsed
+        left_s = (self._total - self._done) / rate if rate else 0.0
+        failed = sum(self._failures.values())
+        return Text(
+            f"{self._done}/{self._total} rows, {failed} failed, {rate:.2f} rows/s, "
+            f"{self._output_tokens / elapsed:.0f} tokens/s, {_clock(left_s)} to go"
+        )
+
+    def _line(self, text: str) -> None:
+        self._said = time.monotonic()
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def show_summary(summary: Summary, console: Console) -> None:
+    """The table at the end of a run."""
+    table = Table(title=escape(summary.name), title_justify="left", show_edge=False)
+    for column in ("task", "rows", "ok", "failed", "lost", "doubled"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for name, audit in summary.tasks.items():
+        table.add_row(
+            escape(name),
+            f"{audit.rows} of {audit.planned}",
+            str(audit.ok),
+            ", ".join(f"{number} {kind}" for kind, number in audit.failed.items()) or "0",
+            str(audit.lost) if summary.complete or not audit.lost else f"{audit.lost} still to do",
+            str(audit.doubled + audit.stray),
+        )
+    console.print(table)
+    for kind, number in summary.unasked.items():
+        console.print(f"{number} {kind} units were not asked about: no task of this job takes them")
+    for line in summary.uncommitted[:5]:
+        console.print(f"not committed: {escape(line)}", soft_wrap=True)
+    spent = ", ".join(
+        f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05
+    )
+    console.print(f"{summary.new_rows} new rows in {summary.wall_s:.1f} s ({spent})", highlight=False)
+    console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
+    parts = f"{summary.output}/results/task={next(iter(summary.tasks))}/*.parquet"
+    query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
+    console.print(escape(f'look at it: duckdb -c "{query}"'), highlight=False, soft_wrap=True)
+    if not summary.complete:
+        console.print("Not all rows are there yet; the same command again goes on.")
+    if summary.exit_code == 3:
+        console.print(
+            f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows"
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def console_for(stream: Any = None) -> Console:
+    return Console(file=stream or sys.stdout, width=None if sys.stdout.isatty() else 140)

@@ -1,0 +1,48 @@
+"""`sightread plan`: what a job would do. Lists and probes, writes nothing, starts no Ray and no engine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from jobs.display import console_for
+from jobs.load import load
+from pipelines.job import prepare
+from pipelines.plan import stages
+from pipelines.run import outlook
+
+
+def show_plan(path: Path) -> int:
+    job = prepare(load(path))
+    listing, chunks = outlook(job)
+    console = console_for()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    units: Counter[str] = Counter()
+    rows: Counter[str] = Counter()
+    unreadable: Counter[str] = Counter()
+    for tasks, row in zip(chunks.column("tasks").to_pylist(), chunks.column("units"), strict=True):
+        for unit in row.as_py():
+            kind = unit["unit_kind"] or "unknown"
+            units[kind] += 1
+            if unit["error"]:
+                unreadable[unit["error"]["kind"]] += 1
+            rows.update(tasks or [f"(no task takes a {kind})"])
+    say(f"job      {job.spec.name} -> {job.output}")
+    skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(listing.skipped.items()))
+    say(f"inputs   {listing.inputs.num_rows}" + (f"; left out: {skipped}" if skipped else ""))
+    say(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")
+    if unreadable:
+        say(f"failing  {', '.join(f'{number} {kind}' for kind, number in sorted(unreadable.items()))}")
+    asked = chunks.filter([bool(tasks) for tasks in chunks.column("tasks").to_pylist()])
+    say(f"chunks   {asked.num_rows}")
+    for task, number in sorted(rows.items()):
+        say(f"rows     {task}: {number}")
+    for stage in stages(job, sum(rows.values()) / max(1, asked.num_rows)):
+        say(
+            f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
+            f"{stage.cpus:g} CPUs and {stage.gpus:g} GPUs each"
+        )
+    return 0

@@ -1,0 +1,137 @@
+"""From a spec to a job: what will be asked, with what, and who it is. Starts nothing, decodes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model.pixels import PixelBudget
+from operators.ask import AskSettings, Provenance
+from pipelines.catalogue import bind
+from pipelines.folder import sha256_of
+from schemas.decode import DecodeSettings
+from schemas.errors import SpecError
+from schemas.spec import JobSpec
+from schemas.task import Task
+from schemas.version import VERSION
+
+
+@dataclass(frozen=True)
+class Job:
+    """identity: the keys that change answers, as they are compared when the folder is used again."""
+
+    spec: JobSpec
+    output: Path
+    tasks: tuple[Task, ...]
+    decode: DecodeSettings
+    ask: AskSettings
+    workers: int
+    identity: dict[str, Any]
+
+
+def prepare(spec: JobSpec) -> Job:
+    """Raises SpecError for a task, a checkpoint or a recording that is not there."""
+    tasks = tuple(bind(task) for task in spec.tasks)
+    engine, source = _engine(spec)
+    if spec.engine.kind == "torch":
+        budget = PixelBudget.from_checkpoint(Path(engine["model"]))
+    else:
+        budget = PixelBudget()
+    decode = decode_settings(spec, budget)
+    identity = {
+        "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
+        # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
+        "decode": {
+            key: value for key, value in asdict(decode).items() if key not in ("timeout_s", "memory_mb")
+        },
+        "tasks": {
+            task.name: {"prompt": task.prompt, "prompts": task.prompts, "sampling": asdict(task.sampling)}
+            for task in tasks
+        },
+        "engine": {"kind": spec.engine.kind, "dtype": spec.engine.dtype, **source},
+        "limits": {"chunk_units": spec.limits.chunk_units, "chunk_mb": spec.limits.chunk_mb},
+    }
+    identity = _as_json(identity)
+    provenance = Provenance(
+        job=spec.name,
+        model=spec.engine.model or spec.engine.kind,
+        weights_sha256=source.get("weights_sha256", ""),
+        prompt_sha256={
+            task.name: sha256_of({"prompt": task.prompt, "prompts": task.prompts}) for task in tasks
+        },
+        spec_sha256=sha256_of(identity),
+        version=VERSION,
+    )
+    return Job(
+        spec=spec,
+        output=Path(os.path.abspath(Path(spec.output).expanduser())),  # noqa: PTH100
+        tasks=tasks,
+        decode=decode,
+        ask=AskSettings(engine, tasks, provenance, spec.engine.deadline_s, spec.engine.stall_s),
+        workers=spec.decode.workers or os.cpu_count() or 1,
+        identity=identity,
+    )
+
+
+def decode_settings(spec: JobSpec, budget: PixelBudget) -> DecodeSettings:
+    """The spec's decode section, with the checkpoint's pixel bounds where it names no others."""
+    section = spec.decode
+    token_px = budget.token_side_px**2
+    image_max = section.image_max_tokens * token_px if section.image_max_tokens else budget.image_max_px
+    # a clip's bound is over all its frames before two of them merge into one token row
+    video_max = section.video_max_tokens * token_px * 2 if section.video_max_tokens else budget.video_max_px
+    return DecodeSettings(
+        video_fps=section.video_fps,
+        video_clip_s=section.video_clip_s,
+        video_backend=section.video_backend,
+        page_dpi=section.page_dpi,
+        image_min_px=min(budget.image_min_px, image_max),
+        image_max_px=image_max,
+        video_min_px=min(budget.video_min_px, video_max),
+        video_max_px=video_max,
+        token_side_px=budget.token_side_px,
+        timeout_s=section.timeout_s,
+        memory_mb=section.memory_mb,
+    )
+
+
+def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the engine child builds, and what of it is part of the job's identity."""
+    section = spec.engine
+    if section.kind == "scripted":
+        assert section.recording is not None
+        recording = Path(section.recording).expanduser()
+        if not recording.is_file():
+            raise SpecError(f"engine.recording: there is no file {section.recording}")
+        digest = hashlib.sha256(recording.read_bytes()).hexdigest()
+        return (
+            {"kind": "scripted", "recording": str(recording.resolve()), "slots": section.slots},
+            {"recording_sha256": digest},
+        )
+    from model.checkpoint import resolve, weights_sha256  # torch: seconds, and only here
+
+    assert section.model is not None
+    folder = resolve(section.model)
+    return (
+        {
+            "kind": "torch",
+            "model": str(folder),
+            "dtype": section.dtype,
+            "slots": section.slots,
+            "max_context": section.max_context,
+            "device": "cuda" if section.gpus_per_replica > 0 else "cpu",
+        },
+        {"model": section.model, "weights_sha256": weights_sha256(folder)},
+    )
+
+
+def _as_json(value: Any) -> Any:
+    """Tuples as lists, as they come back from identity.json."""
+    if isinstance(value, dict):
+        return {key: _as_json(sub) for key, sub in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(sub) for sub in value]
+    return value

@@ -1,0 +1,39 @@
+"""Run a job's operators in this process, without Ray and without committing: one file, answer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from operators.ask import Ask
+from operators.decode import Decode
+from operators.probe import Probe
+from pipelines.job import Job
+from pipelines.listing import list_inputs
+from pipelines.run import chunk_table
+
+
+def answer(job: Job) -> Iterator[dict[str, Any]]:
+    """Result rows of every task over the job's inputs, in order, each with its `task`."""
+    inputs = list_inputs(job.spec.inputs, Path(job.output)).inputs
+    probe = Probe(job.decode, workers=job.workers)
+    try:
+        chunks = chunk_table(inputs, probe, job)
+    finally:
+        probe.close()
+    chunks = chunks.filter([bool(tasks) for tasks in chunks.column("tasks").to_pylist()])
+    if not chunks.num_rows:
+        return
+    decode = Decode(job.decode)
+    ask = Ask(job.ask)
+    try:
+        for index in range(chunks.num_rows):
+            for answered in ask(decode(chunks.slice(index, 1))).to_pylist():
+                for row in pa.ipc.open_stream(answered["rows"]).read_all().to_pylist():
+                    yield {"task": answered["task"], **row}
+    finally:
+        ask.close()
+        decode.close()

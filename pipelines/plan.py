@@ -1,0 +1,66 @@
+"""The plan of a job: a list of plain stages, comparable and printable. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from operators.ask import Ask
+from operators.commit import Commit
+from operators.decode import Decode
+from pipelines.job import Job
+from schemas.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One operator and what it runs on. `cpus` and `gpus` are per actor; `calls` run in one actor at once."""
+
+    name: str
+    operator: type
+    arguments: tuple[Any, ...] = field(repr=False)
+    actors: int
+    calls: int
+    cpus: float
+    gpus: float = 0.0
+
+
+def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
+    """decode -> ask -> commit.
+
+    The engine must never wait for the next chunk: calls x requests a chunk >= 2 x slots keeps it full while
+    chunks come and go (facts/architecture-probe.md: below that, a third of the engine stood idle).
+    Decode takes whole CPUs; ask and commit wait for others most of their time and take none, which also
+    keeps Ray from fusing decode and ask into one actor.
+    """
+    engine = job.spec.engine
+    calls = math.ceil(2 * engine.slots / max(1.0, requests_per_chunk))
+    return [
+        Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1),
+        Stage(
+            "ask",
+            Ask,
+            (job.ask,),
+            actors=engine.replicas,
+            calls=min(32, max(2, calls)),
+            cpus=0,
+            gpus=engine.gpus_per_replica,
+        ),
+        Stage("commit", Commit, (job.output,), actors=1, calls=1, cpus=0),
+    ]
+
+
+def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:
+    """Refuse a plan that would wait for ever. Ray waits silently when actors ask for more than there is."""
+    asked_cpus = sum(stage.actors * stage.cpus for stage in plan)
+    asked_gpus = sum(stage.actors * stage.gpus for stage in plan)
+    if asked_cpus > cpus:
+        raise SpecError(
+            f"decode.workers: the plan takes {asked_cpus:g} CPUs and the cluster has {cpus:g}; lower it"
+        )
+    if asked_gpus > gpus:
+        raise SpecError(
+            f"engine: {plan[1].actors} replicas of {plan[1].gpus:g} GPUs take {asked_gpus:g} "
+            f"and the cluster has {gpus:g}; lower engine.replicas or gpus_per_replica"
+        )

@@ -1,0 +1,25 @@
+"""What a run tells while it runs. This base says nothing; jobs/display.py shows it on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Progress:
+    def listed(self, inputs: int, skipped: dict[str, int]) -> None:
+        """Inputs of the job, and what the listing left out, by reason."""
+
+    def probed(self, inputs: int, total: int) -> None:
+        """So many inputs are opened and cut into chunks."""
+
+    def planned(self, rows: int, done: int, chunks: int) -> None:
+        """Rows that the job will have, how many are committed already, chunks to go."""
+
+    def starting(self, what: str) -> None:
+        """Something that takes seconds begins (Ray, the engine)."""
+
+    def receipt(self, receipt: dict[str, Any]) -> None:
+        """One part is committed (a row of RECEIPTS)."""
+
+    def ended(self) -> None:
+        """Nothing more will come; also after an error."""

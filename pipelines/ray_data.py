@@ -1,0 +1,97 @@
+"""Run a plan on Ray Data: the one place that imports it, and the one translation of a Stage.
+
+Ray is an at-least-once executor here (facts/ray-data.md): it moves chunks, starts actors again when they die
+and repeats what they were doing. That every unit comes out once is the commit's doing, not Ray's; so none of
+its checkpoints, save modes or error budgets are used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.plan import Stage, check_resources
+from schemas.errors import SightreadError
+
+_OBJECT_STORE_BYTES = 512 << 20
+
+
+def connect(workers: int) -> None:
+    """Join the cluster of RAY_ADDRESS (which `ray job submit` sets), or start a small one in this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    if os.environ.get("RAY_ADDRESS"):
+        import ray
+
+        ray.init(ignore_reinit_error=True)
+        return
+    # a private, throw-away head: no token that other Ray tools on this machine would not know of
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, workers) + 1,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def disconnect() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
+    """Put chunks (rows of CHUNKS) through the plan; yields what the last stage gives, as it comes.
+
+    One block per chunk: a dataset made of one-row slices keeps its schema and is never repacked, so a chunk
+    travels, fails and is repeated whole. Receipts come in any order. Raises the stage's own SightreadError.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    cluster = ray.cluster_resources()
+    check_resources(plan, cluster.get("CPU", 0), cluster.get("GPU", 0))
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    # a chunk of long videos may rightly be silent for longer; requests have deadlines of their own
+    context.execution_no_progress_timeout_s = -1
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+    dataset = ray.data.from_arrow([chunks.slice(index, 1) for index in range(chunks.num_rows)])
+    for stage in plan:
+        dataset = dataset.map_batches(
+            stage.operator,
+            fn_constructor_args=stage.arguments,
+            compute=ActorPoolStrategy(
+                size=stage.actors,
+                enable_true_multi_threading=stage.calls > 1,
+                max_concurrent_calls_per_actor=stage.calls,
+            ),
+            num_cpus=stage.cpus,
+            num_gpus=stage.gpus or None,
+            batch_format="pyarrow",
+            batch_size=None,
+        )
+    try:
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    except Exception as error:
+        if (ours := _own(error)) is not None:
+            raise ours from None
+        raise
+
+
+def _own(error: BaseException | None) -> SightreadError | None:
+    """The error of ours that Ray wrapped, if there is one."""
+    while error is not None:
+        if isinstance(error, SightreadError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None

@@ -1,0 +1,256 @@
+"""Run a job to its end, or on from where it stopped: list, probe, run, audit. Knows no YAML, no terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from operators.ask import to_ipc
+from operators.probe import Probe
+from pipelines.audit import TaskAudit, audit
+from pipelines.chunking import cut
+from pipelines.folder import SLICE, JobFolder
+from pipelines.job import Job
+from pipelines.listing import Listing, list_inputs
+from pipelines.plan import stages
+from pipelines.progress import Progress
+from schemas import tables
+
+
+@dataclass
+class Summary:
+    """How a run ended. `tasks` comes from the audit of all parts; the rest tells of this run alone."""
+
+    name: str
+    output: str
+    inputs: int
+    skipped: dict[str, int]
+    unasked: dict[str, int]  # units by kind that no task of the job takes
+    tasks: dict[str, TaskAudit]
+    complete: bool  # every planned row is there (false after --limit, or when parts could not be written)
+    failed_fraction: float
+    exit_code: int
+    wall_s: float
+    new_rows: int = 0
+    seconds: dict[str, float] = field(
+        default_factory=dict
+    )  # list, probe, run; decode and infer summed over units
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    uncommitted: list[str] = field(default_factory=list)  # what the disk refused
+
+
+def run(job: Job, *, limit: int | None = None, progress: Progress | None = None) -> Summary:
+    """limit: stop after the chunks that hold the first `limit` rows still to do; the same call goes on.
+
+    Raises SpecError or JobConflict before anything is started; a SightreadError of a stage when no engine
+    can be had. What is committed by then stays.
+    """
+    progress = progress or Progress()
+    started = time.monotonic()
+    folder = JobFolder(job.output)
+    seconds: dict[str, float] = {}
+    folder.claim(job.identity, job.spec.model_dump(mode="json"))
+
+    listing = _list(job, folder)
+    seconds["list"] = time.monotonic() - started
+    progress.listed(listing.inputs.num_rows, dict(listing.skipped))
+
+    mark = time.monotonic()
+    chunks, pending, whole = _pending(job, folder, listing, limit, progress)
+    seconds["probe"] = time.monotonic() - mark
+    planned = _rows(chunks)
+    open_rows = _rows(pending)
+    progress.planned(planned, planned - open_rows, pending.num_rows)
+
+    mark = time.monotonic()
+    receipts: list[dict[str, Any]] = []
+    try:
+        if pending.num_rows:
+            for receipt in _execute(job, pending, open_rows / pending.num_rows, progress):
+                receipts.append(receipt)
+                progress.receipt(receipt)
+    finally:
+        progress.ended()
+    seconds["run"] = time.monotonic() - mark
+
+    summary = _summarise(job, chunks, listing, receipts, whole)
+    summary.seconds = {**seconds, **_stage_seconds(receipts)}
+    summary.wall_s = time.monotonic() - started
+    folder.write_summary(asdict(summary))
+    return summary
+
+
+def _list(job: Job, folder: JobFolder) -> Listing:
+    """The input manifest: written once, then what the job is about, whatever the folders hold by then."""
+    if not folder.has_inputs():
+        listing = list_inputs(job.spec.inputs, job.output)
+        folder.write_inputs(listing.inputs, dict(listing.skipped))
+    inputs, skipped = folder.read_inputs()
+    return Listing(inputs, Counter(skipped))
+
+
+def _pending(
+    job: Job, folder: JobFolder, listing: Listing, limit: int | None, progress: Progress
+) -> tuple[pa.Table, pa.Table, bool]:
+    """All chunks planned so far, those of them to do now, and whether the two cover the whole job."""
+    done = folder.committed([task.name for task in job.tasks])
+    slices = math.ceil(listing.inputs.num_rows / SLICE)
+    known: list[pa.Table] = []
+    todo: list[pa.Table] = []
+    open_rows = 0
+    probe: Probe | None = None
+    try:
+        for index in range(slices):
+            if limit is not None and open_rows >= limit:
+                break
+            if not folder.chunk_file(index).exists():
+                probe = probe or Probe(job.decode, workers=job.workers)
+                inputs = listing.inputs.slice(index * SLICE, SLICE)
+                folder.write_chunks(index, chunk_table(inputs, probe, job))
+            chunks = folder.read_chunks(index)
+            known.append(chunks)
+            progress.probed(min((index + 1) * SLICE, listing.inputs.num_rows), listing.inputs.num_rows)
+            for row in range(chunks.num_rows):
+                tasks = [
+                    task
+                    for task in chunks.column("tasks")[row].as_py()
+                    if (chunks.column("chunk_id")[row].as_py(), task) not in done
+                ]
+                if tasks and (limit is None or open_rows < limit):
+                    open_rows += len(tasks) * len(chunks.column("units")[row])
+                    todo.append(_with_tasks(chunks.slice(row, 1), tasks))
+    finally:
+        if probe is not None:
+            probe.close()
+    empty = tables.CHUNKS.empty_table()
+    whole = len(known) == slices
+    return pa.concat_tables([empty, *known]), pa.concat_tables([empty, *todo]), whole
+
+
+def outlook(job: Job) -> tuple[Listing, pa.Table]:
+    """What a run would list and cut: the listing and rows of CHUNKS. Writes nothing."""
+    folder = JobFolder(job.output)
+    listing = _list(job, folder) if folder.has_inputs() else list_inputs(job.spec.inputs, job.output)
+    probe = Probe(job.decode, workers=job.workers)
+    try:
+        slices = [
+            chunk_table(listing.inputs.slice(start, SLICE), probe, job)
+            for start in range(0, listing.inputs.num_rows, SLICE)
+        ]
+    finally:
+        probe.close()
+    return listing, pa.concat_tables([tables.CHUNKS.empty_table(), *slices])
+
+
+def chunk_table(inputs: pa.Table, probe: Probe, job: Job) -> pa.Table:
+    """Probe a slice of the input manifest and cut it: rows of CHUNKS."""
+    units = probe(inputs.select(tables.INPUTS.names))
+    carried_names = inputs.schema.names[len(tables.INPUTS) :]
+    place = {input_id: row for row, input_id in enumerate(inputs.column("input_id").to_pylist())}
+    carried = inputs.select(carried_names)
+    rows = [
+        {
+            **chunk,
+            "carried": to_ipc(_carried(carried, [place[unit["input_id"]] for unit in chunk["units"]])),
+        }
+        for chunk in cut(
+            units.to_pylist(),
+            job.tasks,
+            max_units=job.spec.limits.chunk_units,
+            max_bytes=job.spec.limits.chunk_mb << 20,
+        )
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.CHUNKS)
+
+
+def _carried(carried: pa.Table, rows: list[int]) -> pa.Table:
+    return carried.take(pa.array(rows, pa.int64())) if carried.num_columns else carried
+
+
+def _with_tasks(chunk: pa.Table, tasks: list[str]) -> pa.Table:
+    place = chunk.schema.get_field_index("tasks")
+    return chunk.set_column(
+        place, tables.CHUNKS.field("tasks"), [pa.array([tasks], tables.CHUNKS.field("tasks").type)]
+    )
+
+
+def _rows(chunks: pa.Table) -> int:
+    return sum(
+        len(tasks) * len(units)
+        for tasks, units in zip(chunks.column("tasks"), chunks.column("units"), strict=True)
+    )
+
+
+def unasked(chunks: pa.Table) -> dict[str, int]:
+    """Units by kind that no task of the job takes: their chunks name no task."""
+    kinds = Counter(
+        unit["unit_kind"]
+        for tasks, units in zip(chunks.column("tasks").to_pylist(), chunks.column("units"), strict=True)
+        if not tasks
+        for unit in units.as_py()
+    )
+    return dict(kinds)
+
+
+def _execute(
+    job: Job, pending: pa.Table, requests_per_chunk: float, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    from pipelines import ray_data  # seconds, and not for `plan`
+
+    progress.starting("Ray")
+    ray_data.connect(job.workers)
+    try:
+        progress.starting("the engine")
+        for batch in ray_data.execute(pending, stages(job, requests_per_chunk)):
+            yield from batch.to_pylist()
+    finally:
+        ray_data.disconnect()
+
+
+def _summarise(
+    job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], whole: bool
+) -> Summary:
+    audits = {task.name: audit(job.output, task.name, chunks) for task in job.tasks}
+    rows = sum(each.rows for each in audits.values())
+    failed = sum(each.rows - each.ok for each in audits.values())
+    fraction = failed / rows if rows else 0.0
+    sound = all(each.doubled == each.stray == 0 for each in audits.values())
+    complete = whole and all(each.complete for each in audits.values())
+    uncommitted = [
+        f"{each['task']}/{each['chunk_id']}: {each['message']}"
+        for each in receipts
+        if each["outcome"] == "failed"
+    ]
+    if not sound or uncommitted or (whole and not complete):
+        exit_code = 1
+    else:
+        exit_code = 3 if fraction > job.spec.limits.max_failed_fraction else 0
+    return Summary(
+        name=job.spec.name,
+        output=str(job.output),
+        inputs=listing.inputs.num_rows,
+        skipped=dict(listing.skipped),
+        unasked=unasked(chunks),
+        tasks=audits,
+        complete=complete,
+        failed_fraction=fraction,
+        exit_code=exit_code,
+        wall_s=0.0,
+        new_rows=sum(each["rows"] for each in receipts if each["outcome"] == "committed"),
+        prompt_tokens=sum(each["prompt_tokens"] for each in receipts),
+        output_tokens=sum(each["output_tokens"] for each in receipts),
+        uncommitted=uncommitted,
+    )
+
+
+def _stage_seconds(receipts: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds summed over units. A chunk is decoded once for all its tasks."""
+    decode = {each["chunk_id"]: each["decode_s"] for each in receipts}
+    return {"decode": sum(decode.values()), "infer": sum(each["infer_s"] for each in receipts)}
