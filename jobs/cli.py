@@ -40,9 +40,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a job spec, or go on where it stopped")
     run.add_argument("spec", type=Path, help="the job spec (YAML)")
-    run.add_argument(
-        "--limit", type=_count, metavar="N", help="stop after the chunks that hold the next N rows"
-    )
+    run.add_argument("--limit", type=_count, metavar="N", help="stop after the chunks that hold the next N rows")
     run.set_defaults(command=_run)
 
     plan = commands.add_parser("plan", help="show stages, chunks and units of a job; starts nothing")
@@ -53,11 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     attempt.add_argument("file", type=Path)
     attempt.add_argument("--task", default="ocr", help="name of a task (see `sightread tasks`)")
     attempt.add_argument("--prompt", help="asked instead of the task's own prompt")
-    attempt.add_argument(
-        "--model", default=None, help="checkpoint folder or hub name (default: the nano checkpoint)"
-    )
+    attempt.add_argument("--model", default=None, help="checkpoint folder or hub name (default: the nano checkpoint)")
     attempt.add_argument("--recording", default=None, help="answer from this recording instead of a model")
     attempt.set_defaults(command=_try)
+
+    show = commands.add_parser("show", help="show the first rows of a job's output")
+    show.add_argument("output", type=Path)
+    show.add_argument("--rows", type=_count, default=20, metavar="N")
+    show.set_defaults(command=_show)
 
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.set_defaults(command=_tasks)
@@ -93,6 +94,12 @@ def _try(options: argparse.Namespace) -> int:
         model=options.model,
         recording=options.recording,
     )
+
+
+def _show(options: argparse.Namespace) -> int:
+    from jobs.show_rows import show_rows
+
+    return show_rows(options.output, rows=options.rows)
 
 
 def _tasks(_: argparse.Namespace) -> int:

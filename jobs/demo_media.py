@@ -122,10 +122,7 @@ def pdf_bytes(pages: tuple[tuple[Line, ...], ...]) -> bytes:
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
-        *(
-            f"<< /Type /Font /Subtype /Type1 /BaseFont /{font} /Encoding /WinAnsiEncoding >>".encode()
-            for font in FONTS
-        ),
+        *(f"<< /Type /Font /Subtype /Type1 /BaseFont /{font} /Encoding /WinAnsiEncoding >>".encode() for font in FONTS),
     ]
     resources = " ".join(f"/{name} {3 + index} 0 R" for index, name in enumerate(font_names.values()))
     for index, lines in enumerate(pages):

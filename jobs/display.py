@@ -109,9 +109,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         console.print(f"{number} {kind} units were not asked about: no task of this job takes them")
     for line in summary.uncommitted[:5]:
         console.print(f"not committed: {escape(line)}", soft_wrap=True)
-    spent = ", ".join(
-        f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05
-    )
+    spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05)
     console.print(f"{summary.new_rows} new rows in {summary.wall_s:.1f} s ({spent})", highlight=False)
     console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
     parts = f"{summary.output}/results/task={next(iter(summary.tasks))}/*.parquet"
@@ -120,9 +118,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     if not summary.complete:
         console.print("Not all rows are there yet; the same command again goes on.")
     if summary.exit_code == 3:
-        console.print(
-            f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows"
-        )
+        console.print(f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows")
 
 
 def _clock(seconds: float) -> str:

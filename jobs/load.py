@@ -79,9 +79,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
             continue
         inner = model.model_fields[part].annotation
         candidates = [inner, *_arguments(inner)]
-        model = next(
-            each for each in candidates if isinstance(each, type) and issubclass(each, pydantic.BaseModel)
-        )
+        model = next(each for each in candidates if isinstance(each, type) and issubclass(each, pydantic.BaseModel))
     return list(model.model_fields)
 
 

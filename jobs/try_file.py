@@ -17,9 +17,7 @@ NANO = ROOT / "model" / "nano" / "checkpoint"
 def try_file(file: Path, *, task: str, prompt: str | None, model: str | None, recording: str | None) -> int:
     """1 when a row failed, 0 otherwise."""
     engine = (
-        {"kind": "scripted", "recording": recording}
-        if recording
-        else {"kind": "torch", "model": model or str(NANO)}
+        {"kind": "scripted", "recording": recording} if recording else {"kind": "torch", "model": model or str(NANO)}
     )
     spec = parse(
         {

@@ -186,9 +186,7 @@ class _Talk:
             return "engine_failed", asdict(self._failure), None
         assert self._unit is not None
         try:
-            result = self.task.output.check(
-                self.task.parse(self.history[-1].completion.text, self._unit.view)
-            )
+            result = self.task.output.check(self.task.parse(self.history[-1].completion.text, self._unit.view))
         except InvalidOutput as error:
             return "invalid_output", asdict(Failure("parse", "unparsable", str(error))), None
         except Exception as error:  # noqa: BLE001  the row's boundary: a parser may do anything

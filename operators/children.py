@@ -73,9 +73,7 @@ class Channel:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def send(
-        self, head: dict[str, Any], payloads: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()
-    ) -> None:
+    def send(self, head: dict[str, Any], payloads: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
         """Raises OSError (BrokenPipeError) when the other side is gone."""
         text = json.dumps(head).encode()
         with self._lock:

@@ -63,15 +63,11 @@ def write_part(output: Path, task: str, chunk_id: str, rows: pa.Table) -> str:
     final = part_path(output, task, chunk_id)
     footer = {"chunk_id": chunk_id, "task": task, "rows": rows.num_rows, "identity": identity(rows)}
     table = rows.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()})
-    if create_if_absent(
-        final, output / "_job" / "tmp", lambda path: pq.write_table(table, path, compression="zstd")
-    ):
+    if create_if_absent(final, output / "_job" / "tmp", lambda path: pq.write_table(table, path, compression="zstd")):
         return "committed"
     there = read_footer(final)
     if there != footer:
-        raise JobConflict(
-            f"{final} is there and holds other units than this attempt: {there} against {footer}"
-        )
+        raise JobConflict(f"{final} is there and holds other units than this attempt: {there} against {footer}")
     return "duplicate"
 
 

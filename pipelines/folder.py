@@ -41,9 +41,7 @@ class JobFolder:
         sweep_drafts(self.tmp)
         if create_if_absent(path, self.tmp, lambda draft: draft.write_text(text, encoding="utf-8")):
             dump = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-            create_if_absent(
-                self.job / "spec.yaml", self.tmp, lambda draft: draft.write_text(dump, encoding="utf-8")
-            )
+            create_if_absent(self.job / "spec.yaml", self.tmp, lambda draft: draft.write_text(dump, encoding="utf-8"))
             return
         there = json.loads(path.read_text(encoding="utf-8"))
         if lines := differences(there, identity):

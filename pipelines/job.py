@@ -44,9 +44,7 @@ def prepare(spec: JobSpec) -> Job:
     identity = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
-        "decode": {
-            key: value for key, value in asdict(decode).items() if key not in ("timeout_s", "memory_mb")
-        },
+        "decode": {key: value for key, value in asdict(decode).items() if key not in ("timeout_s", "memory_mb")},
         "tasks": {
             task.name: {"prompt": task.prompt, "prompts": task.prompts, "sampling": asdict(task.sampling)}
             for task in tasks
@@ -59,9 +57,7 @@ def prepare(spec: JobSpec) -> Job:
         job=spec.name,
         model=spec.engine.model or spec.engine.kind,
         weights_sha256=source.get("weights_sha256", ""),
-        prompt_sha256={
-            task.name: sha256_of({"prompt": task.prompt, "prompts": task.prompts}) for task in tasks
-        },
+        prompt_sha256={task.name: sha256_of({"prompt": task.prompt, "prompts": task.prompts}) for task in tasks},
         spec_sha256=sha256_of(identity),
         version=VERSION,
     )

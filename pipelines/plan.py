@@ -56,9 +56,7 @@ def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:
     asked_cpus = sum(stage.actors * stage.cpus for stage in plan)
     asked_gpus = sum(stage.actors * stage.gpus for stage in plan)
     if asked_cpus > cpus:
-        raise SpecError(
-            f"decode.workers: the plan takes {asked_cpus:g} CPUs and the cluster has {cpus:g}; lower it"
-        )
+        raise SpecError(f"decode.workers: the plan takes {asked_cpus:g} CPUs and the cluster has {cpus:g}; lower it")
     if asked_gpus > gpus:
         raise SpecError(
             f"engine: {plan[1].actors} replicas of {plan[1].gpus:g} GPUs take {asked_gpus:g} "

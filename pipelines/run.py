@@ -38,9 +38,7 @@ class Summary:
     exit_code: int
     wall_s: float
     new_rows: int = 0
-    seconds: dict[str, float] = field(
-        default_factory=dict
-    )  # list, probe, run; decode and infer summed over units
+    seconds: dict[str, float] = field(default_factory=dict)  # list, probe, run; decode and infer summed over units
     prompt_tokens: int = 0
     output_tokens: int = 0
     uncommitted: list[str] = field(default_factory=list)  # what the disk refused
@@ -176,15 +174,12 @@ def _carried(carried: pa.Table, rows: list[int]) -> pa.Table:
 
 def _with_tasks(chunk: pa.Table, tasks: list[str]) -> pa.Table:
     place = chunk.schema.get_field_index("tasks")
-    return chunk.set_column(
-        place, tables.CHUNKS.field("tasks"), [pa.array([tasks], tables.CHUNKS.field("tasks").type)]
-    )
+    return chunk.set_column(place, tables.CHUNKS.field("tasks"), [pa.array([tasks], tables.CHUNKS.field("tasks").type)])
 
 
 def _rows(chunks: pa.Table) -> int:
     return sum(
-        len(tasks) * len(units)
-        for tasks, units in zip(chunks.column("tasks"), chunks.column("units"), strict=True)
+        len(tasks) * len(units) for tasks, units in zip(chunks.column("tasks"), chunks.column("units"), strict=True)
     )
 
 
@@ -199,9 +194,7 @@ def unasked(chunks: pa.Table) -> dict[str, int]:
     return dict(kinds)
 
 
-def _execute(
-    job: Job, pending: pa.Table, requests_per_chunk: float, progress: Progress
-) -> Iterator[dict[str, Any]]:
+def _execute(job: Job, pending: pa.Table, requests_per_chunk: float, progress: Progress) -> Iterator[dict[str, Any]]:
     from pipelines import ray_data  # seconds, and not for `plan`
 
     progress.starting("Ray")
@@ -214,9 +207,7 @@ def _execute(
         ray_data.disconnect()
 
 
-def _summarise(
-    job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], whole: bool
-) -> Summary:
+def _summarise(job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], whole: bool) -> Summary:
     audits = {task.name: audit(job.output, task.name, chunks) for task in job.tasks}
     rows = sum(each.rows for each in audits.values())
     failed = sum(each.rows - each.ok for each in audits.values())
@@ -224,9 +215,7 @@ def _summarise(
     sound = all(each.doubled == each.stray == 0 for each in audits.values())
     complete = whole and all(each.complete for each in audits.values())
     uncommitted = [
-        f"{each['task']}/{each['chunk_id']}: {each['message']}"
-        for each in receipts
-        if each["outcome"] == "failed"
+        f"{each['task']}/{each['chunk_id']}: {each['message']}" for each in receipts if each["outcome"] == "failed"
     ]
     if not sound or uncommitted or (whole and not complete):
         exit_code = 1

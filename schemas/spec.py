@@ -32,14 +32,10 @@ class TaskSpec(_Section):
 
 
 class EngineSpec(_Section):
-    kind: Literal["torch", "scripted"] = Field(
-        "torch", description="torch: the embedded engine; scripted: a fake"
-    )
+    kind: Literal["torch", "scripted"] = Field("torch", description="torch: the embedded engine; scripted: a fake")
     model: str | None = Field(None, description="checkpoint folder or hub name (torch)")
     recording: str | None = Field(None, description="JSONL of recorded replies (scripted)")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: float32 on CPU, else bfloat16"
-    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, else bfloat16")
     replicas: PositiveInt = Field(1, description="engines, each in an actor of its own")
     gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0, description="0 runs on the CPU")
     slots: PositiveInt = Field(8, description="requests that one engine works on at once")
@@ -47,31 +43,23 @@ class EngineSpec(_Section):
         None, description="tokens of prompt and answer; default: 32768 or the model's"
     )
     deadline_s: PositiveFloat = Field(1800.0, description="seconds a request may take, waiting included")
-    stall_s: PositiveFloat = Field(
-        300.0, description="seconds without progress until the engine is restarted"
-    )
+    stall_s: PositiveFloat = Field(300.0, description="seconds without progress until the engine is restarted")
 
 
 class DecodeSpec(_Section):
     video_fps: PositiveFloat = Field(2.0, description="frames sampled a second")
     video_clip_s: PositiveFloat = Field(30.0, description="longest clip")
     video_backend: Literal["pyav", "decord"] = "pyav"
-    video_max_tokens: PositiveInt | None = Field(
-        None, description="tokens of a clip; default: the checkpoint's"
-    )
+    video_max_tokens: PositiveInt | None = Field(None, description="tokens of a clip; default: the checkpoint's")
     page_dpi: Annotated[float, Field(ge=18, le=1200)] = 144.0
-    image_max_tokens: PositiveInt | None = Field(
-        None, description="tokens of a picture; default: the checkpoint's"
-    )
+    image_max_tokens: PositiveInt | None = Field(None, description="tokens of a picture; default: the checkpoint's")
     timeout_s: PositiveFloat = Field(60.0, description="seconds a decoder may take for one unit")
     memory_mb: Annotated[int, Field(ge=512)] = Field(2048, description="address space of one decoder")
     workers: PositiveInt | None = Field(None, description="decoders at once; default: the CPUs there are")
 
 
 class LimitsSpec(_Section):
-    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="more failed rows: exit code 3"
-    )
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="more failed rows: exit code 3")
     chunk_units: PositiveInt = Field(32, description="units committed together at most")
     chunk_mb: PositiveInt = Field(64, description="decoded megabytes of a chunk at most")
 

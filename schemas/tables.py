@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FAILURE = pa.struct(
-    [("stage", pa.string()), ("kind", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
-)
+FAILURE = pa.struct([("stage", pa.string()), ("kind", pa.string()), ("message", pa.string()), ("attempts", pa.int32())])
 
 # One row per input, written before any work: `_job/inputs/`. Columns of an input table follow these.
 INPUTS = pa.schema(

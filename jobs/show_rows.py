@@ -1,0 +1,48 @@
+"""`sightread show OUTPUT`: the first rows of every task, as a table on the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+from rich.table import Table
+from rich.text import Text
+
+from jobs.display import console_for
+from schemas.errors import SpecError
+
+
+def show_rows(output: Path, *, rows: int) -> int:
+    """Raises SpecError when there is nothing to show."""
+    folders = sorted((output / "results").glob("task=*"))
+    if not folders:
+        raise SpecError(f"{output} holds no results of a job")
+    console = console_for()
+    for folder in folders:
+        with duckdb.connect() as db:
+            found = db.execute(
+                """select parse_filename(input_uri), coalesce(page, unit_index + 1), start_s, end_s, status,
+                       error.kind, to_json(result), count(*) over ()
+                from read_parquet($parts, hive_partitioning = false)
+                order by input_uri, unit_index, request_index limit $rows""",
+                {"parts": str(folder / "*.parquet"), "rows": rows},
+            ).fetchall()
+        table = Table(title=folder.name, title_justify="left", show_lines=True)
+        for column in ("input", "unit", "status", "result"):
+            table.add_column(column, overflow="fold")
+        for name, number, start_s, end_s, status, kind, result, _ in found:
+            unit = str(number) if start_s is None else f"{start_s:.1f}–{end_s:.1f} s"
+            # Text, not str: what a model wrote must not be taken for markup
+            table.add_row(Text(name), unit, status, Text(_plain(result) if status == "ok" else str(kind)))
+        console.print(table)
+        if found and found[0][-1] > len(found):
+            console.print(f"and {found[0][-1] - len(found)} more")
+    return 0
+
+
+def _plain(result: str) -> str:
+    value = json.loads(result)
+    text = value["text"] if isinstance(value, dict) and list(value) == ["text"] else result
+    # control characters could steer the terminal
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
