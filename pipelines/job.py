@@ -36,10 +36,7 @@ def prepare(spec: JobSpec) -> Job:
     """Raises SpecError for a task, a checkpoint or a recording that is not there."""
     tasks = tuple(bind(task) for task in spec.tasks)
     engine, source = _engine(spec)
-    if spec.engine.kind == "torch":
-        budget = PixelBudget.from_checkpoint(Path(engine["model"]))
-    else:
-        budget = PixelBudget()
+    budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.kind == "torch" else PixelBudget()
     decode = decode_settings(spec, budget)
     identity = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100

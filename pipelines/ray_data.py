@@ -7,8 +7,11 @@ its checkpoints, save modes or error budgets are used.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -30,16 +33,37 @@ def connect(workers: int) -> None:
         return
     # a private, throw-away head: no token that other Ray tools on this machine would not know of
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    import ray
+    # its core prints an ERROR about actor arguments in the object store on every run (ray issue 53727)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    with _held_back_stderr():  # and a line that it has read this setting
+        import ray
 
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, workers) + 1,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, workers) + 1,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+@contextlib.contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """What native code writes to stderr meanwhile is shown only if this ends in an error."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def disconnect() -> None:
@@ -63,7 +87,7 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
     context.enable_progress_bars = False
     # a chunk of long videos may rightly be silent for longer; requests have deadlines of their own
     context.execution_no_progress_timeout_s = -1
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     dataset = ray.data.from_arrow([chunks.slice(index, 1) for index in range(chunks.num_rows)])
     for stage in plan:

@@ -1,0 +1,64 @@
+"""The command line: quick where nothing heavy is needed, one sentence where something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.world import World, worlds, write_image, write_pdf, write_recording
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    yield from worlds(tmp_path)
+
+
+def test_tasks_are_listed_with_what_they_take_and_give(world: World) -> None:
+    said = world.run("tasks")
+    assert "page, image" in next(line for line in said.splitlines() if line.startswith("ocr "))
+    assert "struct<text: string>" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tasks": ["orc"]}, "there is no task 'orc'; did you mean 'ocr'?"),
+        ({"engine": {"kind": "scripted", "recording": "/nowhere.jsonl"}}, "there is no file /nowhere.jsonl"),
+        ({"engine": {"kind": "torch", "model": "/no/such/folder"}}, "/no/such/folder"),
+        ({"outputs": "x"}, "unknown key 'outputs'; did you mean 'output'?"),
+    ],
+)
+def test_a_wrong_spec_exits_2_with_one_sentence(world: World, change: dict[str, object], sentence: str) -> None:
+    write_recording(world.recording)
+    world.spec |= change
+    said = world.run(code=2)
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not world.output.exists()
+
+
+def test_plan_shows_units_and_stages_and_writes_nothing(world: World) -> None:
+    write_pdf(world.inputs / "a.pdf", pages=5)
+    write_image(world.inputs / "b.png")
+    (world.inputs / "c.pdf").write_bytes(b"")
+    write_recording(world.recording)
+    world.spec["tasks"] = ["caption"]
+    said = world.run("plan", str(world.spec_file))
+    assert "units    1 image, 6 page" in said
+    assert "failing  1 empty_file" in said
+    assert "rows     caption: 1" in said
+    assert "rows     (no task takes a page): 6" in said
+    assert "stage    ask: 1 actors" in said
+    assert not world.output.exists()
+
+
+def test_try_answers_one_file_on_the_terminal(world: World) -> None:
+    document = write_pdf(world.folder / "a.pdf", pages=2)
+    write_recording(world.recording, {"sample": "a.pdf", "task": "ocr", "reply": "[bold]Page {unit}[/bold]"})
+    said = world.run("try", str(document), "--recording", str(world.recording))
+    assert "page 1" in said
+    assert "[bold]Page 1[/bold]" in said  # what a model wrote is shown, not obeyed
+    gone = world.run("try", str(world.folder / "gone.pdf"), "--recording", str(world.recording), code=1)
+    assert "not_found" in gone

@@ -1,0 +1,150 @@
+"""A small world for tests of whole jobs: inputs drawn inline, a spec, the command line, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+from PIL import Image, ImageDraw
+
+from jobs.demo_media import Line, pdf_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT.parent / "shared" / "samples"
+MARK = "SIGHTREAD_TEST_MARK"
+
+
+def write_pdf(path: Path, pages: int) -> Path:
+    path.write_bytes(pdf_bytes(tuple((Line(f"Page {number} of {path.stem}"),) for number in range(1, pages + 1))))
+    return path
+
+
+def write_image(path: Path, text: str = "Sign", frames: int = 1) -> Path:
+    pictures = []
+    for frame in range(frames):
+        picture = Image.new("RGB", (320, 160), "white")
+        ImageDraw.Draw(picture).text((20 + frame, 60), text, fill="black")
+        pictures.append(picture)
+    pictures[0].save(path, **({"save_all": True, "append_images": pictures[1:]} if frames > 1 else {}))
+    return path
+
+
+def write_recording(path: Path, *lines: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+class World:
+    """A folder with a spec; `run` is the real command in a process of its own, marked so that it can be found."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.inputs = folder / "in"
+        self.inputs.mkdir()
+        self.output = folder / "out"
+        self.recording = folder / "replies.jsonl"
+        self.mark = uuid.uuid4().hex
+        self.spec: dict[str, Any] = {
+            "name": "test",
+            "inputs": [str(self.inputs)],
+            "tasks": ["ocr", "caption"],
+            "engine": {"kind": "scripted", "recording": str(self.recording)},
+            "output": str(self.output),
+        }
+
+    @property
+    def spec_file(self) -> Path:
+        path = self.folder / "spec.yaml"
+        path.write_text(yaml.safe_dump(self.spec))
+        return path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # the suite may itself run beside other Rays: never join one by accident
+        kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+        return {**kept, MARK: self.mark, "RAY_AUTH_MODE": "disabled"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jobs.cli", *(arguments or ("run", str(self.spec_file)))],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0, timeout_s: float = 240) -> str:
+        """What the command printed. Fails unless it exits with `code`."""
+        process = self.start(*arguments)
+        try:
+            text, _ = process.communicate(timeout=timeout_s)
+        finally:
+            process.kill()
+        assert process.returncode == code, text
+        return text
+
+    def rows(self, task: str) -> list[dict[str, Any]]:
+        return self.query(f"select * from '{self.output}/results/task={task}/*.parquet' order by input_uri, unit_index")
+
+    def query(self, text: str) -> list[dict[str, Any]]:
+        with duckdb.connect() as db:
+            table: list[dict[str, Any]] = db.execute(text).to_arrow_table().to_pylist()
+        return table
+
+    def parts(self) -> list[Path]:
+        return sorted((self.output / "results").rglob("*.parquet"))
+
+    def processes(self, needle: str = "") -> dict[int, str]:
+        """Living processes that this world started, whoever their parent is now: pid -> command line."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                if f"{MARK}={self.mark}".encode() not in (entry / "environ").read_bytes():
+                    continue
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                continue
+            if line and needle in line:
+                found[int(entry.name)] = line
+        return found
+
+    def wait_for(self, what: Callable[[], Any], timeout_s: float = 120) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if found := what():
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"not within {timeout_s} s; alive: {self.processes()}")
+
+    def nothing_left(self) -> None:
+        """All processes of this world end by themselves within a moment."""
+        deadline = time.monotonic() + 30
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert self.processes() == {}
+
+    def sweep(self) -> None:
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def worlds(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.sweep()
