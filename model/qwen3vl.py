@@ -53,12 +53,10 @@ class Qwen3VL(nn.Module):
         """
         embeds = self.language_model.embed_tokens(input_ids_BS)
         if visual is None:
-            hidden: Tensor = self.language_model(embeds, positions_3BS, mask, cache)
-            return hidden
+            return self.language_model(embeds, positions_3BS, mask, cache)
         pads = (input_ids_BS == self.config.image_id) | (input_ids_BS == self.config.video_id)
         embeds = embeds.masked_scatter(pads[..., None], visual.embeds.to(embeds.dtype))
-        hidden = self.language_model(embeds, positions_3BS, mask, cache, visual.deepstack, pads)
-        return hidden
+        return self.language_model(embeds, positions_3BS, mask, cache, visual.deepstack, pads)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., E] -> [..., V], in the dtype of the weights."""

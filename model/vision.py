@@ -39,7 +39,7 @@ class VisionTower(nn.Module):
         rows, columns = self._coordinates(shapes, x_PD.device)
         rotary = vision_rotary(rows, columns, self.config.hidden // self.config.heads)
         segments = [h * w for t, h, w in shapes for _ in range(t)]
-        taps = []
+        taps: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             x_PD = block(x_PD, rotary, segments)
             if index in self.config.deepstack:
@@ -128,9 +128,10 @@ class Attention(nn.Module):
         for start, length, count in runs(segments):
             # equal neighbours as one batch: no padding, few calls
             stretch = slice(start, start + length * count)
-            piece = F.scaled_dot_product_attention(
-                *(each[stretch].view(count, length, self.heads, -1).transpose(1, 2) for each in (q, k, v))
+            query, key, value = (
+                each[stretch].view(count, length, self.heads, -1).transpose(1, 2) for each in (q, k, v)
             )
+            piece = F.scaled_dot_product_attention(query, key, value)
             piece = piece.transpose(1, 2).reshape(length * count, self.heads, -1)
             if out is None:
                 pieces.append(piece)

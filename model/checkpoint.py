@@ -1,0 +1,163 @@
+"""Checkpoints in the Hugging Face layout: find one, load it, write one. The one place that knows weight names.
+
+A folder holds config.json, model.safetensors (or shards and their index), tokenizer.json, the preprocessors'
+json, a chat template and generation_config.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.config import Config
+from model.qwen3vl import Qwen3VL
+from schemas.errors import SpecError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+def resolve(name: str) -> Path:
+    """The folder of a checkpoint: a local one as it is, a hub name (`owner/name`) through the hub's cache.
+
+    Raises SpecError when there is neither.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _config_json(folder)
+        return folder.resolve()
+    if folder.is_absolute() or name.startswith(".") or name.count("/") != 1:
+        raise SpecError(f"engine.model: there is no checkpoint folder {name}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise SpecError(
+            f"engine.model: {name} is no local folder and cannot be had from the hub: {_line(error)}"
+        ) from error
+    return Path(found)
+
+
+def load_config(folder: Path) -> Config:
+    return Config.from_json(_config_json(folder))
+
+
+def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Qwen3VL:
+    """The network with its weights, in eval mode. Tensors are read one by one, so the peak is one copy.
+
+    Raises SpecError that lists what is missing, unexpected or of another shape.
+    """
+    config = load_config(folder)
+    with torch.device("meta"):
+        network = Qwen3VL(config)
+    wanted = dict(network.named_parameters())
+    missing, unexpected, misshapen = set(wanted), [], []
+    for name, file, opened in _tensors(folder):
+        ours = _our_name(name)
+        if ours == "lm_head.weight" and config.tied:
+            continue  # some tied checkpoints store the head all the same
+        if ours not in wanted:
+            unexpected.append(name)
+            continue
+        shape = tuple(opened.get_slice(name).get_shape())
+        if shape != tuple(wanted[ours].shape):
+            misshapen.append(f"{name} {list(shape)}, not {list(wanted[ours].shape)} ({file})")
+            continue
+        value = opened.get_tensor(name).to(device=device, dtype=dtype)
+        _assign(network, ours, value)
+        missing.discard(ours)
+    faults = [
+        f"{kind}: {', '.join(sorted(names)[:8])}{' …' if len(names) > 8 else ''}"
+        for kind, names in (
+            ("missing", [_their_name(name) for name in missing]),
+            ("unexpected", unexpected),
+            ("of another shape", misshapen),
+        )
+        if names
+    ]
+    if faults:
+        raise SpecError(f"{folder}: the weights do not fit config.json; {'; '.join(faults)}")
+    return network.eval().requires_grad_(False)
+
+
+def save(network: Qwen3VL, folder: Path, config_json: dict[str, Any], *, dtype: torch.dtype) -> None:
+    """Write config.json and model.safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        _their_name(name): value.detach().to("cpu", dtype).contiguous() for name, value in network.named_parameters()
+    }
+    save_file(weights, folder / SINGLE, metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config_json, indent=2) + "\n", encoding="utf-8")
+
+
+def weights_sha256(folder: Path) -> str:
+    """sha256 over the names and contents of the weight files, in order of name."""
+    digest = hashlib.sha256()
+    for path in _files(folder):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _our_name(name: str) -> str:
+    return name.removeprefix("model.")
+
+
+def _their_name(name: str) -> str:
+    return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def _assign(network: Qwen3VL, name: str, value: Tensor) -> None:
+    module_name, _, leaf = name.rpartition(".")
+    module = network.get_submodule(module_name)
+    module.register_parameter(leaf, torch.nn.Parameter(value, requires_grad=False))
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, str, Any]]:
+    for path in _files(folder):
+        try:
+            with safe_open(path, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118  not a dict
+                    yield name, path.name, opened
+        except (SafetensorError, OSError) as error:
+            raise SpecError(f"{path} cannot be read: {_line(error)}") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX).exists():
+        try:
+            shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError) as error:
+            raise SpecError(f"{folder / INDEX} cannot be read: {error!r}") from error
+        files = [folder / name for name in sorted(shards)]
+    else:
+        files = [folder / SINGLE]
+    if gone := [path.name for path in files if not path.is_file()]:
+        raise SpecError(f"{folder} lacks {', '.join(gone)}")
+    return files
+
+
+def _config_json(folder: Path) -> dict[str, Any]:
+    try:
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"engine.model: {folder} holds no config.json") from None
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{folder / 'config.json'} cannot be read: {error}") from error
+    assert isinstance(data, dict)
+    return data
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

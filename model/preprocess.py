@@ -1,0 +1,54 @@
+"""Pictures and clips as the vision tower takes them: normalised patches in merge-block order.
+
+Sizes are right already (the decoders resize, model/pixels.py says to what); nothing is resized here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from schemas.ask import Clip, Picture
+
+PATCH, MERGE, TEMPORAL = 16, 2, 2
+
+_ZSTD = pa.Codec("zstd")
+
+
+def pixels(picture: Picture) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    """[height, width, 3] RGB8. Raises ValueError when the data are not that picture."""
+    size = picture.height_px * picture.width_px * 3
+    try:
+        data = _ZSTD.decompress(pa.py_buffer(picture.data), decompressed_size=size)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not a zstd frame of {size} bytes: {error}") from error
+    if data.size != size:
+        raise ValueError(f"{data.size} bytes, not {size}")
+    return np.frombuffer(data, np.uint8).reshape(picture.height_px, picture.width_px, 3)
+
+
+def patchify(content: Picture | Clip) -> tuple[Tensor, tuple[int, int, int]]:
+    """Patches [t*h*w, 1536] float32 in -1..1, each (channel, frame, y, x), and the grid (t, h, w) in patches.
+
+    A picture stands for two equal frames. A clip of an odd number of frames repeats its last one.
+    """
+    frames = [content] * TEMPORAL if isinstance(content, Picture) else list(content.frames)
+    if len(frames) % TEMPORAL:
+        frames.append(frames[-1])
+    if len({(frame.height_px, frame.width_px) for frame in frames}) > 1:
+        raise ValueError("the frames of a clip differ in size")
+    height, width = frames[0].height_px, frames[0].width_px
+    if height % (PATCH * MERGE) or width % (PATCH * MERGE):
+        raise ValueError(f"{width} x {height} px is not in multiples of {PATCH * MERGE}")
+    t, h, w = len(frames) // TEMPORAL, height // PATCH, width // PATCH
+    if isinstance(content, Picture):
+        stack = np.broadcast_to(pixels(content), (TEMPORAL, height, width, 3))
+    else:
+        stack = np.stack([pixels(frame) for frame in frames])
+    blocks = torch.from_numpy(np.ascontiguousarray(stack)).view(
+        t, TEMPORAL, h // MERGE, MERGE, PATCH, w // MERGE, MERGE, PATCH, 3
+    )
+    patches = blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(t * h * w, -1)
+    return patches.to(torch.float32).div_(127.5).sub_(1.0), (t, h, w)
