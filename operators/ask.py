@@ -18,7 +18,7 @@ from operators.children import Limits
 from operators.supervisor import Supervisor
 from schemas import tables
 from schemas.ask import Clip, Completion, Picture, Request
-from schemas.errors import Failure, InvalidOutput
+from schemas.errors import EngineError, Failure, InvalidOutput
 from schemas.task import Step, Task, Unit, View
 
 
@@ -54,7 +54,9 @@ class Ask:
     def __init__(self, settings: AskSettings) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in settings.tasks}
-        self._supervisor = Supervisor(settings.engine, limits=Limits(), stall_s=settings.stall_s)
+        # a model maps more address space than it uses; the fake has faults that would eat the machine
+        limits = Limits(memory_mb=2048) if settings.engine["kind"] == "scripted" else Limits()
+        self._supervisor = Supervisor(settings.engine, limits=limits, stall_s=settings.stall_s)
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
@@ -105,6 +107,8 @@ class Ask:
             talk = waiting.pop(request.request_id)
             talk.hear(request, answer)
             ask_next(talk)
+        if self._supervisor.broken is not None:  # no answers, for no fault of the units: nothing to commit
+            raise EngineError("engine_error", self._supervisor.broken)
         return talks
 
     def _row(self, chunk_id: str, task: Task, unit: pa.StructScalar, talk: _Talk) -> dict[str, Any]:

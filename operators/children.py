@@ -163,6 +163,23 @@ class Child:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def address_space_mb(self) -> int:
+        """What RLIMIT_AS would count; 0 when the child is gone."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
+        except (OSError, IndexError, ValueError):
+            return 0
+        return pages * resource.getpagesize() >> 20
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the child has ended by itself within the time."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def kill(self) -> None:
         """Kill the child's whole process group and reap it. Safe to call again."""
         if self._process.poll() is None:

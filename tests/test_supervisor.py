@@ -1,0 +1,230 @@
+"""The supervisor over a real engine child with seeded faults: the guilty fail, the innocent are answered once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.children import ROOT, Limits
+from operators.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
+from operators.supervisor import Supervisor
+from operators.suspects import Suspects
+from schemas.ask import Clip, Completion, Message, Picture, Request, Sampling
+from schemas.errors import EngineError, Failure
+from tests.world import write_recording
+
+Start = Callable[..., Supervisor]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    begun: list[Supervisor] = []
+
+    def start(*lines: dict[str, Any], slots: int = 8, stall_s: float = 30, limits: Limits | None = None) -> Supervisor:
+        recording = write_recording(tmp_path / "replies.jsonl", *lines)
+        engine = {"kind": "scripted", "recording": str(recording), "slots": slots}
+        begun.append(Supervisor(engine, limits=limits, stall_s=stall_s))
+        return begun[-1]
+
+    yield start
+    for supervisor in begun:
+        supervisor.close()
+
+
+def request(number: int, deadline_s: float = 60, parts: tuple[Any, ...] = ("read",)) -> Request:
+    label = (("sample", "a.pdf"), ("task", "ocr"), ("unit", str(number)), ("step", "0"))
+    return Request(f"r{number}", (Message("user", parts),), Sampling(), deadline_s, label)
+
+
+def ask_all(supervisor: Supervisor, requests: list[Request]) -> list[Completion | Failure]:
+    futures = [supervisor.ask(each) for each in requests]
+    return [future.result(60) for future in futures]
+
+
+OK = {"task": "ocr", "reply": "unit {unit}"}
+
+
+def test_many_requests_from_many_threads_are_each_answered_once(start: Start) -> None:
+    supervisor = start(OK)
+    answers: Counter[str] = Counter()
+
+    def submit(first: int) -> None:
+        for number in range(first, first + 50):
+            supervisor.submit(request(number), lambda asked, _: answers.update([asked.request_id]))
+
+    threads = [threading.Thread(target=submit, args=(first,)) for first in (0, 50, 100, 150)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    deadline = time.monotonic() + 30
+    while answers.total() < 200 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    supervisor.close()
+    assert answers == {f"r{number}": 1 for number in range(200)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "deaths"),
+    [("crash", "crashed", True), ("exit", "crashed", True), ("hang", "timeout", True), ("error", "engine_error", False),
+     ("memory", "out_of_memory", None)],  # the limit may strike before or after the loop counts as hung
+)  # fmt: skip
+def test_among_innocents_exactly_the_guilty_fails(
+    start: Start, tmp_path: Path, fault: str, kind: str, deaths: bool | None
+) -> None:
+    log = tmp_path / "asked.txt"
+    supervisor = start(
+        {**OK, "asked_log": str(log)},
+        {**OK, "unit": 23, "fault": fault},
+        stall_s=1.0,
+        limits=Limits(memory_mb=1024),
+    )
+    answers = ask_all(supervisor, [request(number) for number in range(60)])
+    failed = {number: answer for number, answer in enumerate(answers) if isinstance(answer, Failure)}
+    assert {number: failure.kind for number, failure in failed.items()} == {23: kind}
+    if deaths is not None:
+        assert failed[23].attempts == (supervisor.stats.deaths if deaths else 1)
+    assert [answer.text for answer in answers if isinstance(answer, Completion)] == [
+        f"unit {number}" for number in range(60) if number != 23
+    ]
+    # 16 in flight: 1 + log2(16) + 1 deaths at most; only unanswered ones were asked again
+    assert supervisor.stats.deaths <= 6
+    asked = Counter(log.read_text().split())
+    assert max(asked.values()) <= supervisor.stats.deaths + 1
+
+
+def test_a_request_that_is_never_answered_meets_its_deadline(start: Start) -> None:
+    supervisor = start(OK, {**OK, "unit": 1, "fault": "stall"}, slots=2)
+    answers = ask_all(supervisor, [request(0), request(1, deadline_s=0.5), request(2)])
+    assert isinstance(answers[1], Failure)
+    assert answers[1].kind == "deadline"
+    assert isinstance(answers[2], Completion)
+    assert supervisor.stats.deaths == 0
+
+
+def test_a_kill_from_outside_costs_nobody_a_failure_and_no_answer_is_asked_again(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "asked.txt"
+    supervisor = start({**OK, "delay_s": 0.15, "asked_log": str(log)}, slots=4)
+    futures = [supervisor.ask(request(number)) for number in range(40)]
+    futures[8].result(30)
+    answered = {f"r{number}" for number, future in enumerate(futures) if future.done()}
+    asked_before = Counter(log.read_text().split())
+    pid = supervisor.child_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert all(isinstance(future.result(60), Completion) for future in futures)
+    again = Counter(log.read_text().split()) - asked_before
+    assert not answered & again.keys()
+    assert supervisor.stats.deaths == 1
+
+
+def test_an_engine_that_cannot_be_built_is_said_once_and_for_good(tmp_path: Path) -> None:
+    supervisor = Supervisor({"kind": "scripted", "recording": str(tmp_path / "none.jsonl"), "slots": 2})
+    first = supervisor.ask(request(0)).result(30)
+    assert isinstance(first, Failure)
+    assert "none.jsonl cannot be read" in first.message
+    with pytest.raises(EngineError, match=r"none\.jsonl"):
+        supervisor.submit(request(1), lambda *_: None)
+    supervisor.close()
+
+
+def test_pictures_arrive_byte_for_byte(start: Start) -> None:
+    data = random.Random(7).randbytes(300_000)
+    supervisor = start({**OK, "reply": "{sha256}"})
+    clip = Clip((Picture(32, 32, memoryview(data)), Picture(32, 32, b"x")), (0.0, 0.5))
+    answer = supervisor.ask(request(0, parts=(clip, "what?"))).result(30)
+    assert isinstance(answer, Completion)
+    assert answer.text == hashlib.sha256(data).hexdigest()
+
+
+def test_closing_leaves_no_process_and_fails_what_waits(start: Start) -> None:
+    supervisor = start({**OK, "fault": "stall"})
+    future = supervisor.ask(request(0))
+    while supervisor.stats.asked == 0:
+        time.sleep(0.01)
+    pid = supervisor.child_pid
+    supervisor.close()
+    answer = future.result(1)
+    assert isinstance(answer, Failure)
+    assert answer.kind == "aborted"
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_killed_supervisor_takes_its_engine_along(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "replies.jsonl", OK)
+    code = (
+        "import time; from operators.supervisor import Supervisor\n"
+        f"s = Supervisor({{'kind': 'scripted', 'recording': {str(recording)!r}, 'slots': 2}})\n"
+        "while s.child_pid is None: time.sleep(.01)\n"
+        "print(s.child_pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_wire_keeps_requests_and_answers() -> None:
+    clip = Clip((Picture(64, 32, b"ab"), Picture(64, 32, b"cd")), (0.0, 0.5))
+    sampling = Sampling(temperature=0.5, seed=3, stop=("\n",))
+    before = Request("x", (Message("user", (Picture(32, 32, b"p"), "a", clip)),), sampling, 5.0, (("task", "ocr"),))
+    head, payloads = pack_request(before)
+    assert unpack_request(head["ask"], [bytes(each) for each in payloads]) == before
+    for answer in (Completion("t", "stop", 1, 2, 0.5), Failure("ask", "crashed", "m", 2)):
+        assert unpack_answer(pack_answer("x", answer)) == answer
+
+
+@given(
+    st.integers(1, 64).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1), max_size=4))),
+    st.integers(1, 64),
+    st.randoms(use_true_random=False),
+)
+def test_halving_finds_every_killer_and_charges_no_innocent(
+    case: tuple[int, set[int]], limit: int, chance: random.Random
+) -> None:
+    count, killers = case
+    policy = Suspects(limit)
+    ids = [f"r{number}" for number in range(count)]
+    guilty = {f"r{number}" for number in killers}
+    for request_id in ids:
+        policy.submit(request_id)
+    answered: list[str] = []
+    condemned: list[str] = []
+    deaths = 0
+    while len(answered) + len(condemned) < count:
+        policy.admit()
+        assert policy.running, "nothing runs although something waits"
+        # some are answered before the killer strikes
+        for request_id in sorted(policy.running - guilty):
+            if chance.random() < 0.3 or not policy.running & guilty:
+                assert policy.answered(request_id)
+                answered.append(request_id)
+        if policy.running & guilty:
+            deaths += 1
+            found = policy.died(ids)
+            if found is not None:
+                policy.deaths.pop(found)
+                condemned.append(found)
+    assert sorted(condemned) == sorted(guilty)
+    assert sorted(answered) == sorted(set(ids) - guilty)
+    rounds = (min(limit, count) - 1).bit_length() + 2
+    assert deaths <= len(guilty) * rounds
