@@ -219,13 +219,16 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def spawn(module: str, *, limits: Limits, name: str, stderr: int | None = None) -> Child:
+def spawn(
+    module: str, *, limits: Limits, name: str, stderr: int | None = None, variables: dict[str, str] | None = None
+) -> Child:
     """Start `python -m module` as a child. The module calls `parent_channel()` first thing.
 
     stderr: a file descriptor for the child's stdout and stderr; None inherits the parent's stderr.
+    variables: added to its environment.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    environment = dict(os.environ)
+    environment = {**os.environ, **(variables or {})}
     # the checkout root first: a Ray worker may run from elsewhere
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
     arguments = [

@@ -42,16 +42,20 @@ PICTURE = pa.struct(
     ]
 )
 
-# A decoded unit. width_px and height_px are of the original picture, upright: an image after its EXIF
-# orientation, a page as rendered at page_dpi, a frame after rotation. Coordinates in answers refer to these.
-UNIT_FIELDS = [
-    *PLANNED_UNIT_FIELDS,
+# What a decoder gives for one planned unit. width_px and height_px are of the original picture, upright: an
+# image after its EXIF orientation, a page at page_dpi, a frame after rotation. Coordinates in answers refer to
+# these.
+DECODED_FIELDS = [
     pa.field("width_px", pa.int32()),
     pa.field("height_px", pa.int32()),
     pa.field("times_s", pa.list_(pa.float64())),  # clips: presentation time of each frame in `pictures`
     pa.field("pictures", pa.list_(PICTURE)),  # one for pages and images, the sampled frames for clips
     pa.field("decode_s", pa.float64()),
+    pa.field("error", FAILURE),
 ]
+DECODED = pa.schema(DECODED_FIELDS)
+
+UNIT_FIELDS = [*(field for field in PLANNED_UNIT_FIELDS if field.name != "error"), *DECODED_FIELDS]
 UNITS = pa.schema(UNIT_FIELDS)
 
 # The chunk manifest: `_job/chunks/`. A chunk is what is decoded together, and committed once per task.
