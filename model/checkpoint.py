@@ -1,4 +1,4 @@
-"""Checkpoints in the Hugging Face layout: find one, load it, write one. The one place that knows weight names.
+"""Checkpoints in the Hugging Face layout: load one, write one. The one place that knows weight names.
 
 A folder holds config.json, model.safetensors (or shards and their index), tokenizer.json, the preprocessors'
 json, a chat template and generation_config.json.
@@ -6,7 +6,6 @@ json, a chat template and generation_config.json.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,38 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.config import Config
+from model.hub import SINGLE, config_json, one_line, weight_files
 from model.qwen3vl import Qwen3VL
 from schemas.errors import SpecError
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-
-
-def resolve(name: str) -> Path:
-    """The folder of a checkpoint: a local one as it is, a hub name (`owner/name`) through the hub's cache.
-
-    Raises SpecError when there is neither.
-    """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        _config_json(folder)
-        return folder.resolve()
-    if folder.is_absolute() or name.startswith(".") or name.count("/") != 1:
-        raise SpecError(f"engine.model: there is no checkpoint folder {name}")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        found = snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise SpecError(
-            f"engine.model: {name} is no local folder and cannot be had from the hub: {_line(error)}"
-        ) from error
-    return Path(found)
-
 
 def load_config(folder: Path) -> Config:
-    return Config.from_json(_config_json(folder))
+    return Config.from_json(config_json(folder))
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Qwen3VL:
@@ -100,16 +74,6 @@ def save(network: Qwen3VL, folder: Path, config_json: dict[str, Any], *, dtype: 
     (folder / "config.json").write_text(json.dumps(config_json, indent=2) + "\n", encoding="utf-8")
 
 
-def weights_sha256(folder: Path) -> str:
-    """sha256 over the names and contents of the weight files, in order of name."""
-    digest = hashlib.sha256()
-    for path in _files(folder):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
 def _our_name(name: str) -> str:
     return name.removeprefix("model.")
 
@@ -125,39 +89,10 @@ def _assign(network: Qwen3VL, name: str, value: Tensor) -> None:
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, str, Any]]:
-    for path in _files(folder):
+    for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118  not a dict
                     yield name, path.name, opened
         except (SafetensorError, OSError) as error:
-            raise SpecError(f"{path} cannot be read: {_line(error)}") from error
-
-
-def _files(folder: Path) -> list[Path]:
-    if (folder / INDEX).exists():
-        try:
-            shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError) as error:
-            raise SpecError(f"{folder / INDEX} cannot be read: {error!r}") from error
-        files = [folder / name for name in sorted(shards)]
-    else:
-        files = [folder / SINGLE]
-    if gone := [path.name for path in files if not path.is_file()]:
-        raise SpecError(f"{folder} lacks {', '.join(gone)}")
-    return files
-
-
-def _config_json(folder: Path) -> dict[str, Any]:
-    try:
-        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SpecError(f"engine.model: {folder} holds no config.json") from None
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{folder / 'config.json'} cannot be read: {error}") from error
-    assert isinstance(data, dict)
-    return data
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+            raise SpecError(f"{path} cannot be read: {one_line(error)}") from error

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model.hub import resolve, weights_sha256
 from model.pixels import PixelBudget
 from operators.ask import AskSettings, Provenance
 from pipelines.catalogue import bind
@@ -104,8 +105,6 @@ def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
             {"kind": "scripted", "recording": str(recording.resolve()), "slots": section.slots},
             {"recording_sha256": digest},
         )
-    from model.checkpoint import resolve, weights_sha256  # torch: seconds, and only here
-
     assert section.model is not None
     folder = resolve(section.model)
     return (

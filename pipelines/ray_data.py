@@ -81,7 +81,7 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    cluster = ray.cluster_resources()
+    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     check_resources(plan, cluster.get("CPU", 0), cluster.get("GPU", 0))
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -89,13 +89,13 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
     context.execution_no_progress_timeout_s = -1
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
-    dataset = ray.data.from_arrow([chunks.slice(index, 1) for index in range(chunks.num_rows)])
+    dataset: ray.data.Dataset = ray.data.from_arrow([chunks.slice(index, 1) for index in range(chunks.num_rows)])
     for stage in plan:
         dataset = dataset.map_batches(
             stage.operator,
             fn_constructor_args=stage.arguments,
             compute=ActorPoolStrategy(
-                size=stage.actors,
+                size=min(stage.actors, chunks.num_rows),  # Ray warns of idle actors
                 enable_true_multi_threading=stage.calls > 1,
                 max_concurrent_calls_per_actor=stage.calls,
             ),

@@ -61,11 +61,10 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     progress.listed(listing.inputs.num_rows, dict(listing.skipped))
 
     mark = time.monotonic()
-    chunks, pending, whole = _pending(job, folder, listing, limit, progress)
+    chunks, pending, committed = _pending(job, folder, listing, limit, progress)
     seconds["probe"] = time.monotonic() - mark
-    planned = _rows(chunks)
-    open_rows = _rows(pending)
-    progress.planned(planned, planned - open_rows, pending.num_rows)
+    planned, open_rows = _rows(chunks), _rows(pending)
+    progress.planned(planned, committed, pending.num_rows)
 
     mark = time.monotonic()
     receipts: list[dict[str, Any]] = []
@@ -78,7 +77,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
         progress.ended()
     seconds["run"] = time.monotonic() - mark
 
-    summary = _summarise(job, chunks, listing, receipts, whole)
+    summary = _summarise(job, chunks, listing, receipts, limited=planned > committed + open_rows)
     summary.seconds = {**seconds, **_stage_seconds(receipts)}
     summary.wall_s = time.monotonic() - started
     folder.write_summary(asdict(summary))
@@ -96,18 +95,16 @@ def _list(job: Job, folder: JobFolder) -> Listing:
 
 def _pending(
     job: Job, folder: JobFolder, listing: Listing, limit: int | None, progress: Progress
-) -> tuple[pa.Table, pa.Table, bool]:
-    """All chunks planned so far, those of them to do now, and whether the two cover the whole job."""
+) -> tuple[pa.Table, pa.Table, int]:
+    """All chunks planned so far, those of them to do now, and the number of rows committed before."""
     done = folder.committed([task.name for task in job.tasks])
     slices = math.ceil(listing.inputs.num_rows / SLICE)
     known: list[pa.Table] = []
     todo: list[pa.Table] = []
-    open_rows = 0
+    open_rows = committed = 0
     probe: Probe | None = None
     try:
         for index in range(slices):
-            if limit is not None and open_rows >= limit:
-                break
             if not folder.chunk_file(index).exists():
                 probe = probe or Probe(job.decode, workers=job.workers)
                 inputs = listing.inputs.slice(index * SLICE, SLICE)
@@ -116,20 +113,18 @@ def _pending(
             known.append(chunks)
             progress.probed(min((index + 1) * SLICE, listing.inputs.num_rows), listing.inputs.num_rows)
             for row in range(chunks.num_rows):
-                tasks = [
-                    task
-                    for task in chunks.column("tasks")[row].as_py()
-                    if (chunks.column("chunk_id")[row].as_py(), task) not in done
-                ]
-                if tasks and (limit is None or open_rows < limit):
-                    open_rows += len(tasks) * len(chunks.column("units")[row])
-                    todo.append(_with_tasks(chunks.slice(row, 1), tasks))
+                chunk_id, tasks = chunks.column("chunk_id")[row].as_py(), chunks.column("tasks")[row].as_py()
+                units = len(chunks.column("units")[row])
+                left = [task for task in tasks if (chunk_id, task) not in done]
+                committed += (len(tasks) - len(left)) * units
+                if left and (limit is None or open_rows < limit):
+                    open_rows += len(left) * units
+                    todo.append(_with_tasks(chunks.slice(row, 1), left))
     finally:
         if probe is not None:
             probe.close()
     empty = tables.CHUNKS.empty_table()
-    whole = len(known) == slices
-    return pa.concat_tables([empty, *known]), pa.concat_tables([empty, *todo]), whole
+    return pa.concat_tables([empty, *known]), pa.concat_tables([empty, *todo]), committed
 
 
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
@@ -207,17 +202,19 @@ def _execute(job: Job, pending: pa.Table, requests_per_chunk: float, progress: P
         ray_data.disconnect()
 
 
-def _summarise(job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], whole: bool) -> Summary:
+def _summarise(
+    job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], *, limited: bool
+) -> Summary:
     audits = {task.name: audit(job.output, task.name, chunks) for task in job.tasks}
     rows = sum(each.rows for each in audits.values())
     failed = sum(each.rows - each.ok for each in audits.values())
     fraction = failed / rows if rows else 0.0
     sound = all(each.doubled == each.stray == 0 for each in audits.values())
-    complete = whole and all(each.complete for each in audits.values())
+    complete = all(each.complete for each in audits.values())
     uncommitted = [
         f"{each['task']}/{each['chunk_id']}: {each['message']}" for each in receipts if each["outcome"] == "failed"
     ]
-    if not sound or uncommitted or (whole and not complete):
+    if not sound or uncommitted or not (complete or limited):
         exit_code = 1
     else:
         exit_code = 3 if fraction > job.spec.limits.max_failed_fraction else 0

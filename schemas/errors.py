@@ -28,32 +28,31 @@ class JobConflict(SightreadError):
     """What lies in the output folder was written by another job, or is not what this one would write."""
 
 
-class InputError(SightreadError):
+class _OfKind(SightreadError):
+    """An error that becomes a row's Failure. Crosses process borders, so it must survive being copied."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.kind, str(self))
+
+
+class InputError(_OfKind):
     """An input cannot be read. `kind` is one of FAILURE_KINDS."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
-
-class EngineError(SightreadError):
+class EngineError(_OfKind):
     """One request was not answered. `kind` is one of FAILURE_KINDS."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class InvalidOutput(SightreadError):
     """The reply cannot be read as the task's result type."""
 
 
-class ChildDied(SightreadError):
+class ChildDied(_OfKind):
     """A child process is gone. `kind` tells how: crashed, timeout or out_of_memory."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 STATUSES = ("ok", "unreadable_input", "engine_failed", "invalid_output")

@@ -99,7 +99,7 @@ class World:
 
     def query(self, text: str) -> list[dict[str, Any]]:
         with duckdb.connect() as db:
-            table: list[dict[str, Any]] = db.execute(text).to_arrow_table().to_pylist()
+            table: list[dict[str, Any]] = db.sql(text).to_arrow_table().to_pylist()
         return table
 
     def parts(self) -> list[Path]:

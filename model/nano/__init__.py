@@ -1,0 +1,1 @@
+"""A few megabytes of the Qwen3-VL architecture, trained here from nothing to read printed lines."""

@@ -1,0 +1,118 @@
+"""Draws lines of print with exact ground truth, from a seed. Knows nothing of networks or tokens.
+
+The same seed, Pillow and fonts give the same lines. Every line leaves here through `line_strip`, the function
+that cuts of real pages go through as well.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from model.nano.fonts import Face, missing_glyphs
+from model.nano.prose import line_text
+from model.nano.strip import STRETCH, STRIP_HEIGHT_PX, line_strip
+
+Colour: TypeAlias = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A strip and what it says. centres_px: the middle of each character's advance, in strip pixels."""
+
+    picture: NDArray[np.uint8]  # [32, width, 3]
+    text: str
+    centres_px: tuple[float, ...]
+    face: str
+
+    @property
+    def width_px(self) -> int:
+        return int(self.picture.shape[1])
+
+
+def draw_sample(
+    rng: random.Random, faces: list[Face], max_chars: int, noise: float = 1.0, text: str | None = None
+) -> Sample:
+    """One line in one of `faces` (by weight), at most max_chars long. noise 0 is a clean scan, 1 the usual mix."""
+    if text is None:
+        text = line_text(rng, max_chars)
+    face = _face_for(rng, faces, text)
+    size_px = rng.randint(17, 40)
+    em_px = rng.uniform(15.0, 24.0)  # of the letters in the strip
+    font = face.at(size_px)
+    scale = em_px / size_px
+    ascent, descent = font.getmetrics()
+    lengths = [font.getlength(text[: i + 1]) for i in range(len(text))]
+
+    height_px = STRIP_HEIGHT_PX / scale
+    left_px, right_px = (rng.uniform(0.05, 0.6) * size_px for _ in range(2))
+    # the baseline may stand wherever usual ascent and descent stay inside the strip
+    above, below = min(ascent, 0.95 * size_px), min(descent, 0.26 * size_px)
+    room = max(height_px - above - below, 0.0)
+    baseline_px = above + rng.uniform(0.15, 0.85) * room if room else height_px * 0.78
+    paper, ink = _colours(rng, noise)
+    picture = Image.new("RGB", (round(left_px + lengths[-1] + right_px), round(height_px)), paper)
+    ImageDraw.Draw(picture).text((left_px, baseline_px), text, fill=ink, font=font, anchor="ls")
+    if noise and rng.random() < 0.1 * noise:
+        _rule(rng, picture, ink, baseline_px + 0.2 * size_px)
+    if noise and rng.random() < 0.3 * noise:
+        picture = _skew(rng, picture, paper)
+    if noise and rng.random() < 0.35 * noise:
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8) * size_px / 24))
+
+    to_strip = STRETCH * STRIP_HEIGHT_PX / picture.height
+    starts = [0.0, *lengths[:-1]]
+    centres = tuple(
+        (left_px + (start + end) / 2) * to_strip for start, end in zip(starts, lengths, strict=True)
+    )
+    pixels = np.asarray(line_strip(picture))
+    if noise and rng.random() < 0.4 * noise:
+        grain = np.random.default_rng(rng.getrandbits(32)).standard_normal((*pixels.shape[:2], 1))
+        noisy = pixels + grain.astype(np.float32) * rng.uniform(2.0, 14.0)
+        pixels = noisy.clip(0, 255).astype(np.uint8)
+    return Sample(pixels, text, centres, face.name)
+
+
+def _face_for(rng: random.Random, faces: list[Face], text: str) -> Face:
+    weights = [face.weight for face in faces]
+    for _ in range(20):
+        face = rng.choices(faces, weights)[0]
+        if not missing_glyphs(face.path, "".join(map(chr, range(33, 256)))) & set(text):
+            return face
+    return faces[0] if text.isascii() else faces[-1]
+
+
+def _colours(rng: random.Random, noise: float) -> tuple[Colour, Colour]:
+    """Paper and ink: black on white mostly, else coloured, at times light on dark, never too close."""
+    if rng.random() > 0.55 * noise:
+        return (255, 255, 255), (rng.randint(0, 40),) * 3  # type: ignore[return-value]
+    while True:
+        one, other = (tuple(rng.randint(0, 255) for _ in range(3)) for _ in range(2))
+        light, dark = sorted((one, other), key=sum, reverse=True)
+        if sum(light) - sum(dark) > 330:
+            return (dark, light) if rng.random() < 0.3 else (light, dark)  # type: ignore[return-value]
+
+
+def _rule(rng: random.Random, picture: Image.Image, ink: Colour, y_px: float) -> None:
+    width_px = picture.width
+    start_px = rng.uniform(0, width_px * 0.6)
+    end_px = rng.uniform(start_px, width_px)
+    ImageDraw.Draw(picture).line((start_px, y_px, end_px, y_px), fill=ink, width=max(1, picture.height // 30))
+
+
+def _skew(rng: random.Random, picture: Image.Image, paper: Colour) -> Image.Image:
+    """Tilt by shearing: at most a tenth of the height from one end to the other, and 0.7 degrees."""
+    width_px, height_px = picture.size
+    slope = rng.uniform(-1, 1) * min(0.1 * height_px / width_px, 0.012)
+    return picture.transform(
+        picture.size,
+        Image.Transform.AFFINE,
+        (1, 0, 0, slope, 1, -slope * width_px / 2),
+        Image.Resampling.BILINEAR,
+        fillcolor=paper,
+    )
