@@ -48,7 +48,8 @@ class AskSettings:
 class Ask:
     """DECODED_CHUNKS in, ANSWERED out: one row per chunk and task, holding a result row for each unit.
 
-    Total: whatever happens to a unit becomes its row's status. Raises only when no engine can be had at all.
+    Total: whatever happens to a unit becomes its row's status. When no engine can be had at all, the row says
+    so instead (`fault`): raising would reach the driver as Ray's own error, without ours.
     """
 
     def __init__(self, settings: AskSettings) -> None:
@@ -61,7 +62,13 @@ class Ask:
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
-            rows.extend(self._answer(chunk))
+            try:
+                rows.extend(self._answer(chunk))
+            except EngineError as error:  # no answers, for no fault of the units: nothing to commit
+                rows += [
+                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, "fault": str(error)}
+                    for task in chunk["tasks"].as_py()
+                ]
         return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
 
     def close(self) -> None:
@@ -107,7 +114,7 @@ class Ask:
             talk = waiting.pop(request.request_id)
             talk.hear(request, answer)
             ask_next(talk)
-        if self._supervisor.broken is not None:  # no answers, for no fault of the units: nothing to commit
+        if self._supervisor.broken is not None:
             raise EngineError("engine_error", self._supervisor.broken)
         return talks
 

@@ -42,6 +42,8 @@ class Commit:
         return pa.Table.from_pylist(receipts, schema=tables.RECEIPTS)
 
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row["fault"] is not None:
+            return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "no_engine", "message": row["fault"]}
         rows = pa.ipc.open_stream(row["rows"]).read_all()
         receipt = {"chunk_id": row["chunk_id"], "task": row["task"], "message": None, **count(rows)}
         try:

@@ -14,6 +14,7 @@ from operators.probe import Probe
 from pipelines.job import Job
 from pipelines.listing import list_inputs
 from pipelines.run import chunk_table
+from schemas.errors import EngineError
 
 
 def answer(job: Job) -> Iterator[dict[str, Any]]:
@@ -32,6 +33,8 @@ def answer(job: Job) -> Iterator[dict[str, Any]]:
     try:
         for index in range(chunks.num_rows):
             for answered in ask(decode(chunks.slice(index, 1))).to_pylist():
+                if answered["fault"] is not None:
+                    raise EngineError("engine_error", answered["fault"])
                 for row in pa.ipc.open_stream(answered["rows"]).read_all().to_pylist():
                     yield {"task": answered["task"], **row}
     finally:

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.plan import Stage, check_resources
-from schemas.errors import SightreadError
 
 _OBJECT_STORE_BYTES = 512 << 20
 
@@ -76,7 +75,7 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
     """Put chunks (rows of CHUNKS) through the plan; yields what the last stage gives, as it comes.
 
     One block per chunk: a dataset made of one-row slices keeps its schema and is never repacked, so a chunk
-    travels, fails and is repeated whole. Receipts come in any order. Raises the stage's own SightreadError.
+    travels, fails and is repeated whole. Receipts come in any order.
     """
     import ray
     from ray.data import ActorPoolStrategy, DataContext
@@ -104,18 +103,4 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
             batch_format="pyarrow",
             batch_size=None,
         )
-    try:
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    except Exception as error:
-        if (ours := _own(error)) is not None:
-            raise ours from None
-        raise
-
-
-def _own(error: BaseException | None) -> SightreadError | None:
-    """The error of ours that Ray wrapped, if there is one."""
-    while error is not None:
-        if isinstance(error, SightreadError):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
+    yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

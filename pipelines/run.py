@@ -21,6 +21,7 @@ from pipelines.listing import Listing, list_inputs
 from pipelines.plan import stages
 from pipelines.progress import Progress
 from schemas import tables
+from schemas.errors import EngineError
 
 
 @dataclass
@@ -197,7 +198,10 @@ def _execute(job: Job, pending: pa.Table, requests_per_chunk: float, progress: P
     try:
         progress.starting("the engine")
         for batch in ray_data.execute(pending, stages(job, requests_per_chunk)):
-            yield from batch.to_pylist()
+            for receipt in batch.to_pylist():
+                if receipt["outcome"] == "no_engine":
+                    raise EngineError("engine_error", receipt["message"])
+                yield receipt
     finally:
         ray_data.disconnect()
 

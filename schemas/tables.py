@@ -80,14 +80,22 @@ DECODED_CHUNKS = pa.schema(
 
 # One answered chunk and task on its way to the commit. `rows` is an Arrow IPC stream of the task's own result
 # schema: a Ray dataset has one schema, the tasks have many.
-ANSWERED = pa.schema([("chunk_id", pa.string()), ("task", pa.string()), ("rows", pa.large_binary())])
+ANSWERED = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("task", pa.string()),
+        ("rows", pa.large_binary()),
+        ("fault", pa.string()),  # why no engine can be had; then there are no rows
+    ]
+)
 
 # What the commit tells the driver about one part.
 RECEIPTS = pa.schema(
     [
         ("chunk_id", pa.string()),
         ("task", pa.string()),
-        ("outcome", pa.string()),  # committed, duplicate (another attempt was first) or failed
+        # committed, duplicate (another attempt was first), failed (the disk) or no_engine
+        ("outcome", pa.string()),
         ("message", pa.string()),  # why it failed
         ("rows", pa.int64()),
         ("ok", pa.int64()),
