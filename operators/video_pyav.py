@@ -110,6 +110,8 @@ class _Index:
             pts, duration = ticks[-1]
             end_s = float(pts * base - origin_s + (duration * base or usual))
         stated_s = float(Fraction(container.duration, av.time_base)) if container.duration else 0.0
+        if stated_s <= readable_s + float(origin_s) + REST_S:
+            stated_s = min(stated_s, readable_s)  # Matroska may count its duration from zero, not from its start
         times_s = [float(pts * base - origin_s) for pts, _ in ticks]
         return cls(times_s, [pts for pts, _ in ticks], sorted(keys), origin_s, end_s, readable_s, stated_s)
 

@@ -1,0 +1,432 @@
+"""Decoding: the right pictures at the right times, and one typed failure for whatever cannot be read."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from model.preprocess import pixels
+from operators.decode import Decode
+from operators.probe import Probe
+from operators.sampling import clip_bounds, shown, targets
+from operators.sandbox import Sandbox
+from pipelines.listing import list_inputs
+from schemas import tables
+from schemas.ask import Picture
+from schemas.decode import DecodeSettings
+from tests.media import (
+    cut,
+    endless_page,
+    grey_of,
+    huge_page,
+    spoil,
+    write_clip,
+    write_encrypted_pdf,
+    write_pdf_of,
+)
+from tests.world import ROOT, SAMPLES, write_image, write_pdf
+
+SMALL = DecodeSettings(image_min_px=32 * 32, image_max_px=512 * 512, video_max_px=64 * 96 * 400, timeout_s=30)
+
+
+def probe(*paths: Path, settings: DecodeSettings = SMALL) -> list[dict[str, Any]]:
+    operator = Probe(settings, workers=2)
+    try:
+        listed = list_inputs(tuple(map(str, paths)), Path("/nowhere")).inputs
+        return operator(listed).to_pylist()
+    finally:
+        operator.close()
+
+
+def decode(*paths: Path, settings: DecodeSettings = SMALL) -> list[dict[str, Any]]:
+    """All units of the files in one chunk, decoded; pictures as arrays."""
+    units = probe(*paths, settings=settings)
+    chunk = {"chunk_id": "c", "tasks": ["ocr"], "carried": b"", "units": units}
+    operator = Decode(settings)
+    try:
+        table = operator(pa.Table.from_pylist([chunk], schema=tables.CHUNKS))
+    finally:
+        operator.close()
+    assert table.schema.equals(tables.DECODED_CHUNKS)
+    rows: list[dict[str, Any]] = table.column("units")[0].as_py()
+    assert [(row["input_id"], row["unit_index"]) for row in rows] == [
+        (unit["input_id"], unit["unit_index"]) for unit in units
+    ]
+    for row in rows:
+        row["pictures"] = [pixels(Picture(**each)) for each in row["pictures"] or []]
+    return rows
+
+
+def kinds(rows: list[dict[str, Any]]) -> list[str | None]:
+    return [row["error"] and row["error"]["kind"] for row in rows]
+
+
+# pages
+
+
+def test_pages_come_in_order_at_the_models_size(tmp_path: Path) -> None:
+    rows = decode(write_pdf(tmp_path / "a.pdf", pages=3))
+    assert [(row["page"], row["unit_count"]) for row in rows] == [(1, 3), (2, 3), (3, 3)]
+    for row in rows:
+        (page,) = row["pictures"]
+        height, width, _ = page.shape
+        assert height % 32 == width % 32 == 0
+        assert height * width <= SMALL.image_max_px
+        assert (row["width_px"], row["height_px"]) == (1190, 1684)  # A4 at 144 dpi
+        assert page.mean() > 200  # black on white
+        assert page.min() < 100
+
+
+def test_a_page_as_large_as_a_wall_costs_no_more(tmp_path: Path) -> None:
+    (row,) = decode(write_pdf_of(tmp_path / "wall.pdf", [b"0 0 9999 9999 re f"], size_pt=(14_400, 14_400)))
+    assert row["error"] is None
+    assert row["width_px"] == 28_800
+    assert row["pictures"][0].shape == (512, 512, 3)
+
+
+def test_a_turned_page_is_upright(tmp_path: Path) -> None:
+    wide = write_pdf_of(tmp_path / "a.pdf", [b"0 0 1 rg 0 0 100 20 re f"], size_pt=(100, 200), extra=b"/Rotate 90")
+    (row,) = decode(wide)
+    assert row["width_px"] > row["height_px"]
+    page = row["pictures"][0]
+    assert page[5, 5].tolist() == [0, 0, 255]  # the bottom edge is now the left one
+    assert page[5, -5].tolist() == [255, 255, 255]
+
+
+# pictures
+
+
+def image_of(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+    assert kinds(rows) == [None]
+    picture: np.ndarray[Any, Any] = rows[0]["pictures"][0]
+    return picture
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (128, 64), "white")
+    picture.paste((255, 0, 0), (0, 0, 64, 64))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # shown turned clockwise
+    picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    rows = decode(tmp_path / "a.jpg")
+    shown_as = image_of(rows)
+    assert (rows[0]["width_px"], rows[0]["height_px"]) == (64, 128)
+    assert shown_as.shape[:2] == (128, 64)
+    assert shown_as[10, 30, 1] < 40  # red, on top
+    assert shown_as[-10, 30].min() > 230
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_white(tmp_path: Path, mode: str) -> None:
+    if mode == "P":
+        picture = Image.new("P", (64, 64), 0)
+        picture.putpalette([10, 20, 30, 200, 0, 0])
+        picture.save(tmp_path / "a.png", transparency=0)
+    else:
+        Image.new(mode, (64, 64)).save(tmp_path / "a.png")  # all zero: transparent black
+    assert image_of(decode(tmp_path / "a.png")).min() == 255
+
+
+def test_16_bit_grey_is_not_white(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    shown_as = image_of(decode(tmp_path / "a.png"))
+    assert abs(float(shown_as.mean()) - 127.5) < 2
+
+
+def test_cmyk_is_rgb(tmp_path: Path) -> None:
+    Image.new("CMYK", (64, 64), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    red, green, blue = image_of(decode(tmp_path / "a.jpg"))[5, 5]
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_every_frame_of_a_tiff_and_a_gif_is_a_unit(tmp_path: Path) -> None:
+    rows = decode(write_image(tmp_path / "a.tiff", frames=3), write_image(tmp_path / "b.gif", frames=2))
+    assert [row["page"] for row in rows] == [1, 2, 3, 1, 2]
+    assert kinds(rows) == [None] * 5
+    assert not np.array_equal(rows[0]["pictures"][0], rows[1]["pictures"][0])
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> None:
+    x, y = np.meshgrid(np.linspace(0, 255, 4096), np.linspace(0, 255, 3072))
+    source = np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
+    Image.fromarray(source).save(tmp_path / "a.jpg", quality=95)
+    rows = decode(tmp_path / "a.jpg")
+    shown_as = image_of(rows)
+    assert (rows[0]["width_px"], rows[0]["height_px"]) == (4096, 3072)
+    height, width, _ = shown_as.shape
+    expected = Image.fromarray(source).resize((width, height), Image.Resampling.BICUBIC)
+    assert np.abs(shown_as.astype(int) - np.asarray(expected)).mean() < 1.5
+
+
+def test_a_picture_larger_than_the_bound_is_refused_unopened(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    assert kinds(probe(tmp_path / "bomb.png")) == ["too_large"]
+
+
+# clips
+
+
+def greys(row: dict[str, Any]) -> list[int]:
+    return [round(float(frame.mean())) for frame in row["pictures"]]
+
+
+VFR_MS = [0, 40, 90, 480, 510, 1700, 1733, 1801, 2950, 3000, 3017, 4499, 4600]
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+@pytest.mark.parametrize("form", ["mp4", "mkv"])
+def test_a_variable_frame_rate_gives_the_frames_on_screen_and_their_times(
+    tmp_path: Path, backend: Any, form: str
+) -> None:
+    path = write_clip(tmp_path / f"vfr.{form}", VFR_MS)
+    (row,) = decode(path, settings=replace(SMALL, video_backend=backend))
+    # on screen at 0, 0.5, …, 4.5 s; at 1.5, 2.5 and 4.0 still the frame before, which does not come twice
+    expected = [0, 3, 4, 7, 9, 10, 11]
+    assert row["error"] is None
+    assert row["times_s"] == pytest.approx([VFR_MS[place] / 1000 for place in expected], abs=0.001)
+    assert greys(row) == pytest.approx([grey_of(place) for place in expected], abs=2)
+
+
+def test_times_count_from_where_the_file_starts(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "late.mkv", range(0, 4000, 40), offset_ms=10_000)
+    (row,) = decode(path)
+    assert row["start_s"] == 0
+    assert row["end_s"] == pytest.approx(4.0, abs=0.05)
+    assert row["times_s"] == pytest.approx([0, 0.48, 1.0, 1.48, 2.0, 2.48, 3.0, 3.48], abs=0.001)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9", "libx265"])
+def test_clips_cut_a_video_without_gaps(tmp_path: Path, codec: str) -> None:
+    path = write_clip(tmp_path / "a.mkv", range(0, 9500, 50), codec=codec, gop=37)
+    rows = decode(path, settings=replace(SMALL, video_clip_s=3.0))
+    slack = 5 if codec == "mpeg4" else 2  # neighbours are 3 apart, samples 30; MPEG-4 is coarse
+    edges = [(row["start_s"], row["end_s"]) for row in rows]
+    assert edges[0][0] == 0
+    assert [end for _, end in edges[:-1]] == [start for start, _ in edges[1:]] == [3.0, 6.0]
+    assert edges[-1][1] == pytest.approx(9.5, abs=0.06)
+    for row in rows:
+        assert row["times_s"][0] == pytest.approx(row["start_s"], abs=0.001)
+        assert greys(row) == pytest.approx([grey_of(round(time_s / 0.05)) for time_s in row["times_s"]], abs=slack)
+
+
+def test_a_turned_clip_is_upright(tmp_path: Path) -> None:
+    import av
+
+    plain = write_clip(tmp_path / "plain.mp4", range(0, 1000, 100), size=(128, 64))
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "turned.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    # the display matrix of the track header, set to 90 degrees counter-clockwise
+    data = bytearray((tmp_path / "turned.mp4").read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    one, minus = (1 << 16).to_bytes(4, "big"), (-(1 << 16)).to_bytes(4, "big", signed=True)
+    zero = bytes(4)
+    data[place : place + 36] = zero + minus + zero + one + zero + zero + zero + zero + (1 << 30).to_bytes(4, "big")
+    (tmp_path / "turned.mp4").write_bytes(bytes(data))
+    (row,) = decode(tmp_path / "turned.mp4")
+    assert (row["width_px"], row["height_px"]) == (64, 128)
+    assert row["pictures"][0].shape[0] > row["pictures"][0].shape[1]
+
+
+@pytest.mark.parametrize("form", ["mp4", "mkv"])
+def test_a_truncated_video_gives_what_is_there_and_one_row_for_the_rest(tmp_path: Path, form: str) -> None:
+    options = {"movflags": "faststart"} if form == "mp4" else {}
+    times = range(0, 12_000, 40)
+    path = write_clip(tmp_path / f"a.{form}", times, size=(320, 240), codec="mpeg4", options=options)
+    cut(path, 0.6)
+    rows = decode(path, settings=replace(SMALL, video_clip_s=2.0))
+    assert kinds(rows)[-1] == "truncated"
+    assert set(kinds(rows)[:-1]) == {None}
+    readable_s = rows[-1]["start_s"]
+    assert 4 < readable_s < 10
+    assert rows[-1]["end_s"] == pytest.approx(12, abs=0.1)
+    assert rows[-2]["end_s"] == pytest.approx(readable_s)
+    assert {row["unit_count"] for row in rows} == {len(rows)}
+
+
+def test_damage_in_the_middle_costs_only_what_it_covers(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", range(0, 12_000, 40), gop=25, size=(160, 120))
+    spoil(path, 0.45, 0.55)
+    rows = decode(path, settings=replace(SMALL, video_clip_s=2.0))
+    assert kinds(rows)[0] is None
+    assert kinds(rows)[-1] is None
+    assert kinds(rows).count(None) >= 4
+
+
+# what cannot be read
+
+
+def test_every_kind_of_unreadable_input_is_one_typed_unit(tmp_path: Path) -> None:
+    garbage = random.Random(3).randbytes(4096)
+    for name in ("a.pdf", "a.jpg", "a.mp4", "a.tiff"):
+        (tmp_path / name).write_bytes(garbage)
+    (tmp_path / "html.pdf").write_text("<html><body>404</body></html>")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "folder.pdf").mkdir()
+    (tmp_path / "scan.bin").write_bytes(garbage)
+    write_encrypted_pdf(tmp_path / "locked.pdf")
+    expected = {
+        "a.pdf": "malformed",
+        "a.jpg": "malformed",
+        "a.mp4": "malformed",
+        "a.tiff": "malformed",
+        "html.pdf": "malformed",
+        "empty.png": "empty_file",
+        "scan.bin": "unknown_type",
+        "locked.pdf": "encrypted",
+        "gone.pdf": "not_found",
+    }
+    rows = probe(*(tmp_path / name for name in expected))
+    assert {Path(row["input_uri"]).name: row["error"] and row["error"]["kind"] for row in rows} == expected
+    assert len(rows) == len(expected)
+    assert all(row["unit_count"] == 1 and row["error"]["message"] for row in rows)
+
+
+def test_a_named_file_of_unknown_name_is_told_by_its_first_bytes(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "a.pdf", pages=1).rename(tmp_path / "upload.bin")
+    (row,) = probe(tmp_path / "upload.bin")
+    assert (row["media"], row["unit_kind"], row["error"]) == ("document", "page", None)
+
+
+def test_a_truncated_picture_is_one_typed_unit(tmp_path: Path) -> None:
+    pixels_in = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    Image.fromarray(pixels_in).save(tmp_path / "a.jpg")
+    cut(tmp_path / "a.jpg", 0.5)
+    assert kinds(decode(tmp_path / "a.jpg")) == ["truncated"]
+
+
+def test_a_page_that_never_ends_is_one_row_and_its_neighbours_are_read(tmp_path: Path) -> None:
+    path = write_pdf_of(tmp_path / "a.pdf", [b"0 0 9 9 re f", endless_page(), b"0 0 9 9 re f"])
+    rows = decode(path, write_image(tmp_path / "b.png"), settings=replace(SMALL, timeout_s=2))
+    assert kinds(rows) == [None, "timeout", None, None]
+    assert rows[1]["error"]["attempts"] == 1
+
+
+def test_a_page_that_eats_memory_is_one_row_and_its_neighbours_are_read(tmp_path: Path) -> None:
+    path = write_pdf_of(tmp_path / "a.pdf", [b"0 0 9 9 re f", huge_page(0.75), b"0 0 9 9 re f"])
+    rows = decode(path, settings=replace(SMALL, memory_mb=700))
+    assert rows[0]["error"] is None
+    assert rows[2]["error"] is None
+    # PDFium gives up by itself or takes its process along; never the job
+    assert kinds(rows)[1] in ("crashed", "out_of_memory", "malformed", None)
+
+
+def test_a_file_that_hangs_its_decoder_again_and_again_is_given_up(tmp_path: Path) -> None:
+    path = write_pdf_of(tmp_path / "a.pdf", [endless_page()] * 6)
+    started = time.monotonic()
+    rows = decode(path, settings=replace(SMALL, timeout_s=1))
+    assert kinds(rows) == ["timeout"] * 3 + ["crashed"] * 3
+    assert "not tried" in rows[-1]["error"]["message"]
+    assert time.monotonic() - started < 20
+
+
+def test_a_decoder_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
+    path = write_pdf(tmp_path / "a.pdf", pages=24)
+    sandbox = Sandbox(SMALL)
+    units = [{"page": number, "start_s": None, "end_s": None} for number in range(1, 25)]
+    batches = sandbox.decode(str(path), "document", units)
+    first = [next(batches) for _ in range(3)]
+    assert sandbox.child_pid is not None
+    os.kill(sandbox.child_pid, signal.SIGKILL)
+    rows = [*first, *batches]
+    sandbox.close()
+    assert len(rows) == 24
+    assert {row.column("error")[0].as_py() for row in rows} == {None}
+
+
+def test_closing_leaves_no_child(tmp_path: Path) -> None:
+    sandbox = Sandbox(SMALL)
+    sandbox.probe(str(write_pdf(tmp_path / "a.pdf", pages=1)), "document")
+    pid = sandbox.child_pid
+    sandbox.close()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_killed_parent_takes_its_decoder_along(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "a.pdf", pages=1)
+    code = (
+        "import time; from operators.sandbox import Sandbox; from schemas.decode import DecodeSettings\n"
+        f"s = Sandbox(DecodeSettings()); s.probe({str(tmp_path / 'a.pdf')!r}, 'document')\n"
+        "print(s.child_pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+    """PDEATHSIG follows the spawning thread; ours all come from one that stays."""
+    sandbox = Sandbox(SMALL)
+    path = str(write_pdf(tmp_path / "a.pdf", pages=1))
+    asking = threading.Thread(target=sandbox.probe, args=(path, "document"))
+    asking.start()
+    asking.join()
+    pid = sandbox.child_pid
+    time.sleep(0.3)
+    assert "units" in sandbox.probe(path, "document")
+    assert sandbox.child_pid == pid
+    sandbox.close()
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples are not here")
+def test_every_shared_sample_is_read() -> None:
+    rows = decode(SAMPLES, settings=replace(SMALL, video_clip_s=30))
+    assert set(kinds(rows)) == {None}
+    assert {row["unit_kind"] for row in rows} == {"page", "image", "clip"}
+    assert sum(row["unit_kind"] == "page" for row in rows) == 25
+
+
+# sampling
+
+ascending = st.lists(st.integers(0, 20_000), min_size=1, max_size=60, unique=True).map(
+    lambda values: [value / 1000 for value in sorted(values)]
+)
+
+
+@given(ascending, st.floats(0.1, 30), st.floats(0, 5), st.floats(0.1, 20))
+def test_samples_are_ascending_frames_on_screen(
+    times_s: list[float], fps: float, start_s: float, length_s: float
+) -> None:
+    wanted = targets(start_s, start_s + length_s, fps)
+    places = shown(times_s, wanted)
+    assert places == sorted(set(places))
+    assert places
+    for wanted_s in wanted:  # each wanted time is answered by the last frame that had begun, or the first of all
+        begun = [place for place, time_s in enumerate(times_s) if time_s <= wanted_s + 1e-6]
+        assert (begun[-1] if begun else 0) in places
+
+
+@given(st.floats(0.04, 10_000), st.floats(0.5, 600))
+def test_clips_cover_a_video_once(end_s: float, clip_s: float) -> None:
+    clips = clip_bounds(end_s, clip_s)
+    assert clips[0][0] == 0
+    assert clips[-1][1] == end_s
+    assert all(first[1] == second[0] for first, second in itertools.pairwise(clips))
+    assert all(0 < end - start <= 2 * clip_s for start, end in clips)
