@@ -107,9 +107,7 @@ def unseen_faces() -> dict[str, list[Face]]:
     files = installed()
     families = {
         family: [
-            Face(name.rsplit(".", 1)[0], str(files[name]), 1.0)
-            for name in sorted(files)
-            if re.match(pattern, name)
+            Face(name.rsplit(".", 1)[0], str(files[name]), 1.0) for name in sorted(files) if re.match(pattern, name)
         ]
         for family, pattern in UNSEEN.items()
     }

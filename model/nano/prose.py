@@ -18,7 +18,20 @@ from pathlib import Path
 ASCII = string.digits + string.ascii_letters + string.punctuation + " "
 LATIN_1 = "".join(map(chr, range(0xA1, 0x100))).replace("\xad", "")
 _LICENCES = Path("/usr/share/common-licenses")
-_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 
 
 @functools.cache
@@ -27,9 +40,8 @@ def corpus() -> tuple[str, ...]:
     texts = [path.read_text("utf-8", "replace") for path in sorted(_LICENCES.glob("*")) if path.is_file()]
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         tree = ast.parse(path.read_text("utf-8", "replace"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                texts.append(ast.get_docstring(node) or "")
+        documented = (n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef))
+        texts.extend(ast.get_docstring(node) or "" for node in documented)
     words = " ".join(texts).split()
     return tuple(w for w in words if len(w) <= 18 and w.isascii() and w.isprintable())
 

@@ -1,0 +1,96 @@
+"""Reads lines greedily and counts wrong characters. Knows nothing of training.
+
+CER: edit distance between reply and truth, summed over lines, divided by the characters of the truth.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from model.kv_cache import RowCache
+from model.nano.batches import strip_patches
+from model.nano.fonts import Face
+from model.nano.render import Sample, draw_sample
+from model.nano.strip import TOKEN_SIDE_PX
+from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
+from model.positions import positions
+from model.preprocess import MERGE
+from model.qwen3vl import Qwen3VL, join
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Levenshtein's: insertions, deletions and substitutions count one each."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        corner, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
+    return row[-1]
+
+
+def cer(replies: Sequence[str], truths: Sequence[str]) -> float:
+    wrong = sum(edit_distance(reply, truth) for reply, truth in zip(replies, truths, strict=True))
+    return wrong / sum(map(len, truths))
+
+
+def held_out_lines(faces: list[Face], count: int, *, noise: float, seed: int, max_chars: int = 48) -> list[Sample]:
+    """Lines from seeds that training never uses."""
+    rng = random.Random(f"held out {seed}")
+    return [draw_sample(rng, faces, rng.randint(max_chars // 3, max_chars), noise=noise) for _ in range(count)]
+
+
+@torch.inference_mode()
+def read(network: Qwen3VL, samples: Sequence[Sample], *, max_tokens: int = 112, batch: int = 32) -> list[str]:
+    """Replies to the OCR prompt, greedy, in the order of samples."""
+    replies: list[str] = []
+    for start in range(0, len(samples), batch):
+        replies += _read(network, samples[start : start + batch], max_tokens)
+    return replies
+
+
+def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[str]:
+    ids = token_ids()
+    widths = [sample.width_px // TOKEN_SIDE_PX for sample in samples]
+    prompts = [prompt_ids(width) for width in widths]
+    lengths = [len(prompt) for prompt in prompts]
+    grids = [(1, MERGE, width * MERGE) for width in widths]
+    input_ids = torch.zeros(len(samples), max(lengths), dtype=torch.long)
+    places = torch.zeros(3, len(samples), max(lengths), dtype=torch.long)
+    deltas = []
+    for row, (prompt, grid) in enumerate(zip(prompts, grids, strict=True)):
+        input_ids[row, : len(prompt)] = torch.tensor(prompt)
+        where, delta = positions(prompt, [grid], (ids["<|image_pad|>"], ids["<|video_pad|>"]))
+        places[:, row, : len(prompt)] = where
+        deltas.append(delta)
+    visual = join(
+        [
+            network.vision(strip_patches(torch.from_numpy(np.array(sample.picture))[None]), torch.tensor([grid]))
+            for sample, grid in zip(samples, grids, strict=True)
+        ]
+    )
+    cache = RowCache(network.config.text, len(samples), dtype=visual.embeds.dtype, device="cpu")
+    cache.begin_prefill(lengths)
+    hidden = network(input_ids, places, visual, cache=cache)
+    last = hidden[torch.arange(len(samples)), torch.tensor(lengths) - 1]
+    written: list[list[int]] = [[] for _ in samples]
+    running = set(range(len(samples)))
+    for _ in range(max_tokens):
+        chosen = network.logits(last).argmax(-1)
+        for row in sorted(running):
+            token = int(chosen[row])
+            if token == ids["<|im_end|>"]:
+                running.discard(row)
+            else:
+                written[row].append(token)
+        if not running:
+            break
+        now = torch.tensor([length + delta for length, delta in zip(cache.lengths, deltas, strict=True)])
+        cache.begin_decode()
+        hidden = network(chosen[:, None], now[None, :, None].expand(3, -1, 1), mask=cache.decode_mask(), cache=cache)
+        last = hidden[:, 0]
+    tokenizer = build_tokenizer()
+    return [tokenizer.decode(each, skip_special_tokens=True) for each in written]
