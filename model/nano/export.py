@@ -1,0 +1,80 @@
+"""Writes a training run as a checkpoint folder: `python -m model.nano.export --run out/nano`.
+
+The layout is the real model's (facts/qwen3-vl.md §1): config, bf16 weights, tokenizer, preprocessors with the
+pixel bounds that nano was trained for, chat template, generation config. The heads that only training needs are
+left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.chat import DEFAULT_TEMPLATE
+from model.checkpoint import save
+from model.config import Config
+from model.nano.strip import MAX_TOKENS, TOKEN_SIDE_PX
+from model.nano.tokens import build_tokenizer, token_ids
+from model.nano.train import STATE
+from model.preprocess import MERGE, PATCH, TEMPORAL
+from model.qwen3vl import Qwen3VL
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+
+
+def export(network: Qwen3VL, config: dict[str, Any], folder: Path) -> None:
+    """Everything but the model card, which is written by hand."""
+    save(network, folder, config, dtype=torch.bfloat16)
+    build_tokenizer().save(str(folder / "tokenizer.json"))
+    ids = token_ids()
+    end, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
+    area = {"shortest_edge": TOKEN_SIDE_PX**2, "longest_edge": MAX_TOKENS * TOKEN_SIDE_PX**2}
+    patches = {
+        "size": area,
+        "patch_size": PATCH,
+        "temporal_patch_size": TEMPORAL,
+        "merge_size": MERGE,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    files = {
+        "generation_config.json": {"eos_token_id": [end, pad], "pad_token_id": pad, "do_sample": False},
+        "tokenizer_config.json": {
+            "tokenizer_class": "Qwen2TokenizerFast",
+            "eos_token": "<|im_end|>",
+            "pad_token": "<|endoftext|>",
+        },
+        "preprocessor_config.json": {
+            **patches,
+            "image_processor_type": "Qwen2VLImageProcessorFast",
+            "processor_class": "Qwen3VLProcessor",
+        },
+        "video_preprocessor_config.json": {
+            **patches,
+            "video_processor_type": "Qwen3VLVideoProcessor",
+            "processor_class": "Qwen3VLProcessor",
+        },
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(DEFAULT_TEMPLATE, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a training run as a checkpoint in the HF layout.")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training state")
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    options = parser.parse_args()
+    state = torch.load(options.run / STATE, weights_only=True)
+    network = Qwen3VL(Config.from_json(state["config"]))
+    network.load_state_dict(state["network"])
+    export(network, state["config"], options.out)
+    print(f"{options.out}: {sum(each.numel() for each in network.parameters()):,} parameters")
+
+
+if __name__ == "__main__":
+    main()
