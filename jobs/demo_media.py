@@ -6,6 +6,7 @@ Everything is drawn here from constants, so the demo needs no download and its r
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -224,3 +225,14 @@ def _clip_picture(time_s: float) -> Image.Image:
     clock = f"00:{int(time_s):02d}.{int(time_s * 10) % 10}"
     draw.text((20, 14), clock, fill=(0, 0, 0), font=_font(36))
     return picture
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw the demo's inputs; what is there already stays as it is.")
+    parser.add_argument("folder", type=Path)
+    for path in write_demo_media(parser.parse_args().folder):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,9 @@ from rich.text import Text
 from jobs.display import console_for
 from schemas.errors import SpecError
 
+CELL_LINES = 12
+CELL_CHARACTERS = 700
+
 
 def show_rows(output: Path, *, rows: int) -> int:
     """Raises SpecError when there is nothing to show."""
@@ -42,7 +45,10 @@ def show_rows(output: Path, *, rows: int) -> int:
 
 
 def _plain(result: str) -> str:
+    """What a cell shows: the text alone where that is all there is, and of a long one the beginning."""
     value = json.loads(result)
     text = value["text"] if isinstance(value, dict) and list(value) == ["text"] else result
+    begin = "\n".join(text.splitlines()[:CELL_LINES])[:CELL_CHARACTERS]
+    begin += " …" if len(begin) < len(text.rstrip()) else ""
     # control characters could steer the terminal
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in begin)
