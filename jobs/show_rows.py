@@ -45,9 +45,9 @@ def show_rows(output: Path, *, rows: int) -> int:
 
 
 def _plain(result: str) -> str:
-    """What a cell shows: the text alone where that is all there is, and of a long one the beginning."""
+    """What a cell shows: the text alone where there is one, and of a long one the beginning."""
     value = json.loads(result)
-    text = value["text"] if isinstance(value, dict) and list(value) == ["text"] else result
+    text = value["text"] if isinstance(value, dict) and "text" in value else result
     begin = "\n".join(text.splitlines()[:CELL_LINES])[:CELL_CHARACTERS]
     begin += " …" if len(begin) < len(text.rstrip()) else ""
     # control characters could steer the terminal

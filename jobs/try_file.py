@@ -40,7 +40,7 @@ def try_file(file: Path, *, task: str, prompt: str | None, model: str | None, re
             console.rule(place, align="left")
         if row["status"] == "ok":
             result = row["result"]
-            shown = result["text"] if list(result) == ["text"] else json.dumps(result, ensure_ascii=False)
+            shown = result["text"] if "text" in result else json.dumps(result, ensure_ascii=False)
             console.print(shown, markup=False, highlight=False)
         else:
             failed += 1

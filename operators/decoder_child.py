@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.children import EXIT_OUT_OF_MEMORY, Channel, parent_channel
-from operators.units import Decoded, Planned
+from operators.units import RGB, Decoded, Planned
 from schemas import tables
 from schemas.decode import DecodeSettings, Media
 from schemas.errors import InputError
@@ -125,17 +125,18 @@ def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:
         "width_px": result.width_px,
         "height_px": result.height_px,
         "times_s": list(result.times_s),
-        "pictures": [
-            {
-                "width_px": frame.shape[1],
-                "height_px": frame.shape[0],
-                "data": _ZSTD.compress(pa.py_buffer(np.ascontiguousarray(frame)), asbytes=True),
-            }
-            for frame in result.frames
-        ],
+        "pictures": [_picture(frame) for frame in result.frames],
+        "strips": None
+        if result.strips is None
+        else [{"line": each.line, "box": list(each.box), "picture": _picture(each.frame)} for each in result.strips],
         "decode_s": seconds,
         "error": None,
     }
+
+
+def _picture(frame: RGB) -> dict[str, Any]:
+    data = _ZSTD.compress(pa.py_buffer(np.ascontiguousarray(frame)), asbytes=True)
+    return {"width_px": frame.shape[1], "height_px": frame.shape[0], "data": data}
 
 
 def _to_memory(batch: pa.RecordBatch) -> int:

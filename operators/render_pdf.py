@@ -13,9 +13,12 @@ import pypdfium2
 from PIL import Image
 
 from model.pixels import smart_resize
+from operators.cut_lines import cut_lines
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
+
+_LINES_DPI = 216
 
 
 def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
@@ -90,11 +93,18 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
     try:
         width_pt, height_pt = page.get_size()
         scale = max(seen_width / width_pt, seen_height / height_pt)
+        if settings.line_reader is not None:
+            # print of 6 points is 18 px high; a huge page stays under the source cap
+            fine = _LINES_DPI / 72
+            scale = max(scale, min(fine, (settings.max_source_px / 4 / (width_pt * height_pt)) ** 0.5))
         bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
         picture = bitmap.to_pil().convert("RGB")
         bitmap.close()
     finally:
         page.close()
+    strips = None
+    if settings.line_reader is not None:
+        strips = cut_lines(picture, settings.line_reader, width_px / picture.width)
     if picture.size != (seen_width, seen_height):
         picture = picture.resize((seen_width, seen_height), Image.Resampling.BICUBIC)
-    return Decoded(width_px, height_px, (np.asarray(picture),))
+    return Decoded(width_px, height_px, (np.asarray(picture),), strips=strips)

@@ -10,10 +10,11 @@ from typing import Any
 
 from model.hub import resolve, weights_sha256
 from model.pixels import PixelBudget
+from model.strip import line_reader_of
 from operators.ask import AskSettings, Provenance
 from pipelines.catalogue import bind
 from pipelines.folder import sha256_of
-from schemas.decode import DecodeSettings
+from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 from schemas.task import Task
@@ -38,7 +39,8 @@ def prepare(spec: JobSpec) -> Job:
     tasks = tuple(bind(task) for task in spec.tasks)
     engine, source = _engine(spec)
     budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.kind == "torch" else PixelBudget()
-    decode = decode_settings(spec, budget)
+    own = line_reader_of(Path(engine["model"])) if spec.engine.kind == "torch" else None
+    decode = decode_settings(spec, budget, own)
     identity = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
@@ -70,8 +72,11 @@ def prepare(spec: JobSpec) -> Job:
     )
 
 
-def decode_settings(spec: JobSpec, budget: PixelBudget) -> DecodeSettings:
-    """The spec's decode section, with the checkpoint's pixel bounds where it names no others."""
+def decode_settings(spec: JobSpec, budget: PixelBudget, own: LineReader | None = None) -> DecodeSettings:
+    """The spec's decode section, with the checkpoint's pixel bounds where it names no others.
+
+    own: how the checkpoint reads lines, None when it does not say.
+    """
     section = spec.decode
     token_px = budget.token_side_px**2
     image_max = section.image_max_tokens * token_px if section.image_max_tokens else budget.image_max_px
@@ -89,6 +94,7 @@ def decode_settings(spec: JobSpec, budget: PixelBudget) -> DecodeSettings:
         token_side_px=budget.token_side_px,
         timeout_s=section.timeout_s,
         memory_mb=section.memory_mb,
+        line_reader={"auto": own, "lines": own or LineReader(), "none": None}[section.page_split],
     )
 
 

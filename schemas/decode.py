@@ -37,6 +37,23 @@ EXTENSIONS: dict[str, Media] = {
 
 
 @dataclass(frozen=True)
+class LineReader:
+    """The picture of one line of text that a model reads best, in pixels.
+
+    em_px: size of the type in it; baseline_px: where the letters stand, from the top; stretch: horizontal over
+    vertical scale; max_width_px: a longer line is cut between words. The defaults suit a model of ordinary
+    resolution that is asked about lines all the same.
+    """
+
+    height_px: int = 64
+    em_px: float = 38.0
+    baseline_px: float = 45.0
+    stretch: float = 1.0
+    max_width_px: int = 2048
+    token_side_px: int = 32
+
+
+@dataclass(frozen=True)
 class DecodeSettings:
     """Everything that a decoder child is told besides the file. Plain numbers, so that it crosses as JSON.
 
@@ -59,3 +76,9 @@ class DecodeSettings:
     """Seconds that a decoder may take for one unit, or for the probe of one input."""
     memory_mb: int = 2048
     """Address space of a decoder child."""
+    line_reader: LineReader | None = None
+    """Set: pages and pictures also come as their lines of text, in this form."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.line_reader, dict):  # as it comes out of JSON
+            object.__setattr__(self, "line_reader", LineReader(**self.line_reader))

@@ -53,6 +53,9 @@ class DecodeSpec(_Section):
     video_max_tokens: PositiveInt | None = Field(None, description="tokens of a clip; default: the checkpoint's")
     page_dpi: Annotated[float, Field(ge=18, le=1200)] = 144.0
     image_max_tokens: PositiveInt | None = Field(None, description="tokens of a picture; default: the checkpoint's")
+    page_split: Literal["auto", "none", "lines"] = Field(
+        "auto", description="lines: text is read line by line; auto: where the checkpoint says that it reads lines"
+    )
     timeout_s: PositiveFloat = Field(60.0, description="seconds a decoder may take for one unit")
     memory_mb: Annotated[int, Field(ge=512)] = Field(2048, description="address space of one decoder")
     workers: PositiveInt | None = Field(None, description="decoders at once; default: the CPUs there are")

@@ -42,6 +42,15 @@ PICTURE = pa.struct(
     ]
 )
 
+# A line of text of a page or picture, or one of the pieces of a long line.
+STRIP = pa.struct(
+    [
+        ("line", pa.int32()),  # 0-based, in reading order
+        ("box", pa.list_(pa.float64())),  # of the whole line: x0, y0, x1, y1 in pixels of the original
+        ("picture", PICTURE),
+    ]
+)
+
 # What a decoder gives for one planned unit. width_px and height_px are of the original picture, upright: an
 # image after its EXIF orientation, a page at page_dpi, a frame after rotation. Coordinates in answers refer to
 # these.
@@ -50,6 +59,7 @@ DECODED_FIELDS = [
     pa.field("height_px", pa.int32()),
     pa.field("times_s", pa.list_(pa.float64())),  # clips: presentation time of each frame in `pictures`
     pa.field("pictures", pa.list_(PICTURE)),  # one for pages and images, the sampled frames for clips
+    pa.field("strips", pa.list_(STRIP)),  # null when units are not split into lines
     pa.field("decode_s", pa.float64()),
     pa.field("error", FAILURE),
 ]

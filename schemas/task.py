@@ -33,9 +33,21 @@ class View:
 
 
 @dataclass(frozen=True)
+class TextLine:
+    """A line of text found on a page or picture. box: x0, y0, x1, y1 in pixels of the original. pieces: pictures of
+    the line from left to right, more than one where it is too long for the model."""
+
+    box: tuple[float, float, float, float]
+    pieces: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
 class Unit:
+    """lines: in reading order; None unless the job splits pages into lines."""
+
     view: View
     content: Picture | Clip
+    lines: tuple[TextLine, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Step:
     completion: Completion
 
 
+ReadLine: TypeAlias = "tuple[TextLine, tuple[str, ...]]"
 Next: TypeAlias = "Callable[[Task, Unit, tuple[Step, ...]], Request | None]"
 
 
@@ -65,6 +78,8 @@ class Task:
     next: called with the history so far, gives the next request or None at the end of the loop; retries,
     zooms and tool calls all live there. The operator fills in the request's id, label and deadline.
     parse: reads the last reply into the value that `output` describes; raises InvalidOutput.
+    parse_lines: for tasks that may be asked about a unit's lines one by one (each piece is a unit to `next`): reads
+    all lines, each with its pieces' last replies, into the value of the whole unit; raises InvalidOutput.
     """
 
     name: str
@@ -76,6 +91,7 @@ class Task:
     prompts: dict[UnitKind, str] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     next: Next = ask_once
+    parse_lines: Callable[[tuple[ReadLine, ...], View], Any] | None = None
 
     def prompt_for(self, unit_kind: UnitKind) -> str:
         return self.prompts.get(unit_kind, self.prompt)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import torch
 from model.chat import DEFAULT_TEMPLATE
 from model.checkpoint import save
 from model.config import Config
-from model.nano.strip import MAX_TOKENS, TOKEN_SIDE_PX
+from model.nano.strip import MAX_TOKENS, READER, TOKEN_SIDE_PX
 from model.nano.tokens import build_tokenizer, token_ids
 from model.nano.train import STATE
 from model.preprocess import MERGE, PATCH, TEMPORAL
 from model.qwen3vl import Qwen3VL
+from model.strip import FILE
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 
@@ -41,7 +43,8 @@ def export(network: Qwen3VL, config: dict[str, Any], folder: Path) -> None:
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    files = {
+    files: dict[str, Any] = {
+        FILE: asdict(READER),
         "generation_config.json": {"eos_token_id": [end, pad], "pad_token_id": pad, "do_sample": False},
         "tokenizer_config.json": {
             "tokenizer_class": "Qwen2TokenizerFast",

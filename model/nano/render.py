@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from model.nano.fonts import Face, missing_glyphs
 from model.nano.prose import ASCII, LATIN_1, line_text
-from model.nano.strip import STRETCH, STRIP_HEIGHT_PX, line_strip
+from model.nano.strip import READER, STRETCH, STRIP_HEIGHT_PX
+from model.strip import line_strip
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -70,7 +71,7 @@ def draw_sample(
     to_strip = STRETCH * STRIP_HEIGHT_PX / picture.height
     starts = [0.0, *lengths[:-1]]
     centres = tuple((left_px + (start + end) / 2) * to_strip for start, end in zip(starts, lengths, strict=True))
-    pixels = np.asarray(line_strip(picture))
+    pixels = np.asarray(line_strip(picture, READER))
     if noise and rng.random() < 0.4 * noise:
         grain = np.random.default_rng(rng.getrandbits(32)).standard_normal((*pixels.shape[:2], 1))
         noisy = pixels + grain.astype(np.float32) * rng.uniform(2.0, 14.0)
