@@ -42,7 +42,10 @@ def test_the_key_list_is_frozen() -> None:
         *(f"engine.{key}" for key in ("kind", "model", "recording", "dtype", "replicas", "gpus_per_replica")),
         *(f"engine.{key}" for key in ("slots", "max_context", "deadline_s", "stall_s")),
         *(f"decode.{key}" for key in ("video_fps", "video_clip_s", "video_backend", "video_max_tokens")),
-        *(f"decode.{key}" for key in ("page_dpi", "image_max_tokens", "timeout_s", "memory_mb", "workers")),
+        *(
+            f"decode.{key}"
+            for key in ("page_dpi", "image_max_tokens", "page_split", "timeout_s", "memory_mb", "workers")
+        ),
         "output",
         *(f"limits.{key}" for key in ("max_failed_fraction", "chunk_units", "chunk_mb")),
     ]

@@ -22,27 +22,10 @@ from pipelines.local import answer
 from schemas.decode import LineReader
 from tests.world import write_recording
 
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "while",
-    "judging",
-    "my",
-    "quartz",
-    "vow",
-    "by",
-    "every",
-    "light",
-    "of",
-    "day",
-]
+WORDS = (
+    *("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "judging"),
+    *("my", "quartz", "vow", "by", "every", "light", "of", "day"),
+)
 
 
 def font(size: int) -> ImageFont.FreeTypeFont:
