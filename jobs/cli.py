@@ -60,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--rows", type=_count, default=20, metavar="N")
     show.set_defaults(command=_show)
 
+    bench = commands.add_parser("bench", help="measure: how well nano reads, how fast the engine is")
+    benches = bench.add_subparsers(required=True, metavar="what")
+    nano = benches.add_parser("nano", help="character error rates of the nano checkpoint; a few minutes")
+    nano.add_argument("--model", default=None, help="another checkpoint of the kind (default: the one that ships)")
+    nano.add_argument("--lines", type=_count, default=100, metavar="N", help="lines of each kind")
+    nano.add_argument("--pages", type=_count, default=7, metavar="N", help="pages of each kind")
+    nano.set_defaults(command=_bench_nano)
+
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.set_defaults(command=_tasks)
     return parser
@@ -100,6 +108,13 @@ def _show(options: argparse.Namespace) -> int:
     from jobs.show_rows import show_rows
 
     return show_rows(options.output, rows=options.rows)
+
+
+def _bench_nano(options: argparse.Namespace) -> int:
+    from jobs.bench_nano import bench_nano
+    from jobs.display import console_for
+
+    return bench_nano(options.model, lines=options.lines, pages=options.pages, console=console_for())
 
 
 def _tasks(_: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ CER: edit distance between reply and truth, summed over lines, divided by the ch
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +12,7 @@ import torch
 
 from model.kv_cache import RowCache
 from model.nano.batches import strip_patches
-from model.nano.fonts import Face
-from model.nano.render import Sample, draw_sample
+from model.nano.render import Sample
 from model.nano.strip import TOKEN_SIDE_PX
 from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
 from model.positions import positions
@@ -35,12 +33,6 @@ def edit_distance(one: str, other: str) -> int:
 def cer(replies: Sequence[str], truths: Sequence[str]) -> float:
     wrong = sum(edit_distance(reply, truth) for reply, truth in zip(replies, truths, strict=True))
     return wrong / sum(map(len, truths))
-
-
-def held_out_lines(faces: list[Face], count: int, *, noise: float, seed: int, max_chars: int = 48) -> list[Sample]:
-    """Lines from seeds that training never uses."""
-    rng = random.Random(f"held out {seed}")
-    return [draw_sample(rng, faces, rng.randint(max_chars // 3, max_chars), noise=noise) for _ in range(count)]
 
 
 @torch.inference_mode()

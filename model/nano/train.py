@@ -25,7 +25,8 @@ from model.config import Config
 from model.nano.batches import Batch, Lines
 from model.nano.fonts import Face, seen_faces, unseen_faces
 from model.nano.losses import Teacher, losses
-from model.nano.score import cer, held_out_lines, read
+from model.nano.pages import held_out_lines
+from model.nano.score import cer, read
 from model.nano.shape import nano_config
 from model.qwen3vl import Qwen3VL
 
