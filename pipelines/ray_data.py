@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from operators import watchman
 from pipelines.plan import Stage, check_resources
 
 _OBJECT_STORE_BYTES = 512 << 20
@@ -34,6 +35,7 @@ def connect(workers: int) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     # its core prints an ERROR about actor arguments in the object store on every run (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    watchman.post()
     with _held_back_stderr():  # and a line that it has read this setting
         import ray
 

@@ -54,6 +54,7 @@ class World:
         self.output = folder / "out"
         self.recording = folder / "replies.jsonl"
         self.mark = uuid.uuid4().hex
+        self._started: list[subprocess.Popen[str]] = []
         self.spec: dict[str, Any] = {
             "name": "test",
             "inputs": [str(self.inputs)],
@@ -75,7 +76,7 @@ class World:
         return {**kept, MARK: self.mark, "RAY_AUTH_MODE": "disabled"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "jobs.cli", *(arguments or ("run", str(self.spec_file)))],
             cwd=ROOT,
             env=self.environment,
@@ -83,14 +84,13 @@ class World:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._started.append(process)
+        return process
 
     def run(self, *arguments: str, code: int = 0, timeout_s: float = 240) -> str:
         """What the command printed. Fails unless it exits with `code`."""
         process = self.start(*arguments)
-        try:
-            text, _ = process.communicate(timeout=timeout_s)
-        finally:
-            process.kill()
+        text, _ = process.communicate(timeout=timeout_s)
         assert process.returncode == code, text
         return text
 
@@ -132,16 +132,21 @@ class World:
     def nothing_left(self) -> None:
         """All processes of this world end by themselves within a moment."""
         deadline = time.monotonic() + 30
-        while self.processes() and time.monotonic() < deadline:
+        while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert self.processes() == {}
+        assert left == {}, left
 
     def sweep(self) -> None:
+        """Kill what is left, and reap what we started: a test that failed must not trouble the next one."""
         for pid in self.processes():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        for process in self._started:
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def worlds(tmp_path: Path) -> Iterator[World]:
