@@ -1,12 +1,13 @@
 """`sightread bench nano`: how well the nano checkpoint reads, as one table. Seeds are fixed.
 
-Lines are drawn in the strip's form and read by the network alone; pages go the way of every job: decoded in a
-child, split, asked line by line. CER is the edit distance over the characters of the truth; for pages, of the
-whole text in reading order, white space folded.
+Lines are drawn in the strip's form and read by the network alone; pages, PDFs and the demo go the way of every job:
+decoded in a child, split, asked line by line; scenes and clips are asked through the engine. CER is the edit
+distance over the characters of the truth; for pages, of the whole text in reading order, white space folded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -22,45 +24,66 @@ from jobs.demo_media import PAGES, SIGN, TICKET, write_demo_media
 from jobs.load import parse
 from jobs.try_file import NANO
 from model.checkpoint import load
+from model.nano import questions
 from model.nano.fonts import Face, seen_faces, unseen_faces
+from model.nano.judge import Marks, judge_caption, judge_events, judge_objects
 from model.nano.pages import Page, draw_page, held_out_lines
+from model.nano.scenes import Scene, draw_clip, draw_picture
 from model.nano.score import cer, read
+from model.torch_engine import TorchEngine
+from operators.render_pdf import text_layer
 from pipelines.job import prepare
 from pipelines.local import answer
+from schemas.ask import Clip, Message, Part, Picture, Request, Sampling
 
 DEMO_TEXTS = {
     **{("lighthouse.pdf", index): "\n".join(line.text for line in page) for index, page in enumerate(PAGES)},
     ("sign.png", 0): "\n".join(SIGN),
     ("ticket.png", 0): TICKET,
 }
+SLOTS = 32
 
 
 @dataclass(frozen=True)
 class Score:
+    """share: wrong characters where fewer are better, else what was right."""
+
     what: str
     kind: str
-    cer: float
+    share: float
     count: int
 
 
-def bench_nano(model: str | None, *, lines: int, pages: int, console: Console) -> int:
+def bench_nano(model: str | None, *, lines: int, pages: int, scenes: int, pdfs: list[Path], console: Console) -> int:
     folder = Path(model) if model else NANO
     unseen = unseen_faces()
-    table = Table(title=f"{folder}: character error rate", title_justify="left")
-    for column in ("print", "text", "CER", "of"):
-        table.add_column(column, justify="right" if column in ("CER", "of") else "left")
-    jobs = [*_line_scores(folder, lines, unseen), *_page_scores(folder, pages, unseen), _demo_score(folder)]
+    table = Table(title=f"{folder.name}: characters wrong", title_justify="left")
+    jobs: list[Callable[[], Score]] = [
+        *_line_scores(folder, lines, unseen),
+        *_page_scores(folder, pages, unseen),
+        _demo_score(folder),
+        *(partial(_pdf_score, folder, pdf) for pdf in pdfs),
+    ]
     scores = [job() for job in track(jobs, "reading", console=console, transient=True)]
-    for score in scores:
-        table.add_row(score.what, score.kind, f"{100 * score.cer:.1f} %", f"{score.count}")
-    families = [score for score in scores if score.kind == "prose, clean" and score.what in unseen]
-    if families:
-        mean = sum(score.cer for score in families) / len(families)
-        table.add_row(f"mean of {len(families)} unseen", "prose, clean", f"{100 * mean:.1f} %", "")
-    console.print(table)
+    for kind in ("prose, clean", "random, clean"):
+        families = [score for score in scores if score.kind == kind and score.what in unseen]
+        if families:
+            mean = sum(score.share for score in families) / len(families)
+            scores.append(Score(f"mean of {len(families)} unseen fonts", kind, mean, sum(f.count for f in families)))
+    _show(table, scores, "CER", console)
+    looked = Table(title=f"{folder.name}: pictures and clips", title_justify="left")
+    _show(looked, _scene_scores(folder, scenes), "right", console)
     if not unseen:
         console.print("no unseen fonts are installed; model/nano/fonts.py names the packages")
     return 0
+
+
+def _show(table: Table, scores: list[Score], share: str, console: Console) -> None:
+    for column in ("what", "kind", share, "of"):
+        table.add_column(column, justify="right" if column in (share, "of") else "left")
+    for score in scores:
+        table.add_row(score.what, score.kind, f"{100 * score.share:.1f} %", f"{score.count}")
+    console.print(table)
 
 
 def _line_scores(folder: Path, count: int, unseen: dict[str, list[Face]]) -> Iterator[Callable[[], Score]]:
@@ -116,9 +139,17 @@ def _demo_score(folder: Path) -> Callable[[], Score]:
     return job
 
 
+def _pdf_score(folder: Path, pdf: Path) -> Score:
+    """Against the PDF's own text layer, in its own order, where a page has one."""
+    truths = {index: text for index, page in enumerate(text_layer(pdf)) if (text := _folded(page))}
+    texts = _read_files(folder, pdf)
+    wrong = cer([_folded(texts.get((pdf.name, index), "")) for index in truths], list(truths.values()))
+    return Score(pdf.name, "against its text layer", wrong, len(truths))
+
+
 def _read_files(folder: Path, place: Path) -> dict[tuple[str, int], str]:
-    """Text of every (file name, unit) in a folder, by the operators of a job."""
-    engine = {"kind": "torch", "model": str(folder), "slots": 32}
+    """Text of every (file name, unit) of a file or a folder, by the operators of a job."""
+    engine = {"kind": "torch", "model": str(folder), "slots": SLOTS}
     spec = parse(
         {"name": "bench", "inputs": [str(place)], "tasks": ["ocr"], "engine": engine, "output": "unused"}, "bench"
     )
@@ -127,6 +158,57 @@ def _read_files(folder: Path, place: Path) -> dict[tuple[str, int], str]:
         for row in answer(prepare(spec))
         if row["status"] == "ok"
     }
+
+
+def _scene_scores(folder: Path, count: int) -> list[Score]:
+    """Pictures and clips drawn anew, each asked for everything that nano knows of it."""
+    rng = random.Random("held out scenes")
+    faces = seen_faces()
+    asked: list[tuple[str, Scene, questions.Question, Callable[[str], Marks]]] = []
+    for _ in range(count):
+        rows, columns = rng.randint(3, 8), rng.randint(4, 14)
+        scene = draw_picture(rng, faces, rows, columns)
+        naming = questions.caption(scene)
+        asked.append(("pictures, caption", scene, naming, partial(judge_caption, question=naming)))
+        if scene.things:
+            labels = questions.asked_labels(rng, scene)
+            for kind, points in (("pictures, boxes (IoU 0.7)", False), ("pictures, points", True)):
+                question = questions.locate(scene, labels, points=points)
+                asked.append((kind, scene, question, partial(judge_objects, scene=scene, labels=labels)))
+    for _ in range(count):
+        clip = draw_clip(rng, faces, rng.randint(3, 14), rng.randint(3, 4), rng.randint(4, 7))
+        naming = questions.caption(clip)
+        asked.append(("clips, caption", clip, naming, partial(judge_caption, question=naming)))
+        asked.append(("clips, event borders (0.5 s)", clip, questions.events(clip), partial(judge_events, scene=clip)))
+    replies = asyncio.run(_replies(folder, [_request(str(i), s, q) for i, (_, s, q, _) in enumerate(asked)]))
+    marks: dict[str, list[Marks]] = {}
+    for (kind, _, _, judge), reply in zip(asked, replies, strict=True):
+        marks.setdefault(kind, []).append(judge(reply))
+    everything = [each for found in marks.values() for each in found]
+    parsed = sum(each.parsed for each in everything) / len(everything)
+    scores = [Score("replies", "parse", parsed, len(everything))]
+    for kind, found in marks.items():
+        what, _, about = kind.partition(", ")
+        scores.append(Score(what, about, sum(m.right for m in found) / sum(m.wanted for m in found), len(found)))
+    return scores
+
+
+def _request(name: str, scene: Scene, question: questions.Question) -> Request:
+    _, height_px, width_px, _ = scene.frames.shape
+    codec = pa.Codec("zstd")
+    pictures = tuple(
+        Picture(width_px, height_px, codec.compress(frame.tobytes(), asbytes=True)) for frame in scene.frames
+    )
+    shown: Part = Clip(pictures, scene.times_s) if scene.times_s else pictures[0]
+    return Request(name, (Message("user", (shown, question.prompt)),), Sampling(max_tokens=256))
+
+
+async def _replies(folder: Path, requests: list[Request]) -> list[str]:
+    engine = TorchEngine(folder, slots=SLOTS)
+    try:
+        return [each.text for each in await asyncio.gather(*map(engine.generate, requests))]
+    finally:
+        await engine.close()
 
 
 def _folded(text: str) -> str:

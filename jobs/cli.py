@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     nano.add_argument("--model", default=None, help="another checkpoint of the kind (default: the one that ships)")
     nano.add_argument("--lines", type=_count, default=100, metavar="N", help="lines of each kind")
     nano.add_argument("--pages", type=_count, default=7, metavar="N", help="pages of each kind")
+    nano.add_argument("--scenes", type=_count, default=60, metavar="N", help="pictures, and as many clips")
+    nano.add_argument(
+        "--pdf", type=Path, action="append", default=[], metavar="FILE", help="hold this to its text layer"
+    )
     nano.set_defaults(command=_bench_nano)
 
     tasks = commands.add_parser("tasks", help="list the tasks")
@@ -114,7 +118,14 @@ def _bench_nano(options: argparse.Namespace) -> int:
     from jobs.bench_nano import bench_nano
     from jobs.display import console_for
 
-    return bench_nano(options.model, lines=options.lines, pages=options.pages, console=console_for())
+    return bench_nano(
+        options.model,
+        lines=options.lines,
+        pages=options.pages,
+        scenes=options.scenes,
+        pdfs=options.pdf,
+        console=console_for(),
+    )
 
 
 def _tasks(_: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from schemas.decode import LineReader
 from schemas.errors import SpecError
 
 FILE = "line_reader.json"
+_MOST_TOKENS = 64  # of one strip, however long the line
 
 
 def line_reader_of(folder: Path) -> LineReader | None:
@@ -35,7 +36,7 @@ def line_strip(picture: Image.Image, reader: LineReader) -> Image.Image:
     What padding adds on the right continues the picture's last column.
     """
     width_px = round(picture.width * reader.stretch * reader.height_px / picture.height)
-    width_px = min(max(width_px, 1), 2 * reader.max_width_px)
+    width_px = min(max(width_px, 1), _MOST_TOKENS * reader.token_side_px)
     scaled = picture.convert("RGB").resize((width_px, reader.height_px), Image.Resampling.BICUBIC)
     padded_px = -(-width_px // reader.token_side_px) * reader.token_side_px
     if padded_px == width_px:

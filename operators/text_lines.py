@@ -30,6 +30,7 @@ _LETTER_GAP = 1.1  # in heights of the taller one
 _WORD_GAP_EM = 0.55  # no gutter is as narrow
 _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stretched
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
+_COLUMN_INK = 0.2  # share of rows that have ink beside a gutter
 _STEEP = 0.0015  # slopes above this are turned upright: 2 px over a page's width
 
 
@@ -339,7 +340,10 @@ def _merged(boxes: Boxes, segments: list[NDArray[np.int64]], ink: NDArray[np.boo
 
 
 def _is_gutter(inked: NDArray[np.int32], gap: tuple[int, int, int, int], em_px: float) -> bool:
-    """Whether a gap between two words of a row goes on as white above or below, as no gap in running text does."""
+    """Whether a gap between two words of a row goes on as white above or below, with text on both sides of it.
+
+    No gap in running text does; but one in the last line of a paragraph has white below that is nobody's gutter.
+    """
     x0, y0, x1, y1 = gap
     if x1 - x0 <= _WORD_GAP_EM * em_px:
         return False
@@ -352,9 +356,21 @@ def _is_gutter(inked: NDArray[np.int32], gap: tuple[int, int, int, int], em_px: 
         above, below = rows[rows < middle], rows[rows >= middle]
         start = above[-1] if len(above) else top
         end = below[0] if len(below) else bottom
-        if end - start >= reach:
+        if end - start >= reach and all(
+            _beside(inked, side, (start, end), (y0, y1)) >= _COLUMN_INK
+            for side in (slice(max(0, x0 - reach), x0), slice(x1, x1 + reach))
+        ):
             return True
     return False
+
+
+def _beside(inked: NDArray[np.int32], columns: slice, rows: tuple[int, int], own_row: tuple[int, int]) -> float:
+    """Share of rows that have ink in these columns, the gap's own row left out: of a column of text about a half."""
+    right = min(columns.stop, inked.shape[1] - 1)
+    inky = inked[rows[0] : rows[1], right] > inked[rows[0] : rows[1], columns.start]
+    others = np.ones(len(inky), np.bool_)
+    others[max(0, own_row[0] - rows[0]) : max(0, own_row[1] - rows[0])] = False
+    return float(inky[others].mean()) if others.any() else 0.0
 
 
 def _with_marks(boxes: Boxes, segments: list[NDArray[np.int64]], small: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.nano.fonts import Face
+from model.nano.questions import Question, ask
 from model.nano.render import Sample, draw_sample
+from model.nano.scenes import COLOURS, SHAPES, Scene, draw_clip, draw_picture
 from model.nano.strip import TOKEN_SIDE_PX
-from model.nano.tokens import CHARACTERS, prompt_ids, reply_ids
+from model.nano.tokens import CHARACTERS, phrase_ids, prompt_ids, reply_ids, scene_prompt_ids, token_ids
 from model.positions import positions
 from model.preprocess import MERGE, PATCH, TEMPORAL
 
@@ -97,6 +99,135 @@ def collate(samples: list[Sample]) -> Batch:
         token_of=token_of,
         characters=sum(len(sample.text) for sample in samples),
     )
+
+
+THINGS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+THING_CLASSES = len(THINGS) + 1
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """Pictures or clips of one size, one question each. T frame pairs (1 for pictures) of N tokens each."""
+
+    patches: Tensor  # [B * T * 4N, 1536]
+    grid: Tensor  # [B, 3]
+    input_ids: Tensor  # [B, S]
+    labels: Tensor  # [B, S]
+    places: Tensor  # [3, B, S]
+    token_of: Tensor  # [B, S] sequence place of the image token amid the thing that the next token speaks of
+    things: Tensor  # [B * T * N] class of the thing at each token's middle, 0 for none
+    boxes: Tensor  # [B * T * N, 4] of that thing: x0, y0, x1, y1 as shares of the picture
+
+
+def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch:
+    """Tensors of scenes that have one size, one length and the same time of their first frame."""
+    ids = token_ids()
+    frames, height, width, _ = scenes[0].frames.shape
+    pairs = max(1, frames // TEMPORAL)
+    grid = (pairs, height // PATCH, width // PATCH)
+    rows, columns = height // TOKEN_SIDE_PX, width // TOKEN_SIDE_PX
+    prompts = [
+        scene_prompt_ids(scene.times_s, rows * columns, question.prompt)
+        for scene, question in zip(scenes, questions, strict=True)
+    ]
+    replies = [
+        [(token, thing) for text, thing in question.reply for token in phrase_ids(text)] + [(ids["<|im_end|>"], None)]
+        for question in questions
+    ]
+    length = max(len(prompt) + len(reply) for prompt, reply in zip(prompts, replies, strict=True)) - 1
+    input_ids = torch.zeros(len(scenes), length, dtype=torch.long)
+    labels, token_of = (torch.full((len(scenes), length), IGNORED) for _ in range(2))
+    places = torch.zeros(3, len(scenes), length, dtype=torch.long)
+    things = torch.zeros(len(scenes), pairs, rows, columns, dtype=torch.long)
+    boxes = torch.zeros(len(scenes), pairs, rows, columns, 4)
+    pads = (ids["<|image_pad|>"], ids["<|video_pad|>"])
+    for row, (scene, prompt, reply) in enumerate(zip(scenes, prompts, replies, strict=True)):
+        sequence = prompt + [token for token, _ in reply[:-1]]
+        input_ids[row, : len(sequence)] = torch.tensor(sequence)
+        labels[row, len(prompt) - 1 : len(sequence)] = torch.tensor([token for token, _ in reply])
+        places[:, row], _ = positions(sequence + [0] * (length - len(sequence)), [grid], pads, MERGE)
+        middles = _mark_things(scene, things[row], boxes[row])
+        image_at = [place for place, token in enumerate(prompt) if token in pads]
+        for offset, (_, thing) in enumerate(reply):
+            if thing is not None:
+                token_of[row, len(prompt) - 1 + offset] = image_at[middles[thing]]
+    return SceneBatch(
+        patches=torch.cat([scene_patches(torch.from_numpy(scene.frames)) for scene in scenes]),
+        grid=torch.tensor([grid] * len(scenes)),
+        input_ids=input_ids,
+        labels=labels,
+        places=places,
+        token_of=token_of,
+        things=things.flatten(),
+        boxes=boxes.view(-1, 4),
+    )
+
+
+def _mark_things(scene: Scene, things: Tensor, boxes: Tensor) -> list[int]:
+    """Fill things [T, rows, columns] and boxes [..., 4]; the visual token amid each thing where it is first seen."""
+    pairs, rows, columns = things.shape
+    middles = []
+    for thing, seen in zip(scene.things, scene.boxes, strict=True):
+        first = None
+        for pair in range(pairs):
+            box = next((each for each in seen[pair * TEMPORAL : (pair + 1) * TEMPORAL] if each is not None), None)
+            if box is None:
+                continue
+            x0, y0, x1, y1 = box
+            row, column = (min(int((y0 + y1) / 2 * rows), rows - 1), min(int((x0 + x1) / 2 * columns), columns - 1))
+            spread_y = slice(max(0, round(y0 * rows)), max(row + 1, round(y1 * rows)))
+            spread_x = slice(max(0, round(x0 * columns)), max(column + 1, round(x1 * columns)))
+            things[pair, spread_y, spread_x] = things[pair, row, column] = THINGS.index(thing.label) + 1
+            boxes[pair, spread_y, spread_x] = boxes[pair, row, column] = torch.tensor(box)
+            if first is None:
+                first = (pair * rows + row) * columns + column
+        assert first is not None
+        middles.append(first)
+    return middles
+
+
+def scene_patches(frames: Tensor) -> Tensor:
+    """uint8 [T, h, w, 3] to [t * 4N, 1536], as `model.preprocess.patchify`; a single frame stands for a pair."""
+    if frames.shape[0] == 1:
+        frames = frames.expand(TEMPORAL, *frames.shape[1:])
+    count, height, width, channels = frames.shape
+    blocks = frames.reshape(
+        count // TEMPORAL,
+        TEMPORAL,
+        height // PATCH // MERGE,
+        MERGE,
+        PATCH,
+        width // PATCH // MERGE,
+        MERGE,
+        PATCH,
+        channels,
+    )
+    patches = blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, channels * TEMPORAL * PATCH * PATCH)
+    return patches.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+class Scenes(IterableDataset[SceneBatch]):
+    """Endless batches of about `image_tokens` tokens, of pictures and clips in turn."""
+
+    def __init__(self, faces: list[Face], seed: int, image_tokens: int) -> None:
+        self.faces, self.seed, self.image_tokens = faces, seed, image_tokens
+
+    def __iter__(self) -> Iterator[SceneBatch]:
+        rng = random.Random(f"scenes {self.seed}")
+        while True:
+            rows, columns = rng.randint(2, 9), rng.randint(3, 16)
+            if rows * columns <= 128 and columns <= 6 * rows:
+                count = max(1, self.image_tokens // (rows * columns))
+                scenes = [draw_picture(rng, self.faces, rows, columns) for _ in range(count)]
+                yield collate_scenes(scenes, [ask(rng, scene) for scene in scenes])
+            if rng.random() < 0.5:
+                continue
+            pairs, rows, columns = rng.randint(2, 16), rng.randint(2, 4), rng.randint(2, 7)
+            if rng.random() < 0.1:
+                pairs, rows, columns = rng.randint(17, 30), rng.randint(2, 3), rng.randint(2, 4)
+            count = max(1, self.image_tokens // (pairs * (rows * columns + 10)))
+            clips = [draw_clip(rng, self.faces, pairs, rows, columns) for _ in range(count)]
+            yield collate_scenes(clips, [ask(rng, scene) for scene in clips])
 
 
 class Lines(IterableDataset[Batch]):

@@ -18,7 +18,7 @@ import torch
 from model.chat import DEFAULT_TEMPLATE
 from model.checkpoint import save
 from model.config import Config
-from model.nano.strip import MAX_TOKENS, READER, TOKEN_SIDE_PX
+from model.nano.strip import MAX_CLIP_TOKENS, MAX_TOKENS, READER, TOKEN_SIDE_PX
 from model.nano.tokens import build_tokenizer, token_ids
 from model.nano.train import STATE
 from model.preprocess import MERGE, PATCH, TEMPORAL
@@ -34,9 +34,11 @@ def export(network: Qwen3VL, config: dict[str, Any], folder: Path) -> None:
     build_tokenizer().save(str(folder / "tokenizer.json"))
     ids = token_ids()
     end, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
-    area = {"shortest_edge": TOKEN_SIDE_PX**2, "longest_edge": MAX_TOKENS * TOKEN_SIDE_PX**2}
+    token_px = TOKEN_SIDE_PX**2
+    picture_size = {"shortest_edge": token_px, "longest_edge": MAX_TOKENS * token_px}
+    # of all frames of a clip together, before two of them merge into one
+    clip_size = {"shortest_edge": 4 * token_px, "longest_edge": 2 * MAX_CLIP_TOKENS * token_px}
     patches = {
-        "size": area,
         "patch_size": PATCH,
         "temporal_patch_size": TEMPORAL,
         "merge_size": MERGE,
@@ -53,11 +55,13 @@ def export(network: Qwen3VL, config: dict[str, Any], folder: Path) -> None:
         },
         "preprocessor_config.json": {
             **patches,
+            "size": picture_size,
             "image_processor_type": "Qwen2VLImageProcessorFast",
             "processor_class": "Qwen3VLProcessor",
         },
         "video_preprocessor_config.json": {
             **patches,
+            "size": clip_size,
             "video_processor_type": "Qwen3VLVideoProcessor",
             "processor_class": "Qwen3VLProcessor",
         },

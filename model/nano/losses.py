@@ -1,11 +1,13 @@
 """What training asks of the network: the reply, and two or three things that teach it to look.
 
 Left to the reply's loss alone, the network learns English first and ignores the picture for a long time
-(facts/nano-training.md). So three heads, which are dropped at export, supervise what lies between:
+(facts/nano-training.md). So heads that are dropped at export supervise what lies between:
 
 - frames: a linear map on the merger's output names the characters under each image token;
 - count: another says how many characters began before that token, so that the decoder can find its place;
-- attention: some heads of the decoder must look at the image token that holds the next character.
+- things: in scenes, others name the shape at each token and the box that holds it;
+- attention: some heads of the decoder must look at the image token that holds the next character, or that lies
+  amid the shape now spoken of.
 
 Shapes: as in model/nano/batches.py; H heads, D head dimension.
 """
@@ -20,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.language import Attention, Layer
-from model.nano.batches import CLASSES, IGNORED, SLOTS, Batch
+from model.nano.batches import CLASSES, IGNORED, SLOTS, THING_CLASSES, Batch, SceneBatch
 from model.qwen3vl import Qwen3VL
 from model.rope import rotate
 
@@ -36,6 +38,8 @@ class Teacher(nn.Module):
         width = network.config.text.hidden
         self.frames = nn.Linear(width, SLOTS * CLASSES)
         self.count = nn.Linear(width, 1)
+        self.things = nn.Linear(width, THING_CLASSES)
+        self.boxes = nn.Linear(width, 4)
         self._inputs: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
         self._guided = [(layer, head) for layer, head in GUIDED if layer < network.config.text.layers]
         for layer in {layer for layer, _ in self._guided}:
@@ -47,8 +51,8 @@ class Teacher(nn.Module):
 
         return hook
 
-    def attention_loss(self, network: Qwen3VL, batch: Batch) -> Tensor:
-        """-log of the attention mass on the right image token, mean over characters and guided heads."""
+    def attention_loss(self, network: Qwen3VL, batch: Batch | SceneBatch) -> Tensor:
+        """-log of the attention mass on the right image token, mean over reply tokens that have one, and heads."""
         first = int(batch.token_of.ne(IGNORED).any(0).nonzero()[0])
         wanted = batch.token_of[:, first:]
         total = batch.patches.new_zeros(())
@@ -99,3 +103,30 @@ def losses(network: Qwen3VL, teacher: Teacher, batch: Batch, *, decoder: bool = 
     spoken = batch.labels != IGNORED
     reply = F.cross_entropy(network.logits(hidden[spoken]), batch.labels[spoken])
     return Losses(reply, frames, count, teacher.attention_loss(network, batch), frame_errors)
+
+
+@dataclass(frozen=True)
+class SceneLosses:
+    reply: Tensor
+    things: Tensor
+    boxes: Tensor
+    attention: Tensor
+
+
+def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decoder: bool = True) -> SceneLosses:
+    """The same for scenes."""
+    visual = network.vision(batch.patches, batch.grid)
+    things = F.cross_entropy(teacher.things(visual.embeds), batch.things)
+    on_thing = batch.things != 0
+    nothing = things.new_zeros(())
+    boxes = nothing
+    if on_thing.any():
+        boxes = F.smooth_l1_loss(teacher.boxes(visual.embeds[on_thing]), batch.boxes[on_thing], beta=0.02)
+    if not decoder:
+        return SceneLosses(nothing, things, boxes, nothing)
+    hidden = network(batch.input_ids, batch.places, visual)
+    spoken = batch.labels != IGNORED
+    reply = F.cross_entropy(network.logits(hidden[spoken]), batch.labels[spoken])
+    guided = bool((batch.token_of != IGNORED).any())
+    attention = teacher.attention_loss(network, batch) if guided else nothing
+    return SceneLosses(reply, things, boxes, attention)

@@ -1,8 +1,8 @@
 """Texts to set in print, made from what every machine has: the standard library's docstrings and Debian's
 licences. Knows nothing of fonts.
 
-A reader that is trained on prose alone learns the language and guesses; so half of what `line_text` gives is
-words in no order, numbers, and plain random characters.
+A reader that is trained on prose alone learns the language and guesses; so three quarters of what `line_text` gives
+are words in no order, numbers, and plain random characters.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def vocabulary() -> tuple[str, ...]:
 def line_text(rng: random.Random, max_chars: int, latin_1: float = 0.03) -> str:
     """One line of at most max_chars characters, no space at either end and no two in a row."""
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.27:
         text = _running(rng, max_chars)
-    elif kind < 0.62:
+    elif kind < 0.53:
         text = _words(rng, max_chars)
-    elif kind < 0.8:
+    elif kind < 0.71:
         text = _figures(rng, max_chars)
     else:
         text = _random(rng, max_chars)

@@ -46,6 +46,7 @@ def read(network: Qwen3VL, samples: Sequence[Sample], *, max_tokens: int = 112, 
 
 def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[str]:
     ids = token_ids()
+    device = str(next(network.parameters()).device)
     widths = [sample.width_px // TOKEN_SIDE_PX for sample in samples]
     prompts = [prompt_ids(width) for width in widths]
     lengths = [len(prompt) for prompt in prompts]
@@ -60,13 +61,15 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
         deltas.append(delta)
     visual = join(
         [
-            network.vision(strip_patches(torch.from_numpy(np.array(sample.picture))[None]), torch.tensor([grid]))
+            network.vision(
+                strip_patches(torch.from_numpy(np.array(sample.picture))[None]).to(device), torch.tensor([grid])
+            )
             for sample, grid in zip(samples, grids, strict=True)
         ]
     )
-    cache = RowCache(network.config.text, len(samples), dtype=visual.embeds.dtype, device="cpu")
+    cache = RowCache(network.config.text, len(samples), dtype=visual.embeds.dtype, device=device)
     cache.begin_prefill(lengths)
-    hidden = network(input_ids, places, visual, cache=cache)
+    hidden = network(input_ids.to(device), places.to(device), visual, cache=cache)
     last = hidden[torch.arange(len(samples)), torch.tensor(lengths) - 1]
     written: list[list[int]] = [[] for _ in samples]
     running = set(range(len(samples)))
@@ -80,7 +83,7 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
                 written[row].append(token)
         if not running:
             break
-        now = torch.tensor([length + delta for length, delta in zip(cache.lengths, deltas, strict=True)])
+        now = torch.tensor([length + delta for length, delta in zip(cache.lengths, deltas, strict=True)], device=device)
         cache.begin_decode()
         hidden = network(chosen[:, None], now[None, :, None].expand(3, -1, 1), mask=cache.decode_mask(), cache=cache)
         last = hidden[:, 0]

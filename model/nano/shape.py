@@ -1,7 +1,6 @@
 """The shape of the nano network, as the config.json of a checkpoint. Knows nothing of training.
 
-Small enough to learn in about an hour on two cores without AVX-512: the probe's network
-(facts/nano-training.md) was two and a half times as costly a line.
+Small enough to learn to read in little more than an hour on two cores.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from model.nano.tokens import VOCABULARY_SIZE, special_ids, token_ids
 
 def nano_config() -> dict[str, Any]:
     """config.json of the checkpoint that is shipped."""
-    return config_json(vision_hidden=128, vision_depth=4, text_hidden=192, text_layers=3)
+    return config_json(vision_hidden=192, vision_depth=4, text_hidden=192, text_layers=3)
 
 
 def config_json(*, vision_hidden: int, vision_depth: int, text_hidden: int, text_layers: int) -> dict[str, Any]:

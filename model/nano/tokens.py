@@ -1,8 +1,8 @@
 """nano's vocabulary: bytes, the Latin-1 letters, and the marks of Qwen's chat frame. Knows nothing of networks.
 
 A byte-level BPE like Qwen's own, so that any text can be encoded, whose only merges make each Latin-1 letter
-one token: a reply is one token a character. The role names and the task's prompt are one token each, which
-keeps training sequences short; a prompt in other words goes in as its letters.
+one token: read text is one token a character. The role names, the prompts that nano was trained on and the
+fixed parts of its JSON replies are one token each, which keeps sequences short; other words go in as their letters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from model.nano.prose import ASCII, LATIN_1
+from model.pixels import frame_pair_times_s
 
 SPECIALS = (
     "<|endoftext|>",
@@ -24,11 +25,36 @@ SPECIALS = (
     "<|video_pad|>",
 )
 OCR_PROMPT = "Read all the text in the image."
-PHRASES = ("user", "assistant", "system", OCR_PROMPT, "Describe this image.", "Briefly describe the video.")
-CHARACTERS = (*sorted(ASCII + LATIN_1), "\n")
-"""What a reply may hold, one token each."""
+IMAGE_PROMPT, CLIP_PROMPT = "Describe this image.", "Briefly describe the video."
+EVENTS_PROMPT = (
+    "Localize a series of activity events in the video, output the start and end timestamp for each event, and "
+    "describe each event with sentences. Provide the result in json format with 'mm:ss.ff' format for time depiction."
+)
+CATEGORIES = 'Locate every instance that belongs to the following categories: "'
+AS_BOXES, AS_POINTS = '". Report bbox coordinates in JSON format.', '". Output the point coordinates in JSON format.'
+"""What stands before and behind the categories, which are parted by commas."""
 
-VOCABULARY_SIZE = 384  # a multiple of 64, some rows unused
+LIST_OPENS, LIST_CLOSES, NO_LIST = "```json\n[\n\t", "\n]\n```", "```json\n[]\n```"
+BOX_OPENS, POINT_OPENS, LABEL, OBJECT_CLOSES, NEXT_OBJECT = (
+    '{"bbox_2d": [',
+    '{"point_2d": [',
+    '], "label": "',
+    '"}',
+    ",\n\t",
+)
+EVENTS_OPEN, EVENTS_CLOSE, EVENT_TEXT, NEXT_EVENT = '{\n    "', '"\n}', '": "', '",\n    "'
+"""The fixed parts of the real model's JSON, as its authors' recordings have them (facts/qwen3-vl.md §2.3, 2.5)."""
+
+PHRASES = (
+    *("user", "assistant", "system", OCR_PROMPT, IMAGE_PROMPT, CLIP_PROMPT, EVENTS_PROMPT),
+    *(CATEGORIES, AS_BOXES, AS_POINTS, LIST_OPENS, LIST_CLOSES, NO_LIST),
+    *(BOX_OPENS, POINT_OPENS, LABEL, OBJECT_CLOSES, NEXT_OBJECT),
+    *(EVENTS_OPEN, EVENTS_CLOSE, EVENT_TEXT, NEXT_EVENT),
+)
+CHARACTERS = (*sorted(ASCII + LATIN_1), "\n")
+"""What a reply may hold besides, one token each."""
+
+VOCABULARY_SIZE = 448  # a multiple of 64, some rows unused
 _SPLIT = (  # Qwen2's; with no merges beyond single letters it only has to be valid
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -82,6 +108,30 @@ def prompt_ids(image_tokens: int, prompt: str = OCR_PROMPT) -> list[int]:
     frame += ["<|image_pad|>"] * image_tokens
     frame += ["<|vision_end|>", prompt, "<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
     return [ids[each] for each in frame]
+
+
+def scene_prompt_ids(times_s: tuple[float, ...], tokens: int, prompt: str) -> list[int]:
+    """The prompt about a picture of so many tokens, or about a clip with so many in each pair of frames, each pair
+    behind its timestamp (as `model.chat` lays it out)."""
+    ids = token_ids()
+    shown = ["<|image_pad|>"] * tokens
+    if times_s:
+        shown = []
+        for time_s in frame_pair_times_s(times_s):
+            shown += [*f"<{time_s:.1f} seconds>", "<|vision_start|>", *["<|video_pad|>"] * tokens, "<|vision_end|>"]
+    head = ["<|im_start|>", "user", "\n", "<|vision_start|>", *shown, "<|vision_end|>"]
+    tail = ["<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
+    return [*(ids[each] for each in head), *phrase_ids(prompt), *(ids[each] for each in tail)]
+
+
+def phrase_ids(text: str) -> list[int]:
+    """Ids as the tokenizer gives them: fixed parts are one each, the rest letter by letter."""
+    return _tokenizer().encode(text, add_special_tokens=False).ids
+
+
+@functools.cache
+def _tokenizer() -> Tokenizer:
+    return build_tokenizer()
 
 
 def reply_ids(text: str) -> list[int]:

@@ -1,9 +1,10 @@
-"""Trains nano from nothing: `python -m model.nano.train --minutes 60 --out out/nano --seed 0 [--resume]`.
+"""Trains nano from nothing: `python -m model.nano.train --out out/nano [--resume]`.
 
-Two stages share the time: first the vision tower alone learns to name the characters under each token (half
-the cost of a line), then all of it learns to write them out. The state is saved every few minutes, so a run
-may be stopped at any point, exported (`model.nano.export`) and resumed. Float32: on cores without bf16
-arithmetic autocast is eight times slower; with AVX-512 or CUDA `--bf16` is the quicker one.
+Two stages share the steps: first the vision tower alone learns to name the characters and shapes under each
+token (half the cost of a step), then all of it learns to write them out. A step is a batch of lines; every
+second or so, one of scenes follows it. The state is saved every few minutes, so a run may be stopped at any
+point, exported (`model.nano.export`) and resumed; a resumed run draws new lines. bf16 where the processor or the
+GPU has it: elsewhere autocast is eight times slower than float32.
 """
 
 from __future__ import annotations
@@ -13,34 +14,36 @@ import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from model.config import Config
-from model.nano.batches import Batch, Lines
+from model.nano.batches import Batch, Lines, SceneBatch, Scenes
 from model.nano.fonts import Face, seen_faces, unseen_faces
-from model.nano.losses import Teacher, losses
+from model.nano.losses import Teacher, losses, scene_losses
 from model.nano.pages import held_out_lines
 from model.nano.score import cer, read
 from model.nano.shape import nano_config
 from model.qwen3vl import Qwen3VL
 
+STEPS = 8_000
 STATE = "state.pt"
 LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a run. Shares are of the run's time."""
+    """The numbers of a run. Shares are of the run's steps."""
 
-    minutes: float
+    steps: int = STEPS
     seed: int = 0
-    vision_share: float = 0.35
+    vision_share: float = 0.3
     short_share: float = 0.15  # of each stage: short lines only
     peak_rate: float = 2e-3
     warm_up_steps: int = 100
@@ -48,11 +51,15 @@ class Recipe:
     weight_decay: float = 0.02
     clip: float = 1.0
     image_tokens: int = 512  # a batch
+    scene_every: int = 2  # steps, from the long lines of the first stage on
     short_chars: tuple[int, int] = (2, 14)
     long_chars: tuple[int, int] = (4, 52)
+    renderers: int = 1  # processes that draw lines, and as many that draw scenes
+    log_every: int = 50  # steps
     save_every_s: float = 120.0
     score_every_s: float = 300.0
     bf16: bool = False
+    device: str = "cpu"
 
 
 @dataclass
@@ -62,6 +69,7 @@ class Progress:
     step: int = 0
     lines: int = 0
     characters: int = 0
+    scenes: int = 0
     spent_s: float = 0.0
     streams: int = 0
 
@@ -78,6 +86,8 @@ class Run:
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
         self.teacher = Teacher(self.network)
+        self.network.to(recipe.device)
+        self.teacher.to(recipe.device)
         parameters = [*self.network.parameters(), *self.teacher.parameters()]
         matrices = [each for each in parameters if each.ndim > 1]
         rest = [each for each in parameters if each.ndim <= 1]
@@ -91,7 +101,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> None:
-        state = torch.load(self.folder / STATE, weights_only=True)
+        state = torch.load(self.folder / STATE, weights_only=True, map_location=self.recipe.device)
         self.network.load_state_dict(state["network"])
         self.teacher.load_state_dict(state["teacher"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -119,40 +129,45 @@ class Run:
 
     @property
     def share(self) -> float:
-        """Of the run's time, what is spent."""
-        return self.progress.spent_s / (60 * self.recipe.minutes)
+        """Of the run's steps, what is behind."""
+        return self.progress.step / self.recipe.steps
 
     def train(self) -> None:
-        """Run to the end of the time. Every part of the plan opens its own stream of lines."""
+        """Run to the last step. Every part of the plan opens its own stream of lines."""
         recipe = self.recipe
         start_joint = recipe.vision_share
         short_joint = start_joint + recipe.short_share * (1 - start_joint)
-        self._part(recipe.vision_share * recipe.short_share, recipe.short_chars, decoder=False)
-        self._part(start_joint, recipe.long_chars, decoder=False)
-        self._part(short_joint, recipe.short_chars, decoder=True)
-        self._part(1.0, recipe.long_chars, decoder=True)
+        self._part(recipe.vision_share * recipe.short_share, recipe.short_chars, decoder=False, scenes=False)
+        self._part(start_joint, recipe.long_chars, decoder=False, scenes=True)
+        self._part(short_joint, recipe.short_chars, decoder=True, scenes=False)
+        self._part(1.0, recipe.long_chars, decoder=True, scenes=True)
         self.save()
 
-    def _part(self, until_share: float, chars: tuple[int, int], *, decoder: bool) -> None:
+    def _part(self, until_share: float, chars: tuple[int, int], *, decoder: bool, scenes: bool) -> None:
         if self.share >= until_share:
             return
         recipe, progress = self.recipe, self.progress
         progress.streams += 1
         seed = recipe.seed * 1000 + progress.streams  # a resumed run sees new lines
-        noise = 0.7
-        lines = Lines(self.faces, seed, recipe.image_tokens, chars, noise)
-        loader = DataLoader(lines, batch_size=None, num_workers=1, prefetch_factor=8)
-        self.log(part="decoder" if decoder else "vision", chars=chars)
+        lines = Lines(self.faces, seed, recipe.image_tokens, chars, noise=0.7)
+        loader = DataLoader(lines, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8)
+        drawn: Iterator[SceneBatch] = iter(())
+        if scenes:
+            source = Scenes(self.faces, seed, recipe.image_tokens)
+            drawn = iter(DataLoader(source, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8))
+        self.log(part="decoder" if decoder else "vision", chars=chars, scenes=scenes)
         saved = scored = logged = time.monotonic()
-        sums: dict[str, float] = {}
+        means = _Means()
         for steps, batch in enumerate(loader, start=1):
             began = time.monotonic()
-            self._step(batch, sums, decoder=decoder)
+            self._line_step(batch, means, decoder=decoder)
+            if scenes and steps % recipe.scene_every == 0:
+                self._scene_step(next(drawn), means, decoder=decoder)
             now = time.monotonic()
             progress.spent_s += now - began
-            if steps % 50 == 0:
-                self.log(**{name: round(value / 50, 4) for name, value in sums.items()}, wall_s=round(now - logged, 1))
-                sums, logged = {}, now
+            if steps % recipe.log_every == 0:
+                self.log(**means.taken(), wall_s=round(now - logged, 1))
+                logged = now
             if now - saved > recipe.save_every_s:
                 self.save()
                 saved = time.monotonic()
@@ -163,27 +178,44 @@ class Run:
                 break
         self.save()
 
-    def _step(self, batch: Batch, sums: dict[str, float], *, decoder: bool) -> None:
-        recipe, progress = self.recipe, self.progress
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+    def _line_step(self, batch: Batch, means: _Means, *, decoder: bool) -> None:
+        progress = self.progress
+        batch = _moved(batch, self.recipe.device)
+        with self._autocast():
             found = losses(self.network, self.teacher, batch, decoder=decoder)
-        loss = 2.0 * found.frames + 0.2 * found.count + found.reply + 0.6 * found.attention
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
-        self.optimiser.step()
+        self._learn(2.0 * found.frames + 0.2 * found.count + found.reply + 0.6 * found.attention)
         progress.step += 1
         progress.lines += batch.lines
         progress.characters += batch.characters
-        shown = {"reply": found.reply, "frames": found.frames, "count": found.count, "attention": found.attention}
-        for name, value in shown.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        sums["frame_errors"] = sums.get("frame_errors", 0.0) + found.frame_errors
+        means.add(
+            reply=found.reply,
+            frames=found.frames,
+            count=found.count,
+            attention=found.attention,
+            frame_errors=found.frame_errors,
+        )
+
+    def _scene_step(self, batch: SceneBatch, means: _Means, *, decoder: bool) -> None:
+        batch = _moved(batch, self.recipe.device)
+        with self._autocast():
+            found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
+        self._learn(found.things + 4.0 * found.boxes + found.reply + 0.3 * found.attention)
+        self.progress.scenes += len(batch.grid)
+        means.add(scene=found.reply, things=found.things, boxes=found.boxes, scene_attention=found.attention)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.recipe.device, torch.bfloat16, enabled=self.recipe.bf16)
+
+    def _learn(self, loss: Tensor) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        self.optimiser.step()
 
     def rate(self) -> float:
-        """Warm-up by steps, then a cosine over the time."""
+        """Warm-up, then a cosine over the steps."""
         recipe = self.recipe
         warm = min(1.0, (self.progress.step + 1) / recipe.warm_up_steps)
         wave = 0.5 * (1 + math.cos(math.pi * min(self.share, 1.0)))
@@ -202,17 +234,55 @@ class Run:
         return found
 
 
+Tensors = TypeVar("Tensors", Batch, SceneBatch)
+
+
+def _moved(batch: Tensors, device: str) -> Tensors:
+    """The same with its tensors on the device."""
+    if device == "cpu":
+        return batch
+    values: dict[str, Any] = {item.name: getattr(batch, item.name) for item in fields(batch)}
+    moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(batch, **{**values, **moved})
+
+
+def _has_bf16(device: str) -> bool:
+    """Whether arithmetic in bfloat16 is native; elsewhere it is emulated, and slower than float32."""
+    if device == "cuda":
+        return True
+    cores = Path("/proc/cpuinfo")
+    return cores.exists() and any(flag in cores.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+class _Means:
+    """Means of what was added since they were last taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, **values: Tensor | float) -> None:
+        for name, value in values.items():
+            self._sums.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+
+    def taken(self) -> dict[str, float]:
+        found = {name: round(sum(values) / len(values), 4) for name, values in self._sums.items()}
+        self._sums = {}
+        return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the nano checkpoint from nothing.")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of training steps, waiting for lines not counted")
+    parser.add_argument("--steps", type=int, default=STEPS, help="batches of lines")
     parser.add_argument("--out", type=Path, required=True, help="folder of state and log")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the state in --out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--bf16", action="store_true", help="autocast; quicker only where the cores have bf16")
+    parser.add_argument("--float32", action="store_true", help="no bf16 where the processor or the GPU has it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    run = Run(Recipe(options.minutes, options.seed, bf16=options.bf16), options.out, seen_faces())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    bf16 = not options.float32 and _has_bf16(device)
+    run = Run(Recipe(options.steps, options.seed, bf16=bf16, device=device), options.out, seen_faces())
     if options.resume:
         run.resume()
     run.train()

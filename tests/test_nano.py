@@ -1,0 +1,193 @@
+"""Nano's data, questions and training on a smallest scale, and what the shipped checkpoint can do."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from model.chat import Chat
+from model.checkpoint import load
+from model.nano import questions, tokens
+from model.nano.batches import IGNORED, Scenes, collate, collate_scenes, scene_patches, strip_patches
+from model.nano.export import CHECKPOINT, export
+from model.nano.fonts import Face
+from model.nano.judge import iou, judge_events, judge_objects
+from model.nano.pages import held_out_lines
+from model.nano.render import draw_sample
+from model.nano.scenes import Box, Scene, draw_clip, draw_picture
+from model.nano.score import cer, edit_distance, read
+from model.nano.shape import config_json
+from model.nano.train import Recipe, Run
+from model.preprocess import patchify
+from schemas.ask import Clip, Message, Picture
+from tests.tiny import tiny_checkpoint
+
+PILLOW = [Face("Aileron", None, 1.0)]  # the one font that every machine has
+
+
+def picture_of(frame: np.ndarray) -> Picture:
+    height_px, width_px, _ = frame.shape
+    return Picture(width_px, height_px, pa.Codec("zstd").compress(frame.tobytes(), asbytes=True))
+
+
+def shown(scene: Scene) -> Picture | Clip:
+    pictures = tuple(map(picture_of, scene.frames))
+    return Clip(pictures, scene.times_s) if scene.times_s else pictures[0]
+
+
+def test_the_same_seed_draws_the_same_line_and_knows_where_its_letters_are() -> None:
+    one, other = (draw_sample(random.Random(5), PILLOW, 30, text="WHITE is a name") for _ in range(2))
+    assert np.array_equal(one.picture, other.picture)
+    assert list(one.centres_px) == sorted(one.centres_px)
+    assert len(one.centres_px) == len(one.text)
+    # ink stands where the letters are said to be, and not beyond them
+    clean = draw_sample(random.Random(5), PILLOW, 30, noise=0, text="HHHH    HHHH")
+    ink = (clean.picture.min(axis=(0, 2)) < 128).nonzero()[0]
+    letters = [x for x, character in zip(clean.centres_px, clean.text, strict=True) if character == "H"]
+    left, right = clean.centres_px[3], clean.centres_px[8]  # the H before the gap, and the one behind it
+    gap = (ink > 0.7 * left + 0.3 * right) & (ink < 0.3 * left + 0.7 * right)
+    assert ink.min() < letters[0] < letters[-1] < ink.max()
+    assert not gap.any()
+
+
+def test_a_batch_of_lines_asks_for_their_text() -> None:
+    samples = [draw_sample(random.Random(seed), PILLOW, 8, text="Hollow") for seed in range(40)]
+    width = samples[0].width_px
+    batch = collate([sample for sample in samples if sample.width_px == width])
+    tokenizer = tokens.build_tokenizer()
+    for labels, ids, token_of in zip(batch.labels, batch.input_ids, batch.token_of, strict=True):
+        spoken = labels[labels != IGNORED].tolist()
+        assert tokenizer.decode(spoken) == "Hollow"
+        looked = token_of[token_of != IGNORED]
+        assert (ids[looked] == tokens.token_ids()["<|image_pad|>"]).all()
+        assert looked.tolist() == sorted(looked.tolist())
+
+
+def test_patches_are_those_of_the_engine() -> None:
+    sample = draw_sample(random.Random(1), PILLOW, 20)
+    wanted, _ = patchify(picture_of(sample.picture))
+    assert torch.equal(strip_patches(torch.from_numpy(sample.picture.copy())[None]), wanted)
+    clip = draw_clip(random.Random(2), PILLOW, pairs=2, rows=2, columns=3)
+    wanted, _ = patchify(shown(clip))
+    assert torch.equal(scene_patches(torch.from_numpy(clip.frames.copy())), wanted)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_prompts_of_training_are_those_of_the_engine(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    rng = random.Random(seed)
+    chat = Chat(tiny_checkpoint(tmp_path_factory.mktemp("tiny")))
+    for scene in (draw_picture(rng, PILLOW, 4, 6), draw_clip(rng, PILLOW, pairs=3, rows=2, columns=3)):
+        question = questions.ask(rng, scene)
+        batch = collate_scenes([scene], [question])
+        prompt = chat.encode((Message("user", (shown(scene), question.prompt)),)).input_ids
+        assert batch.input_ids[0, : len(prompt)].tolist() == prompt
+        spoken = batch.labels[0][batch.labels[0] != IGNORED].tolist()
+        assert chat.decode(spoken) == question.text
+
+
+def test_replies_have_the_forms_of_the_real_model() -> None:
+    rng = random.Random(3)
+    scene = next(s for s in (draw_picture(rng, PILLOW, 5, 8) for _ in range(50)) if len(s.things) >= 2)
+    labels = [thing.label for thing in scene.things]
+    boxes = json.loads(questions.locate(scene, labels).text.removeprefix("```json\n").removesuffix("\n```"))
+    assert [each["label"] for each in boxes] == labels
+    assert all(0 <= side <= 1000 for each in boxes for side in each["bbox_2d"])
+    assert all(x0 < x1 and y0 < y1 for x0, y0, x1, y1 in (each["bbox_2d"] for each in boxes))
+    clip = draw_clip(rng, PILLOW, pairs=6, rows=2, columns=3)
+    spans = json.loads(questions.events(clip).text)
+    assert next(iter(spans)).count(":") == 2
+    assert len(spans) <= len(clip.things)
+
+
+def test_the_box_of_a_thing_is_where_its_colour_is() -> None:
+    scene = draw_picture(random.Random(11), PILLOW, 6, 9)
+    assert scene.things
+    height, width, _ = scene.frames[0].shape
+    for thing in scene.things:
+        x0, y0, x1, y1 = thing.box
+        inside = scene.frames[0][int(y0 * height) : int(y1 * height), int(x0 * width) : int(x1 * width)]
+        middle = inside[inside.shape[0] // 2, inside.shape[1] // 2].astype(int)
+        corner = scene.frames[0][0, 0].astype(int)
+        assert abs(middle - corner).sum() > 100, thing
+
+
+def _shifted(box: Box) -> Box:
+    x0, y0, x1, y1 = box
+    return x0 + 0.5, y0, x1 + 0.5, y1
+
+
+def test_judges_tell_right_from_wrong() -> None:
+    rng = random.Random(8)
+    for _ in range(20):
+        scene = draw_picture(rng, PILLOW, 5, 8)
+        if not scene.things:
+            continue
+        labels = questions.asked_labels(rng, scene)
+        for points in (False, True):
+            right = questions.locate(scene, labels, points=points).text
+            marks = judge_objects(right, scene, labels)
+            assert marks.parsed
+            assert marks.right == marks.wanted
+            assert not judge_objects(right[:-6], scene, labels).parsed
+        moved = replace(scene, things=tuple(replace(thing, box=_shifted(thing.box)) for thing in scene.things))
+        assert judge_objects(questions.locate(moved, labels).text, scene, labels).right == 0
+        clip = draw_clip(rng, PILLOW, pairs=8, rows=2, columns=3)
+        assert judge_events(questions.events(clip).text, clip).right == 2 * len(clip.things)
+        late = replace(clip, things=tuple(replace(t, start_s=t.start_s + 1, end_s=t.end_s + 1) for t in clip.things))
+        assert judge_events(questions.events(late).text, clip).right == 0
+
+
+def test_measures() -> None:
+    assert edit_distance("kitten", "sitting") == 3
+    assert cer(["ab", ""], ["abc", "d"]) == 0.5
+    assert iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
+
+
+@pytest.mark.slow
+def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) -> None:
+    config = config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)
+    recipe = Recipe(steps=60, log_every=6, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5)
+    run = Run(recipe, tmp_path / "run", PILLOW, config)
+    run.train()
+    logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [line for line in logged if "frames" in line]
+    assert run.progress.step == 60
+    assert run.progress.scenes > 0
+    again = Run(replace(recipe, steps=70), tmp_path / "run", PILLOW, config)
+    again.resume()
+    assert again.progress.step == 60
+    assert torch.equal(again.network.lm_head.weight, run.network.lm_head.weight)
+    again.train()
+    assert again.progress.step == 70
+    assert losses[-1]["frames"] < losses[0]["frames"]
+    export(again.network, config, tmp_path / "checkpoint")
+    exported = load(tmp_path / "checkpoint")
+    assert torch.equal(exported.lm_head.weight, again.network.lm_head.weight.bfloat16().float())
+
+
+def test_batches_of_scenes_hold_pictures_and_clips() -> None:
+    batches = list(islice(Scenes(PILLOW, 1, 128), 12))
+    assert {int(batch.grid[0, 0]) > 1 for batch in batches} == {True, False}
+    for batch in batches:
+        on_thing = batch.things > 0
+        x0, y0, x1, y1 = batch.boxes[on_thing].T
+        assert ((x0 < x1) & (y0 < y1)).all()
+        assert (batch.boxes[~on_thing] == 0).all()
+
+
+needs_checkpoint = pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped")
+
+
+@needs_checkpoint
+def test_the_shipped_checkpoint_reads_lines_it_has_never_seen() -> None:
+    samples = held_out_lines(PILLOW, 24, noise=0.0, seed=99)
+    assert cer(read(load(CHECKPOINT), samples), [sample.text for sample in samples]) <= 0.03
