@@ -14,10 +14,10 @@ import pyarrow as pa
 from operators.ask import to_ipc
 from operators.probe import Probe
 from pipelines.audit import TaskAudit, audit
-from pipelines.chunking import cut
+from pipelines.chunking import cut, with_whole_inputs
 from pipelines.folder import SLICE, JobFolder
 from pipelines.job import Job
-from pipelines.listing import Listing, list_inputs
+from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.plan import stages
 from pipelines.progress import Progress
 from schemas import tables
@@ -85,10 +85,18 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     return summary
 
 
+def listed(job: Job) -> Listing:
+    """The inputs of a job as they are now. Raises SpecError, also for prompts that take a value nobody has."""
+    texts = any("text" in task.unit_kinds for task in job.tasks)
+    listing = list_inputs(job.spec.inputs, job.output, texts=texts)
+    check_values(job.tasks, listing.inputs)
+    return listing
+
+
 def _list(job: Job, folder: JobFolder) -> Listing:
     """The input manifest: written once, then what the job is about, whatever the folders hold by then."""
     if not folder.has_inputs():
-        listing = list_inputs(job.spec.inputs, job.output)
+        listing = listed(job)
         folder.write_inputs(listing.inputs, dict(listing.skipped))
     inputs, skipped = folder.read_inputs()
     return Listing(inputs, Counter(skipped))
@@ -131,7 +139,7 @@ def _pending(
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
     """What a run would list and cut: the listing and rows of CHUNKS. Writes nothing."""
     folder = JobFolder(job.output)
-    listing = _list(job, folder) if folder.has_inputs() else list_inputs(job.spec.inputs, job.output)
+    listing = _list(job, folder) if folder.has_inputs() else listed(job)
     probe = Probe(job.decode, workers=job.workers)
     try:
         slices = [
@@ -155,7 +163,7 @@ def chunk_table(inputs: pa.Table, probe: Probe, job: Job) -> pa.Table:
             "carried": to_ipc(_carried(carried, [place[unit["input_id"]] for unit in chunk["units"]])),
         }
         for chunk in cut(
-            units.to_pylist(),
+            with_whole_inputs(units.to_pylist(), job.tasks),
             job.tasks,
             max_units=job.spec.limits.chunk_units,
             max_bytes=job.spec.limits.chunk_mb << 20,

@@ -24,7 +24,7 @@ def parse_lines(lines: tuple[ReadLine, ...], view: View) -> dict[str, Any]:  # n
         text = " ".join(" ".join(unicodedata.normalize("NFC", reply).split()) for reply in replies).strip()
         if text:
             texts.append(text)
-            read.append({"text": text, "box": list(line.box)})
+            read.append({"text": text, "bbox_px": list(line.bbox_px)})
     return {"text": "\n".join(texts), "lines": read}
 
 
@@ -32,9 +32,9 @@ _LINE = {
     "type": "object",
     "properties": {
         "text": {"type": "string", "minLength": 1},
-        "box": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+        "bbox_px": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
     },
-    "required": ["text", "box"],
+    "required": ["text", "bbox_px"],
     "additionalProperties": False,
 }
 

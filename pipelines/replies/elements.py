@@ -1,0 +1,147 @@
+"""Read lists of JSON objects as the model really writes them: fenced or bare, damaged, cut off.
+
+Every element is found by itself, from its first known key on, so damage costs the element that it lies in and
+no other. An element that is not JSON is repaired (json_repair) up to where the next one begins; one that is cut
+off by the end of the reply is dropped. Knows nothing of what the elements mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import json_repair
+
+_DECODER = json.JSONDecoder(strict=False)  # line breaks inside strings are common
+_FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
+_LONGEST_REPAIR = 20_000
+"""Characters of one element that are worth a repair; its time grows faster than its input."""
+_MOST_STARTS = 50
+
+
+@dataclass(frozen=True)
+class Elements:
+    """values: whole elements in order. dropped: pieces that were elements once and cannot be read. cut: the reply
+    ends within the list. found: there was a list at all, if an empty one."""
+
+    values: tuple[dict[str, Any], ...]
+    dropped: int
+    cut: bool
+    found: bool
+
+
+def read_elements(text: str, keys: Collection[str]) -> Elements:
+    """The objects that have at least one of `keys`, wherever they stand in the reply. Raises nothing."""
+    names = "|".join(re.escape(key) for key in sorted(keys, key=len, reverse=True))
+    key = re.compile(rf"""["'“]?\b(?:{names})["'”]?\s*:""")
+    start = re.compile(rf"\{{[\s,]*{key.pattern}")
+    values: list[dict[str, Any]] = []
+    dropped = place = 0
+    last_open = False
+    while (found := start.search(text, place)) is not None:
+        dropped += _salvage(text[place : found.start()], key, values)
+        following = start.search(text, found.end())
+        strict = _strict(text, found.start())
+        if strict is not None:
+            value, place = strict
+        else:
+            place = following.start() if following else len(text)
+            region = _unfenced(text[found.start() : place])
+            last_open = following is None and _is_cut(region)
+            region = region[: region.rfind("}") + 1] or region
+            value = None if last_open else _repaired(region)
+        if value is not None and any(name in value for name in keys):
+            values.append(value)
+        else:
+            dropped += 1
+    rest = text[place:]
+    dropped += _salvage(rest, key, values)
+    opened = "[" in text.partition("{")[0]
+    cut = last_open or (opened and "]" not in rest and "```" not in rest)
+    return Elements(tuple(values), dropped, cut, found=bool(values or dropped or opened))
+
+
+def read_value(text: str, opening: Literal["{", "["]) -> Any:
+    """The one JSON object or array of a reply: of the last fenced block that has one, else of the text.
+
+    None when there is none that can be read or repaired; one that is cut off counts as none.
+    """
+    blocks = [block for block in fenced(text) if opening in block]
+    body = blocks[-1] if blocks else text
+    starts = [found.start() for found in islice(re.finditer(re.escape(opening), body), _MOST_STARTS)]
+    for place in starts:
+        strict = _strict(body, place)
+        if strict is not None and (strict[0] or place == starts[-1]):
+            return strict[0]
+    if not starts or _is_cut(body[starts[0] :]):
+        return None
+    return _repaired_any(body[starts[0] :])
+
+
+def fenced(text: str) -> Iterator[str]:
+    """Contents of the ``` blocks in order; one that is not closed reaches to the end."""
+    place = 0
+    while (opening := _FENCE.search(text, place)) is not None:
+        end = text.find("```", opening.end())
+        yield text[opening.end() : end if end >= 0 else len(text)]
+        if end < 0:
+            return
+        place = end + 3
+
+
+def _strict(text: str, place: int) -> tuple[Any, int] | None:
+    """The JSON value that begins here, and where it ends."""
+    try:
+        return _DECODER.raw_decode(text, place)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _repaired(region: str) -> dict[str, Any] | None:
+    value = _repaired_any(region)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[0]
+    return value if isinstance(value, dict) else None
+
+
+def _repaired_any(region: str) -> Any:
+    if len(region) > _LONGEST_REPAIR:
+        return None
+    try:
+        return json_repair.loads(region.rstrip().rstrip(",").rstrip())
+    except (ValueError, RecursionError, IndexError, TypeError, AttributeError):
+        return None  # it is a heuristic over hostile text: what it chokes on is not repaired
+
+
+def _salvage(gap: str, key: re.Pattern[str], values: list[dict[str, Any]]) -> int:
+    """What lies between elements: an element that lost its brace is repaired into values; 1 if it cannot be."""
+    found = key.search(gap)
+    if found is None:
+        return 0
+    value = _repaired("{" + _unfenced(gap[found.start() :]))
+    if value is None:
+        return 1
+    values.append(value)
+    return 0
+
+
+def _unfenced(region: str) -> str:
+    """Without the fence that closes behind it."""
+    return region.split("```", 1)[0] if "```" in region else region
+
+
+def _is_cut(region: str) -> bool:
+    """Whether the text ends within a string, or before anything closes."""
+    inside = escaped = False
+    for char in region:
+        if escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == '"':
+            inside = not inside
+    return inside or not ("}" in region or region.rstrip().endswith("]"))
