@@ -82,6 +82,26 @@ def read_value(text: str, opening: Literal["{", "["]) -> Any:
     return _repaired_any(body[starts[0] :])
 
 
+def read_cut_object(text: str) -> dict[str, Any] | None:
+    """What is whole of a JSON object that the end of the reply cuts off: all up to its last comma."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    inside = escaped = False
+    end = start
+    for place in range(start, len(text)):
+        char = text[place]
+        if escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == '"':
+            inside = not inside
+        elif char == "," and not inside:
+            end = place
+    return _repaired(text[start:end])
+
+
 def fenced(text: str) -> Iterator[str]:
     """Contents of the ``` blocks in order; one that is not closed reaches to the end."""
     place = 0

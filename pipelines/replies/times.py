@@ -64,6 +64,24 @@ def times_in(text: str) -> list[float]:
     return [each for each in found if each is not None]
 
 
+def spans_in(text: str) -> list[tuple[float, float]]:
+    """All spans and single times of a text that are marked as times; a single time is a span without length."""
+    found: list[tuple[int, float, float]] = []
+    taken: list[tuple[int, int]] = []
+    for match in _SPAN.finditer(text):
+        marked = ":" in match[0] or re.search(r"s\b|sec|<", match[0])
+        each = span(match[1], match[2]) if marked else None
+        if each is not None:
+            found.append((match.start(), *each))
+            taken.append(match.span())
+    for match in _MARKED.finditer(text):
+        if not any(start <= match.start() < end for start, end in taken):
+            time = seconds(next(group for group in match.groups() if group))
+            if time is not None:
+                found.append((match.start(), time, time))
+    return [(start_s, end_s) for _, start_s, end_s in sorted(found)]
+
+
 def span_of(element: dict[str, Any]) -> tuple[float, float] | None:
     """The span that an object names, whichever of the usual keys it uses."""
     for key in SPAN_KEYS:
