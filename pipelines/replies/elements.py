@@ -11,16 +11,15 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 import json_repair
 
 _DECODER = json.JSONDecoder(strict=False)  # line breaks inside strings are common
 _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LONGEST_REPAIR = 20_000
 """Characters of one element that are worth a repair; its time grows faster than its input."""
-_MOST_STARTS = 50
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
     values: list[dict[str, Any]] = []
     dropped = place = 0
     last_open = False
+    last_region = ""
     while (found := start.search(text, place)) is not None:
         dropped += _salvage(text[place : found.start()], key, values)
         following = start.search(text, found.end())
@@ -51,8 +51,9 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
         else:
             place = following.start() if following else len(text)
             region = _unfenced(text[found.start() : place])
-            last_open = following is None and _is_cut(region)
-            region = region[: region.rfind("}") + 1] or region
+            bare = _bare(region)
+            last_open, last_region = following is None and _is_cut(region), bare
+            region = region[: bare.rfind("}") + 1] or region
             value = None if last_open else _repaired(region)
         if value is not None and any(name in value for name in keys):
             values.append(value)
@@ -60,8 +61,9 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
             dropped += 1
     rest = text[place:]
     dropped += _salvage(rest, key, values)
+    behind = rest + (last_region.rpartition("}")[2] if "}" in last_region else "")
     opened = "[" in text.partition("{")[0]
-    cut = last_open or (opened and "]" not in rest and "```" not in rest)
+    cut = last_open or (opened and "]" not in behind and "```" not in behind)
     return Elements(tuple(values), dropped, cut, found=bool(values or dropped or opened))
 
 
@@ -72,14 +74,14 @@ def read_value(text: str, opening: Literal["{", "["]) -> Any:
     """
     blocks = [block for block in fenced(text) if opening in block]
     body = blocks[-1] if blocks else text
-    starts = [found.start() for found in islice(re.finditer(re.escape(opening), body), _MOST_STARTS)]
-    for place in starts:
-        strict = _strict(body, place)
-        if strict is not None and (strict[0] or place == starts[-1]):
-            return strict[0]
-    if not starts or _is_cut(body[starts[0] :]):
+    begin = re.search(r"\{[\s,]*[\"'“}]" if opening == "{" else r"\[[\s,]*[\[{\"'“\d\]-]", body)
+    if begin is None:
         return None
-    return _repaired_any(body[starts[0] :])
+    strict = _strict(body, begin.start())
+    if strict is not None:
+        return strict[0]
+    region = _unfenced(body[begin.start() :])
+    return None if _is_cut(region) else _repaired_any(region)
 
 
 def read_cut_object(text: str) -> dict[str, Any] | None:
@@ -154,14 +156,12 @@ def _unfenced(region: str) -> str:
     return region.split("```", 1)[0] if "```" in region else region
 
 
+def _bare(region: str) -> str:
+    """With blanks for what stands within quotes."""
+    return _QUOTED.sub(lambda found: " " * len(found[0]), region)
+
+
 def _is_cut(region: str) -> bool:
     """Whether the text ends within a string, or before anything closes."""
-    inside = escaped = False
-    for char in region:
-        if escaped:
-            escaped = False
-        elif char == "\\":
-            escaped = True
-        elif char == '"':
-            inside = not inside
-    return inside or not ("}" in region or region.rstrip().endswith("]"))
+    bare = _bare(region)
+    return '"' in bare or not ("}" in bare or bare.rstrip().endswith("]"))

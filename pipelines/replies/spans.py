@@ -69,6 +69,7 @@ def _pairs(reply: str, pairs: list[re.Match[str]]) -> TimedTexts:
             dropped, cut = dropped + 1, True  # the reply ends within this text
             continue
         else:
+            cut = last and in_braces and "}" not in region
             text = re.split(r"```", region)[0].strip().strip('"“”,{}[] \n')
             text = text if region.startswith('"') or in_braces else text.split("\n")[0]
         found = span(pair[1], pair[2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _FINAL = re.compile(
-    r"(?:^|\n)[\s*#>]*(?:the\s+)?(?:final\s+)?(?:answer|result|答案|最终答案)\s*(?:\*\*)?\s*(?:is|[:：=])\s*(?:\*\*)?\s*(.+)",
+    r"(?:^|\n|[.\])]\s)[\s*#>]*(?:the\s+)?(?:final\s+)?(?:answer|result|答案|最终答案)\s*(?:\*\*)?\s*(?:is|[:：=])\s*(?:\*\*)?\s*(.+)",
     re.IGNORECASE,
 )
 
