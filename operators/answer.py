@@ -37,9 +37,10 @@ class Answer:
             self.talks.append(Talk(task, f"{name}/0", unit, label))
             return
         self._lines = []
+        part = replace(unit.view, text_layer=None, blank=None)  # those are of the page
         for line in unit.lines:
             pieces = [
-                Talk(task, f"{name}/{len(self.talks) + i}", Unit(unit.view, piece), label, _most_tokens(piece))
+                Talk(task, f"{name}/{len(self.talks) + i}", Unit(part, piece), label, _most_tokens(piece))
                 for i, piece in enumerate(line.pieces)
             ]
             self._lines.append((line, pieces))
@@ -141,6 +142,7 @@ class Talk:
         self._label = label
         self._most_tokens = most_tokens
         self._failure: Failure | None = None
+        self._chosen: Step | None = None
 
     def next(self) -> Request | None:
         if self._failure is not None:
@@ -165,13 +167,15 @@ class Talk:
         return (*self._label.items(), ("step", str(len(self.history))))
 
     def chosen(self) -> Step | None:
-        """The step that holds the answer."""
+        """The step that holds the answer of the ended loop."""
         if not self.history:
             return None
-        try:
-            return self.history[self.task.choose(self.task, self._unit.view, self.history)]
-        except Exception:  # noqa: BLE001  the row's boundary: a task's own code may do anything
-            return self.history[-1]
+        if self._chosen is None:
+            try:
+                self._chosen = self.history[self.task.choose(self.task, self._unit.view, self.history)]
+            except Exception:  # noqa: BLE001  the row's boundary: a task's own code may do anything
+                self._chosen = self.history[-1]
+        return self._chosen
 
     def reply(self) -> str | None:
         step = self.chosen()

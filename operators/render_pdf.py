@@ -15,6 +15,7 @@ from PIL import Image
 from model.pixels import smart_resize
 from operators.blank import is_blank
 from operators.cut_lines import cut_lines
+from operators.text_layer import hyphened
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
@@ -130,8 +131,7 @@ def _text_layer(page: pypdfium2.PdfPage) -> str | None:
         return None
     finally:
         layer.close()
-    # U+FFFE and U+0002 stand for a hyphen at the end of a line
-    text = text.replace("\r\n", "\n").replace("\ufffe", "-\n").replace("\x02", "-\n").replace("\0", "")
+    text = hyphened(text)
     text = text.encode("utf-8", "replace").decode()
     letters = [char for char in text if not char.isspace()]
     unmapped = sum(char == "\ufffd" or "\ue000" <= char <= "\uf8ff" for char in letters)

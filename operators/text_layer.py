@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from schemas.task import Verdict, View
 
@@ -38,6 +39,7 @@ class Difference:
     words: int
 
 
+@lru_cache(maxsize=64)  # a page that is asked again has its readings compared several times
 def compare(read: str, layer: str) -> Difference | None:
     """None when the layer holds no letters or digits to compare with."""
     found, truth = folded(read), folded(layer)
@@ -53,8 +55,13 @@ def compare(read: str, layer: str) -> Difference | None:
     )
 
 
+def hyphened(text: str) -> str:
+    """PDFium writes a hyphen at the end of a line as U+FFFE or U+0002, and the line's end not at all."""
+    return text.replace("\r\n", "\n").replace("\ufffe", "-\n").replace("\x02", "-\n").replace("\0", "")
+
+
 def folded(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).translate(_SAME)
+    text = unicodedata.normalize("NFKC", hyphened(text)).translate(_SAME)
     return " ".join(_BROKEN.sub("", text).split())
 
 

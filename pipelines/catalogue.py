@@ -46,7 +46,7 @@ def bind(spec: TaskSpec) -> Task:
         task = inline_task(spec)
     else:
         task = find(spec.name)
-        if "units" in spec.model_fields_set:
+        if spec.units is not None:
             raise SpecError(f"tasks: {spec.name}: units: only a task with an `output:` of its own says what it takes")
         if spec.prompt is not None:
             task = replace(task, prompt=spec.prompt, prompts={})

@@ -35,7 +35,7 @@ def inline_task(spec: TaskSpec) -> Task:
     return Task(
         name=spec.name,
         summary="of this spec",
-        unit_kinds=spec.units,
+        unit_kinds=spec.units or ("page", "image", "clip"),
         prompt=f"{spec.prompt}\n\nAnswer with JSON that fits this JSON Schema, and nothing else:\n{told}",
         output=output,
         parse=partial(parse, spec.output),

@@ -20,6 +20,7 @@ from pipelines.job import Job
 from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.plan import stages
 from pipelines.progress import Progress
+from pipelines.requests import counts, rows_owed
 from schemas import tables
 from schemas.errors import EngineError
 
@@ -64,7 +65,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     mark = time.monotonic()
     chunks, pending, committed = _pending(job, folder, listing, limit, progress)
     seconds["probe"] = time.monotonic() - mark
-    planned, open_rows = _rows(chunks), _rows(pending)
+    planned, open_rows = rows_owed(job.tasks, chunks), rows_owed(job.tasks, pending)
     progress.planned(planned, committed, pending.num_rows)
 
     mark = time.monotonic()
@@ -123,11 +124,11 @@ def _pending(
             progress.probed(min((index + 1) * SLICE, listing.inputs.num_rows), listing.inputs.num_rows)
             for row in range(chunks.num_rows):
                 chunk_id, tasks = chunks.column("chunk_id")[row].as_py(), chunks.column("tasks")[row].as_py()
-                units = len(chunks.column("units")[row])
+                owed = {task.name: sum(counts(task, chunks, row)) for task in job.tasks if task.name in tasks}
                 left = [task for task in tasks if (chunk_id, task) not in done]
-                committed += (len(tasks) - len(left)) * units
+                committed += sum(owed[task] for task in tasks if task not in left)
                 if left and (limit is None or open_rows < limit):
-                    open_rows += len(left) * units
+                    open_rows += sum(owed[task] for task in left)
                     todo.append(_with_tasks(chunks.slice(row, 1), left))
     finally:
         if probe is not None:
@@ -181,12 +182,6 @@ def _with_tasks(chunk: pa.Table, tasks: list[str]) -> pa.Table:
     return chunk.set_column(place, tables.CHUNKS.field("tasks"), [pa.array([tasks], tables.CHUNKS.field("tasks").type)])
 
 
-def _rows(chunks: pa.Table) -> int:
-    return sum(
-        len(tasks) * len(units) for tasks, units in zip(chunks.column("tasks"), chunks.column("units"), strict=True)
-    )
-
-
 def unasked(chunks: pa.Table) -> dict[str, int]:
     """Units by kind that no task of the job takes: their chunks name no task."""
     kinds = Counter(
@@ -217,7 +212,7 @@ def _execute(job: Job, pending: pa.Table, requests_per_chunk: float, progress: P
 def _summarise(
     job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], *, limited: bool
 ) -> Summary:
-    audits = {task.name: audit(job.output, task.name, chunks) for task in job.tasks}
+    audits = {task.name: audit(job.output, task, chunks) for task in job.tasks}
     rows = sum(each.rows for each in audits.values())
     failed = sum(each.rows - each.ok for each in audits.values())
     fraction = failed / rows if rows else 0.0

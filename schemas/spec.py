@@ -26,8 +26,8 @@ class TaskSpec(_Section):
     prompt: str | None = Field(None, description="asked instead of the task's own prompt; {column} is filled in")
     parameters: dict[str, Any] = Field({}, description="values for {names} in the prompt; default: columns")
     output: dict[str, Any] | None = Field(None, description="JSON Schema of the answer: makes this a task of your own")
-    units: Annotated[tuple[UnitKind, ...], Field(min_length=1)] = Field(
-        ("page", "image", "clip"), description="what a task of your own is asked about"
+    units: Annotated[tuple[UnitKind, ...], Field(min_length=1)] | None = Field(
+        None, description="what a task of your own is asked about; default: pages, images and clips"
     )
     max_tokens: PositiveInt | None = Field(None, description="longest answer; default: the task's own, as all below")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(None, description="0 is greedy")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from operators.text_layer import text_faults
 from pipelines.replies.boxes import bbox_px, scale_of
 from pipelines.replies.elements import read_elements
 from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
-from schemas.task import Reading, Task, View
+from schemas.task import Reading, Task, Verdict, View
 
 _TEXT_KEYS = ("text_content", "text", "content")
 _BOX_KEYS = ("bbox_2d", "bbox")
@@ -36,6 +37,10 @@ def parse(text: str, view: View) -> Reading:
         else:
             dropped += 1
     return Reading({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, found.cut)
+
+
+def verify(value: Any, view: View) -> Verdict:
+    return text_faults(value["text"], view)
 
 
 TASK = Task(
@@ -73,4 +78,5 @@ TASK = Task(
     ),
     sampling=Sampling(max_tokens=8192),
     parse=parse,
+    verify=verify,
 )
