@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars
 import pytest
 import yaml
@@ -47,10 +46,10 @@ OWN = Task(
 REPLIES: dict[str, str] = {
     "ocr": "Opening hours and prices",
     "ocr_spotting": '```json\n[{"bbox_2d": [0, 0, 999, 999], "text_content": "HARBOUR"}]\n```',
-    "parse_document": '<html><body><h1 data-bbox="0 0 1000 100">Prices</h1><table><tr><td>7</td></tr></table></body></html>',
+    "parse_document": '<body><h1 data-bbox="0 0 1000 100">Prices</h1><table><tr><td>7</td></tr></table></body>',
     "caption": "A  sign.",
     "caption_dense": "A sign.\n\nIt is white.",
-    "caption_structured": '{"summary": "A sign.", "objects": [{"name": "sign", "description": "white"}], "actions": []}',
+    "caption_structured": '{"summary": "A sign.", "objects": [{"name": "sign", "description": "white"}]}',
     "events": '{"00:01.00 - 00:02.50": "a hand moves", "00:03.00 - 00:04.00": "it stops"}',
     "document_qa": "It says so on [page 2].\nAnswer: $7.50",
     "solve": "<think>4?</think>So \\boxed{4}.",
@@ -138,6 +137,11 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert rows["receipt"][0]["result"] == {"shop": "Cafe", "total": 7.5, "items": [{"name": "roll", "price": None}]}
     assert rows["colour"][0]["result"] == {"colour": "white"}
 
+    told = world.run("markdown", str(world.output)).splitlines()
+    assert len(told) == 4
+    (document,) = (Path(path) for path in told if "lighthouse" in path)
+    assert document.read_text() == "\n\n".join(["# Prices\n\n| 7 |\n| --- |"] * 3) + "\n"
+
     read_alike(world, [*names(), "receipt", "colour"])
     assert "nothing to do" in world.run()
 
@@ -162,11 +166,8 @@ def read_alike(world: World, tasks: list[str]) -> None:
     for task in tasks:
         place = f"{world.output}/results/task={task}/*.parquet"
         frame = polars.read_parquet(place, hive_partitioning=False)
-        with duckdb.connect() as db:
-            columns = [
-                row[0]
-                for row in db.sql(f"describe select * from read_parquet('{place}', hive_partitioning=false)").fetchall()
-            ]
+        seen = world.query(f"describe select * from read_parquet('{place}', hive_partitioning=false)")
+        columns = [row["column_name"] for row in seen]
         assert columns == frame.columns
         assert [name for name in columns if name in documented] == documented
         assert {"question", "query", "prompt", "shelf"} <= set(columns)
