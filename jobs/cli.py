@@ -64,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("output", type=Path)
     again.set_defaults(command=_reparse)
 
+    markdown = commands.add_parser("markdown", help="assemble each document's Markdown from its parsed pages")
+    markdown.add_argument("output", type=Path)
+    markdown.set_defaults(command=_markdown)
+
     bench = commands.add_parser("bench", help="measure: how well nano reads, how fast the engine is")
     benches = bench.add_subparsers(required=True, metavar="what")
     nano = benches.add_parser("nano", help="character error rates of the nano checkpoint; a few minutes")
@@ -118,6 +122,14 @@ def _reparse(options: argparse.Namespace) -> int:
     from jobs.reparse import reparse_output
 
     return reparse_output(options.output)
+
+
+def _markdown(options: argparse.Namespace) -> int:
+    from jobs.markdown import write_documents
+
+    for path in write_documents(options.output):
+        print(path)
+    return 0
 
 
 def _bench_nano(options: argparse.Namespace) -> int:

@@ -259,12 +259,8 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     for path in (tmp_path / "replies.jsonl", tmp_path / "a.png", tmp_path / "b.png"):
         path.unlink()
     (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))
-    assert (total.rows, total.changed, total.ok_before, total.ok_after) == (
-        2,
-        1,
-        0,
-        1,
-    )  # the other cannot be read today either
+    counted = (total.rows, total.changed, total.ok_before, total.ok_after)
+    assert counted == (2, 1, 0, 1)  # the other cannot be read today either
     assert pq.read_table(part).to_pylist() == right.to_pylist()
     assert pq.read_schema(part).metadata[b"sightread"]
     (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))

@@ -176,7 +176,8 @@ def test_figures_of_all_kinds_and_nested_lists() -> None:
         "<table><tr><td>a</td></tr></table></div>"
         '<div class="music sheet" format="abc notation"><img data-bbox="0 0 500 500"/><div>X:1</div></div>'
         '<div class="chemical formula" format="smile" data-bbox="0 0 500 500"><div>C1=CC</div></div>'
-        '<div class="image ocr" data-bbox="0 0 500 500"><p>EXIT</p></div>',
+        '<div class="image ocr" data-bbox="0 0 500 500"><p>EXIT</p></div>'
+        '<div class="image" data-bbox="0 0 500 500"></div><div class="image caption" data-bbox="9 9 9 9">A door</div>',
         PAGE,
     )
     blocks = reading.value["blocks"]
@@ -188,8 +189,10 @@ def test_figures_of_all_kinds_and_nested_lists() -> None:
         ("music", "X:1", None, "abc notation"),
         ("chemistry", "C1=CC", None, "smile"),
         ("image", "EXIT", None, None),
+        ("image", "", None, None),
     ]
-    assert [block["bbox_px"] for block in blocks[3:]] == [[0, 0, 1000, 500]] * 4
+    assert blocks[-1]["caption"] == "A door"
+    assert [block["bbox_px"] for block in blocks[3:]] == [[0, 0, 1000, 500]] * 5
     assert reading.value["markdown"].startswith("1. one\n  - inner\n2. two\n\n| a |")
 
 

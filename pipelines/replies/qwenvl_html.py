@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipelines.replies.blocks import Block, BlockType, placed
 
@@ -26,6 +26,7 @@ _ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"?|'([^']*)'?)""")
 _VOID = {"img", "br", "hr"}
 _HEADINGS = {f"h{level}" for level in range(1, 7)}
 _TEXTS = {"p", *_HEADINGS, "li", "pre", "figcaption", "caption"}
+_CAPTION = "caption of the figure before"
 _FIGURES: dict[str, BlockType] = {
     "image": "image",
     "music": "music",
@@ -85,7 +86,15 @@ def read_html(reply: str) -> tuple[list[Block], bool]:
     cut = closed < 0 if fence else re.search(r"<(?:html|body)\b", body) is not None and "</" not in body[-40:]
     if closed >= 0:
         body = body[:closed]
-    return list(_blocks(_tree(body), 1)), cut
+    blocks: list[Block] = []
+    for block in _blocks(_tree(body), 1):
+        if block.format != _CAPTION:
+            blocks.append(block)
+        elif blocks and blocks[-1].type in ("image", "chart", "table") and blocks[-1].caption is None:
+            blocks[-1] = replace(blocks[-1], caption=block.caption)
+        elif block.caption:
+            blocks.append(Block("paragraph", block.caption, box=block.box))
+    return blocks, cut
 
 
 def _tree(text: str) -> _Node:
@@ -202,7 +211,9 @@ def _figure(node: _Node, kind: BlockType) -> Block:
     if kind == "image":
         if "ocr" in words:
             return Block(kind, "\n".join(filter(None, [content, caption])), box=box)
-        return Block(kind, "", box=box, caption="\n".join(filter(None, [content, caption])) or None)
+        alone = "caption" in words and next(node.all("img"), None) is None  # of the figure before it
+        caption = "\n".join(filter(None, [content, caption])) or None
+        return Block(kind, box=box, caption=caption, format=_CAPTION if alone else None)
     if kind == "chart" and (table := next(node.all("table"), None)) is not None:
         data = _table(table, "chart")
         return Block(kind, data.text, box=box, caption=caption or content or None, cells=data.cells)

@@ -20,8 +20,8 @@ _MARKED = re.compile(
     rf"<({TIME})[^<>]{{0,9}}>|(?<![\d.:])({TIME})\s*(?:seconds?|secs?|s)\b|(?<![\d.:])({_CLOCK})(?![\d:])"
 )
 
-START_KEYS = ("start_s", "start_time", "start", "begin", "begin_time", "from")
-END_KEYS = ("end_s", "end_time", "end", "finish", "to")
+START_KEYS = ("start_s", "start_time", "start", "start_timestamp", "startTime", "begin", "begin_time", "from")
+END_KEYS = ("end_s", "end_time", "end", "end_timestamp", "endTime", "finish", "to")
 SPAN_KEYS = ("timestamp", "timestamps", "time", "span", "interval", "time_range", "segment")
 
 
