@@ -183,6 +183,15 @@ def test_a_page_that_fails_its_check_is_asked_again_and_the_best_reading_wins(tm
     assert sign["prompt_tokens"] == sum(attempt["prompt_tokens"] for attempt in sign["attempts"])
 
 
+def test_a_reading_that_may_be_better_than_the_text_layer_is_flagged_and_not_asked_again(tmp_path: Path) -> None:
+    document = write_pdf(tmp_path / "the quick brown fox jumps over it.pdf", pages=1)
+    reply = "Page 1 of the quick red cat sits under that"  # 5 of 10 words differ
+    (row,) = rows_of(tmp_path, ["ocr"], [document], {"sample": "*", "task": "ocr", "reply": reply})
+    assert row["verified"]["faults"] == ["text_layer"]
+    assert (row["verified"]["missing_words"], row["verified"]["extra_words"]) == (5, 5)
+    assert row["attempts"] is None
+
+
 def test_text_on_a_blank_page_and_a_reply_that_was_cut(tmp_path: Path) -> None:
     Image.new("RGB", (400, 300), "white").save(tmp_path / "blank.png")
     write_image(tmp_path / "sign.png")

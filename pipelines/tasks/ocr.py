@@ -18,7 +18,10 @@ from schemas.output import Output
 from schemas.task import ReadLine, Step, Task, Unit, Verdict, View, first_request
 
 _TURNS = (90, 270, 180)
-_MISREAD = {"repeats", "text_layer", "text_on_blank", "nothing_read"}
+_MISREAD = {"repeats", "nothing_read"}
+_WORTH = 0.6
+"""Errors per character of the text layer from which a page far from it is asked again. Below, the layer itself is
+often to blame (old scans carry poor ones), and five readings of each such page would be a heavy bill."""
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
@@ -80,8 +83,9 @@ def _badness(task: Task, view: View, step: Step) -> tuple[int, float, int]:
     """Faults that another look may mend, distance from the text layer, and whether nothing was read."""
     text = step.completion.text
     verified = judge(task, view, text, task.parse(text, view), cut=False).verified
-    faults = len(_MISREAD & set(verified["faults"]))
-    return faults, verified["cer"] or 0.0, not any(char.isalnum() for char in text)
+    distance = verified["cer"] or 0.0
+    faults = len(_MISREAD & set(verified["faults"])) + ("text_layer" in verified["faults"] and distance > _WORTH)
+    return faults, distance, not any(char.isalnum() for char in text)
 
 
 _LINE = {
