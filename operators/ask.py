@@ -41,7 +41,8 @@ class Provenance:
 
 @dataclass(frozen=True)
 class AskSettings:
-    """engine: what the engine child builds (`operators/engine_child.py`). deadline_s: per request."""
+    """engine: what the engine child builds (`operators/engine_child.py`). decode: how whole documents and videos are
+    opened, which happens beside the engine. deadline_s: per request."""
 
     engine: dict[str, Any]
     tasks: tuple[Task, ...]

@@ -12,8 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from schemas.task import Verdict, View
-
 _SAME = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′`´", "'"),
@@ -24,7 +22,6 @@ _SAME = str.maketrans(
     }
 )
 _BROKEN = re.compile(r"(?<=\w)-[^\S\n]*\n\s*(?=[^\W\d_])")
-_LATEX = re.compile(r"\\[A-Za-z]+\*?")
 _LONGEST = 20_000
 """Characters that are compared; the time grows with the square of them (a tenth of a second at this length)."""
 
@@ -94,28 +91,3 @@ def edit_distance(one: str, other: str) -> int:
 def _words(text: str) -> list[str]:
     """Runs of letters and digits; of scripts that put no blanks between words, every character."""
     return re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+", text)
-
-
-FAR = 0.25
-"""Share of words that may be missing, or be extra, until a page counts as read wrongly. Figures and headers that
-one side leaves out stay below it, another page's text does not."""
-_FEW_WORDS = 3
-
-
-def text_faults(read: str, view: View) -> Verdict:
-    """The check of a task that reads all text of a page: against the PDF's own text, and against a blank page."""
-    letters = sum(char.isalnum() for char in read)
-    faults = []
-    if view.blank and letters:
-        faults.append("text_on_blank")
-    if view.blank is False and not letters and view.text_layer:
-        faults.append("nothing_read")
-    if view.text_layer and "\\" not in view.text_layer:
-        read = _LATEX.sub(" ", read)  # formulas: a page does not show the commands
-    found = compare(read, view.text_layer) if view.text_layer else None
-    if found is None:
-        return Verdict(tuple(faults))
-    most = max(_FEW_WORDS, FAR * found.words)
-    if found.missing_words > most or found.extra_words > most:
-        faults.append("text_layer")
-    return Verdict(tuple(faults), found.cer, found.missing_words, found.extra_words)

@@ -9,8 +9,8 @@ import unicodedata
 from dataclasses import replace
 from typing import Any
 
+from operators.page_check import text_faults
 from operators.pictures import enlarged, rotated
-from operators.text_layer import text_faults
 from operators.verify import judge
 from pipelines.replies.scripts import script_of
 from schemas.ask import Message, Picture, Request, Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from operators.text_layer import text_faults
+from operators.page_check import text_faults
 from pipelines.replies.boxes import bbox_px, scale_of
 from pipelines.replies.elements import read_elements
 from schemas.ask import Sampling

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from operators.text_layer import text_faults
+from operators.page_check import text_faults
 from pipelines.replies.blocks import BLOCK_TYPES, Block, page_markdown
 from pipelines.replies.boxes import bbox_px
 from pipelines.replies.qwenvl_html import is_html, read_html
