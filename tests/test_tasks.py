@@ -70,6 +70,7 @@ def test_every_task_has_a_spec_that_can_be_read() -> None:
         assert task.name == ("receipt" if name == "custom" else name)
 
 
+@pytest.mark.timeout(900)  # one job for all tasks: half a minute alone, minutes beside other work
 def test_all_tasks_end_to_end(world: World) -> None:
     write_demo_media(world.inputs)
     moments = world.folder / "moments.csv"
@@ -90,7 +91,7 @@ def test_all_tasks_end_to_end(world: World) -> None:
         {"sample": "*", "task": "video_qa", "request": 1, "reply": "No, nobody is hurt."},
     )
 
-    said = world.run()
+    said = world.run(timeout_s=600)
 
     rows = {task: by_task(world, task) for task in [*names(), "receipt", "colour"]}
     assert {task: len(found) for task, found in rows.items()} == {
