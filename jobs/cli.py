@@ -60,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--rows", type=_count, default=20, metavar="N")
     show.set_defaults(command=_show)
 
+    again = commands.add_parser("reparse", help="read the raw replies of a job again, without an engine")
+    again.add_argument("output", type=Path)
+    again.set_defaults(command=_reparse)
+
+    markdown = commands.add_parser("markdown", help="assemble each document's Markdown from its parsed pages")
+    markdown.add_argument("output", type=Path)
+    markdown.set_defaults(command=_markdown)
+
     bench = commands.add_parser("bench", help="measure: how well nano reads, how fast the engine is")
     benches = bench.add_subparsers(required=True, metavar="what")
     nano = benches.add_parser("nano", help="character error rates of the nano checkpoint; a few minutes")
@@ -114,6 +122,20 @@ def _show(options: argparse.Namespace) -> int:
     return show_rows(options.output, rows=options.rows)
 
 
+def _reparse(options: argparse.Namespace) -> int:
+    from jobs.reparse import reparse_output
+
+    return reparse_output(options.output)
+
+
+def _markdown(options: argparse.Namespace) -> int:
+    from jobs.markdown import write_documents
+
+    for path in write_documents(options.output):
+        print(path)
+    return 0
+
+
 def _bench_nano(options: argparse.Namespace) -> int:
     from jobs.bench_nano import bench_nano
     from jobs.display import console_for
@@ -133,7 +155,7 @@ def _tasks(_: argparse.Namespace) -> int:
 
     for name in names():
         task = find(name)
-        print(f"{name:12} {', '.join(task.unit_kinds):12} {task.summary} -> {task.output.arrow_type}")
+        print(f"{name:18} {', '.join(task.unit_kinds):12} {task.summary} -> {task.output.arrow_type}")
     return 0
 
 

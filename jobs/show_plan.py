@@ -9,6 +9,7 @@ from jobs.display import console_for
 from jobs.load import load
 from pipelines.job import prepare
 from pipelines.plan import stages
+from pipelines.requests import rows_owed
 from pipelines.run import outlook
 
 
@@ -29,7 +30,11 @@ def show_plan(path: Path) -> int:
             units[kind] += 1
             if unit["error"]:
                 unreadable[unit["error"]["kind"]] += 1
-            rows.update(tasks or [f"(no task takes a {kind})"])
+            if not tasks:
+                rows[f"(no task takes a {kind})"] += 1
+    for task in job.tasks:
+        if owed := rows_owed([task], chunks):
+            rows[task.name] = owed
     say(f"job      {job.spec.name} -> {job.output}")
     skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(listing.skipped.items()))
     say(f"inputs   {listing.inputs.num_rows}" + (f"; left out: {skipped}" if skipped else ""))
@@ -38,8 +43,8 @@ def show_plan(path: Path) -> int:
         say(f"failing  {', '.join(f'{number} {kind}' for kind, number in sorted(unreadable.items()))}")
     asked = chunks.filter([bool(tasks) for tasks in chunks.column("tasks").to_pylist()])
     say(f"chunks   {asked.num_rows}")
-    for task, number in sorted(rows.items()):
-        say(f"rows     {task}: {number}")
+    for name, number in sorted(rows.items()):
+        say(f"rows     {name}: {number}")
     for stage in stages(job, sum(rows.values()) / max(1, asked.num_rows)):
         say(
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "

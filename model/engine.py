@@ -6,6 +6,9 @@ from typing import Protocol
 
 from schemas.ask import Completion, Request
 
+DEFAULT_CONTEXT = 32_768
+"""Tokens of prompt and answer, unless the spec or the model says otherwise."""
+
 
 class Engine(Protocol):
     """Runs in a process of its own, on one asyncio loop; any number of `generate` calls are under way.

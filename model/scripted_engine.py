@@ -3,13 +3,13 @@
 A recording is JSON lines. Each names what it answers and how:
 
     {"sample": "a.pdf", "task": "ocr", "reply": "…"}      base name of the input, task; `*` stands for any
-    {…, "unit": 3, "step": 0}                              this unit, this turn of the loop only
+    {…, "unit": 3, "request": 1, "step": 0}                this unit, this request, this turn of the loop only
     {…, "delay_s": 0.5}                                    after so long
     {…, "finish_reason": "length"}
     {…, "fault": "crash", "once": "marker"}                see FAULTS; `once`: only while that file is absent
     {…, "asked_log": "asked.txt"}                          a line is appended for every ask
 
-The most specific line wins; among equals the last. A reply may use {sample}, {task}, {unit}, {step} and
+The most specific line wins; among equals the last. A reply may use {sample}, {task}, {unit}, {request}, {step} and
 {sha256}, the hash of the request's first picture's data. Other keys (prompt, source, note, id) are a recording's
 own remarks. Tokens are counted as words.
 """
@@ -34,7 +34,7 @@ FAULTS = ("error", "crash", "exit", "hang", "stall", "memory")
 """error: answered as failed; crash: SIGSEGV; exit: the process ends; hang: the loop stands still; stall: never
 answered while the loop goes on; memory: allocates until the limit strikes."""
 
-_KEYS = {"sample", "task", "unit", "step", "reply", "delay_s", "finish_reason", "fault", "once", "asked_log"}
+_KEYS = {"sample", "task", "unit", "request", "step", "reply", "delay_s", "finish_reason", "fault", "once", "asked_log"}
 _REMARKS = {"id", "prompt", "source", "note"}
 
 
@@ -43,6 +43,7 @@ class Line:
     sample: str = "*"
     task: str = "*"
     unit: int | None = None
+    request: int | None = None
     step: int | None = None
     reply: str = ""
     delay_s: float = 0.0
@@ -56,13 +57,15 @@ class Line:
             self.sample in ("*", label.get("sample"))
             and self.task in ("*", label.get("task"))
             and (self.unit is None or str(self.unit) == label.get("unit"))
+            and (self.request is None or str(self.request) == label.get("request"))
             and (self.step is None or str(self.step) == label.get("step"))
             and not (self.once is not None and Path(self.once).exists())
         )
 
     @property
     def specific(self) -> int:
-        return (self.sample != "*") + (self.task != "*") + (self.unit is not None) + (self.step is not None)
+        chosen = (self.unit, self.request, self.step)
+        return (self.sample != "*") + (self.task != "*") + sum(each is not None for each in chosen)
 
 
 def read_recording(path: Path) -> list[Line]:
@@ -182,7 +185,9 @@ def _fill(reply: str, label: dict[str, str], request: Request) -> str:
     if "{sha256}" in reply:
         first = next(_pictures(request))
         values["sha256"] = hashlib.sha256(first.data).hexdigest()
-    return re.sub(r"\{(sample|task|unit|step|sha256)\}", lambda match: str(values.get(match[1], match[0])), reply)
+    return re.sub(
+        r"\{(sample|task|unit|request|step|sha256)\}", lambda match: str(values.get(match[1], match[0])), reply
+    )
 
 
 def _pictures(request: Request) -> Any:

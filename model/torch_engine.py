@@ -20,6 +20,7 @@ from torch import Tensor
 
 from model.chat import Chat, Prompt
 from model.checkpoint import load
+from model.engine import DEFAULT_CONTEXT
 from model.kv_cache import RowCache
 from model.positions import positions
 from model.sampler import TokenChooser, choose_tokens
@@ -27,7 +28,6 @@ from model.scheduler import choose_prefill
 from schemas.ask import Completion, FinishReason, Request
 from schemas.errors import EngineError
 
-DEFAULT_CONTEXT = 32_768
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 

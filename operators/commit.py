@@ -63,8 +63,7 @@ def write_part(output: Path, task: str, chunk_id: str, rows: pa.Table) -> str:
     Raises JobConflict when the part that is there holds other units; OSError when the disk says no.
     """
     final = part_path(output, task, chunk_id)
-    footer = {"chunk_id": chunk_id, "task": task, "rows": rows.num_rows, "identity": identity(rows)}
-    table = rows.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()})
+    footer, table = _with_footer(task, chunk_id, rows)
     if create_if_absent(final, output / "_job" / "tmp", lambda path: pq.write_table(table, path, compression="zstd")):
         return "committed"
     there = read_footer(final)
@@ -73,11 +72,38 @@ def write_part(output: Path, task: str, chunk_id: str, rows: pa.Table) -> str:
     return "duplicate"
 
 
+def replace_part(output: Path, task: str, chunk_id: str, rows: pa.Table) -> None:
+    """Swap a part for one with the same units and other answers. Raises JobConflict when the units differ."""
+    final = part_path(output, task, chunk_id)
+    footer, table = _with_footer(task, chunk_id, rows)
+    there = read_footer(final)
+    if there != footer:
+        raise JobConflict(f"{final} holds other units than what would take its place: {there} against {footer}")
+    draft = _draft(output / "_job" / "tmp")
+    try:
+        pq.write_table(table, draft, compression="zstd")
+        _sync(draft)
+        draft.replace(final)
+        _sync(final.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _with_footer(task: str, chunk_id: str, rows: pa.Table) -> tuple[dict[str, Any], pa.Table]:
+    footer = {"chunk_id": chunk_id, "task": task, "rows": rows.num_rows, "identity": identity(rows)}
+    return footer, rows.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()})
+
+
+def _draft(tmp: Path) -> Path:
+    """A new name there that `sweep_drafts` knows."""
+    tmp.mkdir(parents=True, exist_ok=True)
+    return tmp / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+
+
 def create_if_absent(final: Path, tmp: Path, write: Any) -> bool:
     """Put a file in place, whole or not at all; False when one is there already. `write(path)` fills it."""
-    tmp.mkdir(parents=True, exist_ok=True)
     final.parent.mkdir(parents=True, exist_ok=True)
-    draft = tmp / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+    draft = _draft(tmp)
     try:
         write(draft)
         _sync(draft)

@@ -49,12 +49,20 @@ class Decode:
         )
 
     def _units(self, units: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-        for (path, media, bad), run in groupby(
-            units, key=lambda unit: (unit["input_uri"], unit["media"], unit["error"] is not None)
+        for (path, media, here), run in groupby(
+            units, key=lambda unit: (unit["input_uri"], unit["media"], _is_decoded_here(unit))
         ):
-            if bad:
+            if not here:
                 for unit in run:
-                    yield failed(Failure(**unit["error"]))
+                    yield failed(Failure(**unit["error"])) if unit["error"] else _NOTHING
             else:
                 wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in run]
                 yield from self._sandbox.decode(path, media, wanted)
+
+
+_NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
+
+
+def _is_decoded_here(unit: dict[str, Any]) -> bool:
+    """Not what cannot be read, has no pictures, or is opened whole beside the engine (operators/whole.py)."""
+    return unit["error"] is None and unit["unit_kind"] in ("page", "image", "clip")

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.children import EXIT_OUT_OF_MEMORY, Channel, parent_channel
-from operators.units import RGB, Decoded, Planned
+from operators.units import RGB, Decoded, Planned, Strip
 from schemas import tables
 from schemas.decode import DecodeSettings, Media
 from schemas.errors import InputError
@@ -126,12 +126,16 @@ def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:
         "height_px": result.height_px,
         "times_s": list(result.times_s),
         "pictures": [_picture(frame) for frame in result.frames],
-        "strips": None
-        if result.strips is None
-        else [{"line": each.line, "box": list(each.box), "picture": _picture(each.frame)} for each in result.strips],
+        "strips": None if result.strips is None else [_strip(strip) for strip in result.strips],
+        "text_layer": result.text_layer,
+        "blank": result.blank,
         "decode_s": seconds,
         "error": None,
     }
+
+
+def _strip(strip: Strip) -> dict[str, Any]:
+    return {"line": strip.line, "bbox_px": list(strip.bbox_px), "picture": _picture(strip.frame)}
 
 
 def _picture(frame: RGB) -> dict[str, Any]:

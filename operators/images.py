@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model.pixels import smart_resize
+from operators.blank import is_blank
 from operators.cut_lines import cut_lines
 from operators.units import RGB, Decoded, Planned
 from schemas.decode import DecodeSettings
@@ -77,7 +78,7 @@ def _decode(picture: Image.Image, settings: DecodeSettings) -> Decoded:
     if shown.size != (width, height):
         shown = shown.resize((width, height), Image.Resampling.BICUBIC)
     pixels: RGB = np.asarray(shown)
-    return Decoded(width_px, height_px, (pixels,), strips=strips)
+    return Decoded(width_px, height_px, (pixels,), strips=strips, blank=is_blank(pixels))
 
 
 def _fine(picture: Image.Image) -> Image.Image:

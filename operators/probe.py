@@ -37,9 +37,11 @@ class Probe:
             sandbox.close()
 
     def _units(self, source: dict[str, Any]) -> list[dict[str, Any]]:
-        media, units = source["media"], []
+        media, units = source["media"], list[dict[str, Any]]()
         error = source["error"]
-        if error is None:
+        if error is None and media == "text":
+            units = [{}]
+        elif error is None:
             sandbox = self._free.get()
             try:
                 found = sandbox.probe(source["input_uri"], media)

@@ -13,12 +13,16 @@ import pypdfium2
 from PIL import Image
 
 from model.pixels import smart_resize
+from operators.blank import is_blank
 from operators.cut_lines import cut_lines
+from operators.text_layer import hyphened
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
 _LINES_DPI = 216
+_MOST_LETTERS = 200_000
+"""Characters of a page's text layer that are kept; a page of print has some thousands."""
 
 
 def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
@@ -112,6 +116,7 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
         bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
         picture = bitmap.to_pil().convert("RGB")
         bitmap.close()
+        text_layer = _text_layer(page)
     finally:
         page.close()
     strips = None
@@ -119,4 +124,27 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
         strips = cut_lines(picture, settings.line_reader, width_px / picture.width)
     if picture.size != (seen_width, seen_height):
         picture = picture.resize((seen_width, seen_height), Image.Resampling.BICUBIC)
-    return Decoded(width_px, height_px, (np.asarray(picture),), strips=strips)
+    pixels = np.asarray(picture)
+    return Decoded(width_px, height_px, (pixels,), strips=strips, text_layer=text_layer, blank=is_blank(pixels))
+
+
+def _text_layer(page: pypdfium2.PdfPage) -> str | None:
+    """The text that the file itself gives for the page, None when it gives none or nonsense.
+
+    Fonts without a mapping to Unicode come out as U+FFFD or private characters: such a layer is no reference.
+    """
+    try:
+        layer = page.get_textpage()
+    except pypdfium2.PdfiumError:
+        return None
+    try:
+        text: str = layer.get_text_range(count=min(layer.count_chars(), _MOST_LETTERS))
+    except (pypdfium2.PdfiumError, UnicodeError):
+        return None
+    finally:
+        layer.close()
+    text = hyphened(text)
+    text = text.encode("utf-8", "replace").decode()
+    letters = [char for char in text if not char.isspace()]
+    unmapped = sum(char == "\ufffd" or "\ue000" <= char <= "\uf8ff" for char in letters)
+    return text if letters and unmapped < 0.1 * len(letters) else None

@@ -13,24 +13,27 @@ RGB: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class Strip:
-    """A line of text, or one of the pieces of a long one. line: 0-based, in reading order. box: of the whole line
-    in the upright original, [x0, y0, x1, y1] in pixels."""
+    """A line of text, or one of the pieces of a long one. line: 0-based, in reading order. bbox_px: of the whole
+    line in the upright original, [x0, y0, x1, y1] in pixels."""
 
     line: int
-    box: tuple[float, float, float, float]
+    bbox_px: tuple[float, float, float, float]
     frame: RGB
 
 
 @dataclass(frozen=True)
 class Decoded:
     """width_px, height_px: the upright original. frames: at the model's size; one, or a clip's with times_s.
-    strips: its lines of text in reading order, None where nobody asked for them."""
+    strips: its lines of text in reading order, None where nobody asked for them. text_layer: what a PDF itself says
+    that the page reads; None when it says nothing. blank: nothing is to be seen; None for clips."""
 
     width_px: int
     height_px: int
     frames: tuple[RGB, ...]
     times_s: tuple[float, ...] = ()
     strips: tuple[Strip, ...] | None = None
+    text_layer: str | None = None
+    blank: bool | None = None
 
 
 @dataclass(frozen=True)

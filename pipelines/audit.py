@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+
+from pipelines.requests import counts
+from schemas.task import Task
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,15 @@ class TaskAudit:
         return self.lost == self.doubled == self.stray == 0
 
 
-def audit(output: Path, task: str, chunks: pa.Table) -> TaskAudit:
+def audit(output: Path, task: Task, chunks: pa.Table) -> TaskAudit:
     """Compare the chunk manifest (rows of CHUNKS) with the parts of one task."""
-    parts = sorted(str(path) for path in (output / "results" / f"task={task}").glob("part-*.parquet"))
+    parts = sorted(str(path) for path in (output / "results" / f"task={task.name}").glob("part-*.parquet"))
     with duckdb.connect() as db:
         # one core and a bounded sort: the audit runs beside nothing, on laptops too
-        db.register("chunks", chunks.select(["chunk_id", "tasks", "units"]))
+        db.register("owed", _owed(task, chunks))
         db.execute(
             """create temp table planned as
-            select unit.input_id as input_id, unit.unit_index as unit_index
-            from (select unnest(units) as unit from chunks where list_contains(tasks, $task))""",
-            {"task": task},
+            select input_id, unit_index, unnest(range(requests))::int as request_index from owed"""
         )
         if parts:
             db.execute(
@@ -60,10 +62,10 @@ def audit(output: Path, task: str, chunks: pa.Table) -> TaskAudit:
                 "select count(*) from planned",
                 "select count(*) from found",
                 "select count(*) from found where status = 'ok'",
-                "select count(*) from planned anti join found using (input_id, unit_index)",
+                "select count(*) from planned anti join found using (input_id, unit_index, request_index)",
                 """select coalesce(sum(n - 1), 0)::bigint from
                    (select count(*) as n from found group by input_id, unit_index, request_index)""",
-                "select count(*) from found anti join planned using (input_id, unit_index)",
+                "select count(*) from found anti join planned using (input_id, unit_index, request_index)",
             )
         )
         failed = dict(
@@ -73,6 +75,19 @@ def audit(output: Path, task: str, chunks: pa.Table) -> TaskAudit:
             ).fetchall()
         )
     return TaskAudit(planned, rows, ok, failed, lost, doubled, stray)
+
+
+def _owed(task: Task, chunks: pa.Table) -> pa.Table:
+    """The units that the task takes, each with its number of requests."""
+    columns: dict[str, list[Any]] = {"input_id": [], "unit_index": [], "requests": []}
+    for row in range(chunks.num_rows):
+        if task.name in chunks.column("tasks")[row].as_py():
+            units = chunks.column("units")[row].values
+            columns["input_id"] += units.field("input_id").to_pylist()
+            columns["unit_index"] += units.field("unit_index").to_pylist()
+            columns["requests"] += counts(task, chunks, row)
+    types = {"input_id": pa.string(), "unit_index": pa.int32(), "requests": pa.int64()}
+    return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
 
 
 def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -1,24 +1,31 @@
-"""Find tasks by name: one file in pipelines/tasks/ each, the file name is the task's name."""
+"""Find tasks: by name, one file in pipelines/tasks/ each; as package.module:NAME; or written out in the spec."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import pkgutil
-from dataclasses import replace
+import sys
+from dataclasses import asdict, replace
+from typing import Any
 
 import pipelines.tasks
+from pipelines.inline import inline_task
 from schemas.errors import SpecError
 from schemas.spec import TaskSpec
 from schemas.task import Task
 
 
 def names() -> list[str]:
+    """Of the tasks that ship: the file name is the task's name."""
     return sorted(module.name for module in pkgutil.iter_modules(pipelines.tasks.__path__))
 
 
 def find(name: str) -> Task:
-    """The task of that name. Raises SpecError with the nearest known name."""
+    """The task of that name, or at that place. Raises SpecError with the nearest known name."""
+    if ":" in name:
+        return _imported(name)
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -32,18 +39,46 @@ def find(name: str) -> Task:
 
 
 def bind(spec: TaskSpec) -> Task:
-    """The task with what the spec says otherwise."""
-    task = find(spec.name)
-    sampling = replace(
-        task.sampling,
-        temperature=spec.temperature,
-        top_p=spec.top_p,
-        top_k=spec.top_k,
-        presence_penalty=spec.presence_penalty,
-        repetition_penalty=spec.repetition_penalty,
-        seed=spec.seed,
-        max_tokens=spec.max_tokens or task.sampling.max_tokens,
-    )
-    if spec.prompt is not None:
-        task = replace(task, prompt=spec.prompt, prompts={})
-    return replace(task, sampling=sampling)
+    """The task with what the spec says otherwise. Raises SpecError."""
+    if spec.output is not None:
+        if spec.name in names():
+            raise SpecError(f"tasks: {spec.name!r} is a task that ships; give yours another name, or no `output:`")
+        task = inline_task(spec)
+    else:
+        task = find(spec.name)
+        if spec.units is not None:
+            raise SpecError(f"tasks: {spec.name}: units: only a task with an `output:` of its own says what it takes")
+        if spec.prompt is not None:
+            task = replace(task, prompt=spec.prompt, prompts={})
+    own = asdict(task.sampling)
+    said = {key: value for key in own if (value := getattr(spec, key, None)) is not None}
+    wants = task.wants()
+    if unknown := sorted(spec.parameters.keys() - set(wants)):
+        takes = f"takes {', '.join(wants)}" if wants else "takes none"
+        raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
+    return replace(task, sampling=replace(task.sampling, **said), parameters={**task.parameters, **spec.parameters})
+
+
+def identity(task: Task) -> dict[str, Any]:
+    """What of a task changes answers, or the type of its column: part of the job's identity."""
+    return {
+        "prompt": task.prompt,
+        "prompts": task.prompts,
+        "parameters": task.parameters,
+        "sampling": asdict(task.sampling),
+        "output": task.output.schema,
+        "units": task.unit_kinds,
+    }
+
+
+def _imported(place: str) -> Task:
+    module, _, name = place.partition(":")
+    if os.getcwd() not in sys.path:  # noqa: PTH109  the console command does not look there; last, it hides nothing
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    try:
+        task = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise SpecError(f"tasks: {place!r} cannot be imported: {error}") from error
+    if not isinstance(task, Task):
+        raise SpecError(f"tasks: {place!r} is a {type(task).__name__}, not a schemas.task.Task")
+    return task

@@ -9,9 +9,39 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
+from schemas.decode import WHOLE_KIND_OF
 from schemas.task import Task
+
+WHOLE_KINDS = frozenset(WHOLE_KIND_OF.values())
+
+
+def with_whole_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
+    """PLANNED_UNITS rows in and out: an input that a task is asked about as a whole is one unit more, behind its
+    pages or clips; these are left out where no task takes them.
+    """
+    for _, group in groupby(units, key=lambda unit: unit["input_id"]):
+        parts = list(group)
+        whole = WHOLE_KIND_OF.get(parts[0]["media"]) if parts[0]["media"] else None
+        if whole is None or not takers(whole, tasks):
+            yield from parts
+            continue
+        if takers(parts[0]["unit_kind"], tasks):
+            yield from parts
+        good = [unit for unit in parts if unit["error"] is None]
+        ends = [unit["end_s"] for unit in good if unit["end_s"] is not None]
+        yield {
+            **(good or parts)[0],
+            "unit_index": 0,
+            "unit_count": 1,
+            "unit_kind": whole,
+            "page": None,
+            "start_s": 0.0 if ends else None,
+            "end_s": max(ends, default=None),
+            "decoded_bytes": 0,  # it is decoded beside the engine
+        }
 
 
 def cut(
@@ -19,14 +49,17 @@ def cut(
 ) -> Iterator[dict[str, Any]]:
     """PLANNED_UNITS rows in, chunk rows out: {chunk_id, tasks, units}; an oversized unit is a chunk alone.
 
-    Units that no task takes come in chunks without tasks, so that they are counted. An input of unknown
-    kind is every task's to report.
+    A whole document or video is a chunk alone. Units that no task takes come in chunks without tasks, so that they
+    are counted. An input of unknown kind is every task's to report.
     """
     open_chunks: dict[str | None, list[dict[str, Any]]] = {}
     open_bytes: dict[str | None, int] = {}
     for unit in units:
         kind = unit["unit_kind"]
         size = unit["decoded_bytes"] or 0
+        if kind in WHOLE_KINDS:
+            yield _chunk([unit], takers(kind, tasks))
+            continue
         chunk = open_chunks.setdefault(kind, [])
         if chunk and (len(chunk) >= max_units or open_bytes[kind] + size > max_bytes):
             yield _chunk(chunk, takers(kind, tasks))
@@ -46,5 +79,6 @@ def takers(unit_kind: str | None, tasks: Sequence[Task]) -> list[str]:
 
 
 def _chunk(units: list[dict[str, Any]], tasks: list[str]) -> dict[str, Any]:
-    text = "\n".join(f"{unit['input_id']} {unit['unit_index']}" for unit in units)
+    whole = [unit["unit_kind"] for unit in units if unit["unit_kind"] in WHOLE_KINDS]
+    text = "\n".join([*whole, *(f"{unit['input_id']} {unit['unit_index']}" for unit in units)])
     return {"chunk_id": hashlib.sha256(text.encode()).hexdigest()[:16], "tasks": tasks, "units": units}

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from model.config import Config
+from model.engine import DEFAULT_CONTEXT
 from model.hub import resolve, weights_sha256
 from model.pixels import PixelBudget
 from model.strip import line_reader_of
 from operators.ask import AskSettings, Provenance
-from pipelines.catalogue import bind
+from pipelines.catalogue import bind, identity
+from pipelines.chunking import WHOLE_KINDS
 from pipelines.folder import sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 from schemas.task import Task
 from schemas.version import VERSION
+
+_QUESTION_TOKENS = 1024
+_LEAST_WHOLE_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -37,28 +44,28 @@ class Job:
 def prepare(spec: JobSpec) -> Job:
     """Raises SpecError for a task, a checkpoint or a recording that is not there."""
     tasks = tuple(bind(task) for task in spec.tasks)
+    names = [task.name for task in tasks]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise SpecError(f"tasks: {doubled[0]!r} is named twice")
     engine, source = _engine(spec)
     budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.kind == "torch" else PixelBudget()
     own = line_reader_of(Path(engine["model"])) if spec.engine.kind == "torch" else None
-    decode = decode_settings(spec, budget, own)
-    identity = {
+    decode = replace(decode_settings(spec, budget, own), whole_tokens=_whole_tokens(spec, tasks, engine))
+    identity_of_job = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
         "decode": {key: value for key, value in asdict(decode).items() if key not in ("timeout_s", "memory_mb")},
-        "tasks": {
-            task.name: {"prompt": task.prompt, "prompts": task.prompts, "sampling": asdict(task.sampling)}
-            for task in tasks
-        },
+        "tasks": {task.name: identity(task) for task in tasks},
         "engine": {"kind": spec.engine.kind, "dtype": spec.engine.dtype, **source},
         "limits": {"chunk_units": spec.limits.chunk_units, "chunk_mb": spec.limits.chunk_mb},
     }
-    identity = _as_json(identity)
+    identity_of_job = _as_json(identity_of_job)
     provenance = Provenance(
         job=spec.name,
         model=spec.engine.model or spec.engine.kind,
         weights_sha256=source.get("weights_sha256", ""),
         prompt_sha256={task.name: sha256_of({"prompt": task.prompt, "prompts": task.prompts}) for task in tasks},
-        spec_sha256=sha256_of(identity),
+        spec_sha256=sha256_of(identity_of_job),
         version=VERSION,
     )
     return Job(
@@ -66,10 +73,31 @@ def prepare(spec: JobSpec) -> Job:
         output=Path(os.path.abspath(Path(spec.output).expanduser())),  # noqa: PTH100
         tasks=tasks,
         decode=decode,
-        ask=AskSettings(engine, tasks, provenance, spec.engine.deadline_s, spec.engine.stall_s),
+        ask=AskSettings(engine, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s),
         workers=spec.decode.workers or os.cpu_count() or 1,
-        identity=identity,
+        identity=identity_of_job,
     )
+
+
+def _whole_tokens(spec: JobSpec, tasks: tuple[Task, ...], engine: dict[str, Any]) -> int:
+    """What the pictures of a whole document or video may take of the engine's context; 0 where nobody asks.
+
+    The longest answer and the question keep their room.
+    """
+    answers = [task.sampling.max_tokens for task in tasks if WHOLE_KINDS & set(task.unit_kinds)]
+    if not answers:
+        return 0
+    context = spec.engine.max_context or DEFAULT_CONTEXT
+    if spec.engine.kind == "torch":
+        config = Path(engine["model"]) / "config.json"
+        context = min(context, Config.from_json(json.loads(config.read_text(encoding="utf-8"))).text.max_positions)
+    left = context - max(answers) - _QUESTION_TOKENS
+    if left < _LEAST_WHOLE_TOKENS:
+        raise SpecError(
+            f"engine.max_context: {context} tokens leave no room for a whole document or video beside an answer "
+            f"of {max(answers)}; raise it, or lower max_tokens"
+        )
+    return left
 
 
 def decode_settings(spec: JobSpec, budget: PixelBudget, own: LineReader | None = None) -> DecodeSettings:

@@ -11,7 +11,7 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import pyarrow.parquet
 from schemas import tables
 from schemas.decode import EXTENSIONS
 from schemas.errors import SpecError
+from schemas.task import Task
 
 URI_COLUMNS = ("uri", "path", "input_uri")
 _RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
@@ -40,10 +41,11 @@ class Listing:
         return list(self.inputs.schema.names[len(tables.INPUTS) :])
 
 
-def list_inputs(entries: tuple[str, ...], output: Path) -> Listing:
+def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) -> Listing:
     """List in the order of the entries, and by name within one. A file that comes up twice is read once.
 
-    output: the job's own folder, never taken for an input. Raises SpecError for what no later step can mend:
+    output: the job's own folder, never taken for an input. texts: a table without a path column is as many inputs
+    without a file, for tasks that ask about its other columns alone. Raises SpecError for what no later step can mend:
     a table without a path column, an address that is not a local path.
     """
     skipped: Counter[str] = Counter()
@@ -55,9 +57,13 @@ def list_inputs(entries: tuple[str, ...], output: Path) -> Listing:
             raise SpecError(f"inputs: {entry!r}: only local paths can be read so far")
         path = Path(entry).expanduser()
         if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
-            table = _read_table(path)
+            table = _read_table(path, texts=texts)
             named.append(table)
-            for uri in table.column(0).to_pylist():
+            if "uri" not in table.schema.names:
+                rows += [_text_input(path, row) for row in range(table.num_rows)]
+                named[-1] = table.append_column("uri", pa.nulls(table.num_rows, pa.string()))
+                continue
+            for uri in table.column("uri").to_pylist():
                 target = Path(uri) if Path(uri).is_absolute() else path.parent / uri
                 # rows of a table may ask about one file several times: each is an input of its own
                 rows.append(_input(target, occurrence=seen[_uri(target)]))
@@ -155,23 +161,47 @@ def _input(path: Path, occurrence: int = 0) -> dict[str, Any]:
     }
 
 
+def _text_input(path: Path, row: int) -> dict[str, Any]:
+    uri = f"{_uri(path)}#{row}"
+    return {
+        "input_id": hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        "input_uri": uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "media": "text",
+        "size_bytes": None,
+        "error": None,
+    }
+
+
 def _failure(kind: str, message: str) -> dict[str, Any]:
     return {"stage": "list", "kind": kind, "message": message, "attempts": 1}
 
 
-def _read_table(path: Path) -> pa.Table:
-    """The table with its path column first, named uri."""
+def _read_table(path: Path, *, texts: bool) -> pa.Table:
+    """The table with its path column first, named uri; without one where that is allowed."""
     try:
         table = pa.csv.read_csv(path) if path.suffix.lower() == ".csv" else pa.parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise SpecError(f"inputs: {path}: not a readable table: {error}") from error
     column = next((name for name in URI_COLUMNS if name in table.schema.names), None)
-    if column is None:
+    if column is None and not texts:
         raise SpecError(f"inputs: {path}: needs a column of paths named one of {', '.join(URI_COLUMNS)}")
-    if table.column(column).null_count:
+    if column is not None and table.column(column).null_count:
         raise SpecError(f"inputs: {path}: column {column} has empty cells")
     others = [name for name in table.schema.names if name != column]
     if clash := sorted(_RESERVED & set(others)):
         raise SpecError(f"inputs: {path}: column {clash[0]!r} has the name of a result column; rename it")
+    if column is None:
+        return table
     uris = table.column(column).cast(pa.string())
     return pa.table([uris, *(table.column(name) for name in others)], names=["uri", *others])
+
+
+def check_values(tasks: Sequence[Task], inputs: pa.Table) -> None:
+    """Raises SpecError for a prompt that takes a value which neither the spec nor any input table has."""
+    for task in tasks:
+        for name in task.wants():
+            if name not in task.parameters and name not in inputs.schema.names:
+                raise SpecError(
+                    f"tasks: {task.name}: its prompt takes {{{name}}}: give a column {name!r} in an input table, "
+                    f"or `parameters: {{{name}: …}}`"
+                )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,14 +11,13 @@ from operators.ask import Ask
 from operators.decode import Decode
 from operators.probe import Probe
 from pipelines.job import Job
-from pipelines.listing import list_inputs
-from pipelines.run import chunk_table
+from pipelines.run import chunk_table, listed
 from schemas.errors import EngineError
 
 
 def answer(job: Job) -> Iterator[dict[str, Any]]:
     """Result rows of every task over the job's inputs, in order, each with its `task`."""
-    inputs = list_inputs(job.spec.inputs, Path(job.output)).inputs
+    inputs = listed(job).inputs
     probe = Probe(job.decode, workers=job.workers)
     try:
         chunks = chunk_table(inputs, probe, job)

@@ -14,12 +14,13 @@ import pyarrow as pa
 from operators.ask import to_ipc
 from operators.probe import Probe
 from pipelines.audit import TaskAudit, audit
-from pipelines.chunking import cut
+from pipelines.chunking import cut, with_whole_inputs
 from pipelines.folder import SLICE, JobFolder
 from pipelines.job import Job
-from pipelines.listing import Listing, list_inputs
+from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.plan import stages
 from pipelines.progress import Progress
+from pipelines.requests import counts, rows_owed
 from schemas import tables
 from schemas.errors import EngineError
 
@@ -64,7 +65,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     mark = time.monotonic()
     chunks, pending, committed = _pending(job, folder, listing, limit, progress)
     seconds["probe"] = time.monotonic() - mark
-    planned, open_rows = _rows(chunks), _rows(pending)
+    planned, open_rows = rows_owed(job.tasks, chunks), rows_owed(job.tasks, pending)
     progress.planned(planned, committed, pending.num_rows)
 
     mark = time.monotonic()
@@ -85,10 +86,18 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     return summary
 
 
+def listed(job: Job) -> Listing:
+    """The inputs of a job as they are now. Raises SpecError, also for prompts that take a value nobody has."""
+    texts = any("text" in task.unit_kinds for task in job.tasks)
+    listing = list_inputs(job.spec.inputs, job.output, texts=texts)
+    check_values(job.tasks, listing.inputs)
+    return listing
+
+
 def _list(job: Job, folder: JobFolder) -> Listing:
     """The input manifest: written once, then what the job is about, whatever the folders hold by then."""
     if not folder.has_inputs():
-        listing = list_inputs(job.spec.inputs, job.output)
+        listing = listed(job)
         folder.write_inputs(listing.inputs, dict(listing.skipped))
     inputs, skipped = folder.read_inputs()
     return Listing(inputs, Counter(skipped))
@@ -115,11 +124,11 @@ def _pending(
             progress.probed(min((index + 1) * SLICE, listing.inputs.num_rows), listing.inputs.num_rows)
             for row in range(chunks.num_rows):
                 chunk_id, tasks = chunks.column("chunk_id")[row].as_py(), chunks.column("tasks")[row].as_py()
-                units = len(chunks.column("units")[row])
+                owed = {task.name: sum(counts(task, chunks, row)) for task in job.tasks if task.name in tasks}
                 left = [task for task in tasks if (chunk_id, task) not in done]
-                committed += (len(tasks) - len(left)) * units
+                committed += sum(owed[task] for task in tasks if task not in left)
                 if left and (limit is None or open_rows < limit):
-                    open_rows += len(left) * units
+                    open_rows += sum(owed[task] for task in left)
                     todo.append(_with_tasks(chunks.slice(row, 1), left))
     finally:
         if probe is not None:
@@ -131,7 +140,7 @@ def _pending(
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
     """What a run would list and cut: the listing and rows of CHUNKS. Writes nothing."""
     folder = JobFolder(job.output)
-    listing = _list(job, folder) if folder.has_inputs() else list_inputs(job.spec.inputs, job.output)
+    listing = _list(job, folder) if folder.has_inputs() else listed(job)
     probe = Probe(job.decode, workers=job.workers)
     try:
         slices = [
@@ -155,7 +164,7 @@ def chunk_table(inputs: pa.Table, probe: Probe, job: Job) -> pa.Table:
             "carried": to_ipc(_carried(carried, [place[unit["input_id"]] for unit in chunk["units"]])),
         }
         for chunk in cut(
-            units.to_pylist(),
+            with_whole_inputs(units.to_pylist(), job.tasks),
             job.tasks,
             max_units=job.spec.limits.chunk_units,
             max_bytes=job.spec.limits.chunk_mb << 20,
@@ -171,12 +180,6 @@ def _carried(carried: pa.Table, rows: list[int]) -> pa.Table:
 def _with_tasks(chunk: pa.Table, tasks: list[str]) -> pa.Table:
     place = chunk.schema.get_field_index("tasks")
     return chunk.set_column(place, tables.CHUNKS.field("tasks"), [pa.array([tasks], tables.CHUNKS.field("tasks").type)])
-
-
-def _rows(chunks: pa.Table) -> int:
-    return sum(
-        len(tasks) * len(units) for tasks, units in zip(chunks.column("tasks"), chunks.column("units"), strict=True)
-    )
 
 
 def unasked(chunks: pa.Table) -> dict[str, int]:
@@ -209,7 +212,7 @@ def _execute(job: Job, pending: pa.Table, requests_per_chunk: float, progress: P
 def _summarise(
     job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], *, limited: bool
 ) -> Summary:
-    audits = {task.name: audit(job.output, task.name, chunks) for task in job.tasks}
+    audits = {task.name: audit(job.output, task, chunks) for task in job.tasks}
     rows = sum(each.rows for each in audits.values())
     failed = sum(each.rows - each.ok for each in audits.values())
     fraction = failed / rows if rows else 0.0

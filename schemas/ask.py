@@ -74,6 +74,8 @@ class Request:
     scripted engine, which answers by it; engines with a model never look at it.
 
     deadline_s: seconds from submission after which the request is aborted and answered as failed.
+    json_schema: JSON text; engines that can constrain decoding keep the answer to it, others do not look.
+    note: what this attempt does differently from the one before; for the row, not for the engine.
     """
 
     request_id: str
@@ -81,6 +83,8 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     deadline_s: float = 600.0
     label: tuple[tuple[str, str], ...] = ()
+    json_schema: str | None = None
+    note: str = ""
 
 
 FinishReason: TypeAlias = Literal["stop", "length"]

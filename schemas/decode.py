@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Media: TypeAlias = Literal["document", "image", "video"]
-UnitKind: TypeAlias = Literal["page", "image", "clip"]
+Media: TypeAlias = Literal["document", "image", "video", "text"]
+UnitKind: TypeAlias = Literal["page", "image", "clip", "document", "video", "text"]
 
-UNIT_KIND_OF: dict[Media, UnitKind] = {"document": "page", "image": "image", "video": "clip"}
+UNIT_KIND_OF: dict[Media, UnitKind] = {"document": "page", "image": "image", "video": "clip", "text": "text"}
+WHOLE_KIND_OF: dict[Media, UnitKind] = {"document": "document", "video": "video"}
+"""An input as one unit, for tasks that are asked about all of it at once."""
 
 EXTENSIONS: dict[str, Media] = {
     ".pdf": "document",
@@ -76,6 +78,8 @@ class DecodeSettings:
     """Seconds that a decoder may take for one unit, or for the probe of one input."""
     memory_mb: int = 2048
     """Address space of a decoder child."""
+    whole_tokens: int = 0
+    """Tokens that all pictures of a whole document or video may take together: the engine's context, less answer."""
     line_reader: LineReader | None = None
     """Set: pages and pictures also come as their lines of text, in this form."""
 

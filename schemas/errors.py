@@ -62,6 +62,8 @@ FAILURE_KINDS = (
     # of an input
     "not_found", "permission", "empty_file", "unknown_type", "malformed", "encrypted", "truncated",
     "too_large", "no_frames",
+    # of its row in an input table: the prompt needs a value that is not there
+    "no_value",
     # of a child process, decoder or engine
     "crashed", "timeout", "out_of_memory",
     # of a request

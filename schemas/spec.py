@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.decode import UnitKind
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -18,16 +20,21 @@ class _Section(BaseModel):
 
 
 class TaskSpec(_Section):
-    """One entry of `tasks:` written out. A bare name stands for {name: …}."""
+    """One entry of `tasks:` written out. A bare name stands for {name: …}. With `output` it is a task of its own."""
 
-    name: Annotated[str, Field(min_length=1)]
-    prompt: str | None = Field(None, description="asked instead of the task's own prompt")
-    max_tokens: PositiveInt | None = Field(None, description="longest answer; default: the task's own")
-    temperature: Annotated[float, Field(ge=0, le=2)] = Field(0.0, description="0 is greedy")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1 is off")
-    top_k: Annotated[int, Field(ge=0)] = Field(0, description="0 is off")
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(0.0, description="0 is off")
-    repetition_penalty: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="1 is off")
+    name: Annotated[str, Field(min_length=1)] = Field(description="a task, package.module:NAME, or a name of your own")
+    prompt: str | None = Field(None, description="asked instead of the task's own prompt; {column} is filled in")
+    parameters: dict[str, Any] = Field({}, description="values for {names} in the prompt; default: columns")
+    output: dict[str, Any] | None = Field(None, description="JSON Schema of the answer: makes this a task of your own")
+    units: Annotated[tuple[UnitKind, ...], Field(min_length=1)] | None = Field(
+        None, description="what a task of your own is asked about; default: pages, images and clips"
+    )
+    max_tokens: PositiveInt | None = Field(None, description="longest answer; default: the task's own, as all below")
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(None, description="0 is greedy")
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="nucleus; 1 is off")
+    top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0 is off")
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(None, description="0 is off")
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = Field(None, description="1 is off")
     seed: int | None = Field(None, description="makes sampling repeatable")
 
 

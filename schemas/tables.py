@@ -46,7 +46,7 @@ PICTURE = pa.struct(
 STRIP = pa.struct(
     [
         ("line", pa.int32()),  # 0-based, in reading order
-        ("box", pa.list_(pa.float64())),  # of the whole line: x0, y0, x1, y1 in pixels of the original
+        ("bbox_px", pa.list_(pa.float64())),  # of the whole line: x0, y0, x1, y1 in pixels of the original
         ("picture", PICTURE),
     ]
 )
@@ -60,6 +60,8 @@ DECODED_FIELDS = [
     pa.field("times_s", pa.list_(pa.float64())),  # clips: presentation time of each frame in `pictures`
     pa.field("pictures", pa.list_(PICTURE)),  # one for pages and images, the sampled frames for clips
     pa.field("strips", pa.list_(STRIP)),  # null when units are not split into lines
+    pa.field("text_layer", pa.string()),  # pages: the text that the PDF itself holds; null when it holds none
+    pa.field("blank", pa.bool_()),  # pages and images: nothing is to be seen on it; null for clips
     pa.field("decode_s", pa.float64()),
     pa.field("error", FAILURE),
 ]
@@ -118,6 +120,30 @@ RECEIPTS = pa.schema(
 )
 
 
+# One exchange with the engine, of rows that took more than one.
+ATTEMPT = pa.struct(
+    [
+        ("note", pa.string()),  # what was done differently: "enlarged", "rotated 90"
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+    ]
+)
+
+# What the checks found: the same for all tasks. Null for rows without a reply.
+VERIFIED = pa.struct(
+    [
+        ("ok", pa.bool_()),  # no check that could be made found a fault
+        ("faults", pa.list_(pa.string())),  # schemas.task.FAULTS
+        ("dropped", pa.int32()),  # pieces of the reply that could not be read
+        ("cer", pa.float64()),  # edits per character of the PDF's own text; null where there is none
+        ("missing_words", pa.int32()),  # words of the PDF's own text that the result lacks
+        ("extra_words", pa.int32()),  # words of the result that the PDF's own text lacks
+    ]
+)
+
+
 def results_schema(result: pa.DataType, carried: list[pa.Field]) -> pa.Schema:
     """Columns of a task's Parquet: `result` in the task's own type, `carried` from the input table.
 
@@ -134,15 +160,21 @@ def results_schema(result: pa.DataType, carried: list[pa.Field]) -> pa.Schema:
             pa.field("page", pa.int32()),
             pa.field("start_s", pa.float64()),
             pa.field("end_s", pa.float64()),
+            pa.field("page_count", pa.int32()),  # of a whole document
             *carried,
             pa.field("width_px", pa.int32()),
             pa.field("height_px", pa.int32()),
             pa.field("times_s", pa.list_(pa.float64())),
+            pa.field("text_layer", pa.string()),
+            pa.field("blank", pa.bool_()),
+            pa.field("parameters", pa.string()),  # JSON object: what the prompt took from the input table
             pa.field("status", pa.string(), nullable=False),
             pa.field("error", FAILURE),
             pa.field("result", result),
             pa.field("text", pa.string()),  # the raw reply, so that a better parser never needs the GPU again
             pa.field("finish_reason", pa.string()),
+            pa.field("attempts", pa.list_(ATTEMPT)),  # null when the first reply was the answer
+            pa.field("verified", VERIFIED),
             pa.field("prompt_tokens", pa.int64(), nullable=False),
             pa.field("output_tokens", pa.int64(), nullable=False),
             pa.field("decode_s", pa.float64(), nullable=False),

@@ -119,7 +119,7 @@ def test_a_tilted_page_is_read_upright_and_its_boxes_lie_on_the_original(degrees
     slope = slope_of(find_lines(np.asarray(tilted.convert("L"))))
     assert slope == pytest.approx(-np.tan(np.radians(degrees)), abs=0.003)
     strips = cut_lines(tilted, READER, 1.0)
-    boxes = {strip.line: strip.box for strip in strips}
+    boxes = {strip.line: strip.bbox_px for strip in strips}
     assert len(boxes) == 12
     ink = np.asarray(tilted.convert("L")) < 100
     covered = np.zeros_like(ink)
@@ -241,7 +241,7 @@ def test_a_split_page_is_one_row_with_its_lines(tmp_path: Path) -> None:
     assert read["output_tokens"] == 3
     for line, drawn in zip(read["result"]["lines"], page.boxes, strict=True):
         assert line["text"] == "read"
-        assert np.abs(np.array(line["box"]) - drawn).max() <= 4
+        assert np.abs(np.array(line["bbox_px"]) - drawn).max() <= 4
     assert json.dumps(read["result"])
 
 

@@ -1,4 +1,4 @@
-"""Describe a picture or a clip in a few sentences."""
+"""Describe a picture or a clip in short."""
 
 from __future__ import annotations
 

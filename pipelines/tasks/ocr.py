@@ -1,19 +1,34 @@
-"""Read all text of a page or picture, as plain text."""
+"""Read all text of a page or picture, as plain text.
+
+A page that fails its check is asked again, enlarged and turned; the best of the readings is the answer.
+"""
 
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
-from schemas.ask import Sampling
+from operators.page_check import text_faults
+from operators.pictures import enlarged, rotated
+from operators.verify import judge
+from pipelines.replies.scripts import script_of
+from schemas.ask import Message, Picture, Request, Sampling
 from schemas.output import Output
-from schemas.task import ReadLine, Task, View
+from schemas.task import ReadLine, Step, Task, Unit, Verdict, View, first_request
+
+_TURNS = (90, 270, 180)
+_MISREAD = {"repeats", "nothing_read"}
+_WORTH = 0.6
+"""Errors per character of the text layer from which a page far from it is asked again. Below, the layer itself is
+often to blame (old scans carry poor ones), and five readings of each such page would be a heavy bill."""
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     """The reply is the text; composed (NFC), without trailing blanks. No text at all is a valid answer."""
     lines = unicodedata.normalize("NFC", text).strip().splitlines()
-    return {"text": "\n".join(line.rstrip() for line in lines), "lines": None}
+    read = "\n".join(line.rstrip() for line in lines)
+    return {"text": read, "script": script_of(read), "lines": None}
 
 
 def parse_lines(lines: tuple[ReadLine, ...], view: View) -> dict[str, Any]:  # noqa: ARG001
@@ -24,17 +39,62 @@ def parse_lines(lines: tuple[ReadLine, ...], view: View) -> dict[str, Any]:  # n
         text = " ".join(" ".join(unicodedata.normalize("NFC", reply).split()) for reply in replies).strip()
         if text:
             texts.append(text)
-            read.append({"text": text, "box": list(line.box)})
-    return {"text": "\n".join(texts), "lines": read}
+            read.append({"text": text, "bbox_px": list(line.bbox_px)})
+    whole = "\n".join(texts)
+    return {"text": whole, "script": script_of(whole), "lines": read}
+
+
+def verify(value: Any, view: View) -> Verdict:
+    return text_faults(value["text"], view)
+
+
+def ask_until_read(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
+    """Once; again enlarged, then turned, as long as the reading fails its check.
+
+    A picture without a text layer in which nothing was read may hold nothing: that is asked once more, enlarged.
+    """
+    if not history:
+        return first_request(task, unit)
+    picture, view = unit.content, unit.view
+    if not isinstance(picture, Picture) or view.blank is None:  # a line of a page
+        return None
+    misread = all(_badness(task, view, step)[0] for step in history)
+    empty = not view.blank and not any(char.isalnum() for char in history[-1].completion.text)
+    for note, look in _looks(picture)[len(history) - 1 :]:
+        if not misread and not (empty and note == "enlarged"):
+            return None
+        request = first_request(task, unit)
+        (message,) = request.messages
+        return replace(request, messages=(Message(message.role, (look(), *message.parts[1:])),), note=note)
+    return None
+
+
+def _looks(picture: Picture) -> list[tuple[str, Any]]:
+    looks: list[tuple[str, Any]] = [(f"rotated {turn}", lambda turn=turn: rotated(picture, turn)) for turn in _TURNS]
+    larger = enlarged(picture)
+    return [("enlarged", lambda: larger), *looks] if larger is not None else looks
+
+
+def best_reading(task: Task, view: View, history: tuple[Step, ...]) -> int:
+    return min(range(len(history)), key=lambda index: _badness(task, view, history[index]))
+
+
+def _badness(task: Task, view: View, step: Step) -> tuple[int, float, int]:
+    """Faults that another look may mend, distance from the text layer, and whether nothing was read."""
+    text = step.completion.text
+    verified = judge(task, view, text, task.parse(text, view), cut=False).verified
+    distance = verified["cer"] or 0.0
+    faults = len(_MISREAD & set(verified["faults"])) + ("text_layer" in verified["faults"] and distance > _WORTH)
+    return faults, distance, not any(char.isalnum() for char in text)
 
 
 _LINE = {
     "type": "object",
     "properties": {
         "text": {"type": "string", "minLength": 1},
-        "box": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+        "bbox_px": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
     },
-    "required": ["text", "box"],
+    "required": ["text", "bbox_px"],
     "additionalProperties": False,
 }
 
@@ -48,14 +108,18 @@ TASK = Task(
             "type": "object",
             "properties": {
                 "text": {"type": "string"},
+                "script": {"type": ["string", "null"]},  # of most letters, by its Unicode name
                 # only where pages are split: each line and its box, x0, y0, x1, y1 in pixels of the original
                 "lines": {"type": ["array", "null"], "items": _LINE},
             },
-            "required": ["text", "lines"],
+            "required": ["text", "script", "lines"],
             "additionalProperties": False,
         }
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,
     parse_lines=parse_lines,
+    next=ask_until_read,
+    choose=best_reading,
+    verify=verify,
 )

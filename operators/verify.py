@@ -1,0 +1,82 @@
+"""Whether to believe an answer: the checks that every task shares, and the task's own. Knows nothing of engines.
+
+Cheap, and made for every row as it is answered; `sightread reparse` makes them again from a finished folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.errors import Failure, InvalidOutput
+from schemas.task import Reading, Task, Verdict, View
+
+_TURNS = 8
+_LOOP_LETTERS = 200
+_LONGEST_TURN = 250
+_SAME_LINES = 25
+
+
+@dataclass(frozen=True)
+class Judged:
+    """failure: why there is no result; verified: a value of tables.VERIFIED."""
+
+    result: Any
+    failure: Failure | None
+    verified: dict[str, Any]
+
+
+def judge(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -> Judged:
+    """Check what a parser made of a reply. parsed: a value, a Reading, or the exception that it raised.
+
+    reply: the raw text; cut: whether any request ended at its max_tokens. Total.
+    """
+    reading = parsed if isinstance(parsed, Reading) else Reading(parsed)
+    faults = [*(["cut"] if cut or reading.cut else ()), *(["repeats"] if repeats(reply) else ())]
+    if reading.dropped:
+        faults.append("dropped")
+    failure: Failure | None = None
+    verdict = Verdict()
+    try:
+        if isinstance(parsed, BaseException):
+            raise parsed
+        result = task.output.check(reading.value)
+        verdict = task.verify(result, view)
+    except InvalidOutput as error:
+        failure, result = Failure("parse", "unparsable", str(error)), None
+    except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
+        failure, result = Failure("parse", "internal", repr(error)), None
+    faults += [fault for fault in verdict.faults if fault not in faults]
+    verified = {
+        "ok": failure is None and not faults,
+        "faults": faults,
+        "dropped": reading.dropped,
+        "cer": verdict.cer,
+        "missing_words": verdict.missing_words,
+        "extra_words": verdict.extra_words,
+    }
+    return Judged(result, failure, verified)
+
+
+def repeats(text: str) -> bool:
+    """Whether a text ends turning in a circle, or says one line over and over: the loops that greedy decoding
+    falls into (facts/qwen3-vl.md §5). Leaders and rules, which hold no letter, are no loops."""
+    tail = text.rstrip()[-_LONGEST_TURN * _TURNS * 2 :]
+    for period in range(1, min(_LONGEST_TURN, len(tail) // _TURNS) + 1):
+        turns = max(_TURNS, -(-_LOOP_LETTERS // period))
+        unit = tail[-period:]
+        if tail.endswith(unit * turns) and any(char.isalnum() for char in unit):
+            return True
+    return _longest_run([line.strip() for line in text.splitlines()]) >= _SAME_LINES
+
+
+def _longest_run(lines: Sequence[str]) -> int:
+    longest = run = 0
+    before = None
+    for line in lines:
+        run = run + 1 if line == before else 1
+        before = line
+        if len(line) >= 4 and any(char.isalpha() for char in line):
+            longest = max(longest, run)
+    return longest

@@ -1,0 +1,54 @@
+"""From the model's coordinates to pixels of the original picture: a 0-1000 scale, x first.
+
+The model's cookbooks are not uniform: grounding and documents count to 1000, text spotting to 999
+(facts/qwen3-vl.md §2). Mixing them up costs a thousandth of a side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+SLACK = 15
+"""Units of the scale by which a coordinate may lie outside and is taken for the edge; beyond it is nonsense."""
+
+
+def numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """That many finite numbers from a list of numbers (or of their texts), or from one text of them; else None."""
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, (list, tuple)) or len(value) != count:
+        return None
+    found = []
+    for each in value:
+        try:
+            number = math.nan if isinstance(each, (bool, list, dict)) or each is None else float(each)
+        except (ValueError, OverflowError):
+            return None
+        if not math.isfinite(number):
+            return None
+        found.append(number)
+    return tuple(found)
+
+
+def bbox_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) -> list[float] | None:
+    """[x0, y0, x1, y1] in pixels of the original, corners put in order, within the picture.
+
+    value: four numbers on the scale 0..scale. None for what is no box, or lies more than SLACK outside.
+    """
+    found = numbers(value, 4)
+    if found is None or any(not -SLACK <= each <= 1000 + SLACK for each in found):
+        return None
+    x0, x1 = sorted(_px(each, width_px, scale) for each in found[0::2])
+    y0, y1 = sorted(_px(each, height_px, scale) for each in found[1::2])
+    return [x0, y0, x1, y1]
+
+
+def scale_of(boxes: Sequence[Any], usual: float) -> float:
+    """1000 where any coordinate is beyond 999, else what the task's cookbook counts to."""
+    return 1000 if any(max(found, default=0) > 999 for box in boxes if (found := numbers(box, 4))) else usual
+
+
+def _px(value: float, side_px: int, scale: float) -> float:
+    return min(max(value / scale, 0.0), 1.0) * side_px

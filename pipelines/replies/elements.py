@@ -1,0 +1,167 @@
+"""Read lists of JSON objects as the model really writes them: fenced or bare, damaged, cut off.
+
+Every element is found by itself, from its first known key on, so damage costs the element that it lies in and
+no other. An element that is not JSON is repaired (json_repair) up to where the next one begins; one that is cut
+off by the end of the reply is dropped. Knows nothing of what the elements mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import json_repair
+
+_DECODER = json.JSONDecoder(strict=False)  # line breaks inside strings are common
+_FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_LONGEST_REPAIR = 20_000
+"""Characters of one element that are worth a repair; its time grows faster than its input."""
+
+
+@dataclass(frozen=True)
+class Elements:
+    """values: whole elements in order. dropped: pieces that were elements once and cannot be read. cut: the reply
+    ends within the list. found: there was a list at all, if an empty one."""
+
+    values: tuple[dict[str, Any], ...]
+    dropped: int
+    cut: bool
+    found: bool
+
+
+def read_elements(text: str, keys: Collection[str]) -> Elements:
+    """The objects that have at least one of `keys`, wherever they stand in the reply. Raises nothing."""
+    names = "|".join(re.escape(key) for key in sorted(keys, key=len, reverse=True))
+    key = re.compile(rf"""["'“]?\b(?:{names})["'”]?\s*:""")
+    start = re.compile(rf"\{{[\s,]*{key.pattern}")
+    values: list[dict[str, Any]] = []
+    dropped = place = 0
+    last_open = False
+    last_region = ""
+    while (found := start.search(text, place)) is not None:
+        dropped += _salvage(text[place : found.start()], key, values)
+        following = start.search(text, found.end())
+        strict = _strict(text, found.start())
+        if strict is not None:
+            value, place = strict
+        else:
+            place = following.start() if following else len(text)
+            region = _unfenced(text[found.start() : place])
+            bare = _bare(region)
+            last_open, last_region = following is None and _is_cut(region), bare
+            region = region[: bare.rfind("}") + 1] or region
+            value = None if last_open else _repaired(region)
+        if value is not None and any(name in value for name in keys):
+            values.append(value)
+        else:
+            dropped += 1
+    rest = text[place:]
+    dropped += _salvage(rest, key, values)
+    behind = rest + (last_region.rpartition("}")[2] if "}" in last_region else "")
+    opened = "[" in text.partition("{")[0]
+    cut = last_open or (opened and "]" not in behind and "```" not in behind)
+    return Elements(tuple(values), dropped, cut, found=bool(values or dropped or opened))
+
+
+def read_value(text: str, opening: Literal["{", "["]) -> Any:
+    """The one JSON object or array of a reply: of the last fenced block that has one, else of the text.
+
+    None when there is none that can be read or repaired; one that is cut off counts as none.
+    """
+    blocks = [block for block in fenced(text) if opening in block]
+    body = blocks[-1] if blocks else text
+    begin = re.search(r"\{[\s,]*[\"'“}]" if opening == "{" else r"\[[\s,]*[\[{\"'“\d\]-]", body)
+    if begin is None:
+        return None
+    strict = _strict(body, begin.start())
+    if strict is not None:
+        return strict[0]
+    region = _unfenced(body[begin.start() :])
+    return None if _is_cut(region) else _repaired_any(region)
+
+
+def read_cut_object(text: str) -> dict[str, Any] | None:
+    """What is whole of a JSON object that the end of the reply cuts off: all up to its last comma."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    inside = escaped = False
+    end = start
+    for place in range(start, len(text)):
+        char = text[place]
+        if escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == '"':
+            inside = not inside
+        elif char == "," and not inside:
+            end = place
+    return _repaired(text[start:end])
+
+
+def fenced(text: str) -> Iterator[str]:
+    """Contents of the ``` blocks in order; one that is not closed reaches to the end."""
+    place = 0
+    while (opening := _FENCE.search(text, place)) is not None:
+        end = text.find("```", opening.end())
+        yield text[opening.end() : end if end >= 0 else len(text)]
+        if end < 0:
+            return
+        place = end + 3
+
+
+def _strict(text: str, place: int) -> tuple[Any, int] | None:
+    """The JSON value that begins here, and where it ends."""
+    try:
+        return _DECODER.raw_decode(text, place)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _repaired(region: str) -> dict[str, Any] | None:
+    value = _repaired_any(region)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[0]
+    return value if isinstance(value, dict) else None
+
+
+def _repaired_any(region: str) -> Any:
+    if len(region) > _LONGEST_REPAIR:
+        return None
+    try:
+        return json_repair.loads(region.rstrip().rstrip(",").rstrip())
+    except (ValueError, RecursionError, IndexError, TypeError, AttributeError):
+        return None  # it is a heuristic over hostile text: what it chokes on is not repaired
+
+
+def _salvage(gap: str, key: re.Pattern[str], values: list[dict[str, Any]]) -> int:
+    """What lies between elements: an element that lost its brace is repaired into values; 1 if it cannot be."""
+    found = key.search(gap)
+    if found is None:
+        return 0
+    value = _repaired("{" + _unfenced(gap[found.start() :]))
+    if value is None:
+        return 1
+    values.append(value)
+    return 0
+
+
+def _unfenced(region: str) -> str:
+    """Without the fence that closes behind it."""
+    return region.split("```", 1)[0] if "```" in region else region
+
+
+def _bare(region: str) -> str:
+    """With blanks for what stands within quotes."""
+    return _QUOTED.sub(lambda found: " " * len(found[0]), region)
+
+
+def _is_cut(region: str) -> bool:
+    """Whether the text ends within a string, or before anything closes."""
+    bare = _bare(region)
+    return '"' in bare or not ("}" in bare or bare.rstrip().endswith("]"))

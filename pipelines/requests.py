@@ -1,0 +1,31 @@
+"""How many rows a task owes for each unit of a chunk: one, or one for every value that its prompt takes in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from schemas.task import Task
+
+
+def counts(task: Task, chunks: pa.Table, row: int) -> list[int]:
+    """For every unit of a row of CHUNKS, in order."""
+    units = len(chunks.column("units")[row])
+    wants = [name for name in task.wants() if name not in task.parameters]
+    if not task.wants():
+        return [1] * units
+    carried = pa.ipc.open_stream(chunks.column("carried")[row].as_buffer()).read_all()
+    own = [name for name in wants if name in carried.schema.names]
+    rows = carried.select(own).to_pylist() if own else [{}] * units
+    return [len(task.requests(values)) for values in rows]
+
+
+def rows_owed(tasks: Sequence[Task], chunks: pa.Table) -> int:
+    """By all tasks for all units of these chunks that they take."""
+    return sum(
+        sum(counts(task, chunks, row))
+        for row in range(chunks.num_rows)
+        for task in tasks
+        if task.name in chunks.column("tasks")[row].as_py()
+    )

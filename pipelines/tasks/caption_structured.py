@@ -1,0 +1,90 @@
+"""Describe a picture or a clip in named parts: summary, setting, objects, actions, text."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from pipelines.replies.elements import read_cut_object, read_value
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Reading, Task, View
+
+_LISTS = ("actions", "visible_text")
+
+
+def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+    """One JSON object. Parts that are missing are empty; a summary there must be."""
+    value = read_value(text, "{")
+    if isinstance(value, list):
+        value = next((each for each in value if isinstance(each, dict)), None)
+    cut = value is None
+    if value is None:
+        value = read_cut_object(text)
+    if not isinstance(value, dict) or not (summary := _plain(value.get("summary"))):
+        raise InvalidOutput("the reply holds no object with a summary")
+    dropped = 0
+    objects = []
+    for each in _list(value.get("objects")):
+        thing = each if isinstance(each, dict) else {"name": each}
+        if name := _plain(thing.get("name")):
+            objects.append({"name": name, "description": _plain(thing.get("description"))})
+        else:
+            dropped += 1
+    lists: dict[str, list[str]] = {}
+    for key in _LISTS:
+        entries = [_plain(each) for each in _list(value.get(key))]
+        lists[key] = [each for each in entries if each]
+        dropped += len(entries) - len(lists[key])
+    return Reading(
+        {"summary": summary, "setting": _plain(value.get("setting")), "objects": objects, **lists}, dropped, cut
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None or value == "" else [value]
+
+
+def _plain(value: Any) -> str:
+    return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
+
+
+_FORM = (
+    '{"summary": "one sentence", "setting": "place and time", "objects": [{"name": "…", "description": "…"}], '
+    '"actions": ["…"], "visible_text": ["…"]}'
+)
+_TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+
+TASK = Task(
+    name="caption_structured",
+    summary="a description of a picture or a clip in named parts",
+    unit_kinds=("image", "clip"),
+    prompt=f"Describe this image as JSON of this form: {_FORM}",
+    prompts={"clip": f"Describe this video as JSON of this form: {_FORM}"},
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "summary": {"type": "string", "minLength": 1},
+                "setting": {"type": "string"},
+                "objects": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"name": {"type": "string", "minLength": 1}, "description": {"type": "string"}},
+                        "required": ["name", "description"],
+                        "additionalProperties": False,
+                    },
+                },
+                "actions": _TEXTS,
+                "visible_text": _TEXTS,
+            },
+            "required": ["summary", "setting", "objects", "actions", "visible_text"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=2048),
+    parse=parse,
+    constrained=True,
+)

@@ -1,0 +1,73 @@
+"""What happens in a clip, and when."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from operators.spans import span_faults
+from pipelines.replies.spans import read_timed_texts
+from pipelines.replies.times import LONGEST_S
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Reading, Task, Verdict, View
+
+
+def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+    """Spans with descriptions, in seconds from the start of the file, as the model saw the frames' times.
+
+    A span that lies outside the clip is kept as it was said: the check tells.
+    """
+    found = read_timed_texts(text)
+    if not found.found:
+        raise InvalidOutput("the reply holds no events with times")
+    events: list[dict[str, Any]] = [
+        {"start_s": each.start_s, "end_s": each.end_s, "text": unicodedata.normalize("NFC", each.text)}
+        for each in found.values
+    ]
+    return Reading({"events": events}, found.dropped, found.cut)
+
+
+def verify(value: Any, view: View) -> Verdict:
+    spans = [(each["start_s"], each["end_s"]) for each in value["events"]]
+    return Verdict(span_faults(spans, view, ordered=True))
+
+
+_TIME = {"type": "number", "minimum": 0, "maximum": LONGEST_S}
+
+TASK = Task(
+    name="events",
+    summary="what happens in a clip, and when",
+    unit_kinds=("clip",),
+    prompt=(
+        "Localize a series of activity events in the video, output the start and end timestamp for each event, "
+        "and describe each event with sentences. Provide the result in json format with 'mm:ss.ff' format for "
+        "time depiction."
+    ),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "events": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "start_s": _TIME,
+                            "end_s": _TIME,
+                            "text": {"type": "string", "minLength": 1},
+                        },
+                        "required": ["start_s", "end_s", "text"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
+            "required": ["events"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=2048),
+    parse=parse,
+    verify=verify,
+)

@@ -1,0 +1,59 @@
+"""When in a clip something is to be seen: the column `query` says what."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from operators.spans import span_faults
+from pipelines.replies.elements import read_value
+from pipelines.replies.times import LONGEST_S, span, span_in, span_of, times_in
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Task, Verdict, View
+
+_NEVER = re.compile(r"\b(?:no|not|never|none|nowhere|cannot|can't|doesn't|isn't|null)\b", re.IGNORECASE)
+
+
+def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
+    """One span, in seconds from the start of the file; both null when the reply says that it does not occur."""
+    value = read_value(text, "{")
+    found = span_of(value) if isinstance(value, dict) else None
+    found = found or span_in(text)
+    if found is None and (times := times_in(text)):
+        found = span(times[0], times[1] if len(times) == 2 else times[0])
+    if found is None:
+        if _NEVER.search(text) and not any(char.isdigit() for char in text):
+            return {"start_s": None, "end_s": None}
+        raise InvalidOutput("the reply names no time")
+    return {"start_s": found[0], "end_s": found[1]}
+
+
+def verify(value: Any, view: View) -> Verdict:
+    spans = [(value["start_s"], value["end_s"])] if value["start_s"] is not None else []
+    return Verdict(span_faults(spans, view))
+
+
+_TIME = {"type": ["number", "null"], "minimum": 0, "maximum": LONGEST_S}
+
+TASK = Task(
+    name="locate_moment",
+    summary="when in a clip something is to be seen",
+    unit_kinds=("clip",),
+    prompt=(
+        "Give you a textual query: '{query}'. When does the described content occur in the video? "
+        "Please return the timestamp in seconds."
+    ),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {"start_s": _TIME, "end_s": _TIME},
+            "required": ["start_s", "end_s"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=256),
+    parse=parse,
+    verify=verify,
+)

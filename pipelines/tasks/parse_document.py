@@ -1,0 +1,112 @@
+"""Take a page apart into blocks: headings, paragraphs, tables with their cells, formulas, figures, and Markdown.
+
+`qwenvl html` gives every block its box; with `prompt: qwenvl markdown` only pictures and tables have one.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from operators.page_check import text_faults
+from pipelines.replies.blocks import BLOCK_TYPES, Block, page_markdown
+from pipelines.replies.boxes import bbox_px
+from pipelines.replies.qwenvl_html import is_html, read_html
+from pipelines.replies.qwenvl_markdown import read_markdown
+from schemas.ask import Sampling
+from schemas.output import Output
+from schemas.task import Reading, Task, Verdict, View
+
+
+def parse(text: str, view: View) -> Reading:
+    """HTML or Markdown, whichever the reply is. An empty page is a valid answer."""
+    text = unicodedata.normalize("NFC", text)
+    found, cut = read_html(text) if is_html(text) else read_markdown(text)
+    blocks = [_row(block, view) for block in found]
+    strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(found, blocks, strict=True))
+    # a box that is none is lost; its block is not
+    return Reading({"blocks": blocks, "markdown": page_markdown(found)}, dropped=strange, cut=cut)
+
+
+def _row(block: Block, view: View) -> dict[str, Any]:
+    cells = block.cells
+    return {
+        "type": block.type,
+        "level": block.level,
+        "text": block.text,
+        "markdown": block.markdown,
+        "html": block.html,
+        "caption": block.caption,
+        "format": block.format,
+        "bbox_px": bbox_px(block.box, view.width_px, view.height_px) if block.box is not None else None,
+        "cells": None if cells is None else [vars(cell) for cell in cells],
+    }
+
+
+def verify(value: Any, view: View) -> Verdict:
+    said = [
+        part
+        for block in value["blocks"]
+        for part in (block["text"], block["caption"] if block["type"] != "image" else None)
+        if part
+    ]
+    return text_faults("\n".join(said), view)
+
+
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_COUNT = {"type": "integer", "minimum": 0}
+
+_CELL = {
+    "type": "object",
+    "properties": {
+        "row": _COUNT,
+        "column": _COUNT,
+        "row_span": {"type": "integer", "minimum": 1},
+        "column_span": {"type": "integer", "minimum": 1},
+        "header": {"type": "boolean"},
+        "text": {"type": "string"},
+    },
+    "required": ["row", "column", "row_span", "column_span", "header", "text"],
+    "additionalProperties": False,
+}
+
+_BLOCK = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": list(BLOCK_TYPES)},
+        "level": {"type": ["integer", "null"], "minimum": 1, "maximum": 9},  # of headings and list items
+        "text": {"type": "string"},  # formulas: LaTeX; music and chemistry: in the notation of `format`
+        "markdown": {"type": "string"},
+        "html": _TEXT_OR_NULL,  # of tables, and of charts that came with their data
+        "caption": _TEXT_OR_NULL,
+        "format": _TEXT_OR_NULL,
+        # x0, y0, x1, y1 in pixels of the original
+        "bbox_px": {
+            "type": ["array", "null"],
+            "items": {"type": "number", "minimum": 0},
+            "minItems": 4,
+            "maxItems": 4,
+        },
+        "cells": {"type": ["array", "null"], "items": _CELL},
+    },
+    "required": ["type", "level", "text", "markdown", "html", "caption", "format", "bbox_px", "cells"],
+    "additionalProperties": False,
+}
+
+TASK = Task(
+    name="parse_document",
+    summary="a page as blocks with boxes, tables as cells, and Markdown",
+    unit_kinds=("page", "image"),
+    prompt="qwenvl html",
+    output=Output(
+        {
+            "type": "object",
+            "properties": {"blocks": {"type": "array", "items": _BLOCK}, "markdown": {"type": "string"}},
+            "required": ["blocks", "markdown"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=8192),
+    parse=parse,
+    verify=verify,
+)

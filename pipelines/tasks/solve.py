@@ -1,0 +1,51 @@
+"""Solve the problem in a picture step by step, with the final answer extracted; made for Thinking checkpoints."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from pipelines.replies.thinking import final_answer, last_words, split_thinking
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Task, Verdict, View
+
+
+def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
+    """`answer` is what is marked as final; without a mark, the last line (the check tells)."""
+    thought, said = split_thinking(unicodedata.normalize("NFC", text))
+    final = final_answer(said)
+    answer = final or last_words(said)
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
+    return {"answer": answer, "final": final is not None, "solution": said, "thinking": thought}
+
+
+def verify(value: Any, view: View) -> Verdict:  # noqa: ARG001
+    return Verdict(() if value["final"] else ("not_final",))
+
+
+TASK = Task(
+    name="solve",
+    summary="the solution of the problem in a picture, and its final answer",
+    unit_kinds=("page", "image"),
+    prompt=("Solve the problem in the image. Reason step by step, and put your final answer within \\boxed{}."),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "answer": {"type": "string", "minLength": 1},
+                "final": {"type": "boolean"},  # the reply marks it as its final answer
+                "solution": {"type": "string"},
+                "thinking": {"type": ["string", "null"]},  # of Thinking checkpoints
+            },
+            "required": ["answer", "final", "solution", "thinking"],
+            "additionalProperties": False,
+        }
+    ),
+    # facts/qwen3-vl.md §3: Thinking checkpoints circle when they are greedy
+    sampling=Sampling(temperature=1.0, top_p=0.95, top_k=20, max_tokens=16_384),
+    parse=parse,
+    verify=verify,
+)

@@ -1,0 +1,41 @@
+"""Ask a question without a picture: every row of an input table with a column `prompt`."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from pipelines.replies.thinking import split_thinking
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Task, View
+
+
+def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
+    """The reply as it is, without what a Thinking checkpoint thought before."""
+    thought, said = split_thinking(unicodedata.normalize("NFC", text))
+    if not said:
+        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
+    return {"text": said, "thinking": thought}
+
+
+TASK = Task(
+    name="text",
+    summary="the answer to a prompt without a picture",
+    unit_kinds=("text",),
+    prompt="{prompt}",
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "text": {"type": "string", "minLength": 1},
+                "thinking": {"type": ["string", "null"]},  # of Thinking checkpoints
+            },
+            "required": ["text", "thinking"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=4096),
+    parse=parse,
+)

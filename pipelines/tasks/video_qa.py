@@ -1,0 +1,64 @@
+"""A question about a whole video, frames over all its length in one prompt; the column `question` says which."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from operators.spans import span_faults
+from pipelines.replies.thinking import final_answer, split_thinking
+from pipelines.replies.times import LONGEST_S, spans_in
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Task, Verdict, View
+
+
+def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
+    """Cited times are seconds from the start of the file; a single time is a span without length."""
+    thought, said = split_thinking(unicodedata.normalize("NFC", text))
+    if not said:
+        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
+    spans = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans_in(said)]
+    return {"answer": said, "short_answer": final_answer(said), "spans": spans}
+
+
+def verify(value: Any, view: View) -> Verdict:
+    spans = [(each["start_s"], each["end_s"]) for each in value["spans"]]
+    return Verdict((*(() if spans else ("not_cited",)), *span_faults(spans, view)))
+
+
+_TIME = {"type": "number", "minimum": 0, "maximum": LONGEST_S}
+
+TASK = Task(
+    name="video_qa",
+    summary="the answer to a question about a whole video, with the times it rests on",
+    unit_kinds=("video",),
+    prompt=(
+        "{question}\n\nName the times that your answer rests on, as [mm:ss - mm:ss]. "
+        'End with a line "Answer:" and the answer in a few words.'
+    ),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "answer": {"type": "string", "minLength": 1},
+                "short_answer": {"type": ["string", "null"]},  # what the reply marks as final
+                "spans": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"start_s": _TIME, "end_s": _TIME},
+                        "required": ["start_s", "end_s"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
+            "required": ["answer", "short_answer", "spans"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=4096),
+    parse=parse,
+    verify=verify,
+)

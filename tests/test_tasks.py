@@ -1,0 +1,180 @@
+"""Every shipped spec of a task end to end: all their tasks in one job, through the real command, real Ray and real
+Parquet, with the scripted engine. One job, because starting Ray is what takes the time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars
+import pytest
+import yaml
+
+from jobs.demo_media import write_demo_media
+from jobs.load import load
+from pipelines.catalogue import bind, find, names
+from schemas import tables
+from schemas.output import Output
+from schemas.task import Task, View
+from tests.world import ROOT, World, worlds, write_recording
+
+pytestmark = pytest.mark.slow
+
+SPECS = ROOT / "jobs" / "specs"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    yield from worlds(tmp_path)
+
+
+def read_colour(text: str, view: View) -> dict[str, Any]:
+    return {"colour": text.strip().lower()}
+
+
+OWN = Task(
+    name="colour",
+    summary="the colour of most of a picture",
+    unit_kinds=("image",),
+    prompt="Which colour is this?",
+    output=Output({"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}),
+    parse=read_colour,
+)
+
+REPLIES: dict[str, str] = {
+    "ocr": "Opening hours and prices",
+    "ocr_spotting": '```json\n[{"bbox_2d": [0, 0, 999, 999], "text_content": "HARBOUR"}]\n```',
+    "parse_document": '<body><h1 data-bbox="0 0 1000 100">Prices</h1><table><tr><td>7</td></tr></table></body>',
+    "caption": "A  sign.",
+    "caption_dense": "A sign.\n\nIt is white.",
+    "caption_structured": '{"summary": "A sign.", "objects": [{"name": "sign", "description": "white"}]}',
+    "events": '{"00:01.00 - 00:02.50": "a hand moves", "00:03.00 - 00:04.00": "it stops"}',
+    "document_qa": "It says so on [page 2].\nAnswer: $7.50",
+    "solve": "<think>4?</think>So \\boxed{4}.",
+    "text": "Bonjour",
+    "receipt": 'Here:\n```json\n{"shop": "Cafe", "total": "7.50", "items": [{"name": "roll"},]}\n```',
+    "colour": "WHITE",
+}
+
+
+def shipped() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(SPECS.glob("*.yaml")) if path.stem != "demo"}
+
+
+def test_every_task_has_a_spec_that_can_be_read() -> None:
+    assert {*names(), "custom"} <= shipped().keys()
+    for name, path in shipped().items():
+        (task,) = (bind(entry) for entry in load(path).tasks)
+        assert task.name == ("receipt" if name == "custom" else name)
+
+
+@pytest.mark.timeout(900)  # one job for all tasks: half a minute alone, minutes beside other work
+def test_all_tasks_end_to_end(world: World) -> None:
+    write_demo_media(world.inputs)
+    moments = world.folder / "moments.csv"
+    moments.write_text("path,question,query,shelf\nin/clock.mp4,,a hand,7\nin/lighthouse.pdf,What is a ticket?,,8\n")
+    prompts = world.folder / "prompts.csv"
+    prompts.write_text("prompt,shelf\nSay hello in French.,9\n,10\n")
+    entries = [entry for path in shipped().values() for entry in yaml.safe_load(path.read_text())["tasks"]]
+    world.spec |= {
+        "inputs": [str(moments), str(prompts), str(world.inputs)],
+        "tasks": [*entries, "tests.test_tasks:OWN"],
+        "decode": {"image_max_tokens": 256, "video_max_tokens": 512, "video_fps": 1},
+    }
+    write_recording(
+        world.recording,
+        *({"sample": "*", "task": task, "reply": reply} for task, reply in REPLIES.items()),
+        {"sample": "*", "task": "locate_moment", "reply": "3.0 - 99.5 seconds"},
+        {"sample": "*", "task": "video_qa", "request": 0, "reply": "A clock, from 00:00 to 00:11. Answer: a clock"},
+        {"sample": "*", "task": "video_qa", "request": 1, "reply": "No, nobody is hurt."},
+    )
+
+    said = world.run(timeout_s=600)
+
+    rows = {task: by_task(world, task) for task in [*names(), "receipt", "colour"]}
+    assert {task: len(found) for task, found in rows.items()} == {
+        **dict.fromkeys(("ocr", "ocr_spotting", "parse_document", "receipt", "solve"), 6),  # 3 pages, 3 pictures
+        **dict.fromkeys(("caption", "caption_dense", "caption_structured"), 4),  # 3 pictures, 1 clip
+        **dict.fromkeys(("events", "locate_moment", "document_qa"), 1),
+        "video_qa": 2,  # two questions
+        "text": 2,
+        "colour": 3,
+    }
+    failed = [row for found in rows.values() for row in found if row["status"] != "ok"]
+    assert [(row["input_uri"], row["error"]["kind"]) for row in failed] == [(f"{prompts}#1", "no_value")]
+    assert "0 lost" not in said
+
+    assert rows["ocr"][0]["result"] == {"text": "Opening hours and prices", "script": "Latin", "lines": None}
+    assert rows["ocr"][0]["verified"]["faults"] == ["text_layer"]
+    assert [attempt["note"] for attempt in rows["ocr"][0]["attempts"]][:2] == ["", "enlarged"]
+    page = rows["ocr_spotting"][0]
+    assert page["result"]["lines"] == [
+        {"text": "HARBOUR", "bbox_px": [0.0, 0.0, float(page["width_px"]), float(page["height_px"])]}
+    ]
+    assert rows["parse_document"][0]["result"]["markdown"] == "# Prices\n\n| 7 |\n| --- |"
+    assert rows["caption"][0]["result"] == {"text": "A sign."}
+    assert rows["caption_dense"][0]["result"] == {"text": "A sign.\n\nIt is white."}
+    assert rows["caption_structured"][0]["result"]["objects"] == [{"name": "sign", "description": "white"}]
+    assert rows["events"][0]["result"]["events"][1] == {"start_s": 3.0, "end_s": 4.0, "text": "it stops"}
+    (moment,) = rows["locate_moment"]
+    assert moment["result"] == {"start_s": 3.0, "end_s": 99.5}
+    assert (moment["verified"]["faults"], moment["shelf"]) == (["span_outside"], 7)
+    assert json.loads(moment["parameters"]) == {"query": "a hand"}
+    (answer,) = rows["document_qa"]
+    assert (answer["unit_kind"], answer["page_count"], answer["shelf"]) == ("document", 3, 8)
+    assert answer["result"] == {"answer": REPLIES["document_qa"], "short_answer": "$7.50", "pages": [2]}
+    assert answer["verified"]["ok"]
+    about, hurt = rows["video_qa"]
+    assert (about["unit_kind"], about["request_index"], about["start_s"], about["end_s"]) == ("video", 0, 0.0, 12.0)
+    assert len(about["times_s"]) == 12
+    assert about["result"]["spans"] == [{"start_s": 0.0, "end_s": 11.0}]
+    assert json.loads(hurt["parameters"]) == {"question": "Is anybody hurt, and when?"}
+    assert hurt["verified"]["faults"] == ["not_cited"]
+    assert rows["solve"][0]["result"]["answer"] == "4"
+    assert rows["text"][0]["result"] == {"text": "Bonjour", "thinking": None}
+    assert rows["text"][0]["shelf"] == 9
+    assert rows["receipt"][0]["result"] == {"shop": "Cafe", "total": 7.5, "items": [{"name": "roll", "price": None}]}
+    assert rows["colour"][0]["result"] == {"colour": "white"}
+
+    told = world.run("markdown", str(world.output)).splitlines()
+    assert len(told) == 4
+    (document,) = (Path(path) for path in told if "lighthouse" in path)
+    assert document.read_text() == "\n\n".join(["# Prices\n\n| 7 |\n| --- |"] * 3) + "\n"
+
+    read_alike(world, [*names(), "receipt", "colour"])
+    assert "nothing to do" in world.run()
+
+    # a better parser needs no engine: here the answers are unread, and read again from the raw replies
+    before = {task: by_task(world, task) for task in ("events", "receipt")}
+    world.recording.unlink()
+    said = world.run("reparse", str(world.output))
+    assert "receipt: 6 rows, 0 changed, ok 6 before, 6 now" in said
+    assert {task: by_task(world, task) for task in before} == before
+    world.nothing_left()
+
+
+def by_task(world: World, task: str) -> list[dict[str, Any]]:
+    return world.query(
+        f"select * from '{world.output}/results/task={task}/*.parquet' order by input_uri, unit_index, request_index"
+    )
+
+
+def read_alike(world: World, tasks: list[str]) -> None:
+    """DuckDB and Polars see the documented columns, in the task's own types."""
+    documented = tables.results_schema(find("ocr").output.arrow_type, []).names
+    for task in tasks:
+        place = f"{world.output}/results/task={task}/*.parquet"
+        frame = polars.read_parquet(place, hive_partitioning=False)
+        seen = world.query(f"describe select * from read_parquet('{place}', hive_partitioning=false)")
+        columns = [row["column_name"] for row in seen]
+        assert columns == frame.columns
+        assert [name for name in columns if name in documented] == documented
+        assert {"question", "query", "prompt", "shelf"} <= set(columns)
+        fields = {field.name for field in frame.schema["result"].fields}  # type: ignore[attr-defined]
+        own = OWN if task == "colour" else None
+        if own is None and task != "receipt":
+            own = find(task)
+        wanted = {"shop", "total", "items"} if own is None else set(own.output.schema["properties"])
+        assert fields == wanted

@@ -1,0 +1,209 @@
+"""Whether to believe a row: readings against the PDF's own text, loops, blank pages, spans, and what is asked again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pypdfium2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from jobs.load import parse
+from operators.blank import is_blank
+from operators.spans import span_faults
+from operators.text_layer import compare, edit_distance
+from operators.verify import repeats
+from pipelines.job import prepare
+from pipelines.local import answer
+from pipelines.replies.scripts import script_of
+from schemas.task import View
+from tests.world import SAMPLES, write_image, write_pdf, write_recording
+
+
+def rows_of(folder: Path, tasks: Any, inputs: list[Path], *replies: dict[str, Any]) -> list[dict[str, Any]]:
+    recording = write_recording(folder / "replies.jsonl", *replies)
+    spec = {
+        "name": "check", "inputs": [str(path) for path in inputs], "tasks": tasks, "output": str(folder / "unused"),
+        "engine": {"kind": "scripted", "recording": str(recording)},
+        "decode": {"image_max_tokens": 512},
+    }  # fmt: skip
+    return list(answer(prepare(parse(spec, "test"))))
+
+
+def slow_distance(one: str, other: str) -> int:
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        corner, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
+    return row[-1]
+
+
+@given(st.text("abc", max_size=12), st.text("abc", max_size=12))
+def test_the_fast_distance_is_the_distance(one: str, other: str) -> None:
+    assert edit_distance(one, other) == slow_distance(one, other)
+
+
+def test_what_no_reader_calls_an_error_is_none() -> None:
+    same = compare("The efﬁcient “exam-\nple” — fine…", 'The efficient "example" - fine...')
+    assert same is not None
+    assert (same.cer, same.missing_words, same.extra_words) == (0.0, 0, 0)
+    one = compare("one two two four", "one two three four")
+    assert one is not None
+    # two for three: t-h-r-e-e to t-w-o is 4 edits of 18 characters
+    assert (one.cer, one.missing_words, one.extra_words) == (pytest.approx(4 / 18), 1, 1)
+    assert compare("anything", " \n") is None
+    chinese = compare("面包好", "面包")
+    assert chinese is not None
+    assert (chinese.missing_words, chinese.extra_words) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("and so on " * 30, True),
+        ("A page.\n" + "the same line\n" * 30 + "another end", True),
+        ("天" * 300, True),
+        ("Contents " + ". " * 300 + "7", False),
+        ("| --- " * 100, False),
+        ("0.5\n" * 20, False),
+        ("It was the best of times, it was the worst of times, " * 2, False),
+        ("", False),
+    ],
+)
+def test_loops(text: str, loops: bool) -> None:
+    assert repeats(text) == loops
+
+
+def test_spans_that_leave_the_clip_or_run_backwards() -> None:
+    clip = View("clip", 0, 1, 1, start_s=30.0, end_s=60.0)
+    assert span_faults([(30, 45.5), (40, 60.5)], clip, ordered=True) == ()
+    assert span_faults([(12, 15)], clip) == ("span_outside",)
+    assert span_faults([(50, 40)], clip) == ("span_order",)
+    assert span_faults([(50, 51), (40, 41)], clip, ordered=True) == ("span_order",)
+
+
+def test_blank_paper_and_a_page_number() -> None:
+    paper = np.full((800, 600, 3), 244, np.uint8) + np.random.default_rng(0).integers(0, 12, (800, 600, 3), np.uint8)
+    assert is_blank(paper)
+    paper[400:412, 300:308] = 30
+    assert not is_blank(paper)
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("Fresh bread, 3 €", "Latin"),
+        ("Свежий хлеб", "Cyrillic"),
+        ("خبز طازج", "Arabic"),
+        ("新鲜面包", "Han"),
+        ("焼きたてのパン", "Japanese"),
+        ("신선한 빵", "Hangul"),
+        ("ताज़ी रोटी", "Devanagari"),
+        ("𐌀𐌁𐌂", "Old Italic"),
+        ("ᚠᚢᚦ", "Runic"),
+        ("12 – 34", None),
+    ],
+)
+def test_scripts(text: str, script: str | None) -> None:
+    assert script_of(text) == script
+
+
+def pages() -> Iterator[tuple[str, int, str]]:
+    """(document, page from 0, its own text) of every sample page that holds text, in the order of the files."""
+    for path in sorted((SAMPLES / "documents").glob("*.pdf")):
+        document = pypdfium2.PdfDocument(path)
+        for index in range(len(document)):
+            page = document[index].get_textpage()
+            if len(page.get_text_range().split()) >= 3:
+                yield path.name, index, page.get_text_range()
+            page.close()
+        document.close()
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="no sample documents here")
+def test_the_true_text_comes_before_a_lossy_one_and_that_before_another_pages(tmp_path: Path) -> None:
+    known = list(pages())
+    assert len(known) > 10
+    replies = []
+    for place, (name, unit, text) in enumerate(known):
+        words = text.split()
+        lossy = " ".join(word for number, word in enumerate(words) if number % 20 != 1)  # one in twenty is gone
+        for request, reply in enumerate([text, lossy, known[(place + 1) % len(known)][2]]):
+            replies.append({"sample": name, "task": "ocr", "unit": unit, "request": request, "reply": reply})
+    rows = rows_of(
+        tmp_path,
+        [{"name": "ocr", "prompt": "Read it, {how}.", "parameters": {"how": ["whole", "lossy", "other"]}}],
+        [SAMPLES / "documents"],
+        {"sample": "*", "task": "*", "reply": ""},
+        *replies,
+    )
+    found = {(Path(row["input_uri"]).name, row["unit_index"], row["request_index"]): row for row in rows}
+    for name, unit, _ in known:
+        whole, lossy, other = (found[name, unit, request]["verified"] for request in range(3))
+        assert 0 == whole["cer"] < lossy["cer"] < other["cer"], (name, unit)
+        assert whole["missing_words"] < lossy["missing_words"]
+        assert whole["ok"]
+        assert whole["faults"] == []
+    assert json.loads(found[*known[0][:2], 1]["parameters"]) == {"how": "lossy"}
+    others = [found[name, unit, 2]["verified"]["faults"] for name, unit, _ in known]
+    assert sum(faults == ["text_layer"] for faults in others) > 0.9 * len(others)
+
+
+def test_a_page_that_fails_its_check_is_asked_again_and_the_best_reading_wins(tmp_path: Path) -> None:
+    document = write_pdf(tmp_path / "a.pdf", pages=1)  # it says: Page 1 of a
+    picture = write_image(tmp_path / "sign.png")
+    loop = "read me " * 100
+    (page, sign) = rows_of(
+        tmp_path,
+        ["ocr"],
+        [document, picture],
+        {"sample": "a.pdf", "task": "ocr", "step": 0, "reply": "something else that stands on another page"},
+        {"sample": "a.pdf", "task": "ocr", "step": 1, "reply": "more and more of what is not there at all"},
+        {"sample": "a.pdf", "task": "ocr", "step": 2, "reply": "Page 1 of a"},
+        {"sample": "sign.png", "task": "ocr", "reply": loop},
+        {"sample": "sign.png", "task": "ocr", "step": 2, "reply": "Sign"},
+    )
+    assert page["result"]["text"] == page["text"] == "Page 1 of a"
+    assert page["verified"] == {
+        "ok": True, "faults": [], "dropped": 0, "cer": 0.0, "missing_words": 0, "extra_words": 0,
+    }  # fmt: skip
+    assert [attempt["note"] for attempt in page["attempts"]] == ["", "enlarged", "rotated 90"]
+    assert page["text_layer"].strip() == "Page 1 of a"
+    assert [attempt["note"] for attempt in sign["attempts"]] == ["", "enlarged", "rotated 90"]
+    assert sign["attempts"][0]["text"] == loop
+    assert sign["result"]["text"] == "Sign"
+    assert sign["verified"]["ok"]
+    assert sign["prompt_tokens"] == sum(attempt["prompt_tokens"] for attempt in sign["attempts"])
+
+
+def test_a_reading_that_may_be_better_than_the_text_layer_is_flagged_and_not_asked_again(tmp_path: Path) -> None:
+    document = write_pdf(tmp_path / "the quick brown fox jumps over it.pdf", pages=1)
+    reply = "Page 1 of the quick red cat sits under that"  # 5 of 10 words differ
+    (row,) = rows_of(tmp_path, ["ocr"], [document], {"sample": "*", "task": "ocr", "reply": reply})
+    assert row["verified"]["faults"] == ["text_layer"]
+    assert (row["verified"]["missing_words"], row["verified"]["extra_words"]) == (5, 5)
+    assert row["attempts"] is None
+
+
+def test_text_on_a_blank_page_and_a_reply_that_was_cut(tmp_path: Path) -> None:
+    Image.new("RGB", (400, 300), "white").save(tmp_path / "blank.png")
+    write_image(tmp_path / "sign.png")
+    (blank, sign) = rows_of(
+        tmp_path,
+        ["ocr"],
+        [tmp_path / "blank.png", tmp_path / "sign.png"],
+        {"sample": "blank.png", "task": "ocr", "reply": "The quick brown fox"},
+        {"sample": "sign.png", "task": "ocr", "reply": "Sig", "finish_reason": "length"},
+    )
+    assert blank["blank"]
+    assert blank["verified"]["faults"] == ["text_on_blank"]
+    assert sign["verified"]["faults"] == ["cut"]
+    assert (sign["status"], sign["verified"]["ok"]) == ("ok", False)
+    assert sign["attempts"] is None
