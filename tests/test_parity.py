@@ -39,6 +39,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "untied": {},
     "tied, old layout": {"tied": True, "old_layout": True, "seed": 1},
     "vision heads of 72": {"vision_head_dim": 72, "seed": 2},
+    "experts": {"experts": True, "seed": 3},
+    "experts, yarn, old layout": {"experts": True, "yarn": True, "old_layout": True, "seed": 4},
+    "yarn": {"yarn": True, "seed": 5},
 }
 
 
@@ -47,7 +50,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = make_checkpoint(tmp_path_factory.mktemp("checkpoint"), **VARIANTS[request.param])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        theirs = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         processor = transformers.AutoProcessor.from_pretrained(folder)
     return Pair(folder, Chat(folder), load(folder), theirs, processor)
 
