@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -25,8 +25,9 @@ from model.preprocess import MERGE, patchify
 from schemas.ask import Clip, Message, Picture
 from schemas.errors import SpecError
 
-Visual = tuple[Tensor, tuple[int, int, int]]
-"""Patches [t*h*w, 1536] and grid (t, h, w), as `patchify` gives them."""
+Grid: TypeAlias = tuple[int, int, int]
+Seen = TypeVar("Seen")
+"""What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
 
 DEFAULT_TEMPLATE = """\
 {%- for message in messages %}
@@ -54,11 +55,11 @@ DEFAULT_TEMPLATE = """\
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """input_ids with every pad token in place; visuals in the order of their tokens."""
+class Prompt(Generic[Seen]):
+    """input_ids with every pad token in place; visuals, with grids (t, h, w), in the order of their tokens."""
 
     input_ids: list[int]
-    visuals: list[Visual]
+    visuals: list[tuple[Seen, Grid]]
 
 
 class Chat:
@@ -86,8 +87,14 @@ class Chat:
         self.video_id = self._id("<|video_pad|>")
         self.stop_ids = self._stop_ids(folder)
 
-    def encode(self, messages: Sequence[Message]) -> Prompt:
+    def encode(self, messages: Sequence[Message]) -> Prompt[Tensor]:
         """The prompt up to where the assistant speaks. Raises ValueError for pictures that are none."""
+        return self.encode_with(patchify, messages)
+
+    def encode_with(
+        self, see: Callable[[Picture | Clip], tuple[Seen, Grid]], messages: Sequence[Message]
+    ) -> Prompt[Seen]:
+        """The same with another way to open pictures and clips."""
         contents: list[Picture | Clip] = []
         texts: dict[str, str] = {}
         turns = [self._turn(message, contents, texts) for message in messages]
@@ -95,7 +102,7 @@ class Chat:
             rendered = self._template.render(messages=turns, add_generation_prompt=True)
         except TemplateError as error:
             raise SpecError(f"the chat template cannot render this conversation: {error}") from error
-        visuals = [patchify(content) for content in contents]
+        visuals = [see(content) for content in contents]
         ids: list[int] = []
         upcoming = iter(zip(contents, visuals, strict=True))
         for piece, special in self._pieces(rendered, texts):

@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.attention import attend
 from model.config import TextConfig
 from model.experts import ExpertMlp
 from model.rope import rotate, text_frequencies, text_rotary
 
 
 class KVCache(Protocol):
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Take up the new keys and values [B, G, S, D] of a layer; give back all of them [B, G, K, D]."""
+    def attend(self, layer: int, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, mask: Tensor | None) -> Tensor:
+        """Take up the new keys and values of a layer; [B, H, S, D] attention over those and all before them."""
 
 
 class LanguageModel(nn.Module):
@@ -104,16 +105,10 @@ class Attention(nn.Module):
         k_BGSD = self.k_norm(self.k_proj(x_BSE).view(batch, new, self.kv_heads, self.head_dim)).transpose(1, 2)
         v_BGSD = self.v_proj(x_BSE).view(batch, new, self.kv_heads, self.head_dim).transpose(1, 2)
         q_BHSD, k_BGSD = rotate(q_BHSD, *rotary), rotate(k_BGSD, *rotary)
-        if cache is not None:
-            k_BGSD, v_BGSD = cache.update(self.index, k_BGSD, v_BGSD)
-        out = F.scaled_dot_product_attention(
-            q_BHSD,
-            k_BGSD,
-            v_BGSD,
-            attn_mask=mask,
-            is_causal=mask is None and new > 1,
-            enable_gqa=self.heads != self.kv_heads,
-        )
+        if cache is None:
+            out = attend(q_BHSD, k_BGSD, v_BGSD, mask)
+        else:
+            out = cache.attend(self.index, q_BHSD, k_BGSD, v_BGSD, mask)
         return self.o_proj(out.transpose(1, 2).reshape(batch, new, -1))
 
 

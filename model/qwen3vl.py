@@ -60,8 +60,9 @@ class Qwen3VL(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., E] -> [..., V], in the dtype of the weights."""
-        head = self.language_model.embed_tokens if self.lm_head is None else self.lm_head
-        return F.linear(hidden, head.weight)
+        if self.lm_head is None:
+            return F.linear(hidden, self.language_model.embed_tokens.weight)
+        return self.lm_head(hidden)
 
 
 def join(visuals: Sequence[Visual]) -> Visual:
