@@ -31,7 +31,7 @@ def pack(network: Qwen3VL) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     if network.lm_head is None:
-        network.register_module("lm_head", PackedLinear(network.language_model.embed_tokens.weight, None))
+        network.lm_head = PackedLinear(network.language_model.embed_tokens.weight, None)
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):

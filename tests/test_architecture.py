@@ -29,7 +29,7 @@ ROOMS = {
     "pydantic": ["schemas/spec.py", "jobs/load.py"],
     "yaml": ["pipelines/folder.py", "jobs/load.py"],
     "rich": ["jobs"],
-    "transformers": [],
+    "transformers": ["model/bench_peers.py"],
     "torchvision": [],
     "pickle": [],
     "cloudpickle": [],

@@ -240,7 +240,7 @@ def stepped(pair: Pair, one: Case, chunk: int) -> tuple[torch.Tensor, list[int]]
     places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
     frames = [frame for seen, _ in prompt.visuals for frame in seen]
     row = Row.of(prompt.input_ids, places, delta, Feed(frames), visual_ids)
-    runner = Runner(pair.ours, rows=2, device="cpu")
+    runner = Runner.load(pair.folder, dtype="float32", device="cpu", rows=2)
     with torch.inference_mode():
         for start in range(0, len(row.input_ids), chunk):
             logits = runner.prefill([(row, start, min(chunk, len(row.input_ids) - start))])
