@@ -86,6 +86,10 @@ class Chat:
         self.image_id = self._id("<|image_pad|>")
         self.video_id = self._id("<|video_pad|>")
         self.stop_ids = self._stop_ids(folder)
+        self._think_ids: tuple[int | None, int | None] = (
+            self._tokenizer.token_to_id("<think>"),
+            self._tokenizer.token_to_id("</think>"),
+        )
 
     def encode(self, messages: Sequence[Message]) -> Prompt[Tensor]:
         """The prompt up to where the assistant speaks. Raises ValueError for pictures that are none."""
@@ -119,6 +123,32 @@ class Chat:
         """Text of generated ids, special tokens left out; bytes that are no UTF-8 (yet) become U+FFFD."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def opens_thinking(self, input_ids: Sequence[int]) -> bool:
+        """Whether the template left `<think>` open: the answer begins with reasoning and only its end is marked."""
+        start, end = self._think_ids
+        last = next((token for token in reversed(input_ids) if token in (start, end)), None)
+        # a tag that text brought along lies before the end of its turn
+        tail = input_ids[-4:]
+        return last is not None and last == start and start in tail
+
+    def ends_thinking(self, token: int) -> bool:
+        return token == self._think_ids[1]
+
+    def split_thinking(self, input_ids: Sequence[int], output_ids: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Generated ids as reasoning (its closing tag included) and answer, split at the last closing tag.
+
+        A thought that was cut short is all reasoning (facts/qwen3-vl.md §1.1, §5).
+        """
+        ids = list(output_ids)
+        end = self._think_ids[1]
+        if end is not None and end in ids:
+            place = len(ids) - ids[::-1].index(end)
+            return ids[:place], ids[place:]
+        return (ids, []) if self.opens_thinking(input_ids) else ([], ids)
+
+    def decode_reasoning(self, ids: Sequence[int]) -> str:
+        return self.decode([token for token in ids if token not in self._think_ids]).strip("\n")
 
     def _turn(self, message: Message, contents: list[Picture | Clip], texts: dict[str, str]) -> dict[str, Any]:
         parts: list[dict[str, str]] = []

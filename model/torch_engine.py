@@ -115,12 +115,15 @@ class TorchEngine:
             reason = await sequence.done
         finally:
             sequence.aborted = True  # cancelled or not, nothing more is wanted of it
+        reasoning, answer = self._chat.split_thinking(sequence.row.input_ids, sequence.row.output_ids)
         return Completion(
-            text=self._text(sequence),
+            text=self._text(sequence, answer, after_thought=bool(reasoning)),
             finish_reason=reason,
             prompt_tokens=len(sequence.row.input_ids),
             output_tokens=len(sequence.row.output_ids),
             infer_s=time.monotonic() - started,
+            reasoning=self._chat.decode_reasoning(reasoning) if reasoning else None,
+            reasoning_tokens=len(reasoning),
         )
 
     async def close(self) -> None:
@@ -248,9 +251,10 @@ class TorchEngine:
         tail = self._chat.decode(sequence.row.output_ids[-(4 * max(map(len, stops)) + 4) :])
         return any(stop in tail for stop in stops)
 
-    def _text(self, sequence: Sequence) -> str:
-        ids = sequence.row.output_ids
+    def _text(self, sequence: Sequence, ids: list[int], *, after_thought: bool) -> str:
         text = self._chat.decode(ids[:-1] if ids and ids[-1] in self._chat.stop_ids else ids)
+        if after_thought:
+            text = text.lstrip("\n")
         cuts = [place for stop in sequence.request.sampling.stop if (place := text.find(stop)) >= 0]
         return text[: min(cuts)] if cuts else text
 

@@ -92,6 +92,8 @@ class Completion:
 
     finish_reason: stop (the model ended or a stop string came) or length (max_tokens or the context is full).
     infer_s: seconds from the moment that the engine took the request up to its last token.
+    reasoning: what a thinking model wrote before its answer (not part of text), None where it did not think;
+    reasoning_tokens of the output_tokens are its, the closing tag among them.
     """
 
     text: str
@@ -99,3 +101,5 @@ class Completion:
     prompt_tokens: int
     output_tokens: int
     infer_s: float
+    reasoning: str | None = None
+    reasoning_tokens: int = 0
