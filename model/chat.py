@@ -119,6 +119,10 @@ class Chat:
                 ids += self._text_ids(piece)
         return Prompt(ids, visuals)
 
+    def tokenizer_json(self) -> str:
+        text: str = self._tokenizer.to_str()
+        return text
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out; bytes that are no UTF-8 (yet) become U+FFFD."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
@@ -132,8 +136,9 @@ class Chat:
         tail = input_ids[-4:]
         return last is not None and last == start and start in tail
 
-    def ends_thinking(self, token: int) -> bool:
-        return token == self._think_ids[1]
+    @property
+    def think_end_id(self) -> int | None:
+        return self._think_ids[1]
 
     def split_thinking(self, input_ids: Sequence[int], output_ids: Sequence[int]) -> tuple[list[int], list[int]]:
         """Generated ids as reasoning (its closing tag included) and answer, split at the last closing tag.

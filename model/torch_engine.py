@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from model.chat import Chat
+from model.constraint import Grammars
 from model.positions import positions
 from model.runner import Row, Runner
 from model.sampler import TokenChooser, choose_tokens
@@ -88,6 +89,8 @@ class TorchEngine:
         runner.bound(cache_tokens)
         self._scheduler: Scheduler[Sequence] = Scheduler(slots, prefill_tokens, cache_tokens)
         self._chat = Chat(folder)
+        self._grammars: Grammars | None = None  # made for the first request that wants one
+        self._grammars_lock = threading.Lock()
         self._album = Album()
         self._progress = 0
         self._closed = False
@@ -142,11 +145,22 @@ class TorchEngine:
         return Sequence(
             request=request,
             row=row,
-            chooser=TokenChooser(request.sampling, row.input_ids),
+            chooser=self._chooser(request, row.input_ids),
             max_new=min(request.sampling.max_tokens, room - length),
             loop=loop,
             done=loop.create_future(),
         )
+
+    def _chooser(self, request: Request, input_ids: list[int]) -> TokenChooser:
+        if request.schema is None:
+            return TokenChooser(request.sampling, input_ids)
+        with self._grammars_lock:
+            if self._grammars is None:
+                vocabulary = self._config.text.vocabulary
+                self._grammars = Grammars(self._chat.tokenizer_json(), vocabulary, self._chat.stop_ids)
+            constraint = self._grammars.constrain(request.schema)
+        after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
+        return TokenChooser(request.sampling, input_ids, constraint, after)
 
     def _row(self, request: Request) -> Row:
         prompt = self._chat.encode_with(self._album.see, request.messages)

@@ -7,7 +7,7 @@ They are already at the size that the model sees (`model/pixels.py`), so no engi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Buffer: TypeAlias = bytes | memoryview
 
@@ -74,6 +74,7 @@ class Request:
     scripted engine, which answers by it; engines with a model never look at it.
 
     deadline_s: seconds from submission after which the request is aborted and answered as failed.
+    schema: JSON Schema that the answer is held to while it is written; None leaves the model free.
     """
 
     request_id: str
@@ -81,6 +82,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     deadline_s: float = 600.0
     label: tuple[tuple[str, str], ...] = ()
+    schema: dict[str, Any] | None = None
 
 
 FinishReason: TypeAlias = Literal["stop", "length"]

@@ -68,7 +68,7 @@ def ask_once(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | Non
         return None
     # the picture comes first, as in the model's cookbooks (facts/qwen3-vl.md §2.6)
     message = Message("user", (unit.content, task.prompt_for(unit.view.unit_kind)))
-    return Request("", (message,), task.sampling)
+    return Request("", (message,), task.sampling, schema=task.output.schema if task.constrained else None)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Task:
 
     next: called with the history so far, gives the next request or None at the end of the loop; retries,
     zooms and tool calls all live there. The operator fills in the request's id, label and deadline.
+    constrained: the reply is JSON, and the engine holds it to the schema of `output` while it is written.
     parse: reads the last reply into the value that `output` describes; raises InvalidOutput.
     parse_lines: for tasks that may be asked about a unit's lines one by one (each piece is a unit to `next`): reads
     all lines, each with its pieces' last replies, into the value of the whole unit; raises InvalidOutput.
@@ -92,6 +93,7 @@ class Task:
     sampling: Sampling = field(default_factory=Sampling)
     next: Next = ask_once
     parse_lines: Callable[[tuple[ReadLine, ...], View], Any] | None = None
+    constrained: bool = False
 
     def prompt_for(self, unit_kind: UnitKind) -> str:
         return self.prompts.get(unit_kind, self.prompt)

@@ -20,6 +20,7 @@ ROOMS = {
     "safetensors": ["model"],
     "tokenizers": ["model"],
     "jinja2": ["model"],
+    "llguidance": ["model/constraint.py"],
     "huggingface_hub": ["model"],
     "vllm": ["model/vllm_engine.py"],
     "av": ["operators/video_pyav.py", "jobs/demo_media.py"],

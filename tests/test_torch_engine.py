@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import jsonschema
 import pytest
 import torch
 
@@ -191,6 +194,39 @@ def test_a_step_that_runs_out_of_memory_costs_only_who_is_too_large(
     assert [type(each) for each in outcomes] == [Completion, EngineError, Completion, Completion]
     assert isinstance(outcomes[1], EngineError)
     assert outcomes[1].kind == "out_of_memory"
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "kind": {"type": "string", "enum": ["page", "photo"]},
+        "count": {"type": ["integer", "null"], "minimum": 0, "maximum": 99},
+        "marks": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3},
+    },
+    "required": ["kind", "count", "marks"],
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_holds_whatever_the_network_would_rather_write(engine: TorchEngine) -> None:
+    """Random weights, greedy and sampled, beside a request that is free: the answer is JSON of that schema."""
+    free = request(MIXED[0])
+    held = [
+        replace(request(messages, max_tokens=100, temperature=t, seed=4), schema=SCHEMA)
+        for messages in MIXED[:3]
+        for t in (0.0, 1.5)
+    ]
+    *answers, last = ask(engine, *held, free)
+    for answer in answers:
+        jsonschema.validate(json.loads(answer.text), SCHEMA)
+        assert answer.finish_reason == "stop"
+        assert not set(answer.text) & set(" \n\t")
+    assert last.text == ask(engine, free)[0].text
+
+
+def test_a_schema_that_cannot_be_followed_is_refused(engine: TorchEngine) -> None:
+    with pytest.raises(EngineError, match="JSON Schema cannot be followed"):
+        ask(engine, replace(request(MIXED[0]), schema={"type": "no such type"}))
 
 
 def test_sampled_text_depends_on_the_seed_alone(engine: TorchEngine) -> None:
