@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -25,8 +25,9 @@ from model.preprocess import MERGE, patchify
 from schemas.ask import Clip, Message, Picture
 from schemas.errors import SpecError
 
-Visual = tuple[Tensor, tuple[int, int, int]]
-"""Patches [t*h*w, 1536] and grid (t, h, w), as `patchify` gives them."""
+Grid: TypeAlias = tuple[int, int, int]
+Seen = TypeVar("Seen")
+"""What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
 
 DEFAULT_TEMPLATE = """\
 {%- for message in messages %}
@@ -54,11 +55,11 @@ DEFAULT_TEMPLATE = """\
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """input_ids with every pad token in place; visuals in the order of their tokens."""
+class Prompt(Generic[Seen]):
+    """input_ids with every pad token in place; visuals, with grids (t, h, w), in the order of their tokens."""
 
     input_ids: list[int]
-    visuals: list[Visual]
+    visuals: list[tuple[Seen, Grid]]
 
 
 class Chat:
@@ -85,9 +86,19 @@ class Chat:
         self.image_id = self._id("<|image_pad|>")
         self.video_id = self._id("<|video_pad|>")
         self.stop_ids = self._stop_ids(folder)
+        self._think_ids: tuple[int | None, int | None] = (
+            self._tokenizer.token_to_id("<think>"),
+            self._tokenizer.token_to_id("</think>"),
+        )
 
-    def encode(self, messages: Sequence[Message]) -> Prompt:
+    def encode(self, messages: Sequence[Message]) -> Prompt[Tensor]:
         """The prompt up to where the assistant speaks. Raises ValueError for pictures that are none."""
+        return self.encode_with(patchify, messages)
+
+    def encode_with(
+        self, see: Callable[[Picture | Clip], tuple[Seen, Grid]], messages: Sequence[Message]
+    ) -> Prompt[Seen]:
+        """The same with another way to open pictures and clips."""
         contents: list[Picture | Clip] = []
         texts: dict[str, str] = {}
         turns = [self._turn(message, contents, texts) for message in messages]
@@ -95,7 +106,7 @@ class Chat:
             rendered = self._template.render(messages=turns, add_generation_prompt=True)
         except TemplateError as error:
             raise SpecError(f"the chat template cannot render this conversation: {error}") from error
-        visuals = [patchify(content) for content in contents]
+        visuals = [see(content) for content in contents]
         ids: list[int] = []
         upcoming = iter(zip(contents, visuals, strict=True))
         for piece, special in self._pieces(rendered, texts):
@@ -108,10 +119,41 @@ class Chat:
                 ids += self._text_ids(piece)
         return Prompt(ids, visuals)
 
+    def tokenizer_json(self) -> str:
+        text: str = self._tokenizer.to_str()
+        return text
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out; bytes that are no UTF-8 (yet) become U+FFFD."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def opens_thinking(self, input_ids: Sequence[int]) -> bool:
+        """Whether the template left `<think>` open: the answer begins with reasoning and only its end is marked."""
+        start, end = self._think_ids
+        last = next((token for token in reversed(input_ids) if token in (start, end)), None)
+        # a tag that text brought along lies before the end of its turn
+        tail = input_ids[-4:]
+        return last is not None and last == start and start in tail
+
+    @property
+    def think_end_id(self) -> int | None:
+        return self._think_ids[1]
+
+    def split_thinking(self, input_ids: Sequence[int], output_ids: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Generated ids as reasoning (its closing tag included) and answer, split at the last closing tag.
+
+        A thought that was cut short is all reasoning (facts/qwen3-vl.md §1.1, §5).
+        """
+        ids = list(output_ids)
+        end = self._think_ids[1]
+        if end is not None and end in ids:
+            place = len(ids) - ids[::-1].index(end)
+            return ids[:place], ids[place:]
+        return (ids, []) if self.opens_thinking(input_ids) else ([], ids)
+
+    def decode_reasoning(self, ids: Sequence[int]) -> str:
+        return self.decode([token for token in ids if token not in self._think_ids]).strip("\n")
 
     def _turn(self, message: Message, contents: list[Picture | Clip], texts: dict[str, str]) -> dict[str, Any]:
         parts: list[dict[str, str]] = []

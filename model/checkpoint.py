@@ -27,8 +27,10 @@ def load_config(folder: Path) -> Config:
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Qwen3VL:
-    """The network with its weights, in eval mode. Tensors are read one by one, so the peak is one copy.
+    """The network with its weights, in eval mode.
 
+    On the CPU and in the dtype of the file, a weight is a view of the mapped file: nothing is copied, and pages are
+    read when they are used. Else tensors are converted one by one, so the peak is one copy and one tensor.
     Raises SpecError that lists what is missing, unexpected or of another shape.
     """
     config = load_config(folder)
@@ -51,7 +53,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu
         _assign(network, ours, value)
         missing.discard(ours)
     faults = [
-        f"{kind}: {', '.join(sorted(names)[:8])}{' …' if len(names) > 8 else ''}"
+        f"{kind}: {', '.join(sorted(names)[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
         for kind, names in (
             ("missing", [_their_name(name) for name in missing]),
             ("unexpected", unexpected),

@@ -10,6 +10,7 @@ E hidden.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,13 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.attention import attend
 from model.config import TextConfig
+from model.experts import ExpertMlp
 from model.rope import rotate, text_frequencies, text_rotary
 
 
 class KVCache(Protocol):
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Take up the new keys and values [B, G, S, D] of a layer; give back all of them [B, G, K, D]."""
+    def attend(self, layer: int, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, mask: Tensor | None) -> Tensor:
+        """Take up the new keys and values of a layer; [B, H, S, D] attention over those and all before them."""
 
 
 class LanguageModel(nn.Module):
@@ -48,8 +51,9 @@ class LanguageModel(nn.Module):
         mask: [B, 1, S, K], True where a token may look; None is plain causal (no cache, no padding).
         deepstack: [visual tokens, E] for each of the first layers, in the order of visual_mask [B, S].
         """
-        frequencies = text_frequencies(self.config.head_dim, self.config.rope_theta).to(embeds_BSE.device)
-        rotary = text_rotary(positions_3BS, frequencies, self.config.mrope_section)
+        frequencies, factor = _frequencies(self.config, embeds_BSE.device)
+        cos, sin = text_rotary(positions_3BS, frequencies, self.config.mrope_section, factor)
+        rotary = (cos.to(embeds_BSE.dtype), sin.to(embeds_BSE.dtype))
         x_BSE = embeds_BSE
         for index, layer in enumerate(self.layers):
             x_BSE = layer(x_BSE, rotary, mask, cache)
@@ -60,13 +64,19 @@ class LanguageModel(nn.Module):
         return self.norm(x_BSE)
 
 
+@functools.lru_cache(maxsize=8)
+def _frequencies(config: TextConfig, device: torch.device) -> tuple[Tensor, float]:
+    frequencies, factor = text_frequencies(config.head_dim, config.rope_theta, config.yarn)
+    return frequencies.to(device), factor
+
+
 class Layer(nn.Module):
     def __init__(self, config: TextConfig, index: int) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden, config.rms_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden, config.rms_eps)
         self.self_attn = Attention(config, index)
-        self.mlp = Mlp(config)
+        self.mlp = Mlp(config) if config.experts is None else ExpertMlp(config.hidden, config.experts)
 
     def forward(
         self, x_BSE: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
@@ -94,18 +104,11 @@ class Attention(nn.Module):
         q_BHSD = self.q_norm(self.q_proj(x_BSE).view(batch, new, self.heads, self.head_dim)).transpose(1, 2)
         k_BGSD = self.k_norm(self.k_proj(x_BSE).view(batch, new, self.kv_heads, self.head_dim)).transpose(1, 2)
         v_BGSD = self.v_proj(x_BSE).view(batch, new, self.kv_heads, self.head_dim).transpose(1, 2)
-        cos, sin = (each.to(x_BSE.dtype) for each in rotary)
-        q_BHSD, k_BGSD = rotate(q_BHSD, cos, sin), rotate(k_BGSD, cos, sin)
-        if cache is not None:
-            k_BGSD, v_BGSD = cache.update(self.index, k_BGSD, v_BGSD)
-        out = F.scaled_dot_product_attention(
-            q_BHSD,
-            k_BGSD,
-            v_BGSD,
-            attn_mask=mask,
-            is_causal=mask is None and new > 1,
-            enable_gqa=self.heads != self.kv_heads,
-        )
+        q_BHSD, k_BGSD = rotate(q_BHSD, *rotary), rotate(k_BGSD, *rotary)
+        if cache is None:
+            out = attend(q_BHSD, k_BGSD, v_BGSD, mask)
+        else:
+            out = cache.attend(self.index, q_BHSD, k_BGSD, v_BGSD, mask)
         return self.o_proj(out.transpose(1, 2).reshape(batch, new, -1))
 
 

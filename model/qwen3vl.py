@@ -33,7 +33,9 @@ class Qwen3VL(nn.Module):
         self.config = config
         self.visual = VisionTower(config.vision)
         self.language_model = LanguageModel(config.text)
-        self.lm_head = None if config.tied else nn.Linear(config.text.hidden, config.text.vocabulary, bias=False)
+        self.lm_head: nn.Module | None = None
+        if not config.tied:
+            self.lm_head = nn.Linear(config.text.hidden, config.text.vocabulary, bias=False)
 
     def vision(self, patches_PC: Tensor, grid: Tensor) -> Visual:
         """patches [P, 1536], grid [pictures, 3] -> their tokens, in order."""
@@ -60,8 +62,9 @@ class Qwen3VL(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., E] -> [..., V], in the dtype of the weights."""
-        head = self.language_model.embed_tokens if self.lm_head is None else self.lm_head
-        return F.linear(hidden, head.weight)
+        if self.lm_head is None:
+            return F.linear(hidden, self.language_model.embed_tokens.weight)
+        return self.lm_head(hidden)
 
 
 def join(visuals: Sequence[Visual]) -> Visual:

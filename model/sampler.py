@@ -1,5 +1,5 @@
-"""Choose the next token of every row. Order of the steps as in vLLM and transformers: penalties, temperature,
-top-k, top-p, draw.
+"""Choose the next token of every row. Order of the steps as in vLLM and transformers: penalties, the grammar
+if there is one, temperature, top-k, top-p, draw.
 
 Shapes: n rows, V vocabulary.
 """
@@ -11,13 +11,24 @@ import secrets
 import torch
 from torch import Tensor
 
+from model.constraint import Constraint
 from schemas.ask import Sampling
 
 
 class TokenChooser:
-    """The sampling state of one request: its settings, its random numbers, and the tokens it has seen."""
+    """The sampling state of one request: its settings, its random numbers, and the tokens it has seen.
 
-    def __init__(self, sampling: Sampling, prompt_ids: list[int]) -> None:
+    constraint holds from the start, or from after the token `begins_after` on (the end of a thought).
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt_ids: list[int],
+        constraint: Constraint | None = None,
+        begins_after: int | None = None,
+    ) -> None:
+        self._constraint, self._begins_after = constraint, begins_after
         self.sampling = sampling
         self._generator = torch.Generator()
         self._generator.manual_seed(sampling.seed if sampling.seed is not None else secrets.randbits(63))
@@ -26,7 +37,11 @@ class TokenChooser:
 
     @property
     def is_plain_greedy(self) -> bool:
-        return self.sampling.temperature == 0 and not self._penalised
+        return self.sampling.temperature == 0 and not self._penalised and not self._constrained
+
+    @property
+    def _constrained(self) -> bool:
+        return self._constraint is not None and self._begins_after is None
 
     @property
     def _penalised(self) -> bool:
@@ -34,6 +49,10 @@ class TokenChooser:
 
     def took(self, token_id: int) -> None:
         """A token was generated."""
+        if self._constraint is not None and self._begins_after is None:
+            self._constraint.took(token_id)
+        elif token_id == self._begins_after:
+            self._begins_after = None
         if self._penalised:
             self._output_ids.add(token_id)
 
@@ -41,6 +60,8 @@ class TokenChooser:
         """One token from float32 logits on the CPU."""
         if self._penalised:
             logits_V = self._penalise(logits_V)
+        if self._constraint is not None and self._constrained:
+            logits_V = self._constraint.allow(logits_V)
         if self.sampling.temperature == 0:
             return int(logits_V.argmax())
         probabilities = distribution(logits_V, self.sampling)

@@ -1,34 +1,37 @@
 """The embedded engine: continuous batching over our own network. Knows nothing of tasks, Ray or files besides
 the checkpoint.
 
-One thread owns the network and steps it: new prompts are prefilled as rows come free, all rows in use decode
-together, one token a step. Rendering, tokenising and patching happen on other threads before.
+One thread owns the network and steps it: prompts are prefilled in bounded steps as rows come free, all rows in use
+decode together, one token a step. Rendering, tokenising and patching happen on other threads before.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from model.chat import Chat, Prompt
-from model.checkpoint import load
+from model.chat import Chat
+from model.constraint import Grammars
 from model.engine import DEFAULT_CONTEXT
-from model.kv_cache import RowCache
 from model.positions import positions
+from model.runner import Row, Runner
 from model.sampler import TokenChooser, choose_tokens
-from model.scheduler import choose_prefill
+from model.scheduler import Chunk, Job, Scheduler
+from model.vision_feed import Album, Feed
 from schemas.ask import Completion, FinishReason, Request
 from schemas.errors import EngineError
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CACHE_SHARE = 0.5
+"""Of the memory that is free after loading, for keys and values unless cache_tokens says otherwise."""
 
 
 @dataclass(eq=False)
@@ -36,26 +39,22 @@ class Sequence:
     """One request on its way through the engine."""
 
     request: Request
-    prompt: Prompt
+    row: Row
     chooser: TokenChooser
     max_new: int
-    places: Tensor  # [3, S]
-    delta: int
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[tuple[list[int], FinishReason]]
-    output_ids: list[int] = field(default_factory=list)
+    done: asyncio.Future[FinishReason]
     aborted: bool = False
 
     def resolve(self, reason: FinishReason) -> None:
-        self._call(lambda: self.done.set_result((self.output_ids, reason)))
+        self._call(lambda: self.done.set_result(reason))
 
     def fail(self, error: EngineError) -> None:
         self._call(lambda: self.done.set_exception(error))
 
-    def _call(self, act: object) -> None:
+    def _call(self, act: Callable[[], None]) -> None:
         def settle() -> None:
             if not self.done.done():
-                assert callable(act)
                 act()
 
         self.loop.call_soon_threadsafe(settle)
@@ -65,7 +64,8 @@ class TorchEngine:
     """folder: a checkpoint in the Hugging Face layout.
 
     dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16). slots: sequences decoded together.
-    max_context: tokens of prompt and answer. prefill_tokens: bound of one prefill step, padding included.
+    max_context: tokens of prompt and answer. prefill_tokens: bound of one prefill step, which bounds activation
+    memory. cache_tokens: what the KV cache holds, rows being as long as the longest; default: by free memory.
     """
 
     def __init__(
@@ -76,19 +76,22 @@ class TorchEngine:
         device: str = "cpu",
         slots: int = 8,
         max_context: int | None = None,
-        prefill_tokens: int = 8192,
+        prefill_tokens: int = 4096,
+        cache_tokens: int | None = None,
     ) -> None:
         self.slots = slots
-        self._device = device
-        self._dtype = _DTYPES["float32" if device == "cpu" else "bfloat16"] if dtype == "auto" else _DTYPES[dtype]
-        self._network = load(folder, dtype=self._dtype, device=device)
-        self._config = self._network.config
+        runner = Runner.load(folder, dtype=dtype, device=device, rows=slots)
+        self._config = runner.network.config
         self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
+        if cache_tokens is None:
+            cache_tokens = int(CACHE_SHARE * _free_bytes(device)) // runner.token_bytes
+        self._runner = runner
+        runner.bound(cache_tokens)
+        self._scheduler: Scheduler[Sequence] = Scheduler(slots, prefill_tokens, cache_tokens)
         self._chat = Chat(folder)
-        self._prefill_tokens = prefill_tokens
-        self._cache = RowCache(self._config.text, slots, dtype=self._dtype, device=device)
-        self._rows: list[Sequence] = []
-        self._waiting: deque[Sequence] = deque()
+        self._grammars: Grammars | None = None  # made for the first request that wants one
+        self._grammars_lock = threading.Lock()
+        self._album = Album()
         self._progress = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -107,19 +110,23 @@ class TorchEngine:
             sequence = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
         except ValueError as error:
             raise EngineError("engine_error", f"the request's pictures cannot be read: {error}") from error
+        job = Job(sequence, len(sequence.row.input_ids), len(sequence.row.input_ids) + sequence.max_new)
         with self._changed:
-            self._waiting.append(sequence)
+            self._scheduler.submit(job)
             self._changed.notify()
         try:
-            output_ids, reason = await sequence.done
+            reason = await sequence.done
         finally:
             sequence.aborted = True  # cancelled or not, nothing more is wanted of it
+        reasoning, answer = self._chat.split_thinking(sequence.row.input_ids, sequence.row.output_ids)
         return Completion(
-            text=self._text(sequence, output_ids),
+            text=self._text(sequence, answer, after_thought=bool(reasoning)),
             finish_reason=reason,
-            prompt_tokens=len(sequence.prompt.input_ids),
-            output_tokens=len(output_ids),
+            prompt_tokens=len(sequence.row.input_ids),
+            output_tokens=len(sequence.row.output_ids),
             infer_s=time.monotonic() - started,
+            reasoning=self._chat.decode_reasoning(reasoning) if reasoning else None,
+            reasoning_tokens=len(reasoning),
         )
 
     async def close(self) -> None:
@@ -130,23 +137,38 @@ class TorchEngine:
         self._preparers.shutdown()
 
     def _prepare(self, request: Request, loop: asyncio.AbstractEventLoop) -> Sequence:
-        prompt = self._chat.encode(request.messages)
-        length = len(prompt.input_ids)
-        if length >= self.max_context:
-            raise EngineError("too_long", f"the prompt has {length} tokens; the context holds {self.max_context}")
-        grids = [grid for _, grid in prompt.visuals]
-        visual_ids = (self._config.image_id, self._config.video_id)
-        places, delta = positions(prompt.input_ids, grids, visual_ids, self._config.vision.merge)
+        row = self._row(request)
+        length = len(row.input_ids)
+        room = min(self.max_context, self._scheduler.cache_tokens)
+        if length >= room:
+            raise EngineError("too_long", f"the prompt has {length} tokens; the context holds {room}")
         return Sequence(
             request=request,
-            prompt=prompt,
-            chooser=TokenChooser(request.sampling, prompt.input_ids),
-            max_new=min(request.sampling.max_tokens, self.max_context - length),
-            places=places,
-            delta=delta,
+            row=row,
+            chooser=self._chooser(request, row.input_ids),
+            max_new=min(request.sampling.max_tokens, room - length),
             loop=loop,
             done=loop.create_future(),
         )
+
+    def _chooser(self, request: Request, input_ids: list[int]) -> TokenChooser:
+        if request.schema is None:
+            return TokenChooser(request.sampling, input_ids)
+        with self._grammars_lock:
+            if self._grammars is None:
+                vocabulary = self._config.text.vocabulary
+                self._grammars = Grammars(self._chat.tokenizer_json(), vocabulary, self._chat.stop_ids)
+            constraint = self._grammars.constrain(request.schema)
+        after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
+        return TokenChooser(request.sampling, input_ids, constraint, after)
+
+    def _row(self, request: Request) -> Row:
+        prompt = self._chat.encode_with(self._album.see, request.messages)
+        visual_ids = (self._config.image_id, self._config.video_id)
+        grids = [grid for _, grid in prompt.visuals]
+        places, delta = positions(prompt.input_ids, grids, visual_ids, self._config.vision.merge)
+        frames = [frame for seen, _ in prompt.visuals for frame in seen]
+        return Row.of(prompt.input_ids, places, delta, Feed(frames), visual_ids)
 
     # everything below runs in the engine's thread
 
@@ -154,107 +176,85 @@ class TorchEngine:
         with torch.inference_mode():
             while True:
                 with self._changed:
-                    while not (self._waiting or self._rows or self._closed):
+                    while not (self._jobs() or self._closed):
                         self._changed.wait()
                     if self._closed:
-                        for sequence in (*self._waiting, *self._rows):
-                            sequence.fail(EngineError("aborted", "the engine was closed"))
+                        for job in self._jobs():
+                            job.key.fail(EngineError("aborted", "the engine was closed"))
                         return
-                    batch = self._next_prefill()
-                if batch:
-                    self._guarded(batch, self._prefill)
-                elif self._rows:
-                    self._guarded(list(self._rows), self._decode)
+                    for job in self._jobs():
+                        if job.key.aborted:
+                            self._end(job)
+                    chunks = self._scheduler.next_prefill()
+                if chunks:
+                    self._prefill(chunks)
+                elif self._scheduler.running:
+                    self._decode()
                 self._progress += 1
 
-    def _next_prefill(self) -> list[Sequence]:
-        self._waiting = deque(sequence for sequence in self._waiting if not sequence.aborted)
-        lengths = [len(sequence.prompt.input_ids) for sequence in self._waiting]
-        places = choose_prefill(lengths, self.slots - len(self._rows), self._prefill_tokens)
-        chosen = [self._waiting[place] for place in places]
-        for sequence in chosen:
-            self._waiting.remove(sequence)
-        return chosen
+    def _jobs(self) -> list[Job[Sequence]]:
+        return [*self._scheduler.waiting, *self._scheduler.running]
 
-    def _guarded(self, batch: list[Sequence], step: object) -> None:
-        """A step that fails costs the sequences in it, not the engine; one alone, where memory was short."""
-        assert callable(step)
-        rows = list(self._rows)
+    def _prefill(self, chunks: list[Chunk[Sequence]]) -> None:
         try:
-            step(batch)
+            logits = self._runner.prefill([(chunk.job.key.row, chunk.start, chunk.count) for chunk in chunks])
         except Exception as error:  # noqa: BLE001  the requests' boundary
-            for sequence in [each for each in self._rows if each not in rows]:
-                self._release(sequence)
-            # a prefill may have taken rows of the cache before it failed
-            while len(self._cache.lengths) > len(self._rows):
-                self._cache.release(len(self._cache.lengths) - 1)
-            short = _is_out_of_memory(error)
-            if short and len(batch) > 1 and step == self._prefill:
-                for sequence in batch:
-                    self._guarded([sequence], self._prefill)
-                return
-            kind = "out_of_memory" if short else "engine_error"
-            for sequence in batch:
-                if sequence in self._rows:
-                    self._release(sequence)
-                sequence.fail(EngineError(kind, f"{type(error).__name__}: {error}"[:500]))
-
-    def _prefill(self, batch: list[Sequence]) -> None:
-        lengths = [len(sequence.prompt.input_ids) for sequence in batch]
-        ids = torch.zeros(len(batch), max(lengths), dtype=torch.long)
-        places = torch.zeros(3, len(batch), max(lengths), dtype=torch.long)
-        for row, sequence in enumerate(batch):
-            ids[row, : lengths[row]] = torch.tensor(sequence.prompt.input_ids)
-            places[:, row, : lengths[row]] = sequence.places
-        visuals = [visual for sequence in batch for visual in sequence.prompt.visuals]
-        visual = None
-        if visuals:
-            patches = torch.cat([patches for patches, _ in visuals]).to(self._device, self._dtype)
-            visual = self._network.vision(patches, torch.tensor([grid for _, grid in visuals]))
-        self._cache.begin_prefill(lengths)
-        hidden = self._network(ids.to(self._device), places.to(self._device), visual, cache=self._cache)
-        last = hidden[torch.arange(len(batch)), torch.tensor(lengths) - 1]
-        self._rows += batch
-        for sequence in batch:  # the patches are not needed again
-            sequence.prompt = Prompt(sequence.prompt.input_ids, [])
-        self._take(batch, self._network.logits(last))
-
-    def _decode(self, _: list[Sequence]) -> None:
-        for sequence in [each for each in self._rows if each.aborted]:
-            self._release(sequence)
-        rows = list(self._rows)
-        if not rows:
+            jobs = [chunk.job for chunk in chunks]
+            if _is_out_of_memory(error) and len(jobs) > 1:
+                for job in jobs:
+                    self._prefill_alone(job)
+            else:
+                self._fail(jobs, error)
             return
-        ids = torch.tensor([[sequence.output_ids[-1]] for sequence in rows], device=self._device)
-        places = torch.tensor(
-            [length + sequence.delta for length, sequence in zip(self._cache.lengths, rows, strict=True)],
-            device=self._device,
-        )
-        self._cache.begin_decode()
-        mask = self._cache.decode_mask()
-        hidden = self._network(ids, places.expand(3, -1)[..., None], None, mask, self._cache)
-        self._take(rows, self._network.logits(hidden[:, 0]))
+        done = [index for index, chunk in enumerate(chunks) if chunk.is_last]
+        if done:
+            self._take([chunks[index].job for index in done], logits[done])
 
-    def _take(self, sequences: list[Sequence], logits: Tensor) -> None:
+    def _prefill_alone(self, job: Job[Sequence]) -> None:
+        """From the start, after a step that it shared ran out of memory: only who is too large himself fails."""
+        self._runner.release(job.key.row)
+        job.key.row, job.prefilled = self._row(job.key.request), 0
+        while job.prefilled < job.prompt_tokens and job in self._scheduler.running:
+            count = min(self._scheduler.step_tokens, job.prompt_tokens - job.prefilled)
+            job.prefilled += count
+            self._prefill([Chunk(job, job.prefilled - count, count)])
+
+    def _decode(self) -> None:
+        # in the order of the rows, which is the runner's
+        by_row = {id(job.key.row): job for job in self._scheduler.running}
+        jobs = [by_row[id(row)] for row in self._runner.rows]
+        try:
+            logits = self._runner.decode()
+        except Exception as error:  # noqa: BLE001  the requests' boundary
+            self._fail(jobs, error)
+            return
+        self._take(jobs, logits)
+
+    def _fail(self, jobs: list[Job[Sequence]], error: Exception) -> None:
+        """A step that fails costs the sequences in it, not the engine."""
+        kind = "out_of_memory" if _is_out_of_memory(error) else "engine_error"
+        for job in jobs:
+            self._end(job)
+            job.key.fail(EngineError(kind, f"{type(error).__name__}: {error}"[:500]))
+
+    def _take(self, jobs: list[Job[Sequence]], logits: Tensor) -> None:
         """Choose a token for each and end those that are done."""
-        tokens = choose_tokens(logits, [sequence.chooser for sequence in sequences])
-        for sequence, token in zip(sequences, tokens, strict=True):
-            sequence.output_ids.append(token)
+        tokens = choose_tokens(logits, [job.key.chooser for job in jobs])
+        for job, token in zip(jobs, tokens, strict=True):
+            sequence = job.key
+            sequence.row.output_ids.append(token)
             if token in self._chat.stop_ids or self._stopped(sequence):
                 reason: FinishReason = "stop"
-            elif len(sequence.output_ids) >= sequence.max_new:
+            elif len(sequence.row.output_ids) >= sequence.max_new:
                 reason = "length"
             else:
                 continue
-            self._release(sequence)
+            self._end(job)
             sequence.resolve(reason)
 
-    def _release(self, sequence: Sequence) -> None:
-        row = self._rows.index(sequence)
-        self._cache.release(row)
-        # the cache moves its last row here; so do we
-        self._rows[row] = self._rows[-1]
-        self._rows.pop()
+    def _end(self, job: Job[Sequence]) -> None:
+        self._scheduler.end(job)
+        self._runner.release(job.key.row)
 
     def _stopped(self, sequence: Sequence) -> bool:
         """Whether a stop string is complete. Looks at the last tokens only: a character has at most 4 bytes,
@@ -262,14 +262,22 @@ class TorchEngine:
         stops = sequence.request.sampling.stop
         if not stops:
             return False
-        tail = self._chat.decode(sequence.output_ids[-(4 * max(map(len, stops)) + 4) :])
+        tail = self._chat.decode(sequence.row.output_ids[-(4 * max(map(len, stops)) + 4) :])
         return any(stop in tail for stop in stops)
 
-    def _text(self, sequence: Sequence, output_ids: list[int]) -> str:
-        ids = output_ids[:-1] if output_ids and output_ids[-1] in self._chat.stop_ids else output_ids
-        text = self._chat.decode(ids)
+    def _text(self, sequence: Sequence, ids: list[int], *, after_thought: bool) -> str:
+        text = self._chat.decode(ids[:-1] if ids and ids[-1] in self._chat.stop_ids else ids)
+        if after_thought:
+            text = text.lstrip("\n")
         cuts = [place for stop in sequence.request.sampling.stop if (place := text.find(stop)) >= 0]
         return text[: min(cuts)] if cuts else text
+
+
+def _free_bytes(device: str) -> int:
+    if device == "cpu":
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free, _ = torch.cuda.mem_get_info(device)
+    return free
 
 
 def _is_out_of_memory(error: Exception) -> bool:

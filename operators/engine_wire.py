@@ -23,7 +23,7 @@ def pack_request(request: Request) -> tuple[dict[str, Any], list[Buffer]]:
         "sampling": asdict(request.sampling),
         "deadline_s": request.deadline_s,
         "label": [list(pair) for pair in request.label],
-        "json_schema": request.json_schema,
+        "schema": request.schema,
     }
     return {"ask": head}, payloads
 
@@ -40,7 +40,7 @@ def unpack_request(head: dict[str, Any], payloads: Sequence[bytes]) -> Request:
         sampling=Sampling(**sampling),
         deadline_s=head["deadline_s"],
         label=tuple((key, value) for key, value in head["label"]),
-        json_schema=head["json_schema"],
+        schema=head["schema"],
     )
 
 

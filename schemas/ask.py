@@ -7,7 +7,7 @@ They are already at the size that the model sees (`model/pixels.py`), so no engi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Buffer: TypeAlias = bytes | memoryview
 
@@ -74,7 +74,7 @@ class Request:
     scripted engine, which answers by it; engines with a model never look at it.
 
     deadline_s: seconds from submission after which the request is aborted and answered as failed.
-    json_schema: JSON text; engines that can constrain decoding keep the answer to it, others do not look.
+    schema: JSON Schema that the answer is held to while it is written; None leaves the model free.
     note: what this attempt does differently from the one before; for the row, not for the engine.
     """
 
@@ -83,7 +83,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     deadline_s: float = 600.0
     label: tuple[tuple[str, str], ...] = ()
-    json_schema: str | None = None
+    schema: dict[str, Any] | None = None
     note: str = ""
 
 
@@ -96,6 +96,8 @@ class Completion:
 
     finish_reason: stop (the model ended or a stop string came) or length (max_tokens or the context is full).
     infer_s: seconds from the moment that the engine took the request up to its last token.
+    reasoning: what a thinking model wrote before its answer (not part of text), None where it did not think;
+    reasoning_tokens of the output_tokens are its, the closing tag among them.
     """
 
     text: str
@@ -103,3 +105,5 @@ class Completion:
     prompt_tokens: int
     output_tokens: int
     infer_s: float
+    reasoning: str | None = None
+    reasoning_tokens: int = 0

@@ -5,7 +5,6 @@ Adding a task is adding one file to pipelines/tasks/ that defines `TASK`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -117,8 +116,7 @@ def first_request(task: Task, unit: Unit) -> Request:
     # the picture comes first, as in the model's cookbooks (facts/qwen3-vl.md §2.6)
     content = unit.content if isinstance(unit.content, tuple) else (unit.content,)
     message = Message("user", (*content, task.ask_text(unit.view)))
-    schema = json.dumps(task.output.schema) if task.constrained else None
-    return Request("", (message,), task.sampling, json_schema=schema)
+    return Request("", (message,), task.sampling, schema=task.output.schema if task.constrained else None)
 
 
 def no_faults(value: Any, view: View) -> Verdict:  # noqa: ARG001

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.library import Library
 
@@ -54,41 +55,54 @@ def make_checkpoint(
     tied: bool = False,
     vision_head_dim: int = 16,
     old_layout: bool = False,
+    experts: bool = False,
+    yarn: bool = False,
     **preprocessor: Any,
 ) -> Path:
     """A tiny random Qwen3-VL in the real layout. Weights are large enough that greedy output is not one token."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = _write_tokenizer(folder)
     rope: dict[str, Any] = {"rope_type": "default", "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    if yarn:  # as long as pretraining, so that the prompts of the tests reach beyond it
+        rope |= {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 32}
     heads = 4
+    kind = "qwen3_vl_moe" if experts else "qwen3_vl"
     text: dict[str, Any] = {
         "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
         "head_dim": 32, "intermediate_size": 96, "vocab_size": 320, "max_position_embeddings": 4096,
-        "rms_norm_eps": 1e-6, "hidden_act": "silu", "attention_bias": False, "model_type": "qwen3_vl_text",
+        "rms_norm_eps": 1e-6, "hidden_act": "silu", "attention_bias": False, "model_type": f"{kind}_text",
         "tie_word_embeddings": tied, "rope_parameters": {**rope, "rope_theta": 5_000_000.0},
         "bos_token_id": ids["<|endoftext|>"], "eos_token_id": ids["<|im_end|>"],
     }  # fmt: skip
+    if experts:
+        text |= {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "norm_topk_prob": True}
     vision = {
         "hidden_size": heads * vision_head_dim, "depth": 4, "num_heads": heads, "intermediate_size": 96,
         "out_hidden_size": 64, "patch_size": 16, "temporal_patch_size": 2, "spatial_merge_size": 2, "in_channels": 3,
         "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1, 2], "hidden_act": "gelu_pytorch_tanh",
-        "model_type": "qwen3_vl",
+        "model_type": kind,
     }  # fmt: skip
+    name = "Qwen3VLMoe" if experts else "Qwen3VL"
     config = {
-        "architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl", "tie_word_embeddings": tied,
+        "architectures": [f"{name}ForConditionalGeneration"], "model_type": kind, "tie_word_embeddings": tied,
         "text_config": text, "vision_config": vision,
         "image_token_id": ids["<|image_pad|>"], "video_token_id": ids["<|video_pad|>"],
         "vision_start_token_id": ids["<|vision_start|>"], "vision_end_token_id": ids["<|vision_end|>"],
     }  # fmt: skip
     torch.manual_seed(seed)
-    model = transformers.Qwen3VLForConditionalGeneration(transformers.Qwen3VLConfig(**config))
+    model = getattr(transformers, f"{name}ForConditionalGeneration")(getattr(transformers, f"{name}Config")(**config))
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.dim() > 1:
-                value.normal_(0, 1.5 / value[0].numel() ** 0.5 if "embed" not in name else 1.0)
+                inputs = value.shape[-1] if "experts" in name else value[0].numel()
+                value.normal_(0, 1.5 / inputs**0.5 if "embed" not in name else 1.0)
             else:
                 value.add_(0.1 * torch.randn_like(value))
     model.save_pretrained(folder)
+    if experts:  # what was made in memory is written as it lies there; checkpoints have (in, out)
+        stored = load_file(folder / "model.safetensors")
+        turned = {name: v.transpose(1, 2).contiguous() if ".experts." in name else v for name, v in stored.items()}
+        save_file(turned, folder / "model.safetensors", metadata={"format": "pt"})
     if old_layout:
         text["rope_theta"] = text["rope_parameters"]["rope_theta"]
         text["rope_scaling"] = rope

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from model.chat import Chat
+from model.chat import DEFAULT_TEMPLATE, Chat
 from schemas.ask import Clip, Message
 from schemas.errors import SpecError
 from tests.tiny import noise_picture, tiny_checkpoint, user
@@ -103,3 +104,33 @@ def test_a_template_cannot_reach_python(folder: Path, tmp_path: Path) -> None:
 def test_without_a_tokenizer_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"no tokenizer\.json"):
         Chat(tmp_path)
+
+
+def thinking_chat(folder: Path) -> Chat:
+    """Of a checkpoint whose template opens the thought itself."""
+    path = folder / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.save(str(path))
+    template = DEFAULT_TEMPLATE.replace("<|im_start|>assistant\\n", "<|im_start|>assistant\\n<think>\\n")
+    (folder / "chat_template.jinja").write_text(template)
+    return Chat(folder)
+
+
+def test_only_the_closing_tag_parts_reasoning_from_answer(tmp_path: Path) -> None:
+    chat = thinking_chat(tiny_checkpoint(tmp_path / "thinking"))
+    prompt = chat.encode(user("What?")).input_ids
+    assert chat.opens_thinking(prompt)
+    output = chat._text_ids("a </think> b</think>\n\nc")
+    reasoning, answer = chat.split_thinking(prompt, output)
+    assert chat.decode_reasoning(reasoning) == "a  b"
+    assert chat.decode(answer) == "\n\nc"
+    assert len(reasoning) + len(answer) == len(output)
+    # cut before the tag came: no answer yet
+    assert chat.split_thinking(prompt, output[:1]) == (output[:1], [])
+
+
+def test_a_model_that_does_not_think_has_no_reasoning(chat: Chat) -> None:
+    prompt = chat.encode(user("What is <think>?")).input_ids
+    assert not chat.opens_thinking(prompt)
+    assert chat.split_thinking(prompt, [5, 6, 7]) == ([], [5, 6, 7])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.checkpoint import load
+from model.config import Config
 from model.hub import resolve, weights_sha256
+from model.nano.export import export
+from model.nano.shape import config_json
+from model.qwen3vl import Qwen3VL
 from schemas.errors import SpecError
 from tests.tiny import tiny_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -83,3 +91,25 @@ def test_the_hash_is_of_the_weights(folder: Path, tmp_path: Path) -> None:
     other = tiny_checkpoint(tmp_path / "other", seed=1)
     (again / "generation_config.json").write_text("{}")
     assert weights_sha256(folder) == weights_sha256(again) != weights_sha256(other)
+
+
+def test_weights_are_mapped_not_copied(tmp_path: Path) -> None:
+    """Loading in the dtype of the file takes next to no memory of the process's own: pages of the file stand for
+    the weights."""
+    config = config_json(vision_hidden=64, vision_depth=1, text_hidden=1024, text_layers=2)
+    network = Qwen3VL(Config.from_json(config))
+    export(network, config, tmp_path)
+    size = (tmp_path / "model.safetensors").stat().st_size
+    code = (
+        "import sys, torch; from pathlib import Path; from model.checkpoint import load\n"
+        "def own(): return 1024 * int(open('/proc/self/status').read().split('RssAnon:')[1].split()[0])\n"
+        f"one = lambda: load(Path({str(tmp_path)!r}), dtype=torch.bfloat16)\n"
+        "one()\n"  # what torch imports for it
+        "before = own(); network = one()\n"
+        # every page is touched
+        "total = sum(int(each.flatten().view(torch.int16)[::512].sum()) for each in network.parameters())\n"
+        "print(own() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert size > 30_000_000
+    assert int(done.stdout) < size / 3

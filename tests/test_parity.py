@@ -17,6 +17,8 @@ from model.kv_cache import RowCache
 from model.pixels import PixelBudget, smart_resize
 from model.positions import positions
 from model.qwen3vl import Qwen3VL, Visual, join
+from model.runner import Row, Runner
+from model.vision_feed import Album, Feed
 from schemas.ask import Clip, Message, Picture
 from tests.reference import make_checkpoint, picture, transformers
 
@@ -39,6 +41,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "untied": {},
     "tied, old layout": {"tied": True, "old_layout": True, "seed": 1},
     "vision heads of 72": {"vision_head_dim": 72, "seed": 2},
+    "experts": {"experts": True, "seed": 3},
+    "experts, yarn, old layout": {"experts": True, "yarn": True, "old_layout": True, "seed": 4},
+    "yarn": {"yarn": True, "seed": 5},
 }
 
 
@@ -47,7 +52,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = make_checkpoint(tmp_path_factory.mktemp("checkpoint"), **VARIANTS[request.param])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        theirs = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         processor = transformers.AutoProcessor.from_pretrained(folder)
     return Pair(folder, Chat(folder), load(folder), theirs, processor)
 
@@ -225,6 +230,40 @@ def test_a_padded_batch(pair: Pair) -> None:
         hidden = pair.ours(ids, places, join([each[3] for each in inputs if each[3] is not None]))
         our_last = pair.ours.logits(hidden[torch.arange(len(cases)), torch.tensor(lengths) - 1])
     assert (our_last - their_last).abs().max() <= TOLERANCE
+
+
+def stepped(pair: Pair, one: Case, chunk: int) -> tuple[torch.Tensor, list[int]]:
+    """The engine's steps, prompts in chunks of so many tokens: logits after the prompt, and greedy tokens."""
+    prompt = pair.chat.encode_with(Album().see, [Message("user", one.parts)])
+    config = pair.ours.config
+    visual_ids = (config.image_id, config.video_id)
+    places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
+    frames = [frame for seen, _ in prompt.visuals for frame in seen]
+    row = Row.of(prompt.input_ids, places, delta, Feed(frames), visual_ids)
+    runner = Runner.load(pair.folder, dtype="float32", device="cpu", rows=2)
+    with torch.inference_mode():
+        for start in range(0, len(row.input_ids), chunk):
+            logits = runner.prefill([(row, start, min(chunk, len(row.input_ids) - start))])
+        first = logits[0]
+        row.output_ids.append(int(first.argmax()))
+        while len(row.output_ids) < NEW_TOKENS:
+            row.output_ids.append(int(runner.decode()[0].argmax()))
+    return first, row.output_ids
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_chunked_prefill_is_the_unchunked_one(pair: Pair, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks end in the midst of pictures; masks are taken a few queries at a time, as far into a long prompt."""
+    one = CASES[name]
+    ids, places, _, visual, _ = our_inputs(pair, one)
+    with torch.inference_mode():
+        whole = pair.ours.logits(pair.ours(ids, places, visual))[0, -1]
+    expected = greedy(pair, one, NEW_TOKENS)
+    monkeypatch.setattr("model.attention.MASK_CELLS", 64)
+    for chunk in (5, 23):
+        logits, tokens = stepped(pair, one, chunk)
+        assert (logits - whole).abs().max() <= TOLERANCE
+        assert tokens == expected
 
 
 def test_a_size_that_is_no_multiple_of_32(pair: Pair) -> None:

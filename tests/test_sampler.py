@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.sampler import TokenChooser, choose_tokens, distribution
-from model.scheduler import LIKE, choose_prefill
+from model.scheduler import Job, Scheduler
 from schemas.ask import Sampling
 
 logit_lists = st.lists(st.integers(-80, 80).map(lambda n: n / 10), min_size=1, max_size=30)
@@ -85,15 +85,39 @@ def test_draws_follow_the_distribution() -> None:
         assert abs(drawn[token] / 4000 - probability) < 5 * math.sqrt(probability * (1 - probability) / 4000)
 
 
-@given(st.lists(st.integers(1, 5000), max_size=100), st.integers(0, 10), st.integers(1, 9000))
-def test_a_prefill_takes_the_oldest_and_stays_bounded(lengths: list[int], free: int, budget: int) -> None:
-    chosen = choose_prefill(lengths, free, budget)
-    assert len(chosen) == len(set(chosen)) <= free
-    assert chosen == sorted(chosen)
-    if not lengths or not free:
-        assert chosen == []
-        return
-    assert chosen[0] == 0, "the oldest always goes"
-    taken = [lengths[place] for place in chosen]
-    assert len(chosen) == 1 or max(taken) * len(taken) <= budget
-    assert min(taken) >= LIKE * max(taken)
+@given(
+    st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 500)), min_size=1, max_size=40),
+    st.integers(1, 8),
+    st.integers(1, 2000),
+    st.integers(3500, 20_000),
+)
+def test_every_job_is_prefilled_once_in_order_and_within_all_bounds(
+    jobs: list[tuple[int, int]], rows: int, step: int, cache: int
+) -> None:
+    scheduler: Scheduler[int] = Scheduler(rows, step, cache)
+    for key, (prompt, answer) in enumerate(jobs):
+        scheduler.submit(Job(key, prompt, prompt + answer))
+    started: list[int] = []
+    prefilled = dict.fromkeys(range(len(jobs)), 0)
+    while scheduler.waiting or scheduler.running:
+        chunks = scheduler.next_prefill()
+        assert sum(chunk.count for chunk in chunks) <= step
+        for chunk in chunks:
+            assert chunk.count > 0
+            assert chunk.start == prefilled[chunk.job.key]
+            prefilled[chunk.job.key] += chunk.count
+            started += [chunk.job.key] if not chunk.start else []
+        running = scheduler.running
+        assert len(running) <= rows
+        assert len(running) * max(job.total_tokens for job in running) <= cache
+        if not chunks:  # decode: all are whole; one ends
+            assert all(job.prefilled == job.prompt_tokens for job in running)
+            scheduler.end(running[len(started) % len(running)])
+    assert started == list(range(len(jobs)))
+    assert prefilled == {key: prompt for key, (prompt, _) in enumerate(jobs)}
+
+
+def test_a_job_larger_than_the_cache_never_fits() -> None:
+    scheduler: Scheduler[str] = Scheduler(4, 100, 1000)
+    assert scheduler.fits(1000)
+    assert not scheduler.fits(1001)

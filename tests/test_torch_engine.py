@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
+import jsonschema
 import pytest
 import torch
 
 from model.chat import Chat
 from model.checkpoint import load
 from model.positions import positions
+from model.qwen3vl import Qwen3VL, Visual
 from model.torch_engine import TorchEngine
-from schemas.ask import Completion, Message, Request, Sampling
+from schemas.ask import Clip, Completion, Message, Picture, Request, Sampling
 from schemas.errors import EngineError
 from tests.tiny import noise_picture, tiny_checkpoint, user
 
@@ -91,6 +96,139 @@ def test_replies_do_not_depend_on_the_batch_or_on_order(engine: TorchEngine) -> 
     assert [each.text for each in ask(engine, *reversed(requests))] == alone[::-1]
 
 
+def test_sixty_four_mixed_requests_in_any_order(folder: Path, engine: TorchEngine) -> None:
+    """Text, pictures and clips, packed into small prefill steps, against each alone."""
+    random = Random(5)
+    requests = []
+    for i in range(64):
+        parts: list[str | Picture | Clip] = ["why? " * random.randint(1, 12) + str(i)]
+        if i % 4:
+            parts.insert(0, noise_picture(32 * random.randint(1, 3), 32 * random.randint(1, 3), i))
+        if i % 8 == 3:
+            frames = tuple(noise_picture(32, 64, 100 * i + n) for n in range(random.randint(1, 5)))
+            parts.insert(0, Clip(frames, tuple(n / 2 for n in range(len(frames)))))
+        requests.append(request(user(*parts), max_tokens=random.randint(1, 24)))
+    alone = [ask(engine, each)[0].text for each in requests]
+    assert len(set(alone)) > 50, "replies that are all alike would prove nothing"
+    for seed, tokens in ((1, 100), (2, 33)):
+        order = Random(seed).sample(range(64), 64)
+        small = TorchEngine(folder, slots=10, prefill_tokens=tokens)
+        answers = ask(small, *(requests[i] for i in order))
+        asyncio.run(small.close())
+        assert [answer.text for answer in answers] == [alone[i] for i in order]
+
+
+def test_tasks_about_one_unit_share_its_encoding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three questions about a clip and one about a picture: each frame goes through the tower once, a batch at most
+    as large as it is told."""
+    seen: list[int] = []
+    plain = Qwen3VL.vision
+
+    def counted(network: Qwen3VL, patches: torch.Tensor, grid: torch.Tensor) -> Visual:
+        seen.append(len(patches))
+        return plain(network, patches, grid)
+
+    monkeypatch.setattr(Qwen3VL, "vision", counted)
+    monkeypatch.setattr("model.vision_feed.BATCH_PATCHES", 20)
+    clip = Clip(tuple(noise_picture(32, 64, n) for n in range(6)), tuple(n / 2 for n in range(6)))
+    engine = TorchEngine(folder, slots=4)
+    ask(engine, *(request(user(clip, text)) for text in ("What?", "Who?", "Where?")))
+    ask(engine, request(user(noise_picture(64, 64, 9), "What?")), request(user(clip, "When?")))
+    asyncio.run(engine.close())
+    # 3 frame pairs of 8 patches, and a picture of 16
+    assert sum(seen) == 3 * 8 + 16
+    assert max(seen) <= 20
+
+
+def test_the_cache_stays_within_its_budget_and_refuses_what_never_fits(folder: Path) -> None:
+    engine = TorchEngine(folder, slots=8, cache_tokens=600, prefill_tokens=64)
+    sizes: list[int] = []
+
+    async def run() -> list[Completion | BaseException]:
+        calls = [engine.generate(request(user("why? " * n), max_tokens=40)) for n in (5, 700, 20, 8, 60, 10, 30)]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        rows, _, capacity, _ = engine._runner._cache._keys[0].shape
+        sizes.append(rows * capacity)
+        await engine.close()
+        return found
+
+    refused = [each for each in asyncio.run(run()) if not isinstance(each, Completion)]
+    assert [each.kind for each in refused if isinstance(each, EngineError)] == ["too_long"]
+    assert sizes[0] <= 600
+
+
+def test_fresh_memory_that_holds_nan_reaches_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dirty(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        return tensor.new_full(shape, torch.nan)
+
+    requests = [request(messages, max_tokens=20) for messages in MIXED]
+    engine = TorchEngine(folder, slots=7)
+    clean = [each.text for each in ask(engine, *requests)]
+    asyncio.run(engine.close())
+    monkeypatch.setattr(torch.Tensor, "new_empty", dirty)
+    engine = TorchEngine(folder, slots=7)
+    assert [each.text for each in ask(engine, *requests)] == clean
+    asyncio.run(engine.close())
+
+
+def test_a_step_that_runs_out_of_memory_costs_only_who_is_too_large(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Qwen3VL.forward
+
+    def short(network: Qwen3VL, input_ids: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+        if input_ids.shape[1] > 120:
+            raise MemoryError
+        return plain(network, input_ids, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Qwen3VL, "forward", short)
+    engine = TorchEngine(folder, slots=4)
+
+    async def run() -> list[Completion | BaseException]:
+        calls = [engine.generate(request(MIXED[i])) for i in (0, 3, 1, 5)]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        await engine.close()
+        return found
+
+    outcomes = asyncio.run(run())
+    assert [type(each) for each in outcomes] == [Completion, EngineError, Completion, Completion]
+    assert isinstance(outcomes[1], EngineError)
+    assert outcomes[1].kind == "out_of_memory"
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "kind": {"type": "string", "enum": ["page", "photo"]},
+        "count": {"type": ["integer", "null"], "minimum": 0, "maximum": 99},
+        "marks": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3},
+    },
+    "required": ["kind", "count", "marks"],
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_holds_whatever_the_network_would_rather_write(engine: TorchEngine) -> None:
+    """Random weights, greedy and sampled, beside a request that is free: the answer is JSON of that schema."""
+    free = request(MIXED[0])
+    held = [
+        replace(request(messages, max_tokens=100, temperature=t, seed=4), schema=SCHEMA)
+        for messages in MIXED[:3]
+        for t in (0.0, 1.5)
+    ]
+    *answers, last = ask(engine, *held, free)
+    for answer in answers:
+        jsonschema.validate(json.loads(answer.text), SCHEMA)
+        assert answer.finish_reason == "stop"
+        assert not set(answer.text) & set(" \n\t")
+    assert last.text == ask(engine, free)[0].text
+
+
+def test_a_schema_that_cannot_be_followed_is_refused(engine: TorchEngine) -> None:
+    with pytest.raises(EngineError, match="JSON Schema cannot be followed"):
+        ask(engine, replace(request(MIXED[0]), schema={"type": "no such type"}))
+
+
 def test_sampled_text_depends_on_the_seed_alone(engine: TorchEngine) -> None:
     warm = request(MIXED[1], temperature=1.0, top_p=0.9, top_k=50, seed=7)
     others = [request(messages, temperature=0.8, seed=i) for i, messages in enumerate(MIXED)]
@@ -153,7 +291,7 @@ def test_an_abandoned_request_frees_its_slot(folder: Path) -> None:
 
     async def run() -> Completion:
         endless = asyncio.create_task(engine.generate(request(MIXED[0], max_tokens=30_000, presence_penalty=0.1)))
-        while not engine._rows:
+        while not engine._runner.rows:
             await asyncio.sleep(0.01)
         endless.cancel()
         # with one slot, an answer can only come when the first one has left it
@@ -181,7 +319,7 @@ def test_closing_answers_what_is_under_way(folder: Path) -> None:
 
     async def run() -> list[Completion | BaseException]:
         calls = [asyncio.create_task(engine.generate(request(MIXED[0], max_tokens=30_000))) for _ in range(3)]
-        while not engine._rows:
+        while not engine._runner.rows:
             await asyncio.sleep(0.01)
         await engine.close()
         return await asyncio.gather(*calls, return_exceptions=True)

@@ -12,7 +12,7 @@ from model.config import Config
 from model.nano.export import export
 from model.nano.shape import config_json
 from model.qwen3vl import Qwen3VL
-from schemas.ask import Message, Picture
+from schemas.ask import Clip, Message, Picture
 
 
 def tiny_checkpoint(folder: Path, seed: int = 0) -> Path:
@@ -35,5 +35,5 @@ def noise_picture(height_px: int = 32, width_px: int = 64, seed: int = 0) -> Pic
     return Picture(width_px, height_px, pa.Codec("zstd").compress(pixels.tobytes(), asbytes=True))
 
 
-def user(*parts: str | Picture) -> tuple[Message, ...]:
+def user(*parts: str | Picture | Clip) -> tuple[Message, ...]:
     return (Message("user", parts),)
