@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -31,7 +32,6 @@ from model.nano.pages import Page, draw_page, held_out_lines
 from model.nano.scenes import Scene, draw_clip, draw_picture
 from model.nano.score import cer, read
 from model.torch_engine import TorchEngine
-from operators.render_pdf import text_layer
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.ask import Clip, Message, Part, Picture, Request, Sampling
@@ -141,22 +141,25 @@ def _demo_score(folder: Path) -> Callable[[], Score]:
 
 def _pdf_score(folder: Path, pdf: Path) -> Score:
     """Against the PDF's own text layer, in its own order, where a page has one."""
-    truths = {index: text for index, page in enumerate(text_layer(pdf)) if (text := _folded(page))}
-    texts = _read_files(folder, pdf)
-    wrong = cer([_folded(texts.get((pdf.name, index), "")) for index in truths], list(truths.values()))
-    return Score(pdf.name, "against its text layer", wrong, len(truths))
+    rows = {index: row for (_, index), row in _rows(folder, pdf).items() if row["text_layer"]}
+    truths = [_folded(row["text_layer"]) for row in rows.values()]
+    wrong = cer([_folded(row["result"]["text"]) for row in rows.values()], truths)
+    return Score(pdf.name, "against its text layer", wrong, len(rows))
 
 
 def _read_files(folder: Path, place: Path) -> dict[tuple[str, int], str]:
-    """Text of every (file name, unit) of a file or a folder, by the operators of a job."""
+    """Text of every (file name, unit) of a file or a folder."""
+    return {unit: row["result"]["text"] for unit, row in _rows(folder, place).items()}
+
+
+def _rows(folder: Path, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Rows that came out well by (file name, unit), by the operators of a job."""
     engine = {"kind": "torch", "model": str(folder), "slots": SLOTS}
     spec = parse(
         {"name": "bench", "inputs": [str(place)], "tasks": ["ocr"], "engine": engine, "output": "unused"}, "bench"
     )
     return {
-        (Path(row["input_uri"]).name, row["unit_index"]): row["result"]["text"]
-        for row in answer(prepare(spec))
-        if row["status"] == "ok"
+        (Path(row["input_uri"]).name, row["unit_index"]): row for row in answer(prepare(spec)) if row["status"] == "ok"
     }
 
 

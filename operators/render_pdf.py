@@ -55,18 +55,6 @@ def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterat
                 yield InputError("malformed", f"page {unit.page}: {error}")
 
 
-def text_layer(path: Path) -> list[str]:
-    """What each page itself says is written on it, in its own order; empty for scans. Raises InputError."""
-    with _opened(path) as document:
-        texts = []
-        for page in document:
-            layer = page.get_textpage()
-            texts.append(layer.get_text_bounded())
-            layer.close()
-            page.close()
-        return texts
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[pypdfium2.PdfDocument]:
     try:
