@@ -8,8 +8,11 @@ distance over the characters of the truth; for pages, of the whole text in readi
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +38,7 @@ from model.torch_engine import TorchEngine
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.ask import Clip, Message, Part, Picture, Request, Sampling
+from schemas.spec import JobSpec
 
 DEMO_TEXTS = {
     **{("lighthouse.pdf", index): "\n".join(line.text for line in page) for index, page in enumerate(PAGES)},
@@ -73,6 +77,7 @@ def bench_nano(model: str | None, *, lines: int, pages: int, scenes: int, pdfs: 
     _show(table, scores, "CER", console)
     looked = Table(title=f"{folder.name}: pictures and clips", title_justify="left")
     _show(looked, _scene_scores(folder, scenes), "right", console)
+    console.print(_seconds(folder, unseen))
     if not unseen:
         console.print("no unseen fonts are installed; model/nano/fonts.py names the packages")
     return 0
@@ -152,15 +157,38 @@ def _read_files(folder: Path, place: Path) -> dict[tuple[str, int], str]:
     return {unit: row["result"]["text"] for unit, row in _rows(folder, place).items()}
 
 
+def _seconds(folder: Path, unseen: dict[str, list[Face]]) -> str:
+    """How long a page of 50 lines takes, one at a time: decoding with splitting, and asking."""
+    rng = random.Random("seconds")
+    face = next(iter(unseen.values()), seen_faces())[0]
+    took: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(4):
+            draw_page(rng, face, lines=49).picture.save(Path(place) / f"{number}.png")
+        mark = time.monotonic()
+        for row in answer(prepare(_spec(folder, Path(place), limits={"chunk_units": 1}))):
+            took.append((row["decode_s"], time.monotonic() - mark - row["decode_s"]))
+            mark = time.monotonic()
+    # the first one waited for the engine to start
+    decode_s, ask_s = (statistics.median(each) for each in zip(*took[1:], strict=True))
+    return f"a page of 50 lines: {decode_s:.1f} s to decode and split, {ask_s:.1f} s to read, on {os.cpu_count()} cores"
+
+
 def _rows(folder: Path, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """Rows that came out well by (file name, unit), by the operators of a job."""
-    engine = {"kind": "torch", "model": str(folder), "slots": SLOTS}
-    spec = parse(
-        {"name": "bench", "inputs": [str(place)], "tasks": ["ocr"], "engine": engine, "output": "unused"}, "bench"
-    )
     return {
-        (Path(row["input_uri"]).name, row["unit_index"]): row for row in answer(prepare(spec)) if row["status"] == "ok"
+        (Path(row["input_uri"]).name, row["unit_index"]): row
+        for row in answer(prepare(_spec(folder, place)))
+        if row["status"] == "ok"
     }
+
+
+def _spec(folder: Path, place: Path, **more: Any) -> JobSpec:
+    engine = {"kind": "torch", "model": str(folder), "slots": SLOTS}
+    return parse(
+        {"name": "bench", "inputs": [str(place)], "tasks": ["ocr"], "engine": engine, "output": "unused", **more},
+        "bench",
+    )
 
 
 def _scene_scores(folder: Path, count: int) -> list[Score]:
