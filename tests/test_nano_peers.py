@@ -26,6 +26,23 @@ from tests.reference import picture, transformers
 LINES = 50
 MOST_TOKENS = 64
 PROMPT = f"<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{OCR_PROMPT}<|im_end|>\n<|im_start|>assistant\n"
+SITE = """
+import importlib.abc, sys
+
+class BeforeTorchvision(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision":
+            sys.meta_path.remove(self)
+            from torch.library import Library
+            library = Library("torchvision", "DEF")
+            kept.append(library)
+            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+kept = []
+sys.meta_path.insert(0, BeforeTorchvision())
+"""
+"""What tests/reference.py does for this process, for every process of vLLM's: a sitecustomize module."""
 VLLM = os.environ.get("SIGHTREAD_VLLM_PYTHON")
 
 pytestmark = [
@@ -88,10 +105,12 @@ def test_vllm_reads_the_same(samples: list[Sample], ours: list[str], tmp_path: P
         paths.append(str(tmp_path / f"{number}.png"))
         Image.fromarray(np.array(sample.picture)).save(paths[-1])
     order = {"folder": str(CHECKPOINT), "prompt": PROMPT, "pictures": paths, "max_tokens": MOST_TOKENS}
+    (tmp_path / "sitecustomize.py").write_text(SITE)
     assert VLLM is not None
     done = subprocess.run(
         [VLLM, str(Path(__file__).parent / "vllm_lines.py")],
         input=json.dumps(order),
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

@@ -18,12 +18,6 @@ os.environ.update(
 def main() -> None:
     order = json.load(sys.stdin)
 
-    from torch.library import Library
-
-    library = Library("torchvision", "DEF")  # as in tests/reference.py
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
     from PIL import Image
     from vllm import LLM, SamplingParams
 
