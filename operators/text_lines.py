@@ -30,6 +30,7 @@ _LETTER_GAP = 1.1  # in heights of the taller one
 _WORD_GAP_EM = 0.55  # no gutter is as narrow
 _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stretched
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
+_MARK_PARTS = 3  # most components of a mark that stands apart from its line
 _COLUMN_INK = 0.2  # share of rows that have ink beside a gutter
 _STEEP = 0.0015  # slopes above this are turned upright: 2 px over a page's width
 
@@ -397,7 +398,10 @@ def _with_marks(boxes: Boxes, segments: list[NDArray[np.int64]], small: NDArray[
 
     if not segments:
         return []
-    owners = [owner(span) for span in spans]
+    # words are no marks, however large the thing above them
+    owners = [
+        owner(span) if len(members) <= _MARK_PARTS else None for span, members in zip(spans, segments, strict=True)
+    ]
     lines = [i for i, found in enumerate(owners) if found is None]
     for i, found in enumerate(owners):
         while found is not None and owners[found] is not None:
