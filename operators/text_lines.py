@@ -32,7 +32,6 @@ _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stret
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
 _MARK_PARTS = 3  # most components of a mark that stands apart from its line
 _COLUMN_INK = 0.2  # share of rows that have ink beside a gutter
-_STEEP = 0.0015  # slopes above this are turned upright: 2 px over a page's width
 
 
 @dataclass(frozen=True)

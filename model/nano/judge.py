@@ -38,7 +38,7 @@ def judge_objects(reply: str, scene: Scene, labels: Sequence[str]) -> Marks:
     objects = _json(reply.removeprefix("```json\n").removesuffix("\n```"), list)
     if objects is None:
         return Marks(False, 0, len(there))
-    parsed, right = True, 0
+    right = 0
     for label, box in there.items():
         found = [_place(each) for each in objects if isinstance(each, dict) and each.get("label") == label]
         right += any(place is not None and _fits(place, box) for place in found)
