@@ -179,7 +179,12 @@ class Talk:
 
     def reply(self) -> str | None:
         step = self.chosen()
-        return clean_text(step.completion.text) if step is not None else None
+        if step is None:
+            return None
+        said = step.completion.text
+        if self.task.keeps_thinking and step.completion.reasoning is not None:
+            said = f"<think>{step.completion.reasoning}</think>\n\n{said}"
+        return clean_text(said)
 
     def failure(self) -> Failure | None:
         if self._failure is None and not self.history:

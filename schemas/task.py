@@ -141,6 +141,8 @@ class Task:
     all lines, each with its pieces' last replies, into the value of the whole unit; raises InvalidOutput.
     verify: checks a value against what is known of the unit; cheap, and never raises.
     parameters: fixed values, by name. constrained: engines that can, keep the reply to the output's JSON Schema.
+    keeps_thinking: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart; for
+    other tasks the reply is the answer alone, where the engine parts the two.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Task:
     verify: Callable[[Any, View], Verdict] = no_faults
     parameters: dict[str, Any] = field(default_factory=dict)
     constrained: bool = False
+    keeps_thinking: bool = False
 
     def prompt_for(self, unit_kind: UnitKind) -> str:
         """The template."""

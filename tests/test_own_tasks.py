@@ -14,6 +14,7 @@ import yaml
 
 from jobs.demo_media import write_demo_media
 from jobs.load import load, parse
+from operators.answer import Answer
 from operators.ask import Ask
 from operators.commit import Commit, replace_part
 from operators.decode import Decode
@@ -25,8 +26,10 @@ from pipelines.job import prepare
 from pipelines.local import answer
 from pipelines.reparse import reparse
 from pipelines.run import chunk_table, listed
+from schemas.ask import Completion, Picture
 from schemas.errors import SpecError
 from schemas.spec import TaskSpec
+from schemas.task import Unit, View
 from tests.world import ROOT, write_image, write_pdf, write_recording
 
 README = (ROOT / "README.md").read_text(encoding="utf-8").split("### A task of your own")[1].split("\n### ")[0]
@@ -265,3 +268,20 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     assert pq.read_schema(part).metadata[b"sightread"]
     (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))
     assert total.changed == 0
+
+
+def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> None:
+    view = View("image", 0, 64, 64)
+    for name, thought in (("solve", "six times seven"), ("caption", None)):
+        task = find(name)
+        answer = Answer(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        (talk,) = answer.talks
+        request = talk.next()
+        assert request is not None
+        talk.hear(request, Completion("It is \\boxed{42}.", "stop", 1, 9, 0.1, reasoning="six times seven"))
+        assert talk.next() is None
+        row = answer.columns(None)
+        assert row["status"] == "ok"
+        assert row["result"].get("thinking") == thought
+        assert ("six times seven" in row["text"]) == (thought is not None)
+    assert find("solve").parse("<think>six times seven</think>\n\nIt is \\boxed{42}.", view)["answer"] == "42"

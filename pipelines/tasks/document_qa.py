@@ -53,4 +53,5 @@ TASK = Task(
     sampling=Sampling(max_tokens=4096),
     parse=parse,
     verify=verify,
+    keeps_thinking=True,
 )

@@ -48,4 +48,5 @@ TASK = Task(
     sampling=Sampling(temperature=1.0, top_p=0.95, top_k=20, max_tokens=16_384),
     parse=parse,
     verify=verify,
+    keeps_thinking=True,
 )

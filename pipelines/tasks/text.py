@@ -38,4 +38,5 @@ TASK = Task(
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,
+    keeps_thinking=True,
 )

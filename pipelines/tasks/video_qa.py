@@ -61,4 +61,5 @@ TASK = Task(
     sampling=Sampling(max_tokens=4096),
     parse=parse,
     verify=verify,
+    keeps_thinking=True,
 )
