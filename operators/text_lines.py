@@ -31,6 +31,7 @@ _WORD_GAP_EM = 0.55  # no gutter is as narrow
 _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stretched
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
 _MARK_PARTS = 3  # most components of a mark that stands apart from its line
+_STROKE = 0.33  # of a letter's lesser side: thicker than a stroke of any type
 _COLUMN_INK = 0.2  # share of rows that have ink beside a gutter
 
 
@@ -80,7 +81,7 @@ def _find(grey: Grey, *, banners: bool) -> Layout:
     paper = paper_of(grey)
     ink = ink_of(grey, paper)
     labels, boxes, areas = _parted(*components(ink))
-    lines = _lines(boxes, areas, ink)
+    lines = _lines(boxes, areas, ink, _solid(labels, boxes, paper))
     for label in _banners(boxes, areas) if banners else []:
         x0, y0, x1, y1 = (int(side) for side in boxes[label])
         inside = _find(grey[y0:y1, x0:x1], banners=False)
@@ -257,16 +258,37 @@ def _roots(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDAr
         root = after
 
 
-def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_]) -> list[TextLine]:
+def _solid(labels: NDArray[np.int32], boxes: Boxes, paper: Grey) -> NDArray[np.bool_]:
+    """By label: whether it is as large as a headline's letter and holds a square that no stroke is thick enough for."""
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    sides = (_STROKE * np.minimum(widths, heights)).astype(np.int64) + 1
+    large = (heights >= 24) & (widths >= 0.5 * heights)
+    solid = np.zeros(len(boxes), np.bool_)
+    for label in np.nonzero(large)[0]:
+        x0, y0, x1, y1 = boxes[label]
+        here = paper[y0:y1, x0:x1].astype(np.int16)
+        # amid a large shape its own colour passes for paper
+        amid = np.abs(here - np.median(np.concatenate([here[0], here[-1], here[:, 0], here[:, -1]]))) > _LEAST_CONTRAST
+        own = (labels[y0:y1, x0:x1] == label) | amid
+        own = np.pad(own, ((1, 0), (1, 0))).cumsum(0, dtype=np.int32).cumsum(1)
+        side = sides[label]
+        inside = own[side:, side:] - own[side:, :-side] - own[:-side, side:] + own[:-side, :-side]
+        solid[label] = inside.max(initial=0) == side**2
+    return solid
+
+
+def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_], solid: NDArray[np.bool_]) -> list[TextLine]:
     """Components to lines, in no order."""
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     letters = (heights >= _SMALLEST_PX) & (areas >= 6)
-    if not letters.any():
+    if not (letters & ~solid).any():
         return []
-    usual = float(np.median(heights[letters & (widths < 4 * heights)])) if letters.any() else 0.0
+    usual = float(np.median(heights[letters & ~solid & (widths < 4 * heights)]))
     rule = (widths > 8 * np.maximum(heights, 0.3 * usual)) & (heights < 0.7 * usual)
     rule |= (heights > 14 * np.maximum(widths, 0.3 * usual)) & (heights > 6 * usual)
-    picture = (heights > 9 * usual) | ((widths > 25 * usual) & (heights > 4 * usual))
+    # the full stop of a headline is solid too, and no larger than the letters of the text below
+    picture = solid & (heights > 1.5 * usual)
+    picture |= (heights > 9 * usual) | ((widths > 25 * usual) & (heights > 4 * usual))
     body = letters & ~rule & ~picture & (heights >= 0.45 * usual)
     segments = _merged(boxes, _chains(boxes, np.nonzero(body)[0]), ink)
     small = (areas >= 3) & ~body & ~rule & ~picture & (heights > 0)
