@@ -16,7 +16,7 @@ import torch
 from model.chat import Chat
 from model.checkpoint import load
 from model.nano import questions, tokens
-from model.nano.batches import IGNORED, Scenes, collate, collate_scenes, scene_patches, strip_patches
+from model.nano.batches import IGNORED, NOWHERE, Scenes, collate, collate_scenes, scene_patches, strip_patches
 from model.nano.export import CHECKPOINT, export
 from model.nano.fonts import Face
 from model.nano.judge import iou, judge_events, judge_objects
@@ -155,20 +155,24 @@ def test_measures() -> None:
 @pytest.mark.slow
 def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) -> None:
     config = config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)
-    recipe = Recipe(steps=60, log_every=6, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5)
+    recipe = Recipe(
+        steps=45, scene_steps=15, log_every=3, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5
+    )
     run = Run(recipe, tmp_path / "run", PILLOW, config)
     run.train()
     logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [line for line in logged if "frames" in line]
+    scenes = [line for line in logged if line.get("things")]
     assert run.progress.step == 60
     assert run.progress.scenes > 0
-    again = Run(replace(recipe, steps=70), tmp_path / "run", PILLOW, config)
+    again = Run(replace(recipe, scene_steps=25), tmp_path / "run", PILLOW, config)
     again.resume()
     assert again.progress.step == 60
     assert torch.equal(again.network.lm_head.weight, run.network.lm_head.weight)
     again.train()
     assert again.progress.step == 70
     assert losses[-1]["frames"] < losses[0]["frames"]
+    assert scenes[-1]["things"] < scenes[0]["things"]
     export(again.network, config, tmp_path / "checkpoint")
     exported = load(tmp_path / "checkpoint")
     assert torch.equal(exported.lm_head.weight, again.network.lm_head.weight.bfloat16().float())
@@ -178,10 +182,18 @@ def test_batches_of_scenes_hold_pictures_and_clips() -> None:
     batches = list(islice(Scenes(PILLOW, 1, 128), 12))
     assert {int(batch.grid[0, 0]) > 1 for batch in batches} == {True, False}
     for batch in batches:
-        on_thing = batch.things > 0
-        x0, y0, x1, y1 = batch.boxes[on_thing].T
-        assert ((x0 < x1) & (y0 < y1)).all()
-        assert (batch.boxes[~on_thing] == 0).all()
+        left, top, right, bottom = batch.sides.T
+        x, y = batch.middles.T
+        rows, columns = (int(side) // 2 for side in batch.grid[0, 1:])
+        for side, own, count in ((left, x, columns), (top, y, rows), (right, x, columns), (bottom, y, rows)):
+            touched = side != NOWHERE
+            assert ((side - own).abs()[touched] <= 0.6 / count + 0.01).all()  # each is told of where it lies
+        assert (batch.things[left != NOWHERE] > 0).float().mean() > 0.3
+        looked = batch.input_ids.unsqueeze(1).expand_as(batch.looks)[batch.looks]
+        assert set(looked.tolist()) <= {tokens.token_ids()["<|image_pad|>"], tokens.token_ids()["<|video_pad|>"]}
+        numbers = [tokens.token_ids()[each] for each in tokens.COORDINATES]
+        spoken = torch.isin(batch.labels[:, batch.first :], torch.tensor(numbers))
+        assert (batch.looks.sum(2)[spoken] == 1).all()
 
 
 needs_checkpoint = pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped")

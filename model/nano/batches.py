@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.nano.fonts import Face
-from model.nano.questions import Question, ask
+from model.nano.questions import SIDES, Question, Where, ask
 from model.nano.render import Sample, draw_sample
-from model.nano.scenes import COLOURS, SHAPES, Scene, draw_clip, draw_picture
+from model.nano.scenes import MOTIONS, TOUCHES, Box, Scene, Thing, draw_clip, draw_picture
 from model.nano.strip import TOKEN_SIDE_PX
-from model.nano.tokens import CHARACTERS, phrase_ids, prompt_ids, reply_ids, scene_prompt_ids, token_ids
+from model.nano.tokens import CHARACTERS, THINGS, phrase_ids, prompt_ids, reply_ids, scene_prompt_ids, token_ids
 from model.positions import positions
 from model.preprocess import MERGE, PATCH, TEMPORAL
 
@@ -29,6 +29,7 @@ BLANK = 0
 CLASS_OF = {character: index for index, character in enumerate(CHARACTERS, 1)}
 CLASSES = len(CHARACTERS) + 1
 IGNORED = -100
+NOWHERE = -1.0
 
 
 @dataclass(frozen=True)
@@ -101,22 +102,32 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
-THINGS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 THING_CLASSES = len(THINGS) + 1
 
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """Pictures or clips of one size, one question each. T frame pairs (1 for pictures) of N tokens each."""
+    """Pictures or clips of one size, one question each. T frame pairs (1 for pictures) of N tokens each.
+
+    R: the columns of the sequence from `first` on, where replies are spoken.
+    """
 
     patches: Tensor  # [B * T * 4N, 1536]
     grid: Tensor  # [B, 3]
     input_ids: Tensor  # [B, S]
     labels: Tensor  # [B, S]
     places: Tensor  # [3, B, S]
-    token_of: Tensor  # [B, S] sequence place of the image token amid the thing that the next token speaks of
+    first: int
+    looks: Tensor  # bool [B, R, S]: the image tokens on the thing, or on the side of it, that the next token speaks of
+    shown: Tensor  # [B * T * N] place of each image token among the B * S
     things: Tensor  # [B * T * N] class of the thing at each token's middle, 0 for none
-    boxes: Tensor  # [B * T * N, 4] of that thing: x0, y0, x1, y1 as shares of the picture
+    sides: Tensor  # [B * T * N, 4] of its box, x0, y0, x1, y1 as shares of the picture: at the tokens that it touches
+    # them in, else NOWHERE
+    middles: Tensor  # [B * T * N, 2] of each token: x, y as shares
+    following: Tensor  # [B * T * N] class of the next thing to the right, in pictures, else IGNORED
+    leftmost: Tensor  # [B * T * N] class of the leftmost thing, in pictures, else IGNORED
+    motions: Tensor  # [B * T * N] class of what the thing does, in clips, else IGNORED
+    starts: Tensor  # [B * T * N] second in which it was first seen, in clips, else IGNORED
 
 
 def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch:
@@ -131,59 +142,118 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
         for scene, question in zip(scenes, questions, strict=True)
     ]
     replies = [
-        [(token, thing) for text, thing in question.reply for token in phrase_ids(text)] + [(ids["<|im_end|>"], None)]
+        [(token, thing, where) for text, thing, where in question.reply for token in phrase_ids(text)]
+        + [(ids["<|im_end|>"], None, "all of it")]
         for question in questions
     ]
     length = max(len(prompt) + len(reply) for prompt, reply in zip(prompts, replies, strict=True)) - 1
+    first = min(map(len, prompts)) - 1
     input_ids = torch.zeros(len(scenes), length, dtype=torch.long)
-    labels, token_of = (torch.full((len(scenes), length), IGNORED) for _ in range(2))
+    labels = torch.full((len(scenes), length), IGNORED)
+    looks = torch.zeros(len(scenes), length - first, length, dtype=torch.bool)
     places = torch.zeros(3, len(scenes), length, dtype=torch.long)
-    things = torch.zeros(len(scenes), pairs, rows, columns, dtype=torch.long)
-    boxes = torch.zeros(len(scenes), pairs, rows, columns, 4)
+    cells = [_Cells(scene, pairs, rows, columns) for scene in scenes]
     pads = (ids["<|image_pad|>"], ids["<|video_pad|>"])
-    for row, (scene, prompt, reply) in enumerate(zip(scenes, prompts, replies, strict=True)):
-        sequence = prompt + [token for token, _ in reply[:-1]]
+    for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
+        sequence = prompt + [token for token, *_ in reply[:-1]]
         input_ids[row, : len(sequence)] = torch.tensor(sequence)
-        labels[row, len(prompt) - 1 : len(sequence)] = torch.tensor([token for token, _ in reply])
+        labels[row, len(prompt) - 1 : len(sequence)] = torch.tensor([token for token, *_ in reply])
         places[:, row], _ = positions(sequence + [0] * (length - len(sequence)), [grid], pads, MERGE)
-        middles = _mark_things(scene, things[row], boxes[row])
-        image_at = [place for place, token in enumerate(prompt) if token in pads]
-        for offset, (_, thing) in enumerate(reply):
+        image_at = torch.tensor([place for place, token in enumerate(prompt) if token in pads])
+        for place, (_, thing, where) in enumerate(reply, start=len(prompt) - 1 - first):
             if thing is not None:
-                token_of[row, len(prompt) - 1 + offset] = image_at[middles[thing]]
+                looks[row, place, image_at[cells[row].of(thing, where).flatten()]] = True
     return SceneBatch(
         patches=torch.cat([scene_patches(torch.from_numpy(scene.frames)) for scene in scenes]),
         grid=torch.tensor([grid] * len(scenes)),
         input_ids=input_ids,
         labels=labels,
         places=places,
-        token_of=token_of,
-        things=things.flatten(),
-        boxes=boxes.view(-1, 4),
+        first=first,
+        looks=looks,
+        shown=((input_ids == pads[0]) | (input_ids == pads[1])).flatten().nonzero()[:, 0],
+        things=torch.cat([each.things.flatten() for each in cells]),
+        sides=torch.cat([each.sides.view(-1, 4) for each in cells]),
+        middles=_middles(rows, columns).repeat(len(scenes) * pairs, 1),
+        following=torch.cat([each.following.flatten() for each in cells]),
+        leftmost=torch.cat([each.leftmost.flatten() for each in cells]),
+        motions=torch.cat([each.motions.flatten() for each in cells]),
+        starts=torch.cat([each.starts.flatten() for each in cells]),
     )
 
 
-def _mark_things(scene: Scene, things: Tensor, boxes: Tensor) -> list[int]:
-    """Fill things [T, rows, columns] and boxes [..., 4]; the visual token amid each thing where it is first seen."""
-    pairs, rows, columns = things.shape
-    middles = []
-    for thing, seen in zip(scene.things, scene.boxes, strict=True):
-        first = None
-        for pair in range(pairs):
-            box = next((each for each in seen[pair * TEMPORAL : (pair + 1) * TEMPORAL] if each is not None), None)
-            if box is None:
-                continue
-            x0, y0, x1, y1 = box
-            row, column = (min(int((y0 + y1) / 2 * rows), rows - 1), min(int((x0 + x1) / 2 * columns), columns - 1))
-            spread_y = slice(max(0, round(y0 * rows)), max(row + 1, round(y1 * rows)))
-            spread_x = slice(max(0, round(x0 * columns)), max(column + 1, round(x1 * columns)))
-            things[pair, spread_y, spread_x] = things[pair, row, column] = THINGS.index(thing.label) + 1
-            boxes[pair, spread_y, spread_x] = boxes[pair, row, column] = torch.tensor(box)
-            if first is None:
-                first = (pair * rows + row) * columns + column
-        assert first is not None
-        middles.append(first)
-    return middles
+def _middles(rows: int, columns: int) -> Tensor:
+    """[rows * columns, 2]"""
+    y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
+    return torch.stack([x, y], dim=-1).view(-1, 2)
+
+
+class _Cells:
+    """What lies under each visual token of a scene: tensors [T, rows, columns], sides [..., 4]."""
+
+    def __init__(self, scene: Scene, pairs: int, rows: int, columns: int) -> None:
+        size = (pairs, rows, columns)
+        classes = [THINGS.index(thing.label) + 1 for thing in scene.things]
+        self.which = torch.full(size, -1)  # index of the thing in the scene
+        self.things = torch.zeros(size, dtype=torch.long)
+        self.sides = torch.full((*size, 4), NOWHERE)
+        self.touched: dict[tuple[int, Where], tuple[int, int, int]] = {}  # in a picture, or a clip's last pair
+        self.following, self.leftmost, self.motions, self.starts = (torch.full(size, IGNORED) for _ in range(4))
+        if not scene.times_s:
+            self.leftmost[:] = classes[0] if classes else 0
+        for index, (thing, seen) in enumerate(zip(scene.things, scene.boxes, strict=True)):
+            for pair in range(pairs):
+                box = next((each for each in seen[pair * TEMPORAL : (pair + 1) * TEMPORAL] if each is not None), None)
+                if box is None:
+                    continue
+                here = self._under(box, pair)
+                self.which[here] = index
+                self.things[here] = classes[index]
+                self._touch(index, thing, box, pair)
+                if scene.times_s:
+                    self.motions[here] = MOTIONS.index(thing.motion)
+                    self.starts[here] = int(thing.start_s)
+                else:
+                    self.following[here] = classes[index + 1] if index + 1 < len(classes) else 0
+
+    def _under(self, box: Box, pair: int) -> Tensor:
+        """bool [T, rows, columns]: the tokens that the box covers by half or more, and the one amid it."""
+        _, rows, columns = self.which.shape
+        x0, y0, x1, y1 = box
+        here = torch.zeros(self.which.shape, dtype=torch.bool)
+        here[pair, max(0, round(y0 * rows)) : round(y1 * rows), max(0, round(x0 * columns)) : round(x1 * columns)] = (
+            True
+        )
+        here[pair, min(int((y0 + y1) / 2 * rows), rows - 1), min(int((x0 + x1) / 2 * columns), columns - 1)] = True
+        return here
+
+    def _touch(self, index: int, thing: Thing, box: Box, pair: int) -> None:
+        _, rows, columns = self.which.shape
+        x0, y0, x1, y1 = box
+        points = zip(SIDES, TOUCHES[thing.shape], range(4), strict=True)
+        for side, (x, y), number in (*points, ("middle", (0.5, 0.5), None)):
+            # a little inside, where there is ink for sure
+            x, y = 0.02 + 0.96 * x, 0.02 + 0.96 * y
+            row, column = int((y0 + y * (y1 - y0)) * rows), int((x0 + x * (x1 - x0)) * columns)
+            cell = (pair, min(max(row, 0), rows - 1), min(max(column, 0), columns - 1))
+            self.touched[index, side] = cell
+            if number is not None:
+                self.sides[(*cell, number)] = box[number]
+
+    def of(self, thing: int, where: Where) -> Tensor:
+        """bool [T, rows, columns]: the tokens on a thing, on a side of it, or in the first or last pair of frames."""
+        here = self.which == thing
+        if where == "all of it":
+            return here
+        chosen = torch.zeros_like(here)
+        if (thing, where) in self.touched:
+            chosen[self.touched[thing, where]] = True
+            return chosen
+        pairs = here.flatten(1).any(1).nonzero()[:, 0]  # empty where another thing covers it all the time
+        if len(pairs):
+            pair = pairs[0 if where == "first seen" else -1]
+            chosen[pair] = here[pair]
+        return chosen
 
 
 def scene_patches(frames: Tensor) -> Tensor:

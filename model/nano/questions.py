@@ -9,21 +9,25 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from model.nano import tokens
 from model.nano.scenes import COLOURS, SHAPES, Box, Scene, Thing
 
+Where: TypeAlias = Literal["all of it", "left", "top", "right", "bottom", "middle", "first seen", "last seen"]
+Piece: TypeAlias = tuple[str, int | None, Where]
+"""Text, the index of the thing in the scene that it speaks of, and where that is to be seen."""
+SIDES: tuple[Where, ...] = ("left", "top", "right", "bottom")
+
 
 @dataclass(frozen=True)
 class Question:
-    """reply: its pieces, each with the index of the thing in the scene that it speaks of, or None."""
-
     prompt: str
-    reply: tuple[tuple[str, int | None], ...]
+    reply: tuple[Piece, ...]
 
     @property
     def text(self) -> str:
-        return "".join(piece for piece, _ in self.reply)
+        return "".join(piece for piece, *_ in self.reply)
 
 
 def ask(rng: random.Random, scene: Scene) -> Question:
@@ -36,22 +40,22 @@ def ask(rng: random.Random, scene: Scene) -> Question:
 
 
 def caption(scene: Scene) -> Question:
-    """Every thing by name, of a clip with what it does and when."""
+    """Every thing by name, of a clip with what it does."""
+    pieces: list[Piece] = []
     if scene.times_s:
-        pieces: list[tuple[str, int | None]] = []
         for index, thing in enumerate(scene.things):
-            pieces += [(_capital(f"{_named(thing)} {thing.motion}{_when(thing, scene)}."), index), (" ", None)]
-        return Question(tokens.CLIP_PROMPT, tuple(pieces[:-1]))
+            pieces += [(" ", None, "all of it")] if pieces else []
+            pieces += _sentence(index, thing)
+        return Question(tokens.CLIP_PROMPT, tuple(pieces))
     if not scene.things:
         text = "A line of text." if scene.lines == 1 else "Some lines of text."
-        return Question(tokens.IMAGE_PROMPT, ((text, None),))
+        return Question(tokens.IMAGE_PROMPT, ((text, None, "all of it"),))
     last = len(scene.things) - 1
-    listed: list[tuple[str, int | None]] = []
     for index, thing in enumerate(scene.things):
         joint = "" if index == 0 else " and " if index == last else ", "
-        name = _named(thing)
-        listed += [(joint, None), (_capital(name) if index == 0 else name, index)]
-    return Question(tokens.IMAGE_PROMPT, (*listed[1:], (".", None)))
+        article = _article(thing) if index else _article(thing).capitalize()
+        pieces += [(joint, None, "all of it"), (f"{article} {thing.label}", index, "all of it")]
+    return Question(tokens.IMAGE_PROMPT, (*pieces[1:], (".", None, "all of it")))
 
 
 def asked_labels(rng: random.Random, scene: Scene) -> list[str]:
@@ -70,28 +74,46 @@ def locate(scene: Scene, labels: Sequence[str], *, points: bool = False) -> Ques
     prompt = tokens.CATEGORIES + ", ".join(labels) + (tokens.AS_POINTS if points else tokens.AS_BOXES)
     found = [(index, thing) for label in labels for index, thing in enumerate(scene.things) if thing.label == label]
     if not found:
-        return Question(prompt, ((tokens.NO_LIST, None),))
-    pieces: list[tuple[str, int | None]] = []
+        return Question(prompt, ((tokens.NO_LIST, None, "all of it"),))
+    pieces: list[Piece] = []
+    opens = tokens.POINT_OPENS if points else tokens.BOX_OPENS
     for index, thing in found:
-        opens = tokens.POINT_OPENS if points else tokens.BOX_OPENS
-        numbers = ", ".join(str(round(1000 * side)) for side in (_centre(thing.box) if points else thing.box))
-        pieces += [
-            (tokens.NEXT_OBJECT if pieces else tokens.LIST_OPENS, None),
-            (opens + numbers + tokens.LABEL + thing.label + tokens.OBJECT_CLOSES, index),
-        ]
-    return Question(prompt, (*pieces, (tokens.LIST_CLOSES, None)))
+        pieces += [(tokens.NEXT_OBJECT if pieces else tokens.LIST_OPENS, None, "all of it"), (opens, None, "all of it")]
+        if points:
+            numbers: list[Piece] = [(_coordinate(share), index, "middle") for share in _centre(thing.box)]
+        else:
+            sides = zip(thing.box, SIDES, strict=True)
+            numbers = [(_coordinate(share), index, side) for share, side in sides]
+        for number in numbers:
+            pieces += [number, (", ", None, "all of it")]
+        pieces[-1] = (tokens.LABEL, None, "all of it")
+        pieces += [(thing.label, index, "all of it"), (tokens.OBJECT_CLOSES, None, "all of it")]
+    return Question(prompt, (*pieces, (tokens.LIST_CLOSES, None, "all of it")))
 
 
 def events(scene: Scene) -> Question:
     """Each thing's time in the clip and what it does, by their start."""
-    pieces: list[tuple[str, int | None]] = []
+    pieces: list[Piece] = []
     for index, thing in enumerate(scene.things):
-        span = f"{_clock(thing.start_s)} - {_clock(thing.end_s)}"
         pieces += [
-            (tokens.NEXT_EVENT if pieces else tokens.EVENTS_OPEN, None),
-            (span + tokens.EVENT_TEXT + _capital(f"{_named(thing)} {thing.motion}."), index),
+            (tokens.NEXT_EVENT if pieces else tokens.EVENTS_OPEN, None, "all of it"),
+            (_clock(thing.start_s) + tokens.TO, index, "first seen"),
+            (_clock(thing.end_s) + tokens.SHARP, index, "last seen"),
+            (tokens.EVENT_TEXT, None, "all of it"),
+            *_sentence(index, thing),
         ]
-    return Question(tokens.EVENTS_PROMPT, (*pieces, (tokens.EVENTS_CLOSE, None)))
+    return Question(tokens.EVENTS_PROMPT, (*pieces, (tokens.EVENTS_CLOSE, None, "all of it")))
+
+
+def _sentence(index: int, thing: Thing) -> list[Piece]:
+    return [
+        (f"{_article(thing).capitalize()} {thing.label} {thing.motion}", index, "all of it"),
+        (".", None, "all of it"),
+    ]
+
+
+def _coordinate(share: float) -> str:
+    return str(tokens.COORDINATE_STEP * round(1000 * share / tokens.COORDINATE_STEP))
 
 
 def _centre(box: Box) -> tuple[float, float]:
@@ -100,21 +122,9 @@ def _centre(box: Box) -> tuple[float, float]:
 
 
 def _clock(time_s: float) -> str:
-    """mm:ss.ff"""
-    return f"{int(time_s) // 60:02d}:{int(time_s) % 60:02d}.{round(time_s % 1 * 100):02d}"
+    """mm:ss"""
+    return f"{int(time_s) // 60:02d}:{int(time_s) % 60:02d}"
 
 
-def _when(thing: Thing, scene: Scene) -> str:
-    first_s, end_s = scene.times_s[0], scene.times_s[-1] + 0.5
-    start = thing.start_s > first_s
-    if thing.end_s >= end_s:
-        return f" from {thing.start_s:.0f} seconds on" if start else ""
-    return f" from {thing.start_s:.0f} to {thing.end_s:.0f} seconds" if start else f" until {thing.end_s:.0f} seconds"
-
-
-def _named(thing: Thing) -> str:
-    return f"{'an' if thing.colour == 'orange' else 'a'} {thing.label}"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+def _article(thing: Thing) -> str:
+    return "an" if thing.colour == "orange" else "a"

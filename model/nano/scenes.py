@@ -28,6 +28,13 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "purple": (130, 50, 160),
     "black": (20, 20, 20),
 }
+TOUCHES: dict[str, tuple[tuple[float, float], ...]] = {
+    "circle": ((0, 0.5), (0.5, 0), (1, 0.5), (0.5, 1)),
+    "square": ((0, 0.5), (0.5, 0), (1, 0.5), (0.5, 1)),
+    "triangle": ((0, 1), (0.5, 0), (1, 1), (0.5, 1)),
+    "star": ((0, 0.38), (0.5, 0), (1, 0.38), (0.19, 1)),
+}
+"""Where a shape touches the left, upper, right and lower side of its box, as shares of that, x first."""
 MOTIONS = ("moves to the right", "moves to the left", "moves up", "moves down", "circles", "stands still")
 SIDE_PX = 32
 _FINE = 2  # drawn so much larger, for soft edges
@@ -90,9 +97,10 @@ def draw_picture(rng: random.Random, faces: list[Face], rows: int, columns: int)
 
 
 def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, columns: int) -> Scene:
-    """2 * pairs frames at two a second; one shape or two, each there from a full second to a full second."""
+    """2 * pairs frames at two a second; one shape or two, each there from a full second to a full second, the second
+    from a later one on."""
     width, height = columns * SIDE_PX * _FINE, rows * SIDE_PX * _FINE
-    first_s = 30.0 * rng.randint(1, 20) if rng.random() < 0.2 else 0.0  # a later part of a long video
+    first_s = 30.0 if pairs <= 30 and rng.random() < 0.1 else 0.0  # the second half minute of a longer video
     times = tuple(first_s + index / 2 for index in range(2 * pairs))
     end_s = first_s + pairs
     base, _ = _paper(rng, width, height)
@@ -100,17 +108,22 @@ def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, colu
     places: list[tuple[float, float, float]] = []
     for index in range(rng.choice((1, 2, 2))):
         colour, shape = _other(rng, things)
-        start_s = first_s + (rng.randint(1, max(1, pairs - 2)) if index or rng.random() < 0.2 else 0)
-        leaves_s = (
-            end_s if rng.random() < 0.6 else float(rng.randint(int(start_s) + 1, max(int(end_s), int(start_s) + 1)))
+        earliest_s = (
+            things[0].start_s + 1 if index else first_s + (rng.randint(1, pairs - 1) if rng.random() < 0.2 else 0)
         )
-        size = height * rng.uniform(0.2, 0.35)
+        if earliest_s >= end_s:
+            break
+        start_s = float(rng.randint(int(earliest_s), int(end_s) - 1)) if index else float(earliest_s)
+        leaves_s = end_s if rng.random() < 0.6 else float(rng.randint(int(start_s) + 1, int(end_s)))
+        size = height * rng.uniform(0.13, 0.35)
         x, y = rng.uniform(0.25, 0.75) * width, (0.3 + 0.4 * ((index + rng.random() * 0.4) % 1.4)) * height
-        things.append(Thing(colour, shape, (0, 0, 1, 1), rng.choice(MOTIONS), start_s, min(leaves_s, end_s)))
+        # in a second that is all there is, a way to go and a circle look alike
+        motion = rng.choice(MOTIONS) if leaves_s - start_s > 1 else "stands still"
+        things.append(Thing(colour, shape, (0, 0, 1, 1), motion, start_s, leaves_s))
         places.append((x, y, size))
     clock = rng.random() < 0.4
     face = rng.choice(faces)
-    turn_s = rng.uniform(3, 6)
+    turn_s, turn = rng.uniform(3, 6), rng.uniform(0.1, 0.17)
     frames = []
     boxes: list[list[Box | None]] = [[] for _ in things]
     for time_s in times:
@@ -121,7 +134,7 @@ def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, colu
                 seen.append(None)
                 continue
             share = (time_s - thing.start_s) / max(thing.end_s - thing.start_s - 0.5, 0.5)
-            x_now, y_now = _place(thing.motion, share, time_s, turn_s, (x, y), (width, height), size)
+            x_now, y_now = _place(thing.motion, share, (time_s / turn_s, turn), (x, y), (width, height), size)
             x0, y0, x1, y1 = _shape(random.Random(0), draw, thing.colour, thing.shape, x_now, y_now, size)
             seen.append((x0 / width, y0 / height, x1 / width, y1 / height))
         if clock:
@@ -141,16 +154,15 @@ def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, colu
 def _place(
     motion: str,
     share: float,
-    time_s: float,
-    turn_s: float,
+    turn: tuple[float, float],
     at: tuple[float, float],
     area: tuple[int, int],
     size: float,
 ) -> tuple[float, float]:
     (x, y), (width, height) = at, area
     if motion == "circles":
-        angle = 2 * math.pi * time_s / turn_s
-        return x + 0.16 * width * math.cos(angle), y + 0.16 * height * math.sin(angle)
+        turned, radius = 2 * math.pi * turn[0], turn[1]
+        return x + radius * width * math.cos(turned), y + radius * height * math.sin(turned)
     way_x, way_y = size * 0.6 + (width - 1.2 * size) * share, size * 0.6 + (height - 1.2 * size) * share
     return {
         "moves to the right": (way_x, y),

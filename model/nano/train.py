@@ -1,10 +1,10 @@
 """Trains nano from nothing: `python -m model.nano.train --out out/nano [--resume]`.
 
-Two stages share the steps: first the vision tower alone learns to name the characters and shapes under each
-token (half the cost of a step), then all of it learns to write them out. A step is a batch of lines; every
-second or so, one of scenes follows it. The state is saved every few minutes, so a run may be stopped at any
-point, exported (`model.nano.export`) and resumed; a resumed run draws new lines. bf16 where the processor or the
-GPU has it: elsewhere autocast is eight times slower than float32.
+First lines alone: the vision tower learns to name the characters under each token (half the cost of a step), then
+all of it learns to write them out. Then scenes in the same two steps, three batches of them after each batch of lines,
+with a learning rate that rises once more. A step is a batch of lines. The state is saved every few minutes, so a run
+may be stopped at any point, exported (`model.nano.export`) and resumed; a resumed run draws new lines. bf16 where the
+processor or the GPU has it: elsewhere autocast is eight times slower than float32.
 """
 
 from __future__ import annotations
@@ -32,26 +32,28 @@ from model.nano.score import cer, read
 from model.nano.shape import nano_config
 from model.qwen3vl import Qwen3VL
 
-STEPS = 8_000
+STEPS, SCENE_STEPS = 8_000, 2_000
 STATE = "state.pt"
 LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a run. Shares are of the run's steps."""
+    """The numbers of a run. Shares are of `steps`, which the first two stages take."""
 
     steps: int = STEPS
+    scene_steps: int = SCENE_STEPS
     seed: int = 0
-    vision_share: float = 0.3
-    short_share: float = 0.15  # of each stage: short lines only
+    vision_share: float = 0.3  # of the steps before the last stage, and of the last
+    short_share: float = 0.15  # of the first two stages: short lines only
     peak_rate: float = 2e-3
     warm_up_steps: int = 100
     last_rate: float = 0.03  # of the peak
     weight_decay: float = 0.02
     clip: float = 1.0
     image_tokens: int = 512  # a batch
-    scene_every: int = 2  # steps, from the long lines of the first stage on
+    scenes_a_step: int = 3  # batches, in the last stage
+    scene_rate: float = 1.5e-3  # peak of the last stage
     short_chars: tuple[int, int] = (2, 14)
     long_chars: tuple[int, int] = (4, 52)
     renderers: int = 1  # processes that draw lines, and as many that draw scenes
@@ -135,15 +137,17 @@ class Run:
     def train(self) -> None:
         """Run to the last step. Every part of the plan opens its own stream of lines."""
         recipe = self.recipe
-        start_joint = recipe.vision_share
-        short_joint = start_joint + recipe.short_share * (1 - start_joint)
-        self._part(recipe.vision_share * recipe.short_share, recipe.short_chars, decoder=False, scenes=False)
-        self._part(start_joint, recipe.long_chars, decoder=False, scenes=True)
-        self._part(short_joint, recipe.short_chars, decoder=True, scenes=False)
-        self._part(1.0, recipe.long_chars, decoder=True, scenes=True)
+        vision, short = recipe.vision_share, recipe.short_share
+        end = 1.0 + recipe.scene_steps / recipe.steps
+        self._part(vision * short, recipe.short_chars, decoder=False)
+        self._part(vision, recipe.long_chars, decoder=False)
+        self._part(vision + short * (1 - vision), recipe.short_chars, decoder=True)
+        self._part(1.0, recipe.long_chars, decoder=True)
+        self._part(1.0 + vision * (end - 1.0), recipe.long_chars, decoder=False, scenes=recipe.scenes_a_step)
+        self._part(end, recipe.long_chars, decoder=True, scenes=recipe.scenes_a_step)
         self.save()
 
-    def _part(self, until_share: float, chars: tuple[int, int], *, decoder: bool, scenes: bool) -> None:
+    def _part(self, until_share: float, chars: tuple[int, int], *, decoder: bool, scenes: int = 0) -> None:
         if self.share >= until_share:
             return
         recipe, progress = self.recipe, self.progress
@@ -161,7 +165,7 @@ class Run:
         for steps, batch in enumerate(loader, start=1):
             began = time.monotonic()
             self._line_step(batch, means, decoder=decoder)
-            if scenes and steps % recipe.scene_every == 0:
+            for _ in range(scenes):
                 self._scene_step(next(drawn), means, decoder=decoder)
             now = time.monotonic()
             progress.spent_s += now - began
@@ -199,9 +203,14 @@ class Run:
         batch = _moved(batch, self.recipe.device)
         with self._autocast():
             found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
-        self._learn(found.things + 4.0 * found.boxes + found.reply + 0.3 * found.attention)
+        seen = found.things + found.sides + 0.3 * found.order + 0.5 * found.motion
+        self._learn(seen + found.reply + 0.5 * found.starts + 0.5 * found.attention)
         self.progress.scenes += len(batch.grid)
-        means.add(scene=found.reply, things=found.things, boxes=found.boxes, scene_attention=found.attention)
+        means.add(things=found.things, sides=found.sides, thing_errors=found.thing_errors, side_error=found.side_error)
+        if batch.grid[0, 0] > 1:
+            means.add(motion=found.motion, starts=found.starts, clip=found.reply, clip_attention=found.attention)
+        else:
+            means.add(order=found.order, picture=found.reply, picture_attention=found.attention)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.recipe.device, torch.bfloat16, enabled=self.recipe.bf16)
@@ -215,11 +224,14 @@ class Run:
         self.optimiser.step()
 
     def rate(self) -> float:
-        """Warm-up, then a cosine over the steps."""
-        recipe = self.recipe
-        warm = min(1.0, (self.progress.step + 1) / recipe.warm_up_steps)
-        wave = 0.5 * (1 + math.cos(math.pi * min(self.share, 1.0)))
-        return recipe.peak_rate * warm * (recipe.last_rate + (1 - recipe.last_rate) * wave)
+        """Warm-up, then a cosine: over the first two stages, and again over the last."""
+        recipe, step = self.recipe, self.progress.step
+        peak, steps = recipe.peak_rate, recipe.steps
+        if step >= recipe.steps:
+            peak, step, steps = recipe.scene_rate, step - recipe.steps, recipe.scene_steps
+        warm = min(1.0, (step + 1) / recipe.warm_up_steps)
+        wave = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+        return peak * warm * (recipe.last_rate + (1 - recipe.last_rate) * wave)
 
     def scores(self, count: int = 40) -> dict[str, float]:
         """CER on held-out lines, seen faces and unseen ones."""
@@ -272,7 +284,8 @@ class _Means:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the nano checkpoint from nothing.")
-    parser.add_argument("--steps", type=int, default=STEPS, help="batches of lines")
+    parser.add_argument("--steps", type=int, default=STEPS, help="batches of lines before the last stage")
+    parser.add_argument("--scene-steps", type=int, default=SCENE_STEPS, help="steps of the last stage")
     parser.add_argument("--out", type=Path, required=True, help="folder of state and log")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the state in --out")
@@ -282,7 +295,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     bf16 = not options.float32 and _has_bf16(device)
-    run = Run(Recipe(options.steps, options.seed, bf16=bf16, device=device), options.out, seen_faces())
+    run = Run(
+        Recipe(options.steps, options.scene_steps, options.seed, bf16=bf16, device=device), options.out, seen_faces()
+    )
     if options.resume:
         run.resume()
     run.train()
