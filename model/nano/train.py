@@ -32,7 +32,7 @@ from model.nano.score import cer, read
 from model.nano.shape import nano_config
 from model.qwen3vl import Qwen3VL
 
-STEPS, SCENE_STEPS = 8_000, 2_000
+STEPS, SCENE_STEPS = 8_000, 2_600
 STATE = "state.pt"
 LOG = "log.jsonl"
 
@@ -44,7 +44,8 @@ class Recipe:
     steps: int = STEPS
     scene_steps: int = SCENE_STEPS
     seed: int = 0
-    vision_share: float = 0.3  # of the steps before the last stage, and of the last
+    vision_share: float = 0.3
+    scene_vision_share: float = 0.14  # of scene_steps
     short_share: float = 0.15  # of the first two stages: short lines only
     peak_rate: float = 2e-3
     warm_up_steps: int = 100
@@ -143,7 +144,7 @@ class Run:
         self._part(vision, recipe.long_chars, decoder=False)
         self._part(vision + short * (1 - vision), recipe.short_chars, decoder=True)
         self._part(1.0, recipe.long_chars, decoder=True)
-        self._part(1.0 + vision * (end - 1.0), recipe.long_chars, decoder=False, scenes=recipe.scenes_a_step)
+        self._part(1.0 + recipe.scene_vision_share * (end - 1.0), recipe.long_chars, decoder=False, scenes=recipe.scenes_a_step)
         self._part(end, recipe.long_chars, decoder=True, scenes=recipe.scenes_a_step)
         self.save()
 
@@ -204,7 +205,7 @@ class Run:
         with self._autocast():
             found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
         seen = found.things + found.sides + 0.3 * found.order + 0.5 * found.motion
-        self._learn(seen + found.reply + 0.5 * found.starts + 0.5 * found.attention)
+        self._learn(seen + found.reply + 0.5 * found.starts + found.attention)
         self.progress.scenes += len(batch.grid)
         means.add(things=found.things, sides=found.sides, thing_errors=found.thing_errors, side_error=found.side_error)
         if batch.grid[0, 0] > 1:
