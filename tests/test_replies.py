@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.catalogue import find
-from pipelines.replies.elements import read_value
+from pipelines.replies.elements import read_elements, read_value
 from pipelines.replies.times import seconds, spans_in
 from schemas.errors import InvalidOutput
 from schemas.task import Reading, View
@@ -293,6 +293,21 @@ def test_a_reply_that_ends_while_thinking_is_no_answer() -> None:
 )
 def test_one_value(reply: str, wanted: Any) -> None:
     assert read_value(reply, "{") == wanted
+
+
+@pytest.mark.parametrize(
+    ("reply", "dropped"),
+    [
+        ('[{"id": 1, "a": 1, "b": 2}, {"id": "x,\\"y", "q": [1, 2], "b": 2}, {"b": 2, "id": null}]', 0),
+        ('[{"id": 1, "a": 1, "b": 2}, }, {"id": null, "b": 2}}, {{"b": 2}]', 0),
+        ('{"one": {"id": 1, "b": 2}, "two": {"b": 2}, } {"three": {"id": 3, "b": 2}}', 0),
+        ('[{"id": 1, "b": 2}, {"id": 2, "b": 2, "c": [1,}, {"id": 3, "b": 2}, {"id": 4, "b": ', 1),
+    ],
+)
+def test_elements_that_begin_with_what_we_do_not_know_and_stray_braces_between_them(reply: str, dropped: int) -> None:
+    found = read_elements(reply, ("a", "b"))
+    assert [each["b"] for each in found.values] == [2, 2, 2]
+    assert found.dropped == dropped
 
 
 # Damage. Each case: task, reply, view, and where its elements stand: (start, end, what it reads as).
