@@ -18,18 +18,26 @@ class Answer:
     """A single talk, or one for each piece of the unit's lines.
 
     unit: None when it could not be read. values: what the prompt takes from the input table, None when the table
-    lacks it. name: a prefix of request ids. label: what the request is about.
+    lacks it. name: a prefix of request ids. label: what the request is about. fault: why it cannot be asked although
+    the unit can be read.
     """
 
     def __init__(
-        self, task: Task, unit: Unit | None, values: dict[str, Any] | None, name: str, label: Mapping[str, str]
+        self,
+        task: Task,
+        unit: Unit | None,
+        values: dict[str, Any] | None,
+        name: str,
+        label: Mapping[str, str],
+        fault: Failure | None = None,
     ) -> None:
         self.task = task
         self.values = values
+        self._fault = fault
         self.talks: list[Talk] = []
         self._view: View | None = None
         self._lines: list[tuple[TextLine, list[Talk]]] | None = None
-        if unit is None or values is None:
+        if unit is None or values is None or fault is not None:
             return
         unit = replace(unit, view=replace(unit.view, parameters=values))
         self._view = unit.view
@@ -98,6 +106,8 @@ class Answer:
         """Status, error, result and verified of the row."""
         if unreadable is not None:
             return "unreadable_input", unreadable, None, None
+        if self._fault is not None:
+            return "unreadable_input", asdict(self._fault), None, None
         if self.values is None:
             wants = ", ".join(self.task.wants())
             failure = Failure("ask", "no_value", f"the row of the input table lacks a value: the prompt takes {wants}")

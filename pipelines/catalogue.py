@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pipelines.tasks
+from operators.intrinsics import COLUMNS, find_intrinsics
 from pipelines.inline import inline_task
-from schemas.errors import SpecError
+from schemas.errors import InputError, SpecError
 from schemas.spec import TaskSpec
 from schemas.task import Task
 
@@ -52,10 +53,15 @@ def bind(spec: TaskSpec) -> Task:
             task = replace(task, prompt=spec.prompt, prompts={})
     own = asdict(task.sampling)
     said = {key: value for key in own if (value := getattr(spec, key, None)) is not None}
-    wants = task.wants()
+    wants = (*task.wants(), *(COLUMNS if task.camera else ()))
     if unknown := sorted(spec.parameters.keys() - set(wants)):
         takes = f"takes {', '.join(wants)}" if wants else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
+    if task.camera:
+        try:
+            find_intrinsics(spec.parameters, None, 1000, 1000)
+        except InputError as error:
+            raise SpecError(f"tasks: {task.name}: parameters: {error}") from error
     return replace(task, sampling=replace(task.sampling, **said), parameters={**task.parameters, **spec.parameters})
 
 

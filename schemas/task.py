@@ -70,11 +70,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Reading:
-    """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early."""
+    """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early.
+    faults: of FAULTS, what the value does not show any more: why a piece was dropped."""
 
     value: Any
     dropped: int = 0
     cut: bool = False
+    faults: tuple[str, ...] = ()
 
 
 FAULTS = (
@@ -89,6 +91,12 @@ FAULTS = (
     "no_page",  # a page is cited that the document does not have
     "not_cited",  # the question asks for places and the answer names none
     "not_final",  # no final answer is marked as such
+    "box_outside",  # a box or point outside the picture; of a box in space, its middle
+    "empty_box",  # a box without area
+    "behind_camera",  # a box in space that is not wholly before the camera
+    "up_disagrees",  # upright things (furniture, cars) that do not agree on which way is up
+    "no_camera",  # nothing says which camera took the picture, so boxes in space cannot be projected
+    "no_choice",  # the question offers options and the answer takes none of them
 )
 """What a check can find; a row's `verified.faults`. A task of one's own may add others."""
 
@@ -141,6 +149,9 @@ class Task:
     all lines, each with its pieces' last replies, into the value of the whole unit; raises InvalidOutput.
     verify: checks a value against what is known of the unit; cheap, and never raises.
     parameters: fixed values, by name. constrained: engines that can, keep the reply to the output's JSON Schema.
+    joined: names of the parameters whose list of texts is one value, said with commas, instead of a request for each.
+    camera: the task is told the picture's intrinsics, as `view.parameters["intrinsics"]` (the fields of
+    schemas.camera.Intrinsics; absent where nobody knows them).
     keeps_thinking: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart; for
     other tasks the reply is the answer alone, where the engine parts the two.
     """
@@ -158,6 +169,8 @@ class Task:
     parse_lines: Callable[[tuple[ReadLine, ...], View], Any] | None = None
     verify: Callable[[Any, View], Verdict] = no_faults
     parameters: dict[str, Any] = field(default_factory=dict)
+    joined: tuple[str, ...] = ()
+    camera: bool = False
     constrained: bool = False
     keeps_thinking: bool = False
 
@@ -168,7 +181,7 @@ class Task:
     def ask_text(self, view: View) -> str:
         """The user text for this unit. Values are put in as they are; braces in them mean nothing."""
         return _PLACE.sub(
-            lambda found: f"{{{found[1]}}}" if found[1] else str(view.parameters[found[2]]),
+            lambda found: f"{{{found[1]}}}" if found[1] else _said(view.parameters[found[2]]),
             self.prompt_for(view.unit_kind),
         )
 
@@ -180,10 +193,15 @@ class Task:
     def requests(self, row: Mapping[str, Any]) -> list[dict[str, Any] | None]:
         """The values of each request about a unit, given its row of the input table; None where one is missing.
 
-        A list of texts is as many requests; lists beside each other go in step and must be of one length.
+        A list of texts is as many requests, but for `joined`; lists beside each other go in step and must be of one
+        length.
         """
         values = {name: self.parameters.get(name, row.get(name)) for name in self.wants()}
-        many = {name: value for name, value in values.items() if isinstance(value, list) and _texts(value)}
+        many = {
+            name: value
+            for name, value in values.items()
+            if name not in self.joined and isinstance(value, list) and _texts(value)
+        }
         counts = {len(value) for value in many.values()}
         if len(counts) > 1 or 0 in counts:
             return [None]
@@ -199,4 +217,8 @@ def _texts(values: list[Any]) -> bool:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) and _texts(value) else str(value)
