@@ -16,7 +16,7 @@ LARGEST_PX = 4_194_304
 
 def rotated(picture: Picture, degrees: int) -> Picture:
     """Turned clockwise by 90, 180 or 270 degrees."""
-    return _picture(np.rot90(_pixels(picture), -degrees // 90))
+    return _picture(np.rot90(pixels_of(picture), -degrees // 90))
 
 
 def enlarged(picture: Picture, token_side_px: int = 32) -> Picture | None:
@@ -25,11 +25,12 @@ def enlarged(picture: Picture, token_side_px: int = 32) -> Picture | None:
     if factor < 1.2:
         return None
     size = tuple(int(side * factor) // token_side_px * token_side_px for side in (picture.width_px, picture.height_px))
-    shown = Image.fromarray(_pixels(picture)).resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    shown = Image.fromarray(pixels_of(picture)).resize((size[0], size[1]), Image.Resampling.BICUBIC)
     return _picture(np.asarray(shown))
 
 
-def _pixels(picture: Picture) -> RGB:
+def pixels_of(picture: Picture) -> RGB:
+    """[height_px, width_px, 3]"""
     size = picture.height_px * picture.width_px * 3
     raw = _ZSTD.decompress(picture.data, decompressed_size=size)
     return np.frombuffer(raw, np.uint8).reshape(picture.height_px, picture.width_px, 3)

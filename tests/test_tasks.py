@@ -4,6 +4,7 @@ Parquet, with the scripted engine. One job, because starting Ray is what takes t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import polars
 import pytest
 import yaml
+from PIL import Image
 
 from jobs.demo_media import write_demo_media
 from jobs.load import load
@@ -54,6 +56,10 @@ REPLIES: dict[str, str] = {
     "document_qa": "It says so on [page 2].\nAnswer: $7.50",
     "solve": "<think>4?</think>So \\boxed{4}.",
     "text": "Bonjour",
+    "ground_2d": '[{"bbox_2d": [0, 500, 1000, 1000], "label": "car"}, }, {"point_2d": [500, 250], "label": "person"}]',
+    "recognize": '```json\n[{"bbox_2d": [0, 0, 500, 500], "name_zh": "米饭", "name_en": "Rice"}]\n```',
+    "ground_video": '[{"time": 1.0, "bbox_2d": [0, 0, 500, 500], "label": "a hand"}]',
+    "ground_3d": '[{"bbox_3d": [0, 0, 4, 1, 1, 2, 0, 0, 0.5], "label": "car"}]',
     "receipt": 'Here:\n```json\n{"shop": "Cafe", "total": "7.50", "items": [{"name": "roll"},]}\n```',
     "colour": "WHITE",
 }
@@ -86,6 +92,8 @@ def test_all_tasks_end_to_end(world: World) -> None:
     write_recording(
         world.recording,
         *({"sample": "*", "task": task, "reply": reply} for task, reply in REPLIES.items()),
+        {"sample": "*", "task": "spatial", "request": 0, "reply": "Answer: B"},
+        {"sample": "*", "task": "spatial", "request": 1, "reply": '[{"point_2d": [500, 250], "label": "point_1"}]'},
         {"sample": "*", "task": "locate_moment", "reply": "3.0 - 99.5 seconds"},
         {"sample": "*", "task": "video_qa", "request": 0, "reply": "A clock, from 00:00 to 00:11. Answer: a clock"},
         {"sample": "*", "task": "video_qa", "request": 1, "reply": "No, nobody is hurt."},
@@ -97,7 +105,10 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert {task: len(found) for task, found in rows.items()} == {
         **dict.fromkeys(("ocr", "ocr_spotting", "parse_document", "receipt", "solve"), 6),  # 3 pages, 3 pictures
         **dict.fromkeys(("caption", "caption_dense", "caption_structured"), 4),  # 3 pictures, 1 clip
-        **dict.fromkeys(("events", "locate_moment", "document_qa"), 1),
+        **dict.fromkeys(("events", "locate_moment", "document_qa", "ground_video"), 1),
+        "ground_2d": 12,  # boxes, and points
+        **dict.fromkeys(("recognize", "ground_3d"), 3),
+        "spatial": 6,  # two questions
         "video_qa": 2,  # two questions
         "text": 2,
         "colour": 3,
@@ -135,6 +146,7 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert rows["solve"][0]["result"]["answer"] == "4"
     assert rows["text"][0]["result"] == {"text": "Bonjour", "thinking": None}
     assert rows["text"][0]["shelf"] == 9
+    grounded(rows)
     assert rows["receipt"][0]["result"] == {"shop": "Cafe", "total": 7.5, "items": [{"name": "roll", "price": None}]}
     assert rows["colour"][0]["result"] == {"colour": "white"}
 
@@ -142,6 +154,12 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert len(told) == 4
     (document,) = (Path(path) for path in told if "lighthouse" in path)
     assert document.read_text() == "\n\n".join(["# Prices\n\n| 7 |\n| --- |"] * 3) + "\n"
+
+    (drawn,) = world.run("overlay", str(world.output), "--task", "ground_video").splitlines()
+    assert Path(drawn).name.startswith("clock-")
+    assert drawn.endswith("-0-frame1.png")
+    with Image.open(drawn) as picture:
+        assert picture.size[0] >= 64
 
     read_alike(world, [*names(), "receipt", "colour"])
     assert "nothing to do" in world.run()
@@ -153,6 +171,38 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert "receipt: 6 rows, 0 changed, ok 6 before, 6 now" in said
     assert {task: by_task(world, task) for task in before} == before
     world.nothing_left()
+
+
+def grounded(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """The tasks whose answers are places."""
+    boxes, points = rows["ground_2d"][:2]
+    assert [json.loads(row["parameters"]) for row in (boxes, points)] == [
+        {"phrases": ["person", "car"], "coordinates": kind} for kind in ("bbox", "point")
+    ]
+    width, height = boxes["width_px"], boxes["height_px"]
+    assert boxes["result"]["objects"] == [
+        {"label": "car", "bbox_px": [0, height / 2, width, height], "point_px": None, "attributes": []},
+        {"label": "person", "bbox_px": None, "point_px": [width / 2, height / 4], "attributes": []},
+    ]
+    names_of = [{"language": "zh", "name": "米饭"}, {"language": "en", "name": "Rice"}]
+    assert rows["recognize"][0]["result"]["objects"][0]["names"] == names_of
+    (track,) = rows["ground_video"]
+    assert track["result"]["boxes"] == [
+        {"label": "a hand", "frame_index": 1, "time_s": track["times_s"][1],
+         "bbox_px": [0, 0, track["width_px"] / 2, track["height_px"] / 2]},
+    ]  # fmt: skip
+    seen, free = rows["spatial"][:2]
+    assert (seen["result"]["choice"], seen["result"]["choice_text"], seen["verified"]["ok"]) == ("B", "above", True)
+    assert free["result"]["objects"][0]["point_px"] == [free["width_px"] / 2, free["height_px"] / 4]
+    space = rows["ground_3d"][0]
+    camera = space["result"]["camera"]
+    assert camera["source"] == "field_of_view"
+    assert camera["fx_px"] == round(space["width_px"] / 2 / math.tan(math.radians(30)), 2)
+    (box,) = space["result"]["boxes"]
+    assert box["rotation_rad"] == [0, 0, math.pi / 2]
+    # its nearest face at 3 m reaches half a metre to each side
+    assert box["bbox_px"][0] == pytest.approx(camera["cx_px"] - camera["fx_px"] / 6)
+    assert space["verified"]["ok"]
 
 
 def by_task(world: World, task: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import re
 from pipelines.replies.thinking import final_answer, last_words
 
 _OPTION = re.compile(
-    r"(?:(?<=[\s:;,.?!])|^)\(?([A-J])[.):：、]\s*(\S.*?)(?=(?:[\s;,.]+\(?[A-J][.):：、]\s*\S)|\n|$)", re.DOTALL
+    r"(?:(?<=[\s:;,.?!])|^)\(?([A-J])[.):：、]\s*(\S.*?)(?=[\s;,.]\(?[A-J][.):：、]\s*\S|\n|$)", re.DOTALL
 )
 _BARE = re.compile(r"[\s*(\[]*([A-J])(?:[\s*.)\]:：,、]|$)")
 _NAMED = re.compile(
@@ -42,8 +42,8 @@ def choice_of(said: str, options: dict[str, str]) -> str | None:
     named = [(match[1] or match[2]).upper() for match in _NAMED.finditer(said)]
     if named and named[-1] in options:
         return named[-1]
-    for text in (final, said):
-        spoken = [letter for letter, option in options.items() if text and _speaks(text, option)]
+    for place in (final or "", said):
+        spoken = [letter for letter, option in options.items() if _speaks(place, option)]
         if len(spoken) == 1:
             return spoken[0]
     return None
