@@ -62,6 +62,8 @@ def test_the_recorded_point(task: str) -> None:
         ('[{"bbox_2d": [100, 200, 1300, 400], "label": "car"}, {"point_2d": [1, 1], "label": "b"}]',
          [("b", None, [2, 1])], ["dropped", "box_outside"]),
         ('[{"bbox_2d": [100, 200, 300], "label": "car"}]', [], ["dropped"]),
+        ('Maybe [{"bbox_2d": [1, 1, 2, 2], "label": "b"}]</think>[{"point_2d": [5, 5], "label": "a"}]',
+         [("a", None, [10, 5])], []),
         ('Here is the bounding box: [{"bbox_2d": [0, 0, 10, 10], "label": "x"}]', [("x", [0, 0, 20, 10], None)], []),
     ],
 )  # fmt: skip

@@ -165,7 +165,7 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert "nothing to do" in world.run()
 
     # a better parser needs no engine: here the answers are unread, and read again from the raw replies
-    before = {task: by_task(world, task) for task in ("events", "receipt")}
+    before = {task: by_task(world, task) for task in ("events", "receipt", "ground_2d", "ground_3d")}
     world.recording.unlink()
     said = world.run("reparse", str(world.output))
     assert "receipt: 6 rows, 0 changed, ok 6 before, 6 now" in said

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.replies.boxes import SLACK, bbox_px, numbers, point_px
 from pipelines.replies.elements import read_elements
+from pipelines.replies.thinking import split_thinking
 from schemas.task import View
 
 BOX_KEYS = ("bbox_2d", "bbox", "box_2d")
@@ -55,7 +56,8 @@ class Grounded:
 def read_grounded(text: str, view: View, *, keys: Collection[str] = (), needs_place: bool = True) -> Grounded:
     """keys: others by which an element is known; needs_place: whether one without box and point is none. Raises
     nothing."""
-    read = read_elements(text, (*BOX_KEYS, *POINT_KEYS, *keys))
+    _, said = split_thinking(text)  # a thinking model drafts its list before it gives it
+    read = read_elements(said, (*BOX_KEYS, *POINT_KEYS, *keys))
     values: list[Placed] = []
     dropped, outside = read.dropped, False
     for element in read.values:

@@ -16,6 +16,7 @@ from pipelines.replies.grounded import (
     read_grounded,
     says_none,
 )
+from pipelines.replies.thinking import split_thinking
 from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
@@ -30,7 +31,7 @@ def parse(text: str, view: View) -> Reading:
     What an element says beyond that (a colour, a role, as the prompt asks for) are its attributes.
     """
     found = read_grounded(text, view)
-    if not found.found and not says_none(text):
+    if not found.found and not says_none(split_thinking(text)[1]):
         raise InvalidOutput("the reply holds no list of boxes or points")
     objects = [
         {

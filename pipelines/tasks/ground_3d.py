@@ -15,6 +15,7 @@ from operators.space_check import space_faults
 from pipelines.replies.boxes import numbers
 from pipelines.replies.elements import read_elements
 from pipelines.replies.grounded import BBOX_PX_OR_NULL, TEXT_OR_NULL, label_of, says_none
+from pipelines.replies.thinking import split_thinking
 from schemas.ask import Sampling
 from schemas.camera import Intrinsics
 from schemas.errors import InvalidOutput
@@ -32,8 +33,9 @@ def parse(text: str, view: View) -> Reading:
 
     Of boxes that overlap too much to be two things the first stays; `duplicates` counts the others.
     """
-    found = read_elements(text, _BOX_KEYS)
-    if not found.found and not says_none(text):
+    _, said = split_thinking(text)
+    found = read_elements(said, _BOX_KEYS)
+    if not found.found and not says_none(said):
         raise InvalidOutput("the reply holds no list of boxes in space")
     read = [_box(element) for element in found.values]
     boxes = [box for box in read if box is not None]

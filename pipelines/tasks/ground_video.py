@@ -7,6 +7,7 @@ from typing import Any
 
 from operators.spans import SLACK_S
 from pipelines.replies.grounded import BBOX_PX, TEXT_OR_NULL, box_faults, read_grounded, says_none
+from pipelines.replies.thinking import split_thinking
 from pipelines.replies.times import seconds
 from schemas.ask import Clip, Message, Part, Request, Sampling
 from schemas.errors import InvalidOutput
@@ -18,7 +19,7 @@ _TIME_KEYS = ("time", "timestamp", "time_s", "frame_time")
 
 def ask_frames(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
     """Every frame as a picture of its own behind its time, as the cookbook asks: a clip's frames would merge in pairs,
-    and a box belongs to one of them."""
+    and a box belongs to one of them. So they take twice the tokens that decode.video_max_tokens says."""
     if history:
         return None
     assert isinstance(unit.content, Clip)
@@ -32,7 +33,7 @@ def parse(text: str, view: View) -> Reading:
     """A list of {"time": 1.0, "bbox_2d": […], "label": "…"}. A box belongs to the frame whose time is nearest; one
     that lies more than a second outside the clip belongs to none and is dropped."""
     found = read_grounded(text, view)
-    if not found.found and not says_none(text):
+    if not found.found and not says_none(split_thinking(text)[1]):
         raise InvalidOutput("the reply holds no list of times and boxes")
     boxes: list[dict[str, Any]] = []
     dropped = found.dropped

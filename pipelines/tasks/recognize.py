@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.replies.elements import fenced
 from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, TEXT_OR_NULL, box_faults, clean, read_grounded
+from pipelines.replies.thinking import split_thinking
 from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
@@ -39,10 +40,11 @@ def parse(text: str, view: View) -> Reading:
             dropped += 1
     answer = None
     if not objects and not dropped and not found.cut:
-        body = next(fenced(text), text)
-        if not body.strip():
+        _, said = split_thinking(text)
+        if not said:
             raise InvalidOutput("the reply is empty")
-        answer = clean(text) if any(char.isalpha() for char in body) else None  # an empty list has no letters
+        body = next(fenced(said), said)
+        answer = clean(said) if any(char.isalpha() for char in body) else None  # an empty list has no letters
     return Reading({"objects": objects, "answer": answer}, dropped, found.cut, found.faults)
 
 
