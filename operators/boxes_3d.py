@@ -51,6 +51,11 @@ def corners_m(box: Box3D) -> np.ndarray:
     return np.asarray(own @ rotation(box).T + np.array(box.center_m))
 
 
+def is_before_camera(box: Box3D) -> bool:
+    """All of it, so that it can be projected."""
+    return bool((corners_m(box)[:, 2] >= NEAR_M).all())
+
+
 def project(points_m: np.ndarray, camera: Intrinsics) -> list[list[float]] | None:
     """[x, y] in pixels for each of [n, 3]; None when any of them is not before the camera."""
     if (points_m[:, 2] < NEAR_M).any():
@@ -71,14 +76,16 @@ def distinct(boxes: Sequence[Box3D]) -> list[int]:
     SAME or more. The model's order stands for its confidence."""
     kept: list[int] = []
     for place, box in enumerate(boxes):
-        rivals = (boxes[other] for other in kept if _same_label(boxes[other], box))
-        if not any(overlap_of_union(rival, box) >= SAME for rival in rivals):
+        if not any(_same(boxes[other], box) for other in kept):
             kept.append(place)
     return kept
 
 
-def _same_label(one: Box3D, other: Box3D) -> bool:
-    return (one.label or "").casefold() == (other.label or "").casefold()
+def _same(one: Box3D, other: Box3D) -> bool:
+    if (one.label or "").casefold() != (other.label or "").casefold():
+        return False
+    volumes = math.prod(one.size_m), math.prod(other.size_m)
+    return min(volumes) >= SAME * max(volumes) and overlap_of_union(one, other) >= SAME
 
 
 def overlap_of_union(one: Box3D, other: Box3D) -> float:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from operators.boxes_3d import Box3D, corners_m, project, up_angle_deg
+from operators.boxes_3d import Box3D, is_before_camera, project, up_angle_deg
 from schemas.camera import Intrinsics
 
 UP_DEG = 10.0
@@ -38,8 +38,7 @@ def space_faults(boxes: Sequence[Box3D], camera: Intrinsics | None, width_px: in
     faults = []
     if boxes and camera is None:
         faults.append("no_camera")
-    # which corners can be projected does not depend on the camera's numbers
-    if any(project(corners_m(box), _ANY) is None for box in boxes):
+    if not all(is_before_camera(box) for box in boxes):
         faults.append("behind_camera")
     if camera is not None and any(not middle_is_seen(box, camera, width_px, height_px) for box in boxes):
         faults.append("box_outside")
@@ -47,9 +46,6 @@ def space_faults(boxes: Sequence[Box3D], camera: Intrinsics | None, width_px: in
     if any(up_angle_deg(one, other) > UP_DEG for one, other in combinations(upright, 2)):
         faults.append("up_disagrees")
     return tuple(faults)
-
-
-_ANY = Intrinsics(1.0, 1.0, 0.0, 0.0, "given")
 
 
 def middle_is_seen(box: Box3D, camera: Intrinsics, width_px: int, height_px: int) -> bool:

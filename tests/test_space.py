@@ -7,6 +7,7 @@ import math
 import shutil
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -266,6 +267,28 @@ def test_what_is_no_camera(tmp_path: Path, value: dict[str, Any], beside: str | 
         return
     with pytest.raises(InputError, match=message):
         find_intrinsics(value, str(tmp_path / "a.jpg"), 1000, 600)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["K", "fx", "cx", "a.jpg"]), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(JSON, JSON, st.sampled_from(["a.json", "cam_infos.json"]))
+def test_whatever_is_said_of_a_camera_is_one_or_is_refused(given: Any, beside: Any, name: str) -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder, name).write_text(json.dumps(beside))
+        try:
+            found = find_intrinsics({"intrinsics": given, "fov_deg": beside}, f"{folder}/a.jpg", 1000, 600)
+        except InputError:
+            return
+        if found is not None:
+            numbers = found.fx_px, found.fy_px, found.cx_px, found.cy_px
+            assert all(map(math.isfinite, numbers))
+            assert min(found.fx_px, found.fy_px) > 0
 
 
 def test_a_bad_camera_costs_its_row_and_one_in_the_spec_the_job(tmp_path: Path) -> None:
