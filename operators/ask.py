@@ -149,8 +149,8 @@ class Ask:
 
 def _answers(task: Task, units: list[Opened], carried: pa.Table) -> list[tuple[int, int, Answer]]:
     """(index of the unit, request_index, what is to be answered), in order."""
-    wants = [name for name in task.wants() if name in carried.schema.names]
-    values = carried.select(wants).to_pylist() if wants else [{}] * len(units)
+    known = [name for name in task.knows() if name in carried.schema.names]
+    values = carried.select(known).to_pylist() if known else [{}] * len(units)
     found = []
     for index, (unit, row) in enumerate(zip(units, values, strict=True)):
         for number, request in enumerate(task.requests(row)):
