@@ -71,15 +71,12 @@ class WholeInputs:
                 case _:
                     return self._video(columns)
 
-    def _probed(self, uri: str, media: str) -> dict[str, Any]:
+    def _document(self, columns: dict[str, Any]) -> Opened:
         sandbox = Sandbox(self._settings)
         try:
-            return sandbox.probe(uri, media)
+            found = sandbox.probe(columns["input_uri"], "document")
         finally:
             sandbox.close()
-
-    def _document(self, columns: dict[str, Any]) -> Opened:
-        found = self._probed(columns["input_uri"], "document")
         if "error" in found:
             return Opened(None, found["error"], columns)
         count = len(found["units"])
@@ -108,23 +105,28 @@ class WholeInputs:
     def _episode(self, columns: dict[str, Any]) -> Opened:
         """Its screens at the size of pictures that come alone. One that cannot be read ends the episode: what was
         done before it would be missing from the story of all that follow."""
-        found = self._probed(columns["input_uri"], "episode")
-        if "error" in found:
-            return Opened(None, found["error"], columns)
-        wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in found["units"]]
+        sandbox = Sandbox(self._settings)
         parts: list[Part] = []
         fine: list[Picture | None] = []
-        columns["page_count"] = len(wanted)
-        for number, batch in enumerate(_decoded(self._settings, columns, "episode", wanted), start=1):
-            columns["decode_s"] += batch["decode_s"].as_py() or 0.0
-            if batch["error"].is_valid:
-                error = batch["error"].as_py()
-                return Opened(None, {**error, "message": f"screen {number}: {error['message']}"}, columns)
-            width_px, height_px = batch["width_px"].as_py(), batch["height_px"].as_py()
-            if number == 1:
-                columns |= {"width_px": width_px, "height_px": height_px}
-            parts += [heading(number, width_px, height_px), *pictures(batch["pictures"])]
-            fine.append(fine_of(batch["fine"]))
+        try:
+            found = sandbox.probe(columns["input_uri"], "episode")
+            if "error" in found:
+                return Opened(None, found["error"], columns)
+            wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in found["units"]]
+            columns["page_count"] = len(wanted)
+            for number, row in enumerate(sandbox.decode(columns["input_uri"], "episode", wanted), start=1):
+                batch = {name: row.column(name)[0] for name in row.schema.names}
+                columns["decode_s"] += batch["decode_s"].as_py() or 0.0
+                if batch["error"].is_valid:
+                    error = batch["error"].as_py()
+                    return Opened(None, {**error, "message": f"screen {number}: {error['message']}"}, columns)
+                width_px, height_px = batch["width_px"].as_py(), batch["height_px"].as_py()
+                if number == 1:
+                    columns |= {"width_px": width_px, "height_px": height_px}
+                parts += [heading(number, width_px, height_px), *pictures(batch["pictures"])]
+                fine.append(fine_of(batch["fine"]))
+        finally:
+            sandbox.close()
         return Opened(Unit(view_of(columns), tuple(parts), fine=tuple(fine)), None, columns)
 
     def _video(self, columns: dict[str, Any]) -> Opened:

@@ -112,7 +112,7 @@ def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str,
             return None
         value = read(given)
         if value is None:
-            raise InvalidOutput(f"{name}: {key} is {str(given)[:50]!r}")
+            raise InvalidOutput(f"{name}: {key} is {repr(given)[:60]}")
         return value
 
     scale = _COUNTS_TO[tool]
