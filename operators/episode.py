@@ -60,7 +60,7 @@ def heading(number: int, width_px: int, height_px: int) -> str:
     return f"[screen {number}, {width_px} x {height_px} px]"
 
 
-HEADING = re.compile(r"^\[screen (\d+), (\d+) x (\d+) px\]$", re.MULTILINE)
+HEADING = re.compile(r"^\[screen (\d{1,9}), (\d{1,9}) x (\d{1,9}) px\]$", re.MULTILINE)
 
 
 def _seen_bytes(path: Path, settings: DecodeSettings) -> int:

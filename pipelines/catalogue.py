@@ -12,7 +12,7 @@ from typing import Any
 
 import pipelines.tasks
 from pipelines.inline import inline_task
-from pipelines.zoom import with_zoom
+from pipelines.zoom import ZOOMABLE, with_zoom
 from schemas.errors import SpecError
 from schemas.spec import TaskSpec
 from schemas.task import Task
@@ -63,6 +63,8 @@ def bind(spec: TaskSpec) -> Task:
         parameters={**task.parameters, **spec.parameters},
         zooms=task.zooms if spec.zooms is None else spec.zooms,
     )
+    if task.zooms and not ZOOMABLE & set(task.unit_kinds):
+        raise SpecError(f"tasks: {task.name}: zooms: it is asked about no pages, pictures or screens")
     return with_zoom(task) if task.zooms else task
 
 

@@ -16,10 +16,12 @@ from operators.pictures import cropped, grown
 from pipelines.replies.boxes import SLACK, numbers
 from pipelines.replies.tool_calls import Call, read_calls, signature, with_tool
 from schemas.ask import Message, Part, Picture, Request
+from schemas.decode import UnitKind
 from schemas.errors import InvalidOutput
 from schemas.task import Next, Step, Task, Unit, View
 
 TOOL = "image_zoom_in_tool"
+ZOOMABLE: frozenset[UnitKind] = frozenset(("page", "image", "episode"))
 LEAST_PX = 256 * 32 * 32
 """Area to which a smaller crop is enlarged, as Qwen-Agent does."""
 

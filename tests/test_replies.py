@@ -297,6 +297,13 @@ def test_one_value(reply: str, wanted: Any) -> None:
 
 # Damage. Each case: task, reply, view, and where its elements stand: (start, end, what it reads as).
 
+SCREEN = """```json
+[
+    {"bbox_2d": [0, 0, 100, 50], "role": "text field", "text": "Search \\"X\\"", "clickable": true},
+    {"bbox_2d": [200, 0, 300, 50], "role": "icon", "text": "", "clickable": false},
+    {"bbox_2d": [900, 900, 1000, 1000], "role": "button", "text": "Go [1]", "clickable": true}
+]
+```"""
 STRAY = '{}[],"\n'
 
 
@@ -308,12 +315,17 @@ def events(reading: Reading) -> list[Any]:
     return [(each["start_s"], each["end_s"], each["text"]) for each in reading.value["events"]]
 
 
+def elements(reading: Reading) -> list[Any]:
+    return [tuple(map(str, each.values())) for each in reading.value["elements"]]
+
+
 def blocks(reading: Reading) -> list[Any]:
     return [(each["type"], each["text"], str(each["bbox_px"]), each["caption"]) for each in reading.value["blocks"]]
 
 
 CASES: dict[str, Any] = {
     "ocr_spotting": (lambda: SPOTTED, PAGE, r"\{\".*\}", spotted),
+    "gui_elements": (lambda: SCREEN, PAGE, r"\{\".*\}", elements),
     "events": (lambda: recorded()["events"], CLIP, r"\"\d\d:.*\"", events),
     "parse_document": (lambda: PAGE_HTML, PAGE, r"<(h1|p|table|div).*</\1>(?=\n)", blocks),
 }
@@ -363,10 +375,11 @@ def test_keys_in_another_order() -> None:
     assert read("ocr_spotting", turned, PAGE).value == read("ocr_spotting", SPOTTED, PAGE).value
 
 
-VIEWS = {"page": PAGE, "image": PAGE, "clip": CLIP, "document": DOCUMENT, "video": CLIP, "text": PAGE}
+VIEWS = {"page": PAGE, "image": PAGE, "clip": CLIP, "document": DOCUMENT, "video": CLIP, "text": PAGE, "episode": PAGE}
 TASKS = (
     *("ocr", "ocr_spotting", "parse_document", "caption", "caption_dense", "caption_structured"),
     *("events", "locate_moment", "document_qa", "video_qa", "solve", "text"),
+    *("gui_elements", "gui_action", "gui_episode"),
 )
 STRUCTURED = """{"summary": "A shop.", "setting": "street", "objects": [{"name": "sign", "description": "red"}],
 "actions": ["opens"], "visible_text": ["OPEN"]}"""
@@ -375,7 +388,7 @@ STRUCTURED = """{"summary": "A shop.", "setting": "street", "objects": [{"name":
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
     """A reply cut, with pieces lost, doubled, strange numbers and stray characters; or any text at all."""
-    seeds = [SPOTTED, PAGE_HTML, STRUCTURED, *(recorded().values() if RECORDED.exists() else ())]
+    seeds = [SPOTTED, PAGE_HTML, STRUCTURED, SCREEN, *(recorded().values() if RECORDED.exists() else ())]
     text = draw(st.sampled_from(seeds))[:3000]
     for _ in range(draw(st.integers(0, 4))):
         place = draw(st.integers(0, max(0, len(text) - 1)))
@@ -405,7 +418,7 @@ def test_no_task_raises_or_leaves_its_range_whatever_it_is_told(reply: str) -> N
             value = read(task, reply.encode("utf-8", "replace").decode(), view).value
         except InvalidOutput:
             continue
-        for each in [*(value.get("lines") or ()), *value.get("blocks", ())]:
+        for each in [*(value.get("lines") or ()), *value.get("blocks", ()), *value.get("elements", ())]:
             if each["bbox_px"] is not None:
                 x0, y0, x1, y1 = each["bbox_px"]
                 assert 0 <= x0 <= x1 <= view.width_px

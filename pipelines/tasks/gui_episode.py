@@ -59,8 +59,8 @@ def parse(text: str, view: View) -> Reading:
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     steps: list[dict[str, Any]] = []
     dropped = 0
-    for mark, end in zip(marks, ends, strict=True):
-        number, width_px, height_px = (min(int(digits), 2**31 - 1) for digits in mark.groups())
+    for mark, end in zip(marks, ends, strict=False):
+        number, width_px, height_px = map(int, mark.groups())
         step: dict[str, Any] = {"step": number, "width_px": width_px, "height_px": height_px}
         try:
             reading = read_action(text[mark.end() : end], device_of(view), width_px, height_px)
