@@ -15,7 +15,8 @@ from operators.units import Decoded, Planned
 from schemas.decode import EXTENSIONS, DecodeSettings
 from schemas.errors import InputError
 
-MOST_SCREENS = 1000
+MOST_SCREENS = 300
+"""They lie in memory together while the episode is replayed."""
 
 
 def screens(folder: Path) -> list[Path]:

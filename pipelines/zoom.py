@@ -176,7 +176,8 @@ def _region(call: Call, seen: list[Region]) -> Region:
 
 
 def _crop(region: Region, unit: Unit) -> tuple[Picture, str]:
-    """The part of the picture as sharp as it is at hand, with at most as many tokens as the whole; and a note of it.
+    """The part of the picture as sharp as it is at hand, with at most as many tokens as the whole (or as LEAST_PX); and
+    a note of it.
 
     The note is in pixels of the original where that is what was shown; of a turned or enlarged picture, in its own.
     """

@@ -39,7 +39,7 @@ class Calls:
 
 def tools_text(*signatures: dict[str, Any]) -> str:
     """What the system message says of tools: Qwen's chat template, word for word."""
-    told = "\n".join(json.dumps(signature, ensure_ascii=False) for signature in signatures)
+    told = "\n".join(json.dumps(each, ensure_ascii=False) for each in signatures)
     return (
         "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
         f"You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n{told}\n</tools>\n\n"
@@ -49,14 +49,15 @@ def tools_text(*signatures: dict[str, Any]) -> str:
     )
 
 
-def with_tool(system: str, signature: dict[str, Any]) -> str:
-    """A system message that offers one tool more; empty: that says nothing yet."""
+def with_tool(system: str, tool: dict[str, Any]) -> str:
+    """A system message that offers one tool more. system: what it says so far, which may be nothing."""
     if "\n</tools>" in system:
-        return system.replace("\n</tools>", f"\n{json.dumps(signature, ensure_ascii=False)}\n</tools>", 1)
-    return f"{system}\n\n{tools_text(signature)}".lstrip()
+        return system.replace("\n</tools>", f"\n{json.dumps(tool, ensure_ascii=False)}\n</tools>", 1)
+    return f"{system}\n\n{tools_text(tool)}".lstrip()
 
 
 def signature(name: str, description: str, properties: dict[str, Any], required: Collection[str]) -> dict[str, Any]:
+    """A tool as the model is told of it. properties: JSON Schemas of the arguments."""
     parameters = {"type": "object", "properties": properties, "required": list(required)}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
