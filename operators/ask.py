@@ -150,9 +150,9 @@ class Ask:
 
 def _answers(task: Task, units: list[Opened], carried: pa.Table) -> list[tuple[int, int, Answer]]:
     """(index of the unit, request_index, what is to be answered), in order."""
-    wants = [*task.wants(), *(COLUMNS if task.camera else ())]
-    wants = [name for name in dict.fromkeys(wants) if name in carried.schema.names]
-    values = carried.select(wants).to_pylist() if wants else [{}] * len(units)
+    known = [*task.knows(), *(COLUMNS if task.camera else ())]
+    known = [name for name in dict.fromkeys(known) if name in carried.schema.names]
+    values = carried.select(known).to_pylist() if known else [{}] * len(units)
     found = []
     for index, (unit, row) in enumerate(zip(units, values, strict=True)):
         camera, fault = _camera(task, unit, row) if task.camera else ({}, None)

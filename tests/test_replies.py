@@ -335,6 +335,13 @@ def test_elements_that_begin_with_what_we_do_not_know_and_stray_braces_between_t
 
 # Damage. Each case: task, reply, view, and where its elements stand: (start, end, what it reads as).
 
+SCREEN = """```json
+[
+    {"bbox_2d": [0, 0, 100, 50], "role": "text field", "text": "Search \\"X\\"", "clickable": true},
+    {"bbox_2d": [200, 0, 300, 50], "role": "icon", "text": "", "clickable": false},
+    {"bbox_2d": [900, 900, 1000, 1000], "role": "button", "text": "Go [1]", "clickable": true}
+]
+```"""
 STRAY = '{}[],"\n'
 
 
@@ -344,6 +351,10 @@ def spotted(reading: Reading) -> list[Any]:
 
 def events(reading: Reading) -> list[Any]:
     return [(each["start_s"], each["end_s"], each["text"]) for each in reading.value["events"]]
+
+
+def elements(reading: Reading) -> list[Any]:
+    return [tuple(map(str, each.values())) for each in reading.value["elements"]]
 
 
 def blocks(reading: Reading) -> list[Any]:
@@ -368,6 +379,7 @@ def in_space(reading: Reading) -> list[Any]:
 
 CASES: dict[str, Any] = {
     "ocr_spotting": (lambda: SPOTTED, PAGE, r"\{\".*\}", spotted),
+    "gui_elements": (lambda: SCREEN, PAGE, r"\{\".*\}", elements),
     "events": (lambda: recorded()["events"], CLIP, r"\"\d\d:.*\"", events),
     "parse_document": (lambda: PAGE_HTML, PAGE, r"<(h1|p|table|div).*</\1>(?=\n)", blocks),
     "ground_2d": (lambda: GROUNDED, PAGE, r"\{\".*\}", things),
@@ -423,10 +435,11 @@ def test_keys_in_another_order() -> None:
 
 CAMERA = {"fx_px": 900.0, "fy_px": 900.0, "cx_px": 1000.0, "cy_px": 500.0, "source": "given"}
 ASKED = View("image", 0, 2000, 1000, parameters={"question": "Which? A. left B. right", "intrinsics": CAMERA})
-VIEWS = {"page": PAGE, "image": ASKED, "clip": CLIP, "document": DOCUMENT, "video": CLIP, "text": PAGE}
+VIEWS = {"page": PAGE, "image": ASKED, "clip": CLIP, "document": DOCUMENT, "video": CLIP, "text": PAGE, "episode": PAGE}
 TASKS = (
     *("ocr", "ocr_spotting", "parse_document", "caption", "caption_dense", "caption_structured"),
     *("events", "locate_moment", "document_qa", "video_qa", "solve", "text"),
+    *("gui_elements", "gui_action", "gui_episode"),
     *("ground_2d", "recognize", "spatial", "ground_video", "ground_3d"),
 )
 STRUCTURED = """{"summary": "A shop.", "setting": "street", "objects": [{"name": "sign", "description": "red"}],
@@ -440,6 +453,7 @@ def mutated(draw: st.DrawFn) -> str:
         SPOTTED,
         PAGE_HTML,
         STRUCTURED,
+        SCREEN,
         GROUNDED,
         TIMED,
         SPACE,
@@ -474,7 +488,9 @@ def test_no_task_raises_or_leaves_its_range_whatever_it_is_told(reply: str) -> N
             value = read(task, reply.encode("utf-8", "replace").decode(), view).value
         except InvalidOutput:
             continue
-        for each in chain.from_iterable(value.get(key) or () for key in ("lines", "blocks", "objects", "boxes")):
+        for each in chain.from_iterable(
+            value.get(key) or () for key in ("lines", "blocks", "elements", "objects", "boxes")
+        ):
             if each.get("bbox_px") is not None:
                 x0, y0, x1, y1 = each["bbox_px"]
                 assert 0 <= x0 <= x1 <= view.width_px
