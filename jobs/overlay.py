@@ -17,10 +17,10 @@ from operators.overlay import Mark, draw, marks_in
 from operators.pictures import pixels_of
 from operators.sandbox import Sandbox
 from schemas.ask import Picture
-from schemas.decode import UNIT_KIND_OF, DecodeSettings
+from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
 
-_MEDIA_OF = {kind: media for media, kind in UNIT_KIND_OF.items() if media != "text"}
+_MEDIA_OF = {"page": "document", "image": "image", "clip": "video"}
 _QUERY = """
 select input_id, input_uri, unit_index, request_index, unit_kind, page, start_s, end_s, width_px, height_px,
     to_json(result) as result
