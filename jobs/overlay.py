@@ -70,7 +70,8 @@ def _marked(folder: Path, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark
 
 def _draw(sandbox: Sandbox, place: Path, row: dict[str, Any], marks: list[Mark]) -> Iterator[Path | str]:
     wanted = [{key: row[key] for key in ("page", "start_s", "end_s")}]
-    (batch,) = sandbox.decode(row["input_uri"], _MEDIA_OF[row["unit_kind"]], wanted)
+    media = "episode" if Path(row["input_uri"]).is_dir() else _MEDIA_OF[row["unit_kind"]]
+    (batch,) = sandbox.decode(row["input_uri"], media, wanted)
     unit = {name: batch.column(name)[0] for name in batch.schema.names}
     if unit["error"].is_valid:
         yield f"{row['input_uri']}: {unit['error'].as_py()['message']}"
