@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     markdown.add_argument("output", type=Path)
     markdown.set_defaults(command=_markdown)
 
+    overlay = commands.add_parser("overlay", help="draw what was found into the pictures of a job")
+    overlay.add_argument("output", type=Path)
+    overlay.add_argument("--task", help="of this task alone")
+    overlay.add_argument("--rows", type=_count, default=100, metavar="N", help="of each task at most")
+    overlay.set_defaults(command=_overlay)
+
     bench = commands.add_parser("bench", help="measure: how well nano reads, how fast the engine is")
     benches = bench.add_subparsers(required=True, metavar="what")
     nano = benches.add_parser("nano", help="character error rates of the nano checkpoint; a few minutes")
@@ -156,6 +162,16 @@ def _markdown(options: argparse.Namespace) -> int:
     for path in write_documents(options.output):
         print(path)
     return 0
+
+
+def _overlay(options: argparse.Namespace) -> int:
+    from jobs.overlay import write_overlays
+
+    failed = False
+    for written in write_overlays(options.output, task=options.task, rows=options.rows):
+        failed |= isinstance(written, str)
+        print(written)
+    return 1 if failed else 0
 
 
 def _bench_nano(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from operators.verify import judge
 from schemas.ask import Completion, Picture, Request
-from schemas.errors import Failure
+from schemas.errors import Failure, InputError
 from schemas.task import Step, Task, TextLine, Unit, View
 
 
@@ -18,18 +18,26 @@ class Answer:
     """A single talk, or one for each piece of the unit's lines.
 
     unit: None when it could not be read. values: what the prompt takes from the input table, None when the table
-    lacks it. name: a prefix of request ids. label: what the request is about.
+    lacks it. name: a prefix of request ids. label: what the request is about. fault: why it cannot be asked although
+    the unit can be read.
     """
 
     def __init__(
-        self, task: Task, unit: Unit | None, values: dict[str, Any] | None, name: str, label: Mapping[str, str]
+        self,
+        task: Task,
+        unit: Unit | None,
+        values: dict[str, Any] | None,
+        name: str,
+        label: Mapping[str, str],
+        fault: Failure | None = None,
     ) -> None:
         self.task = task
         self.values = values
+        self._fault = fault
         self.talks: list[Talk] = []
         self._view: View | None = None
         self._lines: list[tuple[TextLine, list[Talk]]] | None = None
-        if unit is None or values is None:
+        if unit is None or values is None or fault is not None:
             return
         unit = replace(unit, view=replace(unit.view, parameters=values))
         self._view = unit.view
@@ -74,7 +82,7 @@ class Answer:
 
     def _finish_reason(self) -> str | None:
         """`length` when any reply was cut."""
-        reasons = {step.completion.finish_reason for talk in self.talks if (step := talk.chosen()) is not None}
+        reasons = {step.completion.finish_reason for talk in self.talks for step in talk.answers()}
         return "length" if "length" in reasons else "stop" if reasons else None
 
     def _attempts(self) -> list[dict[str, Any]] | None:
@@ -98,12 +106,16 @@ class Answer:
         """Status, error, result and verified of the row."""
         if unreadable is not None:
             return "unreadable_input", unreadable, None, None
+        if self._fault is not None:
+            return "unreadable_input", asdict(self._fault), None, None
         if self.values is None:
             wants = ", ".join(self.task.wants())
             failure = Failure("ask", "no_value", f"the row of the input table lacks a value: the prompt takes {wants}")
             return "unreadable_input", asdict(failure), None, None
         for number, talk in enumerate(self.talks, start=1):
             if (fault := talk.failure()) is not None:
+                if fault.kind == "no_value":
+                    return "unreadable_input", asdict(fault), None, None
                 if self._lines is not None:
                     fault = replace(fault, message=f"part {number} of {len(self.talks)}: {fault.message}")
                 return "engine_failed", asdict(fault), None, None
@@ -149,6 +161,9 @@ class Talk:
             return None
         try:
             request = self.task.next(self.task, self._unit, self.history)
+        except InputError as error:  # a value of the prompt is none that the task knows
+            self._failure = Failure("ask", error.kind, str(error))
+            return None
         except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
             self._failure = Failure("ask", "internal", f"task {self.task.name}: {error!r}")
             return None
@@ -177,7 +192,20 @@ class Talk:
                 self._chosen = self.history[-1]
         return self._chosen
 
+    def answers(self) -> tuple[Step, ...]:
+        """The steps whose replies are what `reply` says."""
+        if self.task.gather is not None:
+            return self.history
+        step = self.chosen()
+        return (step,) if step is not None else ()
+
     def reply(self) -> str | None:
+        if self.task.gather is not None and self.history:
+            try:
+                return clean_text(self.task.gather(self._unit, self.history))
+            except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
+                self._failure = Failure("ask", "internal", f"task {self.task.name}: {error!r}")
+                return None
         step = self.chosen()
         if step is None:
             return None

@@ -10,20 +10,21 @@ import io
 import json
 import queue
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from operators.answer import Answer, Talk
 from operators.children import Limits
+from operators.intrinsics import COLUMNS, find_intrinsics
 from operators.opened import Opened, opened
 from operators.supervisor import Supervisor
 from operators.whole import WHOLE_KINDS, WholeInputs
 from schemas import tables
 from schemas.ask import Completion, Request
 from schemas.decode import DecodeSettings
-from schemas.errors import EngineError, Failure
+from schemas.errors import EngineError, Failure, InputError
 from schemas.task import Task
 
 
@@ -149,10 +150,12 @@ class Ask:
 
 def _answers(task: Task, units: list[Opened], carried: pa.Table) -> list[tuple[int, int, Answer]]:
     """(index of the unit, request_index, what is to be answered), in order."""
-    wants = [name for name in task.wants() if name in carried.schema.names]
-    values = carried.select(wants).to_pylist() if wants else [{}] * len(units)
+    known = [*task.knows(), *(COLUMNS if task.camera else ())]
+    known = [name for name in dict.fromkeys(known) if name in carried.schema.names]
+    values = carried.select(known).to_pylist() if known else [{}] * len(units)
     found = []
     for index, (unit, row) in enumerate(zip(units, values, strict=True)):
+        camera, fault = _camera(task, unit, row) if task.camera else ({}, None)
         for number, request in enumerate(task.requests(row)):
             label = {
                 "task": task.name,
@@ -160,9 +163,22 @@ def _answers(task: Task, units: list[Opened], carried: pa.Table) -> list[tuple[i
                 "unit": str(unit.columns["unit_index"]),
                 "request": str(number),
             }
-            answer = Answer(task, unit.unit, request, f"{task.name}/{index}/{number}", label)
+            request = None if request is None else {**request, **camera}
+            answer = Answer(task, unit.unit, request, f"{task.name}/{index}/{number}", label, fault)
             found.append((index, number, answer))
     return found
+
+
+def _camera(task: Task, unit: Opened, row: Mapping[str, Any]) -> tuple[dict[str, Any], Failure | None]:
+    """The value `intrinsics` of the unit's requests, none where nobody knows them; or why what is said is no camera."""
+    if unit.unit is None:
+        return {}, None
+    view = unit.unit.view
+    try:
+        found = find_intrinsics({**row, **task.parameters}, unit.columns["input_uri"], view.width_px, view.height_px)
+    except InputError as error:
+        return {}, Failure("ask", error.kind, str(error))
+    return {} if found is None else {"intrinsics": asdict(found)}, None
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

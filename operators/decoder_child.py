@@ -60,13 +60,15 @@ def main() -> None:
 
 def _probe(channel: Channel, path: Path, media: Media | None, settings: DecodeSettings) -> None:
     try:
-        _readable(path)
+        _readable(path, media)
         media = media or _sniff(path)
         match media:
             case "document":
                 from operators.render_pdf import probe
             case "image":
                 from operators.images import probe
+            case "episode":
+                from operators.episode import probe
             case "video":
                 from operators.video_pyav import probe
         units = probe(path, settings)
@@ -97,12 +99,14 @@ def _results(
     path: Path, media: Media, units: list[Planned], settings: DecodeSettings
 ) -> Iterator[Decoded | InputError]:
     try:
-        _readable(path)
+        _readable(path, media)
         match media:
             case "document":
                 from operators.render_pdf import decode
             case "image":
                 from operators.images import decode
+            case "episode":
+                from operators.episode import decode
             case "video" if settings.video_backend == "decord":
                 from operators.video_decord import decode
             case "video":
@@ -127,6 +131,7 @@ def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:
         "times_s": list(result.times_s),
         "pictures": [_picture(frame) for frame in result.frames],
         "strips": None if result.strips is None else [_strip(strip) for strip in result.strips],
+        "fine": None if result.fine is None else _picture(result.fine),
         "text_layer": result.text_layer,
         "blank": result.blank,
         "decode_s": seconds,
@@ -151,8 +156,10 @@ def _to_memory(batch: pa.RecordBatch) -> int:
     return memory
 
 
-def _readable(path: Path) -> None:
+def _readable(path: Path, media: Media | None) -> None:
     """Raises InputError for what no decoder needs to see."""
+    if media == "episode":
+        return
     if path.is_dir():
         raise InputError("unknown_type", "this is a folder")
     with path.open("rb") as file:

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model.pixels import smart_resize
 from operators.blank import is_blank
 from operators.cut_lines import cut_lines
-from operators.units import RGB, Decoded, Planned
+from operators.fine import fine_bytes, fine_size, resized
+from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
@@ -30,7 +31,7 @@ def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
         count = _frames(picture)
         width_px, height_px = _upright_size(picture)
         height, width = _seen(height_px, width_px, settings)
-        size = height * width * 3
+        size = height * width * 3 + fine_bytes(width_px, height_px, (width, height), settings)
         return [Planned(page=index + 1 if count > 1 else None, decoded_bytes=size) for index in range(count)]
 
 
@@ -65,20 +66,20 @@ def _decode(picture: Image.Image, settings: DecodeSettings) -> Decoded:
     _check_size(picture, settings)
     width_px, height_px = _upright_size(picture)
     height, width = _seen(height_px, width_px, settings)
+    own = fine_size(width_px, height_px, (width, height), settings)
     if picture.format == "JPEG" and settings.line_reader is None:
         # lets libjpeg decode at 1/2, 1/4 or 1/8 where the model sees no more anyway
-        seen = (height, width) if picture.getexif().get(_ORIENTATION) in _SIDEWAYS else (width, height)
-        picture.draft(None, seen)
+        needed = own or (width, height)
+        picture.draft(None, needed[::-1] if picture.getexif().get(_ORIENTATION) in _SIDEWAYS else needed)
     picture.load()
     shown = upright(picture)
     strips = None
     if settings.line_reader is not None:
-        fine = _fine(shown)
-        strips = cut_lines(fine, settings.line_reader, width_px / fine.width)
-    if shown.size != (width, height):
-        shown = shown.resize((width, height), Image.Resampling.BICUBIC)
-    pixels: RGB = np.asarray(shown)
-    return Decoded(width_px, height_px, (pixels,), strips=strips, blank=is_blank(pixels))
+        large = _fine(shown)
+        strips = cut_lines(large, settings.line_reader, width_px / large.width)
+    pixels = resized(shown, (width, height))
+    fine = resized(shown, own) if own else None
+    return Decoded(width_px, height_px, (pixels,), strips=strips, blank=is_blank(pixels), fine=fine)
 
 
 def _fine(picture: Image.Image) -> Image.Image:

@@ -67,7 +67,11 @@ def _unit(row: pa.StructScalar, columns: dict[str, Any]) -> Unit:
     if view.unit_kind == "clip":
         return Unit(view, Clip(own, view.times_s))
     lines = _text_lines(row["strips"].values) if row["strips"].is_valid else None
-    return Unit(view, own[0], lines)
+    return Unit(view, own[0], lines, (fine_of(row["fine"]),))
+
+
+def fine_of(row: pa.StructScalar) -> Picture | None:
+    return pictures([row])[0] if row.is_valid else None
 
 
 def _text_lines(strips: pa.StructArray) -> tuple[TextLine, ...]:

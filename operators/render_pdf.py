@@ -8,13 +8,12 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pypdfium2
-from PIL import Image
 
 from model.pixels import smart_resize
 from operators.blank import is_blank
 from operators.cut_lines import cut_lines
+from operators.fine import fine_bytes, fine_size, resized
 from operators.text_layer import hyphened
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
@@ -85,18 +84,20 @@ def _sizes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings
 
 def _seen_bytes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> int:
     try:
-        _, _, width, height = _sizes(document, index, settings)
+        width_px, height_px, width, height = _sizes(document, index, settings)
     except (InputError, pypdfium2.PdfiumError):
         return 0  # decoding will say what is wrong with this page
-    return width * height * 3
+    return width * height * 3 + fine_bytes(width_px, height_px, (width, height), settings)
 
 
 def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> Decoded:
     width_px, height_px, seen_width, seen_height = _sizes(document, index, settings)
+    own = fine_size(width_px, height_px, (seen_width, seen_height), settings)
     page = document[index]
     try:
         width_pt, height_pt = page.get_size()
-        scale = max(seen_width / width_pt, seen_height / height_pt)
+        needed = own or (seen_width, seen_height)
+        scale = max(needed[0] / width_pt, needed[1] / height_pt)
         if settings.line_reader is not None:
             # print of 6 points is 18 px high; a huge page stays under the source cap
             fine = _LINES_DPI / 72
@@ -110,10 +111,16 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
     strips = None
     if settings.line_reader is not None:
         strips = cut_lines(picture, settings.line_reader, width_px / picture.width)
-    if picture.size != (seen_width, seen_height):
-        picture = picture.resize((seen_width, seen_height), Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture)
-    return Decoded(width_px, height_px, (pixels,), strips=strips, text_layer=text_layer, blank=is_blank(pixels))
+    pixels = resized(picture, (seen_width, seen_height))
+    return Decoded(
+        width_px,
+        height_px,
+        (pixels,),
+        strips=strips,
+        text_layer=text_layer,
+        blank=is_blank(pixels),
+        fine=resized(picture, own) if own else None,
+    )
 
 
 def _text_layer(page: pypdfium2.PdfPage) -> str | None:

@@ -25,7 +25,8 @@ class Strip:
 class Decoded:
     """width_px, height_px: the upright original. frames: at the model's size; one, or a clip's with times_s.
     strips: its lines of text in reading order, None where nobody asked for them. text_layer: what a PDF itself says
-    that the page reads; None when it says nothing. blank: nothing is to be seen; None for clips."""
+    that the page reads; None when it says nothing. blank: nothing is to be seen; None for clips. fine: the picture
+    nearer to its own size, where the settings ask for it and frames[0] is smaller."""
 
     width_px: int
     height_px: int
@@ -34,6 +35,7 @@ class Decoded:
     strips: tuple[Strip, ...] | None = None
     text_layer: str | None = None
     blank: bool | None = None
+    fine: RGB | None = None
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def judge(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -> Judg
     faults = [*(["cut"] if cut or reading.cut else ()), *(["repeats"] if repeats(reply) else ())]
     if reading.dropped:
         faults.append("dropped")
+    faults += reading.faults
     failure: Failure | None = None
     verdict = Verdict()
     try:

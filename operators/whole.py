@@ -1,4 +1,5 @@
-"""Open a whole document or video beside the engine: all its pages, or frames over all its length, for one prompt.
+"""Open a whole document, video or episode beside the engine: all its pages, frames over all its length for one
+prompt, or all its screens, which are asked about one after another.
 
 They would fill the object store on the way from a decode actor, so they are decoded here, in a child of their
 own, and nothing is cut: the pixels of a page and the number of frames follow from what the engine's context holds
@@ -14,9 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.opened import UNIT_COLUMNS, Opened, pictures, view_of
+from operators.episode import heading
+from operators.opened import UNIT_COLUMNS, Opened, fine_of, pictures, view_of
 from operators.sandbox import Sandbox
-from schemas.ask import Clip, Part
+from schemas.ask import Clip, Part, Picture
 from schemas.decode import WHOLE_KIND_OF, DecodeSettings
 from schemas.task import Unit
 
@@ -61,8 +63,13 @@ class WholeInputs:
         if row["error"] is not None:
             return Opened(None, row["error"], columns)
         with self._turn:
-            document = row["unit_kind"] == "document"
-            return self._document(columns) if document else self._video(columns)
+            match row["unit_kind"]:
+                case "document":
+                    return self._document(columns)
+                case "episode":
+                    return self._episode(columns)
+                case _:
+                    return self._video(columns)
 
     def _document(self, columns: dict[str, Any]) -> Opened:
         sandbox = Sandbox(self._settings)
@@ -74,7 +81,12 @@ class WholeInputs:
             return Opened(None, found["error"], columns)
         count = len(found["units"])
         most_px = page_tokens(count, self._settings.whole_tokens) * self._settings.token_side_px**2
-        settings = replace(self._settings, image_max_px=most_px, image_min_px=min(self._settings.image_min_px, most_px))
+        settings = replace(
+            self._settings,
+            image_max_px=most_px,
+            image_min_px=min(self._settings.image_min_px, most_px),
+            fine_max_px=0,
+        )
         wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in found["units"]]
         parts: list[Part] = []
         errors: list[dict[str, Any]] = []
@@ -89,6 +101,33 @@ class WholeInputs:
         if len(errors) == count:
             return Opened(None, errors[0], columns)
         return Opened(Unit(view_of(columns), tuple(parts)), None, columns)
+
+    def _episode(self, columns: dict[str, Any]) -> Opened:
+        """Its screens at the size of pictures that come alone. One that cannot be read ends the episode: what was
+        done before it would be missing from the story of all that follow."""
+        sandbox = Sandbox(self._settings)
+        parts: list[Part] = []
+        fine: list[Picture | None] = []
+        try:
+            found = sandbox.probe(columns["input_uri"], "episode")
+            if "error" in found:
+                return Opened(None, found["error"], columns)
+            wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in found["units"]]
+            columns["page_count"] = len(wanted)
+            for number, row in enumerate(sandbox.decode(columns["input_uri"], "episode", wanted), start=1):
+                batch = {name: row.column(name)[0] for name in row.schema.names}
+                columns["decode_s"] += batch["decode_s"].as_py() or 0.0
+                if batch["error"].is_valid:
+                    error = batch["error"].as_py()
+                    return Opened(None, {**error, "message": f"screen {number}: {error['message']}"}, columns)
+                width_px, height_px = batch["width_px"].as_py(), batch["height_px"].as_py()
+                if number == 1:
+                    columns |= {"width_px": width_px, "height_px": height_px}
+                parts += [heading(number, width_px, height_px), *pictures(batch["pictures"])]
+                fine.append(fine_of(batch["fine"]))
+        finally:
+            sandbox.close()
+        return Opened(Unit(view_of(columns), tuple(parts), fine=tuple(fine)), None, columns)
 
     def _video(self, columns: dict[str, Any]) -> Opened:
         start_s, end_s = columns["start_s"], columns["end_s"]

@@ -11,8 +11,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pipelines.tasks
+from operators.intrinsics import COLUMNS, find_intrinsics
 from pipelines.inline import inline_task
-from schemas.errors import SpecError
+from pipelines.zoom import ZOOMABLE, with_zoom
+from schemas.errors import InputError, SpecError
 from schemas.spec import TaskSpec
 from schemas.task import Task
 
@@ -52,11 +54,24 @@ def bind(spec: TaskSpec) -> Task:
             task = replace(task, prompt=spec.prompt, prompts={})
     own = asdict(task.sampling)
     said = {key: value for key in own if (value := getattr(spec, key, None)) is not None}
-    wants = task.wants()
-    if unknown := sorted(spec.parameters.keys() - set(wants)):
-        takes = f"takes {', '.join(wants)}" if wants else "takes none"
+    knows = (*task.knows(), *(COLUMNS if task.camera else ()))
+    if unknown := sorted(spec.parameters.keys() - set(knows)):
+        takes = f"takes {', '.join(knows)}" if knows else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
-    return replace(task, sampling=replace(task.sampling, **said), parameters={**task.parameters, **spec.parameters})
+    if task.camera:
+        try:
+            find_intrinsics(spec.parameters, None, 1000, 1000)
+        except InputError as error:
+            raise SpecError(f"tasks: {task.name}: parameters: {error}") from error
+    task = replace(
+        task,
+        sampling=replace(task.sampling, **said),
+        parameters={**task.parameters, **spec.parameters},
+        zooms=task.zooms if spec.zooms is None else spec.zooms,
+    )
+    if task.zooms and not ZOOMABLE & set(task.unit_kinds):
+        raise SpecError(f"tasks: {task.name}: zooms: it is asked about no pages, pictures or screens")
+    return with_zoom(task) if task.zooms else task
 
 
 def identity(task: Task) -> dict[str, Any]:
@@ -68,6 +83,8 @@ def identity(task: Task) -> dict[str, Any]:
         "sampling": asdict(task.sampling),
         "output": task.output.schema,
         "units": task.unit_kinds,
+        "defaults": task.defaults,
+        "zooms": task.zooms,
     }
 
 

@@ -15,8 +15,8 @@ from model.hub import resolve, weights_sha256
 from model.pixels import PixelBudget
 from model.strip import line_reader_of
 from operators.ask import AskSettings, Provenance
+from operators.fine import FINE_PX
 from pipelines.catalogue import bind, identity
-from pipelines.chunking import WHOLE_KINDS
 from pipelines.folder import sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
@@ -50,7 +50,11 @@ def prepare(spec: JobSpec) -> Job:
     engine, source = _engine(spec)
     budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.kind == "torch" else PixelBudget()
     own = line_reader_of(Path(engine["model"])) if spec.engine.kind == "torch" else None
-    decode = replace(decode_settings(spec, budget, own), whole_tokens=_whole_tokens(spec, tasks, engine))
+    decode = replace(
+        decode_settings(spec, budget, own),
+        whole_tokens=_whole_tokens(spec, tasks, engine),
+        fine_max_px=FINE_PX if any(task.zooms for task in tasks) else 0,
+    )
     identity_of_job = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
@@ -84,7 +88,7 @@ def _whole_tokens(spec: JobSpec, tasks: tuple[Task, ...], engine: dict[str, Any]
 
     The longest answer and the question keep their room.
     """
-    answers = [task.sampling.max_tokens for task in tasks if WHOLE_KINDS & set(task.unit_kinds)]
+    answers = [task.sampling.max_tokens for task in tasks if {"document", "video"} & set(task.unit_kinds)]
     if not answers:
         return 0
     context = spec.engine.max_context or DEFAULT_CONTEXT

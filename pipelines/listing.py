@@ -1,8 +1,9 @@
 """List the inputs of a job before any work: one row each, nothing silently left out. Knows no decoder.
 
 An entry of `inputs:` is a file, a folder (walked), a glob, or a table of paths (.csv, .parquet) whose other
-columns are carried into the results. A path that is named and missing is an input that cannot be read; what a
-folder holds and no decoder knows is counted and shown.
+columns are carried into the results. A folder that a table names is one input, an episode: its pictures are the
+screens. A path that is named and missing is an input that cannot be read; what a folder holds and no decoder knows is
+counted and shown.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) 
             for uri in table.column("uri").to_pylist():
                 target = Path(uri) if Path(uri).is_absolute() else path.parent / uri
                 # rows of a table may ask about one file several times: each is an input of its own
-                rows.append(_input(target, occurrence=seen[_uri(target)]))
+                rows.append(_input(target, occurrence=seen[_uri(target)], episode=target.is_dir()))
                 seen[_uri(target)] += 1
             continue
         found = list(_expand(path, output, skipped))
@@ -141,7 +142,7 @@ def _uri(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  not resolve(): a link keeps the name the user gave
 
 
-def _input(path: Path, occurrence: int = 0) -> dict[str, Any]:
+def _input(path: Path, occurrence: int = 0, *, episode: bool = False) -> dict[str, Any]:
     uri = _uri(path)
     key = uri if not occurrence else f"{uri}#{occurrence}"
     error = None
@@ -155,7 +156,7 @@ def _input(path: Path, occurrence: int = 0) -> dict[str, Any]:
     return {
         "input_id": hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16],
         "input_uri": uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "media": EXTENSIONS.get(path.suffix.lower()),
+        "media": "episode" if episode else EXTENSIONS.get(path.suffix.lower()),
         "size_bytes": size,
         "error": error,
     }
@@ -200,7 +201,7 @@ def check_values(tasks: Sequence[Task], inputs: pa.Table) -> None:
     """Raises SpecError for a prompt that takes a value which neither the spec nor any input table has."""
     for task in tasks:
         for name in task.wants():
-            if name not in task.parameters and name not in inputs.schema.names:
+            if name not in {*task.parameters, *task.defaults, *inputs.schema.names}:
                 raise SpecError(
                     f"tasks: {task.name}: its prompt takes {{{name}}}: give a column {name!r} in an input table, "
                     f"or `parameters: {{{name}: …}}`"

@@ -12,7 +12,7 @@ from schemas.task import Task
 def counts(task: Task, chunks: pa.Table, row: int) -> list[int]:
     """For every unit of a row of CHUNKS, in order."""
     units = len(chunks.column("units")[row])
-    wants = [name for name in task.wants() if name not in task.parameters]
+    wants = [name for name in task.wants() if name not in task.parameters and name not in task.defaults]
     if not task.wants():
         return [1] * units
     carried = pa.ipc.open_stream(chunks.column("carried")[row].as_buffer()).read_all()

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Media: TypeAlias = Literal["document", "image", "video", "text"]
-UnitKind: TypeAlias = Literal["page", "image", "clip", "document", "video", "text"]
+Media: TypeAlias = Literal["document", "image", "video", "episode", "text"]
+UnitKind: TypeAlias = Literal["page", "image", "clip", "document", "video", "episode", "text"]
 
-UNIT_KIND_OF: dict[Media, UnitKind] = {"document": "page", "image": "image", "video": "clip", "text": "text"}
-WHOLE_KIND_OF: dict[Media, UnitKind] = {"document": "document", "video": "video"}
+UNIT_KIND_OF: dict[Media, UnitKind] = {
+    "document": "page",
+    "image": "image",
+    "video": "clip",
+    "episode": "image",  # a folder of screens that an input table names: each is a picture like any other
+    "text": "text",
+}
+WHOLE_KIND_OF: dict[Media, UnitKind] = {"document": "document", "video": "video", "episode": "episode"}
 """An input as one unit, for tasks that are asked about all of it at once."""
 
 EXTENSIONS: dict[str, Media] = {
@@ -82,6 +88,8 @@ class DecodeSettings:
     """Tokens that all pictures of a whole document or video may take together: the engine's context, less answer."""
     line_reader: LineReader | None = None
     """Set: pages and pictures also come as their lines of text, in this form."""
+    fine_max_px: int = 0
+    """Area up to which a picture also comes at its own size, where that is more than the model sees; 0: never."""
 
     def __post_init__(self) -> None:
         if isinstance(self.line_reader, dict):  # as it comes out of JSON

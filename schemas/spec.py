@@ -36,6 +36,9 @@ class TaskSpec(_Section):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(None, description="0 is off")
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = Field(None, description="1 is off")
     seed: int | None = Field(None, description="makes sampling repeatable")
+    zooms: Annotated[int, Field(ge=0, le=8)] | None = Field(
+        None, description="crops of a picture that the model may ask for before it answers; 0 is none"
+    )
 
 
 class EngineSpec(_Section):

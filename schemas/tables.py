@@ -60,6 +60,7 @@ DECODED_FIELDS = [
     pa.field("times_s", pa.list_(pa.float64())),  # clips: presentation time of each frame in `pictures`
     pa.field("pictures", pa.list_(PICTURE)),  # one for pages and images, the sampled frames for clips
     pa.field("strips", pa.list_(STRIP)),  # null when units are not split into lines
+    pa.field("fine", PICTURE),  # at its own size, for crops; null where `pictures` show as much, or nobody zooms in
     pa.field("text_layer", pa.string()),  # pages: the text that the PDF itself holds; null when it holds none
     pa.field("blank", pa.bool_()),  # pages and images: nothing is to be seen on it; null for clips
     pa.field("decode_s", pa.float64()),

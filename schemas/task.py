@@ -52,12 +52,15 @@ class TextLine:
 
 @dataclass(frozen=True)
 class Unit:
-    """content: one picture or clip; the pages of a document in order; nothing for a text. lines: in reading order;
-    None unless the job splits pages into lines."""
+    """content: one picture or clip; the pages of a document in order; each screen of an episode behind its heading
+    (operators/episode.py); nothing for a text. lines: in reading order; None unless the job splits pages into lines.
+    fine: each picture of the content at its own size (any size), None where the content shows as much; empty unless a
+    task of the job zooms in."""
 
     view: View
     content: Picture | Clip | tuple[Part, ...]
     lines: tuple[TextLine, ...] | None = None
+    fine: tuple[Picture | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Reading:
-    """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early."""
+    """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early.
+    faults: of FAULTS, what the value does not show any more: why a piece was dropped."""
 
     value: Any
     dropped: int = 0
     cut: bool = False
+    faults: tuple[str, ...] = ()
 
 
 FAULTS = (
@@ -89,6 +94,14 @@ FAULTS = (
     "no_page",  # a page is cited that the document does not have
     "not_cited",  # the question asks for places and the answer names none
     "not_final",  # no final answer is marked as such
+    "box_outside",  # a box or point outside the picture; of a box in space, its middle
+    "empty_box",  # a box without area
+    "behind_camera",  # a box in space that is not wholly before the camera
+    "up_disagrees",  # upright things (furniture, cars) that do not agree on which way is up
+    "no_camera",  # nothing says which camera took the picture, so boxes in space cannot be projected
+    "no_choice",  # the question offers options and the answer takes none of them
+    "point_outside",  # a point that is not on the screen
+    "not_on_element",  # a point on none of the elements that are known
 )
 """What a check can find; a row's `verified.faults`. A task of one's own may add others."""
 
@@ -135,12 +148,19 @@ class Task:
     next: called with the history so far, gives the next request or None at the end of the loop; retries,
     zooms and tool calls all live there. The operator fills in the request's id, label and deadline.
     choose: which step of an ended loop holds the answer; the last unless the task says otherwise.
-    parse: reads that reply into the value that `output` describes, alone or in a Reading that counts what was
-    lost; raises InvalidOutput.
+    gather: for loops whose steps make up the answer together: the text that stands for all of them.
+    parse: reads that reply, or that text, into the value that `output` describes, alone or in a Reading that counts
+    what was lost; raises InvalidOutput.
     parse_lines: for tasks that may be asked about a unit's lines one by one (each piece is a unit to `next`): reads
     all lines, each with its pieces' last replies, into the value of the whole unit; raises InvalidOutput.
     verify: checks a value against what is known of the unit; cheap, and never raises.
-    parameters: fixed values, by name. constrained: engines that can, keep the reply to the output's JSON Schema.
+    parameters: fixed values, by name. defaults: values by name where neither the spec nor the input table has one;
+    they need not stand in the prompt, and each is one value, even if it is a list.
+    joined: names of the parameters whose list of texts is one value, said with commas, instead of a request for each.
+    camera: the task is told the picture's intrinsics, as `view.parameters["intrinsics"]` (the fields of
+    schemas.camera.Intrinsics; absent where nobody knows them).
+    zooms: how often the model may ask for a crop before it answers (pipelines/zoom.py).
+    constrained: engines that can, keep the reply to the output's JSON Schema.
     keeps_thinking: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart; for
     other tasks the reply is the answer alone, where the engine parts the two.
     """
@@ -155,9 +175,14 @@ class Task:
     sampling: Sampling = field(default_factory=Sampling)
     next: Next = ask_once
     choose: Callable[[Task, View, tuple[Step, ...]], int] = last_step
+    gather: Callable[[Unit, tuple[Step, ...]], str] | None = None
     parse_lines: Callable[[tuple[ReadLine, ...], View], Any] | None = None
     verify: Callable[[Any, View], Verdict] = no_faults
     parameters: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    zooms: int = 0
+    joined: tuple[str, ...] = ()
+    camera: bool = False
     constrained: bool = False
     keeps_thinking: bool = False
 
@@ -168,7 +193,7 @@ class Task:
     def ask_text(self, view: View) -> str:
         """The user text for this unit. Values are put in as they are; braces in them mean nothing."""
         return _PLACE.sub(
-            lambda found: f"{{{found[1]}}}" if found[1] else str(view.parameters[found[2]]),
+            lambda found: f"{{{found[1]}}}" if found[1] else _said(view.parameters[found[2]]),
             self.prompt_for(view.unit_kind),
         )
 
@@ -177,13 +202,23 @@ class Task:
         found = (match[2] for prompt in (self.prompt, *self.prompts.values()) for match in _PLACE.finditer(prompt))
         return tuple(dict.fromkeys(name for name in found if name))
 
+    def knows(self) -> tuple[str, ...]:
+        """Names of all values that a request may have: those of the prompts, and those with a default."""
+        return tuple(dict.fromkeys((*self.wants(), *self.defaults)))
+
     def requests(self, row: Mapping[str, Any]) -> list[dict[str, Any] | None]:
         """The values of each request about a unit, given its row of the input table; None where one is missing.
 
-        A list of texts is as many requests; lists beside each other go in step and must be of one length.
+        A list of texts is as many requests, unless the value has a default or is one of `joined`; lists beside each
+        other go in step and must be of one length.
         """
-        values = {name: self.parameters.get(name, row.get(name)) for name in self.wants()}
-        many = {name: value for name, value in values.items() if isinstance(value, list) and _texts(value)}
+        values = {name: self.parameters.get(name, row.get(name)) for name in self.knows()}
+        values |= {name: value for name, value in self.defaults.items() if _missing(values[name])}
+        many = {
+            name: value
+            for name, value in values.items()
+            if name not in (*self.defaults, *self.joined) and isinstance(value, list) and _texts(value)
+        }
         counts = {len(value) for value in many.values()}
         if len(counts) > 1 or 0 in counts:
             return [None]
@@ -191,7 +226,13 @@ class Task:
             {name: many[name][index] if name in many else value for name, value in values.items()}
             for index in range(counts.pop() if counts else 1)
         ]
-        return [None if any(_missing(value) for value in each.values()) else each for each in found]
+        needs = [name for name in self.wants() if name not in self.defaults]
+        return [
+            None
+            if any(_missing(each[name]) for name in needs)
+            else {name: value for name, value in each.items() if value is not None}
+            for each in found
+        ]
 
 
 def _texts(values: list[Any]) -> bool:
@@ -199,4 +240,8 @@ def _texts(values: list[Any]) -> bool:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) and _texts(value) else str(value)

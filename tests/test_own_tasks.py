@@ -117,6 +117,7 @@ def test_an_inline_task_reads_what_can_be_read(reply: str, value: Any, cut: bool
         ({**RECEIPT, "output": {"type": "object", "properties": {"a": {}}}}, "give one type"),
         ({"name": "ocr", "units": ["clip"]}, "only a task with an `output:`"),
         ({"name": "ocr", "parameters": {"query": "x"}}, "the prompt has no {query}; it takes none"),
+        ({"name": "events", "zooms": 1}, "zooms: it is asked about no pages, pictures or screens"),
         ({"name": "no.such.module:TASK"}, "cannot be imported"),
         ({"name": "pipelines.tasks.ocr:parse"}, "is a function, not a schemas.task.Task"),
     ],

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.catalogue import find
-from pipelines.replies.elements import read_value
+from pipelines.replies.elements import read_elements, read_value
 from pipelines.replies.times import seconds, spans_in
 from schemas.errors import InvalidOutput
 from schemas.task import Reading, View
@@ -26,7 +27,7 @@ from tests.world import ROOT
 RECORDED = ROOT.parent / "shared" / "replies" / "qwen3_vl_recorded.jsonl"
 
 PAGE = View("page", 0, 2000, 1000)
-CLIP = View("clip", 0, 640, 360, start_s=0.0, end_s=200.0)
+CLIP = View("clip", 0, 640, 360, start_s=0.0, end_s=200.0, times_s=(0.0, 1.0, 2.0, 200.0))
 DOCUMENT = View("document", 0, 0, 0, page_count=35)
 
 SPOTTED = """```json
@@ -45,6 +46,28 @@ PAGE_HTML = """```html
 <div class="image caption" data-bbox="100 500 900 600"><img data-bbox="100 500 900 590"/><p>Figure 1: a loaf</p></div>
 <p data-bbox="100 900 900 950">Page 7</p>
 </body></html>
+```"""
+
+GROUNDED = """```json
+[
+    {"bbox_2d": [100, 200, 300, 400], "label": "red car, left"},
+    {"point_2d": [500, 600], "label": "bus {7}", "colour": "blue"},
+    {"id": 3, "bbox_2d": [0, 500, 999, 600], "label": "\\"taxi\\""}
+]
+```"""
+NAMED = """```json
+[
+	{"bbox_2d": [0, 614, 224, 825], "name_zh": "米饭", "name_en": "Rice"},
+	{"bbox_2d": [266, 126, 695, 343], "name_zh": "汤", "name_en": "Soup"}
+]
+```"""
+TIMED = """[
+{"time": 1.0, "bbox_2d": [100, 200, 300, 400], "label": "a dog"},
+{"time": 2.0, "bbox_2d": [110, 200, 310, 400], "label": "a dog"}
+]"""
+SPACE = """```json
+[{"bbox_3d": [0.27, 0.13, 2.21, 0.69, 0.76, 1.8, 0.87, 0.09, 0.94], "label": "桌子"},
+{"bbox_3d": [-0.83, -0.18, 2.87, 0.76, 0.76, 1.86, 0.28, 0.33, 0.23], "label": "沙发"}]
 ```"""
 
 
@@ -295,8 +318,30 @@ def test_one_value(reply: str, wanted: Any) -> None:
     assert read_value(reply, "{") == wanted
 
 
+@pytest.mark.parametrize(
+    ("reply", "dropped"),
+    [
+        ('[{"id": 1, "a": 1, "b": 2}, {"id": "x,\\"y", "q": [1, 2], "b": 2}, {"b": 2, "id": null}]', 0),
+        ('[{"id": 1, "a": 1, "b": 2}, }, {"id": null, "b": 2}}, {{"b": 2}]', 0),
+        ('{"one": {"id": 1, "b": 2}, "two": {"b": 2}, } {"three": {"id": 3, "b": 2}}', 0),
+        ('[{"id": 1, "b": 2}, {"id": 2, "b": 2, "c": [1,}, {"id": 3, "b": 2}, {"id": 4, "b": ', 1),
+    ],
+)
+def test_elements_that_begin_with_what_we_do_not_know_and_stray_braces_between_them(reply: str, dropped: int) -> None:
+    found = read_elements(reply, ("a", "b"))
+    assert [each["b"] for each in found.values] == [2, 2, 2]
+    assert found.dropped == dropped
+
+
 # Damage. Each case: task, reply, view, and where its elements stand: (start, end, what it reads as).
 
+SCREEN = """```json
+[
+    {"bbox_2d": [0, 0, 100, 50], "role": "text field", "text": "Search \\"X\\"", "clickable": true},
+    {"bbox_2d": [200, 0, 300, 50], "role": "icon", "text": "", "clickable": false},
+    {"bbox_2d": [900, 900, 1000, 1000], "role": "button", "text": "Go [1]", "clickable": true}
+]
+```"""
 STRAY = '{}[],"\n'
 
 
@@ -308,14 +353,39 @@ def events(reading: Reading) -> list[Any]:
     return [(each["start_s"], each["end_s"], each["text"]) for each in reading.value["events"]]
 
 
+def elements(reading: Reading) -> list[Any]:
+    return [tuple(map(str, each.values())) for each in reading.value["elements"]]
+
+
 def blocks(reading: Reading) -> list[Any]:
     return [(each["type"], each["text"], str(each["bbox_px"]), each["caption"]) for each in reading.value["blocks"]]
 
 
+def things(reading: Reading) -> list[Any]:
+    return [(each["label"], str(each["bbox_px"]), str(each["point_px"])) for each in reading.value["objects"]]
+
+
+def named(reading: Reading) -> list[Any]:
+    return [([name["name"] for name in each["names"]], each["bbox_px"]) for each in reading.value["objects"]]
+
+
+def timed(reading: Reading) -> list[Any]:
+    return [(each["label"], each["time_s"], each["bbox_px"]) for each in reading.value["boxes"]]
+
+
+def in_space(reading: Reading) -> list[Any]:
+    return [(each["label"], each["center_m"], each["size_m"], each["rotation_rad"]) for each in reading.value["boxes"]]
+
+
 CASES: dict[str, Any] = {
     "ocr_spotting": (lambda: SPOTTED, PAGE, r"\{\".*\}", spotted),
+    "gui_elements": (lambda: SCREEN, PAGE, r"\{\".*\}", elements),
     "events": (lambda: recorded()["events"], CLIP, r"\"\d\d:.*\"", events),
     "parse_document": (lambda: PAGE_HTML, PAGE, r"<(h1|p|table|div).*</\1>(?=\n)", blocks),
+    "ground_2d": (lambda: GROUNDED, PAGE, r"\{\".*\}", things),
+    "recognize": (lambda: NAMED, PAGE, r"\{\".*\}", named),
+    "ground_video": (lambda: TIMED, CLIP, r"\{\".*\}", timed),
+    "ground_3d": (lambda: SPACE, PAGE, r"\{\".*?\}", in_space),
 }
 
 
@@ -363,10 +433,14 @@ def test_keys_in_another_order() -> None:
     assert read("ocr_spotting", turned, PAGE).value == read("ocr_spotting", SPOTTED, PAGE).value
 
 
-VIEWS = {"page": PAGE, "image": PAGE, "clip": CLIP, "document": DOCUMENT, "video": CLIP, "text": PAGE}
+CAMERA = {"fx_px": 900.0, "fy_px": 900.0, "cx_px": 1000.0, "cy_px": 500.0, "source": "given"}
+ASKED = View("image", 0, 2000, 1000, parameters={"question": "Which? A. left B. right", "intrinsics": CAMERA})
+VIEWS = {"page": PAGE, "image": ASKED, "clip": CLIP, "document": DOCUMENT, "video": CLIP, "text": PAGE, "episode": PAGE}
 TASKS = (
     *("ocr", "ocr_spotting", "parse_document", "caption", "caption_dense", "caption_structured"),
     *("events", "locate_moment", "document_qa", "video_qa", "solve", "text"),
+    *("gui_elements", "gui_action", "gui_episode"),
+    *("ground_2d", "recognize", "spatial", "ground_video", "ground_3d"),
 )
 STRUCTURED = """{"summary": "A shop.", "setting": "street", "objects": [{"name": "sign", "description": "red"}],
 "actions": ["opens"], "visible_text": ["OPEN"]}"""
@@ -375,7 +449,16 @@ STRUCTURED = """{"summary": "A shop.", "setting": "street", "objects": [{"name":
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
     """A reply cut, with pieces lost, doubled, strange numbers and stray characters; or any text at all."""
-    seeds = [SPOTTED, PAGE_HTML, STRUCTURED, *(recorded().values() if RECORDED.exists() else ())]
+    seeds = [
+        SPOTTED,
+        PAGE_HTML,
+        STRUCTURED,
+        SCREEN,
+        GROUNDED,
+        TIMED,
+        SPACE,
+        *(recorded().values() if RECORDED.exists() else ()),
+    ]
     text = draw(st.sampled_from(seeds))[:3000]
     for _ in range(draw(st.integers(0, 4))):
         place = draw(st.integers(0, max(0, len(text) - 1)))
@@ -405,8 +488,10 @@ def test_no_task_raises_or_leaves_its_range_whatever_it_is_told(reply: str) -> N
             value = read(task, reply.encode("utf-8", "replace").decode(), view).value
         except InvalidOutput:
             continue
-        for each in [*(value.get("lines") or ()), *value.get("blocks", ())]:
-            if each["bbox_px"] is not None:
+        for each in chain.from_iterable(
+            value.get(key) or () for key in ("lines", "blocks", "elements", "objects", "boxes")
+        ):
+            if each.get("bbox_px") is not None:
                 x0, y0, x1, y1 = each["bbox_px"]
                 assert 0 <= x0 <= x1 <= view.width_px
                 assert 0 <= y0 <= y1 <= view.height_px

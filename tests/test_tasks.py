@@ -4,6 +4,7 @@ Parquet, with the scripted engine. One job, because starting Ray is what takes t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import polars
 import pytest
 import yaml
+from PIL import Image
 
 from jobs.demo_media import write_demo_media
 from jobs.load import load
@@ -18,7 +20,7 @@ from pipelines.catalogue import bind, find, names
 from schemas import tables
 from schemas.output import Output
 from schemas.task import Task, View
-from tests.world import ROOT, World, worlds, write_recording
+from tests.world import ROOT, World, worlds, write_image, write_recording
 
 pytestmark = pytest.mark.slow
 
@@ -52,11 +54,24 @@ REPLIES: dict[str, str] = {
     "caption_structured": '{"summary": "A sign.", "objects": [{"name": "sign", "description": "white"}]}',
     "events": '{"00:01.00 - 00:02.50": "a hand moves", "00:03.00 - 00:04.00": "it stops"}',
     "document_qa": "It says so on [page 2].\nAnswer: $7.50",
+    "gui_elements": '[{"bbox_2d": [0, 0, 1000, 500], "role": "button", "text": "Go", "clickable": true}]',
+    "gui_action": 'Action: "I pressed it"\n<tool_call>\n{"name": "computer_use", "arguments": '
+    '{"action": "left_click", "coordinate": [500, 250]}}\n</tool_call>',
+    "gui_episode": '<tool_call>\n{"name": "mobile_use", "arguments": {"action": "click", "coordinate": [999, 0]}}\n'
+    "</tool_call>",
     "solve": "<think>4?</think>So \\boxed{4}.",
     "text": "Bonjour",
+    "ground_2d": '[{"bbox_2d": [0, 500, 1000, 1000], "label": "car"}, }, {"point_2d": [500, 250], "label": "person"}]',
+    "recognize": '```json\n[{"bbox_2d": [0, 0, 500, 500], "name_zh": "米饭", "name_en": "Rice"}]\n```',
+    "ground_video": '[{"time": 1.0, "bbox_2d": [0, 0, 500, 500], "label": "a hand"}]',
+    "ground_3d": '[{"bbox_3d": [0, 0, 4, 1, 1, 2, 0, 0, 0.5], "label": "car"}]',
     "receipt": 'Here:\n```json\n{"shop": "Cafe", "total": "7.50", "items": [{"name": "roll"},]}\n```',
     "colour": "WHITE",
 }
+ZOOM = (
+    '<tool_call>\n{"name": "image_zoom_in_tool", "arguments": '
+    '{"bbox_2d": [0, 0, 100, 100], "label": "it", "img_idx": 0}}\n</tool_call>'
+)
 
 
 def shipped() -> dict[str, Path]:
@@ -75,17 +90,29 @@ def test_all_tasks_end_to_end(world: World) -> None:
     write_demo_media(world.inputs)
     moments = world.folder / "moments.csv"
     moments.write_text("path,question,query,shelf\nin/clock.mp4,,a hand,7\nin/lighthouse.pdf,What is a ticket?,,8\n")
+    for number in (1, 2):
+        (world.folder / "walk").mkdir(exist_ok=True)
+        write_image(world.folder / "walk" / f"{number}.png", f"Step {number}")
+    screens = world.folder / "screens.csv"
+    box = '[{""bbox_px"": [0, 0, 9, 9]}]'
+    screens.write_text(
+        f'path,instruction,elements\nin/sign.png,Press it,"{box}"\nin/shapes.jpg,Press it,\n'
+        "in/ticket.png,Press it,\nwalk,Walk on,\n"
+    )
     prompts = world.folder / "prompts.csv"
     prompts.write_text("prompt,shelf\nSay hello in French.,9\n,10\n")
     entries = [entry for path in shipped().values() for entry in yaml.safe_load(path.read_text())["tasks"]]
     world.spec |= {
-        "inputs": [str(moments), str(prompts), str(world.inputs)],
+        "inputs": [str(moments), str(screens), str(prompts), str(world.inputs)],
         "tasks": [*entries, "tests.test_tasks:OWN"],
         "decode": {"image_max_tokens": 256, "video_max_tokens": 512, "video_fps": 1},
     }
     write_recording(
         world.recording,
         *({"sample": "*", "task": task, "reply": reply} for task, reply in REPLIES.items()),
+        {"sample": "*", "task": "spatial", "request": 0, "reply": "Answer: B"},
+        {"sample": "*", "task": "spatial", "request": 1, "reply": '[{"point_2d": [500, 250], "label": "point_1"}]'},
+        {"sample": "sign.png", "task": "gui_elements", "step": 0, "reply": ZOOM},
         {"sample": "*", "task": "locate_moment", "reply": "3.0 - 99.5 seconds"},
         {"sample": "*", "task": "video_qa", "request": 0, "reply": "A clock, from 00:00 to 00:11. Answer: a clock"},
         {"sample": "*", "task": "video_qa", "request": 1, "reply": "No, nobody is hurt."},
@@ -95,12 +122,17 @@ def test_all_tasks_end_to_end(world: World) -> None:
 
     rows = {task: by_task(world, task) for task in [*names(), "receipt", "colour"]}
     assert {task: len(found) for task, found in rows.items()} == {
-        **dict.fromkeys(("ocr", "ocr_spotting", "parse_document", "receipt", "solve"), 6),  # 3 pages, 3 pictures
-        **dict.fromkeys(("caption", "caption_dense", "caption_structured"), 4),  # 3 pictures, 1 clip
-        **dict.fromkeys(("events", "locate_moment", "document_qa"), 1),
+        # 3 pages, 3 pictures, 2 screens of an episode
+        **dict.fromkeys(("ocr", "ocr_spotting", "parse_document", "receipt", "solve"), 8),
+        **dict.fromkeys(("caption", "caption_dense", "caption_structured"), 6),  # 5 pictures, 1 clip
+        **dict.fromkeys(("gui_elements", "gui_action"), 5),
+        **dict.fromkeys(("events", "locate_moment", "document_qa", "gui_episode", "ground_video"), 1),
+        "ground_2d": 16,  # boxes, and points
+        **dict.fromkeys(("recognize", "ground_3d"), 5),
+        "spatial": 10,  # two questions
         "video_qa": 2,  # two questions
         "text": 2,
-        "colour": 3,
+        "colour": 5,
     }
     failed = [row for found in rows.values() for row in found if row["status"] != "ok"]
     assert [(row["input_uri"], row["error"]["kind"]) for row in failed] == [(f"{prompts}#1", "no_value")]
@@ -132,27 +164,81 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert about["result"]["spans"] == [{"start_s": 0.0, "end_s": 11.0}]
     assert json.loads(hurt["parameters"]) == {"question": "Is anybody hurt, and when?"}
     assert hurt["verified"]["faults"] == ["not_cited"]
+    pressed = {Path(row["input_uri"]).name: row for row in rows["gui_action"]}
+    sign = pressed["sign.png"]
+    assert sign["result"]["point_px"] == [sign["width_px"] / 2, sign["height_px"] / 4]
+    assert (sign["result"]["action"], sign["result"]["description"]) == ("left_click", "I pressed it")
+    assert (sign["verified"]["faults"], pressed["ticket.png"]["verified"]["faults"]) == (["not_on_element"], [])
+    found = next(row for row in rows["gui_elements"] if row["input_uri"] == sign["input_uri"])
+    assert found["result"]["elements"][0]["bbox_px"] == [0.0, 0.0, float(sign["width_px"]), sign["height_px"] / 2]
+    assert [attempt["note"] for attempt in found["attempts"]] == ["", "zoom 0 0 64 36 px"]
+    (walk,) = rows["gui_episode"]
+    assert (walk["unit_kind"], walk["page_count"], Path(walk["input_uri"]).name) == ("episode", 2, "walk")
+    assert [step["action"]["point_px"] for step in walk["result"]["steps"]] == [[320.0, 0.0]] * 2
+    assert len(walk["attempts"]) == 2
     assert rows["solve"][0]["result"]["answer"] == "4"
     assert rows["text"][0]["result"] == {"text": "Bonjour", "thinking": None}
     assert rows["text"][0]["shelf"] == 9
+    grounded(rows)
     assert rows["receipt"][0]["result"] == {"shop": "Cafe", "total": 7.5, "items": [{"name": "roll", "price": None}]}
     assert rows["colour"][0]["result"] == {"colour": "white"}
 
     told = world.run("markdown", str(world.output)).splitlines()
-    assert len(told) == 4
+    assert len(told) == 5
     (document,) = (Path(path) for path in told if "lighthouse" in path)
     assert document.read_text() == "\n\n".join(["# Prices\n\n| 7 |\n| --- |"] * 3) + "\n"
+
+    (drawn,) = world.run("overlay", str(world.output), "--task", "ground_video").splitlines()
+    assert Path(drawn).name.startswith("clock-")
+    assert drawn.endswith("-0-frame1.png")
+    with Image.open(drawn) as picture:
+        assert picture.size[0] >= 64
 
     read_alike(world, [*names(), "receipt", "colour"])
     assert "nothing to do" in world.run()
 
     # a better parser needs no engine: here the answers are unread, and read again from the raw replies
-    before = {task: by_task(world, task) for task in ("events", "receipt")}
+    before = {
+        task: by_task(world, task)
+        for task in ("events", "receipt", "ground_2d", "ground_3d", "gui_elements", "gui_action", "gui_episode")
+    }
     world.recording.unlink()
     said = world.run("reparse", str(world.output))
-    assert "receipt: 6 rows, 0 changed, ok 6 before, 6 now" in said
+    assert "receipt: 8 rows, 0 changed, ok 8 before, 8 now" in said
     assert {task: by_task(world, task) for task in before} == before
     world.nothing_left()
+
+
+def grounded(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """The tasks whose answers are places."""
+    boxes, points = rows["ground_2d"][:2]
+    assert [json.loads(row["parameters"]) for row in (boxes, points)] == [
+        {"phrases": ["person", "car"], "coordinates": kind} for kind in ("bbox", "point")
+    ]
+    width, height = boxes["width_px"], boxes["height_px"]
+    assert boxes["result"]["objects"] == [
+        {"label": "car", "bbox_px": [0, height / 2, width, height], "point_px": None, "attributes": []},
+        {"label": "person", "bbox_px": None, "point_px": [width / 2, height / 4], "attributes": []},
+    ]
+    names_of = [{"language": "zh", "name": "米饭"}, {"language": "en", "name": "Rice"}]
+    assert rows["recognize"][0]["result"]["objects"][0]["names"] == names_of
+    (track,) = rows["ground_video"]
+    assert track["result"]["boxes"] == [
+        {"label": "a hand", "frame_index": 1, "time_s": track["times_s"][1],
+         "bbox_px": [0, 0, track["width_px"] / 2, track["height_px"] / 2]},
+    ]  # fmt: skip
+    seen, free = rows["spatial"][:2]
+    assert (seen["result"]["choice"], seen["result"]["choice_text"], seen["verified"]["ok"]) == ("B", "above", True)
+    assert free["result"]["objects"][0]["point_px"] == [free["width_px"] / 2, free["height_px"] / 4]
+    space = rows["ground_3d"][0]
+    camera = space["result"]["camera"]
+    assert camera["source"] == "field_of_view"
+    assert camera["fx_px"] == round(space["width_px"] / 2 / math.tan(math.radians(30)), 2)
+    (box,) = space["result"]["boxes"]
+    assert box["rotation_rad"] == [0, 0, math.pi / 2]
+    # its nearest face at 3 m reaches half a metre to each side
+    assert box["bbox_px"][0] == pytest.approx(camera["cx_px"] - camera["fx_px"] / 6)
+    assert space["verified"]["ok"]
 
 
 def by_task(world: World, task: str) -> list[dict[str, Any]]:
@@ -171,7 +257,7 @@ def read_alike(world: World, tasks: list[str]) -> None:
         columns = [row["column_name"] for row in seen]
         assert columns == frame.columns
         assert [name for name in columns if name in documented] == documented
-        assert {"question", "query", "prompt", "shelf"} <= set(columns)
+        assert {"question", "query", "instruction", "prompt", "shelf"} <= set(columns)
         fields = {field.name for field in frame.schema["result"].fields}  # type: ignore[attr-defined]
         own = OWN if task == "colour" else None
         if own is None and task != "receipt":

@@ -45,6 +45,14 @@ def bbox_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) -
     return [x0, y0, x1, y1]
 
 
+def point_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) -> list[float] | None:
+    """[x, y] in pixels of the original, within the picture; None as for bbox_px. value: two numbers on the scale."""
+    found = numbers(value, 2)
+    if found is None or any(not -SLACK <= each <= 1000 + SLACK for each in found):
+        return None
+    return [_px(found[0], width_px, scale), _px(found[1], height_px, scale)]
+
+
 def scale_of(boxes: Sequence[Any], usual: float) -> float:
     """1000 where any coordinate is beyond 999, else what the task's cookbook counts to."""
     return 1000 if any(max(found, default=0) > 999 for box in boxes if (found := numbers(box, 4))) else usual

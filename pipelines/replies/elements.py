@@ -1,8 +1,8 @@
 """Read lists of JSON objects as the model really writes them: fenced or bare, damaged, cut off.
 
-Every element is found by itself, from its first known key on, so damage costs the element that it lies in and
-no other. An element that is not JSON is repaired (json_repair) up to where the next one begins; one that is cut
-off by the end of the reply is dropped. Knows nothing of what the elements mean.
+Every element is found by itself, by its first known key and the plain values that may stand before it, so damage
+costs the element that it lies in and no other. An element that is not JSON is repaired (json_repair) up to where the
+next one begins; one that is cut off by the end of the reply is dropped. Knows nothing of what the elements mean.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ import json_repair
 _DECODER = json.JSONDecoder(strict=False)  # line breaks inside strings are common
 _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_PAIRS = (
+    r'(?:"(?:[^"\\]|\\.){1,100}"\s*:\s*'
+    r'(?:"(?:[^"\\]|\\.){0,1000}"|\[[^\[\]{}]{0,200}\]|[^\s"\[\]{},]{1,40})\s*,\s*){0,8}?'
+)
+"""Pairs of a name and a plain value, few and short: what an element says before anything that we know."""
 _LONGEST_REPAIR = 20_000
 """Characters of one element that are worth a repair; its time grows faster than its input."""
 
@@ -37,7 +42,7 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
     """The objects that have at least one of `keys`, wherever they stand in the reply. Raises nothing."""
     names = "|".join(re.escape(key) for key in sorted(keys, key=len, reverse=True))
     key = re.compile(rf"""["'“]?\b(?:{names})["'”]?\s*:""")
-    start = re.compile(rf"\{{[\s,]*{key.pattern}")
+    start = re.compile(rf"\{{[\s,]*{_PAIRS}{key.pattern}", re.DOTALL)
     values: list[dict[str, Any]] = []
     dropped = place = 0
     last_open = False

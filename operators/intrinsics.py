@@ -1,0 +1,118 @@
+"""The camera of a picture: pinhole intrinsics from its row of the input table, a file beside it, or a field of view.
+
+Looked for in that order. Focal lengths and the principal point are in pixels of the upright original.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from schemas.camera import Intrinsics, Source
+from schemas.errors import InputError
+
+_NUMBERS = ("fx", "fy", "cx", "cy")
+COLUMNS = ("intrinsics", *_NUMBERS, "fov_deg")
+"""What a row of the input table, or the spec, may say of the camera. `intrinsics`: a matrix of 3 x 3, its nine numbers,
+fx, fy, cx, cy in that order, or an object with those names; as JSON in a CSV. `fov_deg`: degrees."""
+
+SHARED = "cam_infos.json"
+"""One file for all pictures of a folder: an object of their file names. The cookbook's 3D grounding has one."""
+_LARGEST_BYTES = 32 << 20
+
+
+def find_intrinsics(values: Mapping[str, Any], picture: str | None, width_px: int, height_px: int) -> Intrinsics | None:
+    """None where nothing is said. values: by COLUMNS. picture: its path, None to look for no file; beside a.jpg lies
+    a.json, a.jpg.json or SHARED.
+
+    Raises InputError for what is said and is no camera.
+    """
+    if (given := values.get("intrinsics")) is not None:
+        return _read(given, "given", "intrinsics")
+    if any(values.get(name) is not None for name in _NUMBERS):
+        return _read({name: values.get(name) for name in _NUMBERS}, "given", "the camera's columns")
+    path = Path(picture or "none")
+    places = (path.with_suffix(".json"), path.with_name(f"{path.name}.json"), path.with_name(SHARED))
+    for beside in places if picture is not None else ():
+        told = _file(beside)
+        if beside.name == SHARED:
+            told = told.get(path.name) if isinstance(told, dict) else None
+        for key in ("intrinsics", "K"):
+            told = told[key] if isinstance(told, dict) and key in told else told
+        # what does not speak of cameras may lie beside a picture for other reasons
+        if isinstance(told, list) or (isinstance(told, dict) and told.keys() & set(_NUMBERS)):
+            return _read(told, "sidecar", beside.name)
+    if (fov := values.get("fov_deg")) is not None:
+        return from_field_of_view(fov, width_px, height_px)
+    return None
+
+
+def from_field_of_view(fov_deg: Any, width_px: int, height_px: int) -> Intrinsics:
+    """fov_deg: degrees across and down; one number means both alike, whatever the picture's shape, as the cookbook's
+    generate_camera_params has it. The principal point is the middle. Raises InputError."""
+    pair = fov_deg if isinstance(fov_deg, Sequence) and not isinstance(fov_deg, str) else (fov_deg, fov_deg)
+    angles = _floats(pair, 2)
+    if angles is None or not all(0 < angle < 180 for angle in angles):
+        raise InputError("malformed", f"fov_deg: {fov_deg!r} is no angle between 0 and 180 degrees, and no two of them")
+    fx, fy = (
+        round(side / (2 * math.tan(math.radians(angle) / 2)), 2)
+        for side, angle in zip((width_px, height_px), angles, strict=True)
+    )
+    if fx <= 0 or fy <= 0:
+        raise InputError("malformed", f"fov_deg: {fov_deg!r} is too wide for {width_px} x {height_px} pixels")
+    return Intrinsics(fx, fy, width_px / 2, height_px / 2, "field_of_view")
+
+
+def _read(value: Any, source: Source, place: str) -> Intrinsics:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise InputError("malformed", f"{place}: not JSON: {error}") from error
+    if isinstance(value, dict):
+        value = [value.get(name) for name in _NUMBERS]
+    elif isinstance(value, list) and len(value) == 3:
+        value = [each for row in value if isinstance(row, list) for each in row]
+    if isinstance(value, list) and len(value) == 9:
+        value = [value[0], value[4], value[2], value[5]]
+    found = _floats(value, 4)
+    if found is None or found[0] <= 0 or found[1] <= 0:
+        raise InputError("malformed", f"{place}: needs fx, fy, cx and cy in pixels, or a 3 x 3 matrix of them")
+    fx, fy, cx, cy = found
+    return Intrinsics(fx, fy, cx, cy, source)
+
+
+def _floats(value: Any, count: int) -> tuple[float, ...] | None:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+        return None
+    if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in value):
+        return None
+    try:
+        found = tuple(float(each) for each in value)
+    except OverflowError:
+        return None
+    return found if all(abs(each) < 1e9 for each in found) else None  # NaN is not
+
+
+def _file(path: Path) -> Any:
+    """The JSON of a file; None where there is none."""
+    try:
+        if not path.is_file():
+            return None
+        stat = path.stat()
+        if stat.st_size > _LARGEST_BYTES:
+            raise InputError("too_large", f"{path.name}: {stat.st_size} bytes; at most {_LARGEST_BYTES} are read")
+        return _parsed(path, stat.st_mtime_ns, stat.st_size)
+    except PermissionError as error:
+        raise InputError("permission", f"{path.name}: {error.strerror}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("malformed", f"{path.name}: not readable as JSON: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, mtime_ns: int, size: int) -> Any:  # noqa: ARG001  a changed file is another one
+    return json.loads(path.read_text(encoding="utf-8"))

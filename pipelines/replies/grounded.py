@@ -1,0 +1,111 @@
+"""Things with their places in a picture: boxes `bbox_2d`, points `point_2d` on the 0-1000 scale, each with a label."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.replies.boxes import SLACK, bbox_px, numbers, point_px
+from pipelines.replies.elements import read_elements
+from pipelines.replies.thinking import split_thinking
+from schemas.task import View
+
+BOX_KEYS = ("bbox_2d", "bbox", "box_2d")
+POINT_KEYS = ("point_2d",)
+LABEL_KEYS = ("label", "category", "name", "object", "description")
+"""An element is known by its place alone: these words also stand in prose, before a colon."""
+_NONE = re.compile(
+    r"\b(?:no|not|none|nothing|cannot|can't|doesn't|don't|isn't|aren't)\b|没有|不存在|无法", re.IGNORECASE
+)
+
+NUMBER_PX = {"type": "number", "minimum": 0}
+BBOX_PX: dict[str, Any] = {"type": "array", "items": NUMBER_PX, "minItems": 4, "maxItems": 4}
+"""x0, y0, x1, y1 in pixels of the original."""
+BBOX_PX_OR_NULL = {**BBOX_PX, "type": ["array", "null"]}
+POINT_PX_OR_NULL = {"type": ["array", "null"], "items": NUMBER_PX, "minItems": 2, "maxItems": 2}
+"""x, y in pixels of the original."""
+TEXT_OR_NULL = {"type": ["string", "null"]}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One thing. bbox_px, point_px: in pixels of the original, within the picture; None where it names none.
+    element: all that the reply says of it."""
+
+    label: str | None
+    bbox_px: list[float] | None
+    point_px: list[float] | None
+    element: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """values: in the order of the reply. dropped, cut, found: as in Elements; an element without a readable place is
+    dropped. faults: of schemas.task.FAULTS, why some were dropped."""
+
+    values: tuple[Placed, ...]
+    dropped: int
+    cut: bool
+    found: bool
+    faults: tuple[str, ...]
+
+
+def read_grounded(text: str, view: View, *, keys: Collection[str] = (), needs_place: bool = True) -> Grounded:
+    """keys: others by which an element is known; needs_place: whether one without box and point is none. Raises
+    nothing."""
+    _, said = split_thinking(text)  # a thinking model drafts its list before it gives it
+    read = read_elements(said, (*BOX_KEYS, *POINT_KEYS, *keys))
+    values: list[Placed] = []
+    dropped, outside = read.dropped, False
+    for element in read.values:
+        box, point = _first(element, BOX_KEYS), _first(element, POINT_KEYS)
+        if box is None and numbers(point, 4) is not None:  # a box under the other name
+            box, point = point, None
+        placed = Placed(
+            label=label_of(element),
+            bbox_px=bbox_px(box, view.width_px, view.height_px),
+            point_px=point_px(point, view.width_px, view.height_px),
+            element=element,
+        )
+        lost = (box is not None and placed.bbox_px is None) or (point is not None and placed.point_px is None)
+        outside = outside or (lost and _beyond(box if placed.bbox_px is None else point))
+        placeless = placed.bbox_px is None and placed.point_px is None
+        if placeless and (needs_place or lost):
+            dropped += 1
+        else:
+            values.append(placed)
+            dropped += lost
+    return Grounded(tuple(values), dropped, read.cut, read.found, ("box_outside",) if outside else ())
+
+
+def label_of(element: dict[str, Any]) -> str | None:
+    """What it is called, whichever of LABEL_KEYS says it."""
+    return next((text for key in LABEL_KEYS if (text := clean(element.get(key)))), None)
+
+
+def clean(value: Any) -> str:
+    """One line of normalised text; empty for what is no text."""
+    return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
+
+
+def says_none(text: str) -> bool:
+    """Whether a reply without a list says in words that there is nothing to list."""
+    return _NONE.search(text) is not None and "{" not in text
+
+
+def box_faults(boxes: Collection[list[float] | None]) -> tuple[str, ...]:
+    """Of schemas.task.FAULTS: empty_box. Boxes that lie outside are not read in the first place."""
+    return ("empty_box",) if any(box and (box[0] >= box[2] or box[1] >= box[3]) for box in boxes) else ()
+
+
+def _first(element: dict[str, Any], keys: Collection[str]) -> Any:
+    return next((element[key] for key in keys if element.get(key) is not None), None)
+
+
+def _beyond(value: Any) -> bool:
+    """Whether numbers were understood and lie outside the picture."""
+    found = numbers(value, 4) or numbers(value, 2)
+    return found is not None and any(not -SLACK <= each <= 1000 + SLACK for each in found)

@@ -1,0 +1,181 @@
+"""One action of the computer or the mobile vocabulary, from a tool call to a typed result in pixels of the screen.
+
+The vocabularies are those of Qwen's cookbooks (facts/qwen3-vl.md §2.8): `computer_use` counts coordinates to 1000,
+`mobile_use` to 999. A point that lies off the screen is kept as it was said: the check tells.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+from pipelines.replies.boxes import numbers
+from pipelines.replies.tool_calls import Call, read_calls
+from schemas.errors import InvalidOutput
+from schemas.task import Reading
+
+_AT = {"coordinate": True}
+_SAYS = {"text": True}
+TAKES: dict[str, dict[str, dict[str, bool]]] = {
+    "computer_use": {
+        "key": {"keys": True},
+        "type": _SAYS,
+        "mouse_move": _AT,
+        # without a coordinate these happen where the cursor is
+        "left_click": {"coordinate": False},
+        "left_click_drag": {"coordinate": True, "coordinate2": False},
+        "right_click": {"coordinate": False},
+        "middle_click": {"coordinate": False},
+        "double_click": {"coordinate": False},
+        "triple_click": {"coordinate": False},
+        "scroll": {"pixels": True, "coordinate": False},
+        "hscroll": {"pixels": True, "coordinate": False},
+        "wait": {"time": True},
+        "terminate": {"status": True},
+        "answer": _SAYS,
+    },
+    "mobile_use": {
+        "key": _SAYS,
+        "click": _AT,
+        "long_press": {"coordinate": True, "time": False},
+        "swipe": {"coordinate": True, "coordinate2": True},
+        "type": _SAYS,
+        "answer": _SAYS,
+        "system_button": {"button": True},
+        "open": _SAYS,
+        "wait": {"time": True},
+        "terminate": {"status": True},
+    },
+}
+"""tool -> action -> its arguments, and whether it cannot do without them. Others are not looked at."""
+AIMED = frozenset(
+    ("mouse_move", "left_click", "right_click", "middle_click", "double_click", "triple_click", "click", "long_press")
+)
+"""Actions whose point is meant for an element; others begin or end where there may be none."""
+BUTTONS = ("Back", "Home", "Menu", "Enter")
+STATUSES = ("success", "failure")
+_COUNTS_TO = {"computer_use": 1000, "mobile_use": 999}
+_FARTHEST = 1_000_000
+
+_POINT = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_TEXT = {"type": ["string", "null"]}
+ACTION: dict[str, Any] = {
+    "tool": {"type": "string", "enum": list(TAKES)},
+    "action": {"type": "string", "enum": list(dict.fromkeys(name for tool in TAKES.values() for name in tool))},
+    "point_px": _POINT,  # x, y in pixels of the original; of a swipe, where it begins
+    "end_point_px": _POINT,  # of a swipe; null for a drag that begins where the cursor is and ends at point_px
+    "text": _TEXT,  # to type, to answer, of an app to open, of a mobile's key
+    "keys": {"type": ["array", "null"], "items": {"type": "string"}},  # pressed in this order
+    "button": _TEXT,
+    "scroll": {"type": ["number", "null"]},  # the wheel's pixels, as the model counts them: up and left are positive
+    "time_s": {"type": ["number", "null"], "minimum": 0},
+    "status": _TEXT,
+    "thought": _TEXT,
+    "description": _TEXT,  # the action in the model's own words
+}
+"""Properties of an action in a JSON Schema. What an action does not take is null."""
+
+
+def read_action(reply: str, device: str, width_px: int, height_px: int) -> Reading:
+    """The first action of a reply; others count as dropped. device: a key of TAKES, for calls that name no tool.
+
+    Raises InvalidOutput: no call, an unknown action, an argument that is missing or of another form.
+    """
+    found = read_calls(reply, ("action",))
+    calls = [call for call in found.calls if call.name in TAKES or "action" in call.arguments]
+    if not calls:
+        other = f"; it calls {found.calls[0].name!r}" if found.calls else ""
+        raise InvalidOutput(f"the reply holds no action that can be read{other}")
+    value = _action(calls[0], device, width_px, height_px)
+    value |= _words(found.said)
+    return Reading(value, len(calls) - 1 + found.dropped)
+
+
+def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str, Any]:
+    tool = call.name or device
+    if tool not in TAKES:
+        raise InvalidOutput(f"there is no tool {tool!r}")
+    arguments = call.arguments
+    name = arguments.get("action")
+    name = name.strip().lower() if isinstance(name, str) else name
+    takes = TAKES[tool].get(name) if isinstance(name, str) else None
+    if takes is None:
+        raise InvalidOutput(f"{tool} has no action {str(name)[:50]!r}")
+
+    def take(key: str, read: Callable[[Any], Any]) -> Any:
+        given = arguments.get(key) if key in takes else None
+        if given is None:
+            if takes.get(key):
+                raise InvalidOutput(f"{name}: {key} is missing")
+            return None
+        value = read(given)
+        if value is None:
+            raise InvalidOutput(f"{name}: {key} is {repr(given)[:60]}")
+        return value
+
+    scale = _COUNTS_TO[tool]
+    points = [numbers(arguments.get(key), 2) for key in ("coordinate", "coordinate2")]
+    if any(max(point) > scale for point in points if point):
+        scale = 1000  # cookbooks and cloud pages disagree on 999 and 1000; beyond both it lies off the screen
+
+    def point(value: Any) -> list[float] | None:
+        pair = numbers(value, 2)
+        if pair is None or max(map(abs, pair)) > _FARTHEST:
+            return None
+        return [pair[0] / scale * width_px, pair[1] / scale * height_px]
+
+    return {
+        "tool": tool,
+        "action": name,
+        "point_px": take("coordinate", point),
+        "end_point_px": take("coordinate2", point),
+        "text": take("text", _text),
+        "keys": take("keys", _keys),
+        "button": take("button", lambda value: _one_of(value, BUTTONS)),
+        "scroll": take("pixels", _number),
+        "time_s": take(
+            "time", lambda value: number if (number := _number(value)) is not None and number >= 0 else None
+        ),
+        "status": take("status", lambda value: _one_of(value, STATUSES)),
+    }
+
+
+def _words(said: str) -> dict[str, str | None]:
+    """`Thought: …` and `Action: "…"` before the call; one without such marks is the thought."""
+    said = unicodedata.normalize("NFC", said)
+    thought = re.search(r"Thought\s*:\s*(.*?)(?=\n\s*Action\s*:|\Z)", said, re.DOTALL)
+    action = re.search(r"(?:^|\n)\s*Action\s*:\s*(.*)", said)
+    rest = said if thought is None and action is None else thought[1] if thought else ""
+    return {
+        "thought": rest.strip() or None,
+        "description": (action[1].strip().strip('"“”').strip() or None) if action else None,
+    }
+
+
+def _text(value: Any) -> str | None:
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else None
+
+
+def _keys(value: Any) -> list[str] | None:
+    """`["ctrl", "c"]`, also `"ctrl+c"`."""
+    if isinstance(value, str):
+        value = [part.strip() for part in re.split(r"(?<=[^+])\+(?=.)", value.strip())]
+    if not isinstance(value, list) or not value or not all(isinstance(key, str) and key.strip() for key in value):
+        return None
+    return [key.strip() for key in value]
+
+
+def _number(value: Any) -> float | None:
+    found = numbers([value], 1)
+    return found[0] if found and abs(found[0]) <= _FARTHEST else None
+
+
+def _seconds(value: Any) -> float | None:
+    found = _number(value)
+    return found if found is not None and found >= 0 else None
+
+
+def _one_of(value: Any, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if isinstance(value, str) and value.strip().lower() == name.lower()), None)

@@ -1,0 +1,130 @@
+"""Tools in the form that the model was trained on: how they are offered to it, and how its calls are read.
+
+The Hermes style of Qwen-Agent (facts/qwen3-vl.md §2.8): signatures in the system message, and in the reply
+`<tool_call>{"name": …, "arguments": {…}}</tool_call>`. Calls are read without their tags too, fenced or bare, and
+where the arguments stand alone. Knows nothing of what a tool does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.replies.elements import read_elements, read_value
+from pipelines.replies.thinking import split_thinking
+
+_DECODER = json.JSONDecoder(strict=False)
+_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+
+
+@dataclass(frozen=True)
+class Call:
+    """name: None where the arguments stand alone."""
+
+    name: str | None
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """calls: in order. dropped: calls that cannot be read. said: the reply without thoughts and calls."""
+
+    calls: tuple[Call, ...]
+    dropped: int
+    said: str
+
+
+def tools_text(*signatures: dict[str, Any]) -> str:
+    """What the system message says of tools: Qwen's chat template, word for word."""
+    told = "\n".join(json.dumps(each, ensure_ascii=False) for each in signatures)
+    return (
+        "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+        f"You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n{told}\n</tools>\n\n"
+        "For each function call, return a json object with function name and arguments within "
+        "<tool_call></tool_call> XML tags:\n<tool_call>\n"
+        '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+    )
+
+
+def with_tool(system: str, tool: dict[str, Any]) -> str:
+    """A system message that offers one tool more. system: what it says so far, which may be nothing."""
+    if "\n</tools>" in system:
+        return system.replace("\n</tools>", f"\n{json.dumps(tool, ensure_ascii=False)}\n</tools>", 1)
+    return f"{system}\n\n{tools_text(tool)}".lstrip()
+
+
+def signature(name: str, description: str, properties: dict[str, Any], required: Collection[str]) -> dict[str, Any]:
+    """A tool as the model is told of it. properties: JSON Schemas of the arguments."""
+    parameters = {"type": "object", "properties": properties, "required": list(required)}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+def read_calls(reply: str, keys: Collection[str]) -> Calls:
+    """The calls of a reply, what was thought left out. keys: arguments by which a call is known that lacks its name.
+
+    Raises nothing.
+    """
+    _, said = split_thinking(reply)
+    if _OPEN in said:
+        return _tagged(said, keys)
+    elements = read_elements(said, ("name", "arguments", *keys))
+    calls = tuple(call for value in elements.values if (call := _of(value, keys)) is not None)
+    start = re.search(r"```|[\[{]", said)
+    dropped = elements.dropped + len(elements.values) - len(calls)
+    return Calls(calls, dropped, said[: start.start()].strip() if start else said)
+
+
+def _tagged(said: str, keys: Collection[str]) -> Calls:
+    calls: list[Call] = []
+    dropped = place = 0
+    around = ""
+    while (start := said.find(_OPEN, place)) >= 0:
+        around += said[place:start]
+        start += len(_OPEN)
+        call, place = _at(said, start, keys)
+        if call is None:
+            end = min((at for tag in (_CLOSE, _OPEN) if (at := said.find(tag, start)) >= 0), default=len(said))
+            call, place = _damaged(said[start:end], keys), end
+        if call is None:
+            dropped += 1
+        else:
+            calls.append(call)
+        closing = re.compile(rf"\s*{_CLOSE}").match(said, place)
+        place = closing.end() if closing else place
+    return Calls(tuple(calls), dropped, (around + said[place:]).strip())
+
+
+def _at(said: str, place: int, keys: Collection[str]) -> tuple[Call | None, int]:
+    """The call that is sound JSON from here on, whatever stands in its texts; and where it ends."""
+    opening = re.compile(r"[\s`\w]{0,20}(?=\{)").match(said, place)
+    if opening is None:
+        return None, place
+    try:
+        value, end = _DECODER.raw_decode(said, opening.end())
+    except (ValueError, RecursionError):
+        return None, place
+    return _of(value, keys), end
+
+
+def _damaged(text: str, keys: Collection[str]) -> Call | None:
+    value = read_value(text, "{")
+    if isinstance(value, dict) and (call := _of(value, keys)) is not None:
+        return call
+    # the outer object is damaged: its name by itself, and the arguments
+    named = re.search(r'"name"\s*:\s*"([^"]*)"', text)
+    found = [each for each in read_elements(text, keys).values if any(key in each for key in keys)]
+    return Call(named[1] if named else None, found[0]) if len(found) == 1 else None
+
+
+def _of(value: dict[str, Any], keys: Collection[str]) -> Call | None:
+    arguments = value.get("arguments", value.get("parameters"))
+    if isinstance(arguments, str):  # JSON in a string, as the OpenAI dialect has it
+        arguments = read_value(arguments, "{")
+    name = value.get("name")
+    name = name if isinstance(name, str) else None
+    if isinstance(arguments, dict):
+        return Call(name, arguments)
+    return Call(name, value) if any(key in value for key in keys) else None

@@ -1,0 +1,101 @@
+"""Find things in a picture by name or description: boxes, or points, for a list of phrases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.replies.grounded import (
+    BBOX_PX_OR_NULL,
+    BOX_KEYS,
+    LABEL_KEYS,
+    POINT_KEYS,
+    POINT_PX_OR_NULL,
+    TEXT_OR_NULL,
+    box_faults,
+    clean,
+    read_grounded,
+    says_none,
+)
+from pipelines.replies.thinking import split_thinking
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Reading, Task, Verdict, View
+
+_OWN = {*BOX_KEYS, *POINT_KEYS, *LABEL_KEYS}
+
+
+def parse(text: str, view: View) -> Reading:
+    """A list of {"bbox_2d": [x0, y0, x1, y1] or "point_2d": [x, y], "label": "…"}; an empty one is a valid answer.
+
+    What an element says beyond that (a colour, a role, as the prompt asks for) are its attributes.
+    """
+    found = read_grounded(text, view)
+    if not found.found and not says_none(split_thinking(text)[1]):
+        raise InvalidOutput("the reply holds no list of boxes or points")
+    objects = [
+        {
+            "label": each.label,
+            "bbox_px": each.bbox_px,
+            "point_px": each.point_px,
+            "attributes": [
+                {"name": name, "value": said}
+                for name, value in each.element.items()
+                if name not in _OWN and (said := clean(str(value) if isinstance(value, (int, float)) else value))
+            ],
+        }
+        for each in found.values
+    ]
+    return Reading({"objects": objects}, found.dropped, found.cut, found.faults)
+
+
+def verify(value: Any, view: View) -> Verdict:  # noqa: ARG001
+    return Verdict(box_faults([each["bbox_px"] for each in value["objects"]]))
+
+
+TASK = Task(
+    name="ground_2d",
+    summary="boxes or points of what a list of phrases names",
+    unit_kinds=("page", "image"),
+    # all phrases in one prompt, as the cookbook has it; `coordinates: point`, or [bbox, point] for both in turn
+    prompt=(
+        'Locate every instance that belongs to the following categories: "{phrases}". '
+        "Report {coordinates} coordinates in JSON format."
+    ),
+    parameters={"coordinates": "bbox"},
+    joined=("phrases",),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "objects": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "label": TEXT_OR_NULL,
+                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                            "point_px": POINT_PX_OR_NULL,  # x, y
+                            "attributes": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "properties": {"name": {"type": "string"}, "value": {"type": "string"}},
+                                    "required": ["name", "value"],
+                                    "additionalProperties": False,
+                                },
+                            },
+                        },
+                        "required": ["label", "bbox_px", "point_px", "attributes"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
+            "required": ["objects"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=4096),
+    parse=parse,
+    verify=verify,
+)

@@ -1,0 +1,105 @@
+"""What is on a screen: every control and text with its role and its box."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from pipelines.replies.boxes import bbox_px
+from pipelines.replies.elements import read_elements
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Reading, Task, Verdict, View
+
+_ROLE_KEYS = ("role", "type", "label")
+_TEXT_KEYS = ("text", "text_content", "name")
+_BOX_KEYS = ("bbox_2d", "bbox")
+_CLICKABLE = ("clickable", "interactive", "interactivity")
+_YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parse(text: str, view: View) -> Reading:
+    """A list of {"role": "button", "text": "Save", "bbox_2d": [x0, y0, x1, y1], "clickable": true}; an empty list is a
+    valid answer. An element without a box is dropped; of a role or text that is not said, "" and null stand."""
+    found = read_elements(text, (*_BOX_KEYS, *_ROLE_KEYS, *_TEXT_KEYS, *_CLICKABLE))
+    if not found.found:
+        raise InvalidOutput("the reply holds no list of elements")
+    elements: list[dict[str, Any]] = []
+    dropped = found.dropped
+    for element in found.values:
+        box = bbox_px(_first(element, _BOX_KEYS), view.width_px, view.height_px)
+        if box is None:
+            dropped += 1
+            continue
+        words = _words(_first(element, _TEXT_KEYS))
+        elements.append(
+            {
+                "role": re.sub(r"[\s-]+", "_", _words(_first(element, _ROLE_KEYS)).lower()),
+                "text": words or None,
+                "bbox_px": box,
+                "clickable": _YES_NO.get(str(_first(element, _CLICKABLE)).lower()),
+            }
+        )
+    return Reading({"elements": elements}, dropped, found.cut)
+
+
+def _first(element: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((element[key] for key in keys if key in element), None)
+
+
+def _words(value: Any) -> str:
+    return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
+
+
+def verify(value: Any, view: View) -> Verdict:
+    empty = any(x0 == x1 or y0 == y1 for x0, y0, x1, y1 in (each["bbox_px"] for each in value["elements"]))
+    faults = ["empty_box"] if empty else []
+    if not value["elements"] and view.blank is False:
+        faults.append("nothing_read")
+    return Verdict(tuple(faults))
+
+
+TASK = Task(
+    name="gui_elements",
+    summary="the controls and texts of a screen, with roles and boxes",
+    unit_kinds=("image",),
+    prompt=(
+        "Locate every element of the user interface in this screenshot: buttons, links, icons, text fields, "
+        "checkboxes, tabs, menus, texts and pictures. Report them in JSON format, one object for each element:\n"
+        '[{{"bbox_2d": [x1, y1, x2, y2], "role": "button", "text": "the words on it", "clickable": true}}]'
+    ),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "elements": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "role": {"type": "string"},  # "" where it is not said
+                            "text": {"type": ["string", "null"]},
+                            # x0, y0, x1, y1 in pixels of the original
+                            "bbox_px": {
+                                "type": "array",
+                                "items": {"type": "number", "minimum": 0},
+                                "minItems": 4,
+                                "maxItems": 4,
+                            },
+                            "clickable": {"type": ["boolean", "null"]},
+                        },
+                        "required": ["role", "text", "bbox_px", "clickable"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
+            "required": ["elements"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=8192),
+    parse=parse,
+    verify=verify,
+)

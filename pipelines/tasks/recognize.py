@@ -1,0 +1,117 @@
+"""Say what is in a picture: names in one or more languages, with boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.replies.elements import fenced
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, TEXT_OR_NULL, box_faults, clean, read_grounded
+from pipelines.replies.thinking import split_thinking
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Reading, Task, Verdict, View
+
+_CODES = {
+    "arabic": "ar", "chinese": "zh", "dutch": "nl", "english": "en", "french": "fr", "german": "de", "greek": "el",
+    "hebrew": "he", "hindi": "hi", "indonesian": "id", "italian": "it", "japanese": "ja", "korean": "ko",
+    "latin": "la", "polish": "pl", "portuguese": "pt", "russian": "ru", "spanish": "es", "swedish": "sv",
+    "thai": "th", "turkish": "tr", "ukrainian": "uk", "vietnamese": "vi",
+}  # fmt: skip
+_LANGUAGES = (*_CODES, *_CODES.values(), "cn")
+_NAME_KEYS = {
+    **{f"name_{language}": language for language in _LANGUAGES},
+    **{f"{language}_name": language for language in _LANGUAGES},
+}
+
+
+def parse(text: str, view: View) -> Reading:
+    """A list of {"bbox_2d": […], "name_zh": "…", "name_en": "…"}, or prose where the prompt asks for no list.
+
+    Names may also stand together, {"names": {"zh": "…"}}, or alone as "name" or "label": then of no known language.
+    """
+    found = read_grounded(text, view, keys=("names", *_NAME_KEYS), needs_place=False)
+    objects = []
+    dropped = found.dropped
+    for each in found.values:
+        if names := _names(each.element):
+            objects.append({"names": names, "bbox_px": each.bbox_px})
+        else:
+            dropped += 1
+    answer = None
+    if not objects and not dropped and not found.cut:
+        _, said = split_thinking(text)
+        if not said:
+            raise InvalidOutput("the reply is empty")
+        body = next(fenced(said), said)
+        answer = clean(said) if any(char.isalpha() for char in body) else None  # an empty list has no letters
+    return Reading({"objects": objects, "answer": answer}, dropped, found.cut, found.faults)
+
+
+def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
+    together = element.get("names", element.get("name"))
+    said: list[tuple[str | None, Any]] = [(_NAME_KEYS.get(key.lower()), value) for key, value in element.items()]
+    said = [(language, value) for language, value in said if language is not None]
+    if isinstance(together, dict):
+        said += list(together.items())
+    if not said:
+        said = [(None, element.get(key)) for key in LABEL_KEYS]
+    return [
+        {"language": None if language is None else _code(language), "name": name}
+        for language, value in said
+        if (name := clean(value))
+    ]
+
+
+def _code(language: str) -> str:
+    """ISO 639-1 where we know it, else as it was said."""
+    language = language.strip().lower()
+    return "zh" if language == "cn" else _CODES.get(language, language)
+
+
+def verify(value: Any, view: View) -> Verdict:  # noqa: ARG001
+    return Verdict(box_faults([each["bbox_px"] for each in value["objects"]]))
+
+
+TASK = Task(
+    name="recognize",
+    summary="what is in a picture, by name in several languages, with boxes",
+    unit_kinds=("image",),
+    prompt="Identify {what} in the image and return their bounding box and {languages} name in JSON format.",
+    parameters={"what": "all objects", "languages": "Chinese and English"},
+    joined=("what", "languages"),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "objects": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "names": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    # ISO 639-1; null where the reply does not say
+                                    "properties": {"language": TEXT_OR_NULL, "name": {"type": "string"}},
+                                    "required": ["language", "name"],
+                                    "additionalProperties": False,
+                                },
+                            },
+                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                        },
+                        "required": ["names", "bbox_px"],
+                        "additionalProperties": False,
+                    },
+                },
+                "answer": TEXT_OR_NULL,  # the reply, where it is prose and no list
+            },
+            "required": ["objects", "answer"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=4096),
+    parse=parse,
+    verify=verify,
+)

@@ -1,0 +1,83 @@
+"""A question about space in a picture: orientation, viewpoint, occlusion, relations, where something can be grasped
+or put. The column `question` says which; it may offer options, lettered from A on."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from pipelines.replies.choices import choice_of, options_in
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, POINT_PX_OR_NULL, TEXT_OR_NULL, box_faults, read_grounded
+from pipelines.replies.thinking import final_answer, split_thinking
+from schemas.ask import Sampling
+from schemas.errors import InvalidOutput
+from schemas.output import Output
+from schemas.task import Reading, Task, Verdict, View
+
+
+def parse(text: str, view: View) -> Reading:
+    """The answer in words, the option that it takes, and the boxes and points that it names."""
+    thought, said = split_thinking(unicodedata.normalize("NFC", text))
+    if not said:
+        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
+    options = _options(view)
+    choice = choice_of(said, options) if options else None
+    found = read_grounded(said, view)
+    value = {
+        "answer": said,
+        "short_answer": final_answer(said),
+        "choice": choice,
+        "choice_text": None if choice is None else options[choice],
+        "objects": [{"label": each.label, "bbox_px": each.bbox_px, "point_px": each.point_px} for each in found.values],
+    }
+    listed = bool(found.values or found.dropped)  # a bracket in prose opens no list
+    return Reading(value, found.dropped, found.cut and listed, found.faults)
+
+
+def _options(view: View) -> dict[str, str]:
+    question = view.parameters.get("question")
+    return options_in(question) if isinstance(question, str) else {}
+
+
+def verify(value: Any, view: View) -> Verdict:
+    faults = box_faults([each["bbox_px"] for each in value["objects"]])
+    missed = bool(_options(view)) and value["choice"] is None
+    return Verdict((*faults, *(("no_choice",) if missed else ())))
+
+
+TASK = Task(
+    name="spatial",
+    summary="the answer to a question about space in a picture, with the option, boxes and points that it names",
+    unit_kinds=("image",),
+    prompt="{question}",
+    output=Output(
+        {
+            "type": "object",
+            "properties": {
+                "answer": {"type": "string", "minLength": 1},
+                "short_answer": TEXT_OR_NULL,  # what the reply marks as final
+                "choice": TEXT_OR_NULL,  # the letter, where the question offers options
+                "choice_text": TEXT_OR_NULL,
+                "objects": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "label": TEXT_OR_NULL,
+                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                            "point_px": POINT_PX_OR_NULL,  # x, y
+                        },
+                        "required": ["label", "bbox_px", "point_px"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
+            "required": ["answer", "short_answer", "choice", "choice_text", "objects"],
+            "additionalProperties": False,
+        }
+    ),
+    sampling=Sampling(max_tokens=4096),
+    parse=parse,
+    verify=verify,
+    keeps_thinking=True,
+)
