@@ -46,7 +46,7 @@ def test_the_recorded_call() -> None:
     assert given == {
         "tool": "mobile_use",
         "action": "click",
-        "point_px": [447 * 1440 / 999, 81 * 3120 / 999],
+        "point_px": pytest.approx([447 * 1440 / 999, 81 * 3120 / 999]),
         "thought": "To search for Musk in X, I need to click on the search bar at the top of the screen. This will "
         "allow me to type in the search query.",
         "description": "I tapped on the search bar to begin searching for Musk.",
