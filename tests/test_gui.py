@@ -38,18 +38,24 @@ def call(name: str, **arguments: Any) -> str:
 
 
 def test_the_recorded_call() -> None:
-    view = View("image", 0, 1092, 2408, parameters={"device": "mobile"})
+    """It lands on the search bar of the screen that it was made for, as one sees it there."""
+    search_bar, settings_wheel = {"bbox_px": [288, 176, 1016, 320]}, {"bbox_px": [1110, 210, 1194, 290]}
+    view = View("image", 0, 1440, 3120, parameters={"device": "mobile", "elements": [search_bar, settings_wheel]})
     reading = read("gui_action", recorded()["mobile"], view)
     given = {key: value for key, value in reading.value.items() if value is not None}
     assert given == {
         "tool": "mobile_use",
         "action": "click",
-        "point_px": [447 * 1092 / 999, 81 * 2408 / 999],
+        "point_px": pytest.approx([447 * 1440 / 999, 81 * 3120 / 999]),
         "thought": "To search for Musk in X, I need to click on the search bar at the top of the screen. This will "
         "allow me to type in the search query.",
         "description": "I tapped on the search bar to begin searching for Musk.",
     }
     assert (reading.dropped, reading.cut) == (0, False)
+    task = find("gui_action")
+    assert task.verify(reading.value, view).faults == ()
+    elsewhere = View("image", 0, 1440, 3120, parameters={"elements": [settings_wheel]})
+    assert task.verify(reading.value, elsewhere).faults == ("not_on_element",)
 
 
 @pytest.mark.parametrize(
