@@ -6,10 +6,10 @@ means over the partners, and the score is the mean of the four. Structural simil
 
 What is different, because of an input only the pixels are known: blocks are words of print found by
 operators/text_lines.py, on both sides alike, so that what it misses is missed on both; and `text` compares how words
-are printed, not what they say. The same word in another typeface counts for about 0.6 to 0.9, another word of that
-length for less; it is no reading, and a spelling error in it may pass. What is no text (pictures, icons, empty
-panels) shows in `ssim` and the colours behind words alone. Handwriting, as in a sketch, is hardly found: such scores
-say little. Partners are chosen greedily, best first, where Design2Code finds the best assignment.
+are printed, not what they say. The same word in another typeface counts for about 0.7, another word of that length
+for about 0.3, which makes no pair; it is no reading, and a spelling error may pass. What is no text (pictures, icons,
+empty panels) shows in `ssim` and the colours behind words alone. Handwriting, as in a sketch, is hardly found: such
+scores say little. Partners are chosen greedily, best first, where Design2Code finds the best assignment.
 
 Shapes: pictures [H, W, 3] uint8; n words; prints [n, P].
 """
