@@ -185,7 +185,7 @@ def check_trials(world: World, rows: dict[str, list[dict[str, Any]]]) -> None:
         with Image.open(world.output / trial["screenshot"]) as picture:
             assert picture.size == (trial["width_px"], trial["height_px"])
         assert 0 <= trial["ssim"] <= 1
-    assert any(trial["score"] for trial in pages)
+    assert any(trial["score"] is not None for trial in pages)
 
 
 def by_task(world: World, task: str) -> list[dict[str, Any]]:
