@@ -107,6 +107,9 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(table)
     for kind, number in summary.unasked.items():
         console.print(f"{number} {kind} units were not asked about: no task of this job takes them")
+    if summary.trials:
+        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.trials.items()))
+        console.print(f"code tried out: {outcomes}", highlight=False)
     for line in summary.uncommitted[:5]:
         console.print(f"not committed: {escape(line)}", soft_wrap=True)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05)

@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.display import console_for
 from jobs.load import load
 from pipelines.job import prepare
-from pipelines.plan import stages
+from pipelines.plan import stages, trial_stages
 from pipelines.requests import rows_owed
 from pipelines.run import outlook
 
@@ -45,7 +45,8 @@ def show_plan(path: Path) -> int:
     say(f"chunks   {asked.num_rows}")
     for name, number in sorted(rows.items()):
         say(f"rows     {name}: {number}")
-    for stage in stages(job, sum(rows.values()) / max(1, asked.num_rows)):
+    trials = trial_stages(job) if any(task.trial for task in job.tasks) else []
+    for stage in (*stages(job, sum(rows.values()) / max(1, asked.num_rows)), *trials):
         say(
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
             f"{stage.cpus:g} CPUs and {stage.gpus:g} GPUs each"

@@ -56,6 +56,7 @@ def judge(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -> Judg
         "cer": verdict.cer,
         "missing_words": verdict.missing_words,
         "extra_words": verdict.extra_words,
+        "trial": None,
     }
     return Judged(result, failure, verified)
 

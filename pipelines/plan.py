@@ -9,6 +9,7 @@ from typing import Any
 from operators.ask import Ask
 from operators.commit import Commit
 from operators.decode import Decode
+from operators.try_out import TryOut
 from pipelines.job import Job
 from schemas.errors import SpecError
 
@@ -49,6 +50,12 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
         ),
         Stage("commit", Commit, (job.output,), actors=1, calls=1, cpus=0),
     ]
+
+
+def trial_stages(job: Job) -> list[Stage]:
+    """Over committed parts, once the engines have gone: they take all CPUs."""
+    tasks = tuple(task for task in job.tasks if task.trial is not None)
+    return [Stage("try out", TryOut, (job.output, tasks, job.decode), actors=job.workers, calls=1, cpus=1)]
 
 
 def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:

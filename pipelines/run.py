@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from operators.ask import to_ipc
 from operators.probe import Probe
+from operators.try_out import due
 from pipelines.audit import TaskAudit, audit
 from pipelines.chunking import cut, with_whole_inputs
 from pipelines.folder import SLICE, JobFolder
 from pipelines.job import Job
 from pipelines.listing import Listing, check_values, list_inputs
-from pipelines.plan import stages
+from pipelines.plan import Stage, stages, trial_stages
 from pipelines.progress import Progress
 from pipelines.requests import counts, rows_owed
 from schemas import tables
@@ -44,6 +45,7 @@ class Summary:
     prompt_tokens: int = 0
     output_tokens: int = 0
     uncommitted: list[str] = field(default_factory=list)  # what the disk refused
+    trials: dict[str, int] = field(default_factory=dict)  # what came of code that was tried out in this run
 
 
 def run(job: Job, *, limit: int | None = None, progress: Progress | None = None) -> Summary:
@@ -70,16 +72,26 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
 
     mark = time.monotonic()
     receipts: list[dict[str, Any]] = []
-    try:
-        if pending.num_rows:
-            for receipt in _execute(job, pending, open_rows / pending.num_rows, progress):
-                receipts.append(receipt)
-                progress.receipt(receipt)
-    finally:
-        progress.ended()
-    seconds["run"] = time.monotonic() - mark
+    tried: list[dict[str, Any]] = []
+    with _Cluster(job, progress) as cluster:
+        try:
+            if pending.num_rows:
+                for receipt in _execute(job, cluster, pending, open_rows / pending.num_rows, progress):
+                    receipts.append(receipt)
+                    progress.receipt(receipt)
+        finally:
+            progress.ended()
+        seconds["run"] = time.monotonic() - mark
 
-    summary = _summarise(job, chunks, listing, receipts, limited=planned > committed + open_rows)
+        mark = time.monotonic()
+        if untried := list(due(job.output, job.tasks)):
+            progress.starting("to try the code out")
+            parts = pa.Table.from_pylist(untried, schema=tables.UNTRIED)
+            for batch in cluster.execute(parts, trial_stages(job)):
+                tried += batch.to_pylist()
+            seconds["try out"] = time.monotonic() - mark
+
+    summary = _summarise(job, chunks, listing, receipts, tried, limited=planned > committed + open_rows)
     summary.seconds = {**seconds, **_stage_seconds(receipts)}
     summary.wall_s = time.monotonic() - started
     folder.write_summary(asdict(summary))
@@ -193,24 +205,58 @@ def unasked(chunks: pa.Table) -> dict[str, int]:
     return dict(kinds)
 
 
-def _execute(job: Job, pending: pa.Table, requests_per_chunk: float, progress: Progress) -> Iterator[dict[str, Any]]:
-    from pipelines import ray_data  # seconds, and not for `plan`
+class _Cluster:
+    """Ray, from the first plan that is run until the end of the block; not at all where none is."""
 
-    progress.starting("Ray")
-    ray_data.connect(job.workers)
-    try:
-        progress.starting("the engine")
-        for batch in ray_data.execute(pending, stages(job, requests_per_chunk)):
-            for receipt in batch.to_pylist():
-                if receipt["outcome"] == "no_engine":
-                    raise EngineError("engine_error", receipt["message"])
-                yield receipt
-    finally:
-        ray_data.disconnect()
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._workers = job.workers
+        self._progress = progress
+        self._connected = False
+
+    def __enter__(self) -> _Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connected:
+            from pipelines import ray_data
+
+            ray_data.disconnect()
+
+    def connect(self) -> None:
+        if not self._connected:
+            from pipelines import ray_data  # seconds, and not for `plan`
+
+            self._progress.starting("Ray")
+            self._connected = True
+            ray_data.connect(self._workers)
+
+    def execute(self, table: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
+        from pipelines import ray_data
+
+        self.connect()
+        yield from ray_data.execute(table, plan)
+
+
+def _execute(
+    job: Job, cluster: _Cluster, pending: pa.Table, requests_per_chunk: float, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    cluster.connect()
+    progress.starting("the engine")
+    for batch in cluster.execute(pending, stages(job, requests_per_chunk)):
+        for receipt in batch.to_pylist():
+            if receipt["outcome"] == "no_engine":
+                raise EngineError("engine_error", receipt["message"])
+            yield receipt
 
 
 def _summarise(
-    job: Job, chunks: pa.Table, listing: Listing, receipts: list[dict[str, Any]], *, limited: bool
+    job: Job,
+    chunks: pa.Table,
+    listing: Listing,
+    receipts: list[dict[str, Any]],
+    tried: list[dict[str, Any]],
+    *,
+    limited: bool,
 ) -> Summary:
     audits = {task.name: audit(job.output, task, chunks) for task in job.tasks}
     rows = sum(each.rows for each in audits.values())
@@ -219,7 +265,9 @@ def _summarise(
     sound = all(each.doubled == each.stray == 0 for each in audits.values())
     complete = all(each.complete for each in audits.values())
     uncommitted = [
-        f"{each['task']}/{each['chunk_id']}: {each['message']}" for each in receipts if each["outcome"] == "failed"
+        f"{each['task']}/{each['chunk_id']}: {each['message']}"
+        for each in (*(each for each in receipts if each["outcome"] == "failed"), *tried)
+        if each["message"] is not None
     ]
     if not sound or uncommitted or not (complete or limited):
         exit_code = 1
@@ -240,6 +288,7 @@ def _summarise(
         prompt_tokens=sum(each["prompt_tokens"] for each in receipts),
         output_tokens=sum(each["output_tokens"] for each in receipts),
         uncommitted=uncommitted,
+        trials=dict(Counter(outcome for each in tried for outcome in each["outcomes"])),
     )
 
 

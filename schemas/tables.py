@@ -132,6 +132,31 @@ ATTEMPT = pa.struct(
     ]
 )
 
+# What came of trying code out, over committed rows. Null for tasks without a trial, and until it was made.
+TRIAL = pa.struct(
+    [
+        # shown (a page or drawing), read (a diagram or program), no_browser (none is installed), or what became of the
+        # browser: timeout, out_of_memory, crashed
+        ("outcome", pa.string()),
+        ("message", pa.string()),  # why it was not shown or read
+        ("isolation", pa.string()),  # namespaces, or browser where the machine gives none: operators/seclusion.py
+        ("screenshot", pa.string()),  # PNG, relative to the output folder
+        ("width_px", pa.int32()),  # of the screenshot
+        ("height_px", pa.int32()),
+        # how like the input it looks, 0 to 1 (operators/likeness.py); null where the input shows no blocks of print
+        ("score", pa.float64()),  # mean of the next four
+        ("block_match", pa.float64()),
+        ("text", pa.float64()),
+        ("position", pa.float64()),
+        ("color", pa.float64()),
+        ("ssim", pa.float64()),
+        ("errors", pa.list_(pa.string())),  # of the console; the first ones
+        ("refused", pa.list_(pa.string())),  # what it asked for and did not get; the first ones
+        ("imports", pa.list_(pa.string())),  # of a program: the modules that it names
+        ("unresolved", pa.list_(pa.string())),  # of a diagram: ids that name no cell
+    ]
+)
+
 # What the checks found: the same for all tasks. Null for rows without a reply.
 VERIFIED = pa.struct(
     [
@@ -141,8 +166,28 @@ VERIFIED = pa.struct(
         ("cer", pa.float64()),  # edits per character of the PDF's own text; null where there is none
         ("missing_words", pa.int32()),  # words of the PDF's own text that the result lacks
         ("extra_words", pa.int32()),  # words of the result that the PDF's own text lacks
+        ("trial", TRIAL),
     ]
 )
+
+
+# A committed part whose code is to be tried out, and what came of it.
+UNTRIED = pa.schema([("chunk_id", pa.string()), ("task", pa.string())])
+TRIED = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("task", pa.string()),
+        ("rows", pa.int64()),  # that were tried out
+        ("outcomes", pa.list_(pa.string())),  # of each of them
+        ("message", pa.string()),  # why the part stays as it was
+    ]
+)
+
+
+def carried_fields(schema: pa.Schema) -> list[pa.Field]:
+    """Of a part: the columns that came from the input table."""
+    standard = set(results_schema(pa.null(), []).names)
+    return [field for field in schema if field.name not in standard]
 
 
 def results_schema(result: pa.DataType, carried: list[pa.Field]) -> pa.Schema:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from schemas.ask import Clip, Completion, Message, Part, Picture, Request, Sampling
 from schemas.decode import UnitKind
+from schemas.errors import SpecError
 from schemas.output import Output
 
 _PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
@@ -82,6 +83,16 @@ class Reading:
     faults: tuple[str, ...] = ()
 
 
+TRIAL_FAULTS = (
+    "not_well_formed",  # XML or Python that does not parse
+    "unresolved_id",  # a diagram's edge or parent names a cell that is not there
+    "not_shown",  # it could not be rendered within its limits
+    "shows_nothing",  # nothing is to be seen where the input shows something
+    "script_errors",  # errors on the page's console
+    "reaches_out",  # it asked for the network, a file, a dialog or a download, and was refused
+)
+"""Of code that was tried out."""
+
 FAULTS = (
     "cut",  # the reply ends early: max_tokens, or a list that is not closed
     "dropped",  # pieces of the reply could not be read
@@ -102,6 +113,7 @@ FAULTS = (
     "no_choice",  # the question offers options and the answer takes none of them
     "point_outside",  # a point that is not on the screen
     "not_on_element",  # a point on none of the elements that are known
+    *TRIAL_FAULTS,
 )
 """What a check can find; a row's `verified.faults`. A task of one's own may add others."""
 
@@ -115,6 +127,10 @@ class Verdict:
     missing_words: int | None = None
     extra_words: int | None = None
 
+
+TrialKind: TypeAlias = Literal["html", "svg", "drawio", "python"]
+"""How code is tried out over committed rows (operators/try_out.py): a page or a drawing is rendered and compared with
+the input, a diagram's cells are resolved, a program is parsed and never run."""
 
 ReadLine: TypeAlias = "tuple[TextLine, tuple[str, ...]]"
 Next: TypeAlias = "Callable[[Task, Unit, tuple[Step, ...]], Request | None]"
@@ -163,6 +179,7 @@ class Task:
     constrained: engines that can, keep the reply to the output's JSON Schema.
     keeps_thinking: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart; for
     other tasks the reply is the answer alone, where the engine parts the two.
+    trial: how the `code` of a result is tried out once its row is committed; None where there is nothing to try.
     """
 
     name: str
@@ -185,6 +202,11 @@ class Task:
     camera: bool = False
     constrained: bool = False
     keeps_thinking: bool = False
+    trial: TrialKind | None = None
+
+    def __post_init__(self) -> None:
+        if self.trial is not None and "code" not in self.output.schema["properties"]:
+            raise SpecError(f"task {self.name}: a trial needs an output with a `code`")
 
     def prompt_for(self, unit_kind: UnitKind) -> str:
         """The template."""

@@ -26,6 +26,7 @@ ROOMS = {
     "av": ["operators/video_pyav.py", "jobs/demo_media.py"],
     "decord": ["operators/video_decord.py"],
     "pypdfium2": ["operators/render_pdf.py"],
+    "playwright": ["operators/render_page.py"],
     "duckdb": ["pipelines/audit.py", "jobs"],
     "json_repair": ["pipelines/replies/elements.py"],
     "pydantic": ["schemas/spec.py", "jobs/load.py"],
@@ -73,7 +74,7 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
     ("module", "forbidden"),
     [
         ("jobs.cli", {"ray", "torch", "pyarrow", "numpy", "pydantic", "rich", "av"}),
-        ("pipelines.run", {"ray", "torch", "av", "pypdfium2"}),
+        ("pipelines.run", {"ray", "torch", "av", "pypdfium2", "playwright"}),
         ("model.pixels", {"torch", "numpy"}),
         ("operators.decode", {"ray", "torch", "av", "pypdfium2"}),
         # a child's start is inside the deadline of the first page that it decodes

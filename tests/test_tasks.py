@@ -16,6 +16,7 @@ from PIL import Image
 
 from jobs.demo_media import write_demo_media
 from jobs.load import load
+from operators.render_page import missing
 from pipelines.catalogue import bind, find, names
 from schemas import tables
 from schemas.output import Output
@@ -67,6 +68,10 @@ REPLIES: dict[str, str] = {
     "ground_3d": '[{"bbox_3d": [0, 0, 4, 1, 1, 2, 0, 0, 0.5], "label": "car"}]',
     "receipt": 'Here:\n```json\n{"shop": "Cafe", "total": "7.50", "items": [{"name": "roll"},]}\n```',
     "colour": "WHITE",
+    "code_html": "```html\n<!DOCTYPE html>\n<html><body><h1>Opening hours</h1></body></html>\n```",
+    "code_svg": '```svg\n<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>\n```',
+    "code_drawio": '```xml\n<mxGraphModel><root><mxCell id="0"/><mxCell id="1" parent="7"/></root></mxGraphModel>\n```',
+    "code_chart": "```python\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\n```",
 }
 ZOOM = (
     '<tool_call>\n{"name": "image_zoom_in_tool", "arguments": '
@@ -133,6 +138,8 @@ def test_all_tasks_end_to_end(world: World) -> None:
         "video_qa": 2,  # two questions
         "text": 2,
         "colour": 5,
+        "code_html": 9,
+        **dict.fromkeys(("code_svg", "code_drawio", "code_chart"), 8),
     }
     failed = [row for found in rows.values() for row in found if row["status"] != "ok"]
     assert [(row["input_uri"], row["error"]["kind"]) for row in failed] == [(f"{prompts}#1", "no_value")]
@@ -183,6 +190,8 @@ def test_all_tasks_end_to_end(world: World) -> None:
     assert rows["receipt"][0]["result"] == {"shop": "Cafe", "total": 7.5, "items": [{"name": "roll", "price": None}]}
     assert rows["colour"][0]["result"] == {"colour": "white"}
 
+    check_trials(world, rows)
+
     told = world.run("markdown", str(world.output)).splitlines()
     assert len(told) == 5
     (document,) = (Path(path) for path in told if "lighthouse" in path)
@@ -202,6 +211,7 @@ def test_all_tasks_end_to_end(world: World) -> None:
         task: by_task(world, task)
         for task in ("events", "receipt", "ground_2d", "ground_3d", "gui_elements", "gui_action", "gui_episode")
     }
+    before = {task: by_task(world, task) for task in ("events", "receipt", "code_html", "code_drawio")}
     world.recording.unlink()
     said = world.run("reparse", str(world.output))
     assert "receipt: 8 rows, 0 changed, ok 8 before, 8 now" in said
@@ -239,6 +249,29 @@ def grounded(rows: dict[str, list[dict[str, Any]]]) -> None:
     # its nearest face at 3 m reaches half a metre to each side
     assert box["bbox_px"][0] == pytest.approx(camera["cx_px"] - camera["fx_px"] / 6)
     assert space["verified"]["ok"]
+
+
+def check_trials(world: World, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """All code was tried out over the committed rows; what was seen lies beside them."""
+    assert rows["code_chart"][0]["result"] == {"code": "import matplotlib.pyplot as plt\nplt.plot([1, 2])\n"}
+    trials = {task: [row["verified"]["trial"] for row in rows[task]] for task in rows if task.startswith("code_")}
+    assert all(trial["outcome"] == "read" for trial in trials["code_chart"] + trials["code_drawio"])
+    assert trials["code_chart"][0]["imports"] == ["matplotlib.pyplot"]
+    assert trials["code_drawio"][0]["unresolved"] == ["7"]
+    assert rows["code_drawio"][0]["verified"]["faults"] == ["unresolved_id"]
+    assert rows["caption"][0]["verified"]["trial"] is None
+    pages = trials["code_html"] + trials["code_svg"]
+    if missing() is not None:
+        assert {trial["outcome"] for trial in pages} == {"no_browser"}
+        return
+    assert {trial["outcome"] for trial in pages} == {"shown"}
+    assert rows["code_html"][0]["verified"]["ok"]
+    assert len({trial["screenshot"] for trial in pages}) == 13
+    for trial in pages:
+        with Image.open(world.output / trial["screenshot"]) as picture:
+            assert picture.size == (trial["width_px"], trial["height_px"])
+        assert 0 <= trial["ssim"] <= 1
+    assert any(trial["score"] is not None for trial in pages)
 
 
 def by_task(world: World, task: str) -> list[dict[str, Any]]:

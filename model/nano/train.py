@@ -144,7 +144,9 @@ class Run:
         self._part(vision, recipe.long_chars, decoder=False)
         self._part(vision + short * (1 - vision), recipe.short_chars, decoder=True)
         self._part(1.0, recipe.long_chars, decoder=True)
-        self._part(1.0 + recipe.scene_vision_share * (end - 1.0), recipe.long_chars, decoder=False, scenes=recipe.scenes_a_step)
+        self._part(
+            1.0 + recipe.scene_vision_share * (end - 1.0), recipe.long_chars, decoder=False, scenes=recipe.scenes_a_step
+        )
         self._part(end, recipe.long_chars, decoder=True, scenes=recipe.scenes_a_step)
         self.save()
 

@@ -1,0 +1,32 @@
+"""Write the matplotlib program that draws the chart in a picture. It is read, never run."""
+
+from __future__ import annotations
+
+from pipelines.replies.code import PYTHON, read_code
+from schemas.ask import Sampling
+from schemas.output import Output
+from schemas.task import Reading, Task, View
+
+
+def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+    return read_code(text, PYTHON)
+
+
+TASK = Task(
+    name="code_chart",
+    summary="the matplotlib program that draws the chart in a picture",
+    unit_kinds=("page", "image"),
+    prompt="Convert this chart image to Python matplotlib code that can reproduce the chart.",
+    output=Output(
+        {
+            "type": "object",
+            "properties": {"code": {"type": "string", "minLength": 1}},
+            "required": ["code"],
+            "additionalProperties": False,
+        }
+    ),
+    # facts/qwen3-vl.md §2.7
+    sampling=Sampling(temperature=0.8, max_tokens=16_384),
+    parse=parse,
+    trial="python",
+)

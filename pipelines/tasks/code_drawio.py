@@ -1,0 +1,35 @@
+"""Draw a diagram again in the format of Draw.io, mxGraph XML."""
+
+from __future__ import annotations
+
+from pipelines.replies.code import DRAWIO, read_code
+from schemas.ask import Sampling
+from schemas.output import Output
+from schemas.task import Reading, Task, View
+
+
+def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+    return read_code(text, DRAWIO)
+
+
+TASK = Task(
+    name="code_drawio",
+    summary="a diagram as mxGraph XML, the format of Draw.io",
+    unit_kinds=("page", "image"),
+    prompt=(
+        "Convert this diagram to Draw.io XML. Output one mxGraphModel in which every shape is an mxCell with its text, "
+        "style and mxGeometry, and every connection is an mxCell whose source and target are the ids of the shapes."
+    ),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {"code": {"type": "string", "minLength": 1}},
+            "required": ["code"],
+            "additionalProperties": False,
+        }
+    ),
+    # facts/qwen3-vl.md §2.7
+    sampling=Sampling(temperature=0.8, max_tokens=16_384),
+    parse=parse,
+    trial="drawio",
+)

@@ -1,0 +1,38 @@
+"""Write the HTML, CSS and JavaScript of the page in a screenshot, sketch or screen recording."""
+
+from __future__ import annotations
+
+from pipelines.replies.code import HTML, read_code
+from schemas.ask import Sampling
+from schemas.output import Output
+from schemas.task import Reading, Task, View
+
+
+def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+    return read_code(text, HTML)
+
+
+TASK = Task(
+    name="code_html",
+    summary="the page in a screenshot, sketch or screen recording as one HTML file",
+    unit_kinds=("page", "image", "clip"),
+    prompt="Analyze this screenshot and convert it to clean, functional and modern HTML code.",
+    prompts={
+        "clip": (
+            "This video is a screen recording of a web page in use. Analyze it and write clean, functional and modern "
+            "HTML code, with its CSS and JavaScript in the same file, that looks like the page and behaves as it does."
+        )
+    },
+    output=Output(
+        {
+            "type": "object",
+            "properties": {"code": {"type": "string", "minLength": 1}},
+            "required": ["code"],
+            "additionalProperties": False,
+        }
+    ),
+    # facts/qwen3-vl.md §2.7
+    sampling=Sampling(temperature=0.8, max_tokens=16_384),
+    parse=parse,
+    trial="html",
+)

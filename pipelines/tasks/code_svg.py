@@ -1,0 +1,35 @@
+"""Draw a picture, sketch or icon again as SVG."""
+
+from __future__ import annotations
+
+from pipelines.replies.code import SVG, read_code
+from schemas.ask import Sampling
+from schemas.output import Output
+from schemas.task import Reading, Task, View
+
+
+def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+    return read_code(text, SVG)
+
+
+TASK = Task(
+    name="code_svg",
+    summary="a picture, sketch or icon as SVG",
+    unit_kinds=("page", "image"),
+    prompt=(
+        "Analyze this image and reproduce it as SVG code. Use shapes, paths and text only: no scripts, no external "
+        "files and no embedded bitmaps."
+    ),
+    output=Output(
+        {
+            "type": "object",
+            "properties": {"code": {"type": "string", "minLength": 1}},
+            "required": ["code"],
+            "additionalProperties": False,
+        }
+    ),
+    # facts/qwen3-vl.md §2.7
+    sampling=Sampling(temperature=0.8, max_tokens=16_384),
+    parse=parse,
+    trial="svg",
+)

@@ -1,0 +1,403 @@
+"""Code tried out: pages rendered and compared, hostile pages held, and a machine without a browser.
+
+The pages are shown by the system's Chromium; where there is none, the tests of pages are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.load import parse
+from operators.commit import part_path, write_part
+from operators.likeness import compare
+from operators.render_page import missing
+from operators.trials import Made, Trials
+from operators.try_out import TryOut, due
+from operators.units import RGB
+from pipelines.catalogue import find
+from pipelines.folder import JobFolder
+from pipelines.job import Job, prepare
+from pipelines.local import answer
+from pipelines.reparse import reparse
+from schemas import tables
+from schemas.decode import DecodeSettings
+from tests.test_code import GRAPH, code_of, recorded
+from tests.world import ROOT, write_image, write_recording
+
+needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+W, H = 1000, 800
+
+
+def leftovers() -> list[str]:
+    """Folders and processes of trials."""
+    found = [str(path) for path in Path(tempfile.gettempdir()).glob("sightread-trial-*")]
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            line = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
+            if "sightread-trial-" in line or "operators.trial_child" in line:
+                found.append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Trials]:
+    made = Trials(deadline_s=120, load_s=60)
+    yield made
+    made.close()
+
+
+def shown(made: Made) -> RGB:
+    assert made.said["outcome"] == "shown", made.said
+    assert made.picture is not None
+    return made.picture
+
+
+@needs_browser
+def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: Trials) -> None:
+    page, _ = code_of(recorded("code_html"))
+    made = patient.make("html", page, W, H)
+    given = shown(made)
+    assert given.shape == (made.said["height_px"], W, 3)
+    assert made.said["height_px"] > H  # the whole page, not the window
+    assert (made.said["errors"], made.said["refused"]) == ([], [])
+
+    def variant(changed: str) -> float:
+        assert changed != page
+        score = compare(given, shown(patient.make("html", changed, W, given.shape[0]))).score
+        assert score is not None
+        return score
+
+    own = compare(given, shown(patient.make("html", page, W, given.shape[0])))
+    assert own.score is not None
+    assert own.score >= 0.99
+    assert own.ssim >= 0.99
+    assert variant("<!DOCTYPE html><html></html>") == 0
+    # the sections of the page in another order
+    start, end = page.index("<h2>"), page.index('<div class="footer">')
+    sections = re.split(r"(?=<h2>)", page[start : page.rindex("</div>", 0, end)])
+    shuffled = page[:start] + "".join(reversed(sections)) + page[page.rindex("</div>", 0, end) :]
+    assert variant(shuffled) < own.score - 0.02
+    recolored = page.replace("#333", "#a33").replace("#2c2c2c", "#22a").replace("background: white", "background: #ff8")
+    assert variant(recolored) < own.score - 0.02
+    replaced = re.sub(
+        r"(?<=>)[^<>]+(?=</(?:li|p|h1|h2|h3|div|strong|label|button|a|span)>)",
+        lambda text: "".join(chr((ord(char) - 97 + 7) % 26 + 97) if char.islower() else char for char in text[0]),
+        page,
+    )
+    assert variant(replaced) < own.score - 0.1
+
+
+@needs_browser
+def test_a_drawing_is_rendered_without_its_scripts(patient: Trials) -> None:
+    drawing = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 50"><rect width="50" height="50" fill="#f00"/>'
+        '<script>document.documentElement.innerHTML = ""</script></svg>'
+    )
+    picture = shown(patient.make("svg", drawing, 400, 300))
+    assert picture.shape == (300, 400, 3)
+    assert (picture[199, 199].tolist(), picture[199, 201].tolist()) == ([255, 0, 0], [255, 255, 255])
+    assert patient.make("svg", drawing[:-8], 400, 300).said["outcome"] == "unreadable"
+
+
+def test_what_needs_no_browser(patient: Trials) -> None:
+    assert patient.make("python", "import matplotlib.pyplot as plt", 1, 1).said["imports"] == ["matplotlib.pyplot"]
+    assert patient.make("python", "import", 1, 1).said["outcome"] == "unreadable"
+    assert patient.make("drawio", GRAPH.replace('source="a"', 'source="z"'), 1, 1).said["unresolved"] == ["z"]
+
+
+@needs_browser
+def test_scripts_run_and_their_errors_are_kept(patient: Trials) -> None:
+    page = "<body bgcolor='red'><script>document.bgColor = 'blue'; console.error('so it goes'); nowhere()</script>"
+    made = patient.make("html", page, 320, 240)
+    assert shown(made)[100, 100].tolist() == [0, 0, 255]
+    assert made.said["errors"] == ["so it goes", "nowhere is not defined"]
+
+
+# what comes of each, and how long it may load: a busy machine may need that to get so far
+HOSTILE = {
+    "loops": ("<script>while (true) {}</script>", {"timeout"}, 3),
+    "loops later": ("<script>setTimeout(() => { while (true) {} }, 100)</script>", {"timeout"}, 3),
+    "asks for ever": ("<script>while (true) alert(1)</script>", {"timeout"}, 3),
+    "hoards objects": (
+        "<script>const a = []; while (true) a.push(new Array(1e5).fill(1.5))</script>",
+        {"out_of_memory", "crashed"},
+        60,
+    ),
+    # Chromium may tell the script that there is no more, and go on
+    "hoards bytes": (
+        "<script>const a = []; while (true) { a.push(new Uint8Array(64 << 20).fill(1)) }</script>",
+        {"out_of_memory", "crashed", "shown"},
+        60,
+    ),
+    "is endless": ("<div style='height: 1000000px'>x</div>", {"shown"}, 60),
+    "works all cores": (
+        "<script>for (let i = 0; i < 50; i++) new Worker(URL.createObjectURL(new Blob(['while(1){}'])))</script>",
+        {"timeout", "shown", "out_of_memory", "crashed"},
+        3,
+    ),
+}
+
+
+@needs_browser
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_page_without_end_ends(name: str) -> None:
+    page, outcomes, load_s = HOSTILE[name]
+    before = set(leftovers())
+    trials = Trials(deadline_s=load_s + 30, load_s=load_s, memory_mb=1000)
+    made = trials.make("html", page, 400, 300)
+    trials.close()
+    assert set(leftovers()) <= before
+    assert made.said["outcome"] in outcomes, made.said
+    if name == "asks for ever":
+        assert made.said["refused"] == ["dialog alert"]
+    if name == "is endless":
+        assert shown(made).shape[0] == 8192
+
+
+class Listener:
+    """Hears TCP and UDP on one port of the loopback, of IPv4 and where there is one of IPv6."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self._sockets: list[socket.socket] = []
+        self.port = 0
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with suppress(OSError):
+                    each = socket.socket(family, kind)
+                    self._sockets.append(each)
+                    each.bind((address, self.port))
+                    self.port = each.getsockname()[1]
+                    if kind == socket.SOCK_STREAM:
+                        each.listen()
+                    threading.Thread(target=self._hear, args=(each, kind), daemon=True).start()
+
+    def _hear(self, each: socket.socket, kind: int) -> None:
+        with suppress(OSError):
+            while True:
+                if kind == socket.SOCK_STREAM:
+                    caller, _ = each.accept()
+                    caller.close()
+                    self.heard.append("tcp")
+                else:
+                    each.recv(100)
+                    self.heard.append("udp")
+
+    def close(self) -> None:
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """Nothing may be heard; and it would have been."""
+    listener = Listener()
+    yield listener
+    time.sleep(0.5)
+    assert listener.heard == []
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        pass
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.sendto(b"x", ("127.0.0.1", listener.port))
+    deadline = time.monotonic() + 10
+    while sorted(set(listener.heard)) != ["tcp", "udp"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert sorted(set(listener.heard)) == ["tcp", "udp"]
+    listener.close()
+
+
+def reaching(port: int) -> str:
+    """Every way out of a page that there is."""
+    at = f"127.0.0.1:{port}"
+    return f"""<!DOCTYPE html><html><head>
+    <link rel="preconnect" href="http://{at}"><link rel="dns-prefetch" href="//localhost:{port}">
+    <link rel="prefetch" href="http://{at}/prefetch"><link rel="preload" as="image" href="http://{at}/preload">
+    <link rel="modulepreload" href="http://{at}/m.js"><link rel="icon" href="http://{at}/icon.png">
+    <link rel="stylesheet" href="http://{at}/a.css"><link rel="manifest" href="http://{at}/app.json">
+    <style>@import url("http://localhost:{port}/b.css"); @font-face {{ font-family: x; src: url("http://{at}/f.woff") }}
+    body {{ font-family: x; background: url("http://[::1]:{port}/bg.png") }}</style>
+    <script type="speculationrules">{{"prerender": [{{"urls": ["http://{at}/next"]}}], "prefetch": [{{"urls": ["http://{at}/n"]}}]}}</script>
+    </head><body>text <img src="http://{at}/i.png"><img src="file:///etc/passwd"><iframe src="http://{at}/frame"></iframe>
+    <iframe src="file:///etc/passwd"></iframe><object data="http://{at}/o"></object><embed src="http://{at}/e">
+    <video src="http://{at}/v.mp4" autoplay></video><audio src="http://{at}/a.mp3" autoplay></audio>
+    <form id="f" action="http://{at}/form" method="post" target="_blank"><input name="a" value="b"></form>
+    <a id="d" href="data:text/plain,x" download="x.txt">d</a><a id="p" href="#" ping="http://{at}/ping">p</a>
+    <script>
+    const tries = [
+      () => fetch("http://{at}/fetch"), () => fetch("http://{at}/late", {{keepalive: true, mode: "no-cors"}}),
+      () => fetch("file:///etc/passwd"), () => navigator.sendBeacon("http://{at}/beacon", "x"),
+      () => {{ const x = new XMLHttpRequest(); x.open("GET", "http://{at}/xhr"); x.send() }},
+      () => new WebSocket("ws://{at}/ws"), () => new EventSource("http://{at}/events"),
+      () => new WebTransport("https://{at}/wt"), () => new Worker("http://{at}/w.js"), () => import("http://{at}/m.js"),
+      () => new Worker(URL.createObjectURL(new Blob(["fetch('http://{at}/worker'); importScripts('http://{at}/s.js')"]))),
+      () => navigator.serviceWorker.register("/sw.js"), () => window.open("http://{at}/window"),
+      () => {{ const c = new RTCPeerConnection({{iceServers: [{{urls: "stun:{at}"}},
+                 {{urls: "turn:{at}?transport=tcp", username: "a", credential: "b"}}]}});
+               c.createDataChannel("x"); c.createOffer().then(o => c.setLocalDescription(o)) }},
+      () => document.getElementById("f").submit(), () => document.getElementById("d").click(),
+      () => document.getElementById("p").click(), () => alert(1), () => confirm(1), () => prompt(1), () => print(),
+    ];
+    for (const each of tries) try {{ each() }} catch (e) {{}}
+    setTimeout(() => {{ location = "http://{at}/away" }}, 100);
+    </script></body></html>"""
+
+
+@needs_browser
+def test_what_reaches_out_is_refused_and_heard_by_nobody(patient: Trials, tmp_path: Path) -> None:
+    with listening() as listener:
+        made = patient.make("html", reaching(listener.port), 400, 300)
+    shown(made)
+    told = " ".join(made.said["refused"])
+    for kind in ("stylesheet http://127.0.0.1", "image http://127.0.0.1", "file ", "document http://127.0.0.1"):
+        assert kind in told, made.said["refused"]
+
+
+@needs_browser
+def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
+    """Where a machine gives no namespaces, this is what is left."""
+    code = (
+        "import sys, json; from operators.render_page import Renderer; r = Renderer(); "
+        "s = r.show(sys.stdin.read(), 400, 300, 60); r.close(); "
+        "print(json.dumps([s.fault, s.message, s.refused, s.picture is not None]))"
+    )
+    with listening() as listener:
+        said = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            input=reaching(listener.port),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+    fault, message, refused, seen = json.loads(said.splitlines()[-1])
+    assert (fault, message, seen) == (None, None, True)
+    assert len(refused) > 10
+
+
+@needs_browser
+def test_nothing_outlives_a_parent_that_is_killed() -> None:
+    code = (
+        "from operators.trials import Trials; t = Trials(deadline_s=100, load_s=90); print('on', flush=True); "
+        "t.make('html', '<script>while (true) {}</script>', 400, 300)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "on\n"
+    deadline = time.monotonic() + 60
+    while not any("--type=renderer" in line for line in leftovers()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert any("--type=renderer" in line for line in leftovers())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 20
+    while (left := [line for line in leftovers() if "chromium" in line]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+    for path in Path(tempfile.gettempdir()).glob("sightread-trial-*"):
+        subprocess.run(["rm", "-r", str(path)], check=True)
+
+
+def test_without_a_browser_the_trial_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    trials = Trials()
+    for kind, code in (("html", "<p>Hello"), ("svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')):
+        made = trials.make(kind, code, 400, 300)  # type: ignore[arg-type]
+        assert (made.said["outcome"], made.picture) == ("no_browser", None)
+        assert "apt-get install chromium" in made.said["message"]
+    assert trials.make("python", "import os", 1, 1).said["outcome"] == "read"
+    trials.close()
+
+
+def answered(folder: Path, *codes: str) -> Job:
+    """A committed part with a row of code_html for each code, made from a picture."""
+    picture = write_image(folder / "sign.png", text="Fresh bread daily, open from eight to four")
+    recording = write_recording(
+        folder / "replies.jsonl",
+        *({"sample": "*", "request": number, "reply": code} for number, code in enumerate(codes)),
+    )
+    each = {"this": [str(number) for number in range(len(codes))]}
+    spec = {
+        "name": "trial",
+        "inputs": [str(picture)],
+        "output": str(folder / "out"),
+        "tasks": [{"name": "code_html", "prompt": "Like {this}", "parameters": each}],
+        "engine": {"kind": "scripted", "recording": str(recording)},
+    }
+    job = prepare(parse(spec, "test"))
+    rows = [{key: value for key, value in row.items() if key != "task"} for row in answer(job)]
+    table = pa.Table.from_pylist(rows, schema=tables.results_schema(job.tasks[0].output.arrow_type, []))
+    assert write_part(job.output, "code_html", "c1", table) == "committed"
+    JobFolder(job.output).claim(job.identity, job.spec.model_dump(mode="json"))
+    return job
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(part_path(output, "code_html", "c1"), partitioning=None).to_pylist()
+    return rows
+
+
+@needs_browser
+def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = ("<html><p>Fresh bread</p><img src='http://127.0.0.1:9/x'></html>", "<html></html>", "no page")
+    job = answered(tmp_path, *codes)
+    output, operator = job.output, TryOut(job.output, job.tasks, job.decode)
+    part = pa.Table.from_pylist([{"chunk_id": "c1", "task": "code_html"}], schema=tables.UNTRIED)
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(tmp_path))
+        assert list(due(output, job.tasks)) == part.to_pylist()
+        assert operator(part).to_pylist()[0]["outcomes"] == ["no_browser", "no_browser"]
+        operator.close()
+        assert list(due(output, job.tasks)) == []
+    before = rows_of(output)
+    assert [row["verified"]["ok"] for row in before] == [True, True, False]
+
+    assert list(due(output, job.tasks)) == part.to_pylist()
+    (told,) = operator(part).to_pylist()
+    operator.close()
+    assert (told["rows"], told["outcomes"], told["message"]) == (2, ["shown", "shown"], None)
+    assert list(due(output, job.tasks)) == []
+    first, blank, nothing = rows_of(output)
+    assert first["verified"]["faults"] == ["reaches_out"]
+    assert first["verified"]["trial"]["refused"] == ["image http://127.0.0.1:9/x"]
+    assert blank["verified"]["faults"] == ["shows_nothing"]
+    assert (nothing["status"], nothing["verified"]["trial"]) == ("invalid_output", None)
+    # the window is as wide as the picture
+    with Image.open(output / first["verified"]["trial"]["screenshot"]) as screenshot:
+        assert screenshot.width == 320
+    # all else is as it was
+    for row, other in zip(rows_of(output), before, strict=True):
+        assert {**row, "verified": None} == {**other, "verified": None}
+
+    (again,) = reparse(output, job.spec)
+    assert (again.rows, again.changed) == (3, 0)
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    operator = TryOut(tmp_path, (find("code_html"),), DecodeSettings())
+    part = pa.Table.from_pylist([{"chunk_id": "gone", "task": "code_html"}], schema=tables.UNTRIED)
+    (told,) = operator(part).to_pylist()
+    assert "gone" in told["message"]
+    operator.close()
