@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,14 @@ class Cluster:
             )
 
     def submit(self, spec: Path) -> subprocess.CompletedProcess[str]:
+        for _ in range(10):
+            ended = self._submit(spec)
+            if "No available agent to submit job" not in ended.stdout:  # the head answers before its agent does
+                break
+            time.sleep(3)
+        return ended
+
+    def _submit(self, spec: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 *(str(SCRIPTS / "ray"), "job", "submit", f"--address=http://127.0.0.1:{self.port}"),
