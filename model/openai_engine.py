@@ -41,6 +41,8 @@ EXTENDED = ("vllm", "sglang")
 
 _TOO_LONG = re.compile(r"context.?length|context.?window|maximum context|too long|too many tokens", re.IGNORECASE)
 _ERROR_BYTES = 65_536
+_EVENT_BYTES = 8 << 20
+"""Of one event at most: some servers put a whole answer into it."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class OpenAIEngine:
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s),
             connector=aiohttp.TCPConnector(limit=0),
+            read_bufsize=_EVENT_BYTES // 2,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 

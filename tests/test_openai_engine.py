@@ -85,6 +85,12 @@ def test_an_answer_with_all_that_belongs_to_it() -> None:
     assert answer.infer_s > 0
 
 
+def test_a_whole_answer_in_one_event() -> None:
+    with serving(lambda *_: "right", reply=lambda _: "x" * 500_000) as server:
+        (text,) = texts(ask(server, request()))
+    assert text == "x" * 500_000
+
+
 @pytest.mark.parametrize("way", ["429", "429 0.3", "500", "half", "late error", "garbage", "page", "hang", "cut"])
 def test_whatever_fails_is_asked_again_and_no_answer_is_lost(way: str) -> None:
     with serving(lambda text, before: way if before == 0 and text in ("b", "d") else "right") as server:

@@ -42,7 +42,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
+def address(world: World, tmp_path: Path) -> Iterator[str]:
     """Of a vLLM server that has loaded the nano checkpoint and wants a key."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
@@ -69,7 +69,7 @@ def address(tmp_path: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        World.wait_for(None, lambda: _answers(server, port, log), timeout_s=400)  # type: ignore[arg-type]
+        world.wait_for(lambda: _answers(server, port, log), timeout_s=400)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         os.killpg(server.pid, signal.SIGTERM)
