@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +50,8 @@ class Cluster:
                         f"--port={free_port()}",
                         f"--dashboard-port={self.port}",
                         f"--ray-client-server-port={free_port()}",
+                        # one that is taken leaves the head without the agent that starts jobs
+                        f"--dashboard-agent-listen-port={free_port()}",
                     ),
                     f"--temp-dir={self.folder}",
                 ],
@@ -59,15 +60,7 @@ class Cluster:
                 stderr=subprocess.STDOUT,
             )
 
-    def submit(self, spec: Path) -> subprocess.CompletedProcess[str]:
-        for _ in range(10):
-            ended = self._submit(spec)
-            if "No available agent to submit job" not in ended.stdout:  # the head answers before its agent does
-                break
-            time.sleep(3)
-        return ended
-
-    def _submit(self, spec: Path) -> subprocess.CompletedProcess[str]:
+    def submit(self, spec: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 *(str(SCRIPTS / "ray"), "job", "submit", f"--address=http://127.0.0.1:{self.port}"),
@@ -78,7 +71,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=timeout_s,
             check=False,
         )
 
