@@ -100,6 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--rounds", type=_count, default=3, metavar="N")
     engine.set_defaults(command=_bench_engine)
 
+    doctor = commands.add_parser("doctor", help="look for what would go wrong: machine, model, server, a short canary")
+    doctor.add_argument("spec", type=Path, nargs="?", help="the job spec (YAML); without, the machine and nano")
+    doctor.set_defaults(command=_doctor)
+
+    golden = commands.add_parser("golden", help="hold a model to a page, a picture and a clip whose answers are known")
+    golden.add_argument("model", type=Path, help="checkpoint folder, or a job spec (YAML) whose engine is asked")
+    golden.add_argument("--gpus", type=float, default=0, metavar="N", help="for a checkpoint folder (default: the CPU)")
+    golden.set_defaults(command=_golden)
+
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.set_defaults(command=_tasks)
     return parser
@@ -205,6 +214,20 @@ def _bench_engine(options: argparse.Namespace) -> int:
         rounds=options.rounds,
         console=console_for(),
     )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from jobs.display import console_for
+    from jobs.doctor import doctor
+
+    return doctor(options.spec, console_for())
+
+
+def _golden(options: argparse.Namespace) -> int:
+    from jobs.display import console_for
+    from jobs.golden import golden
+
+    return golden(options.model, gpus=options.gpus, console=console_for())
 
 
 def _tasks(_: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ DEFAULT_CONTEXT = 32_768
 class Engine(Protocol):
     """Runs in a process of its own, on one asyncio loop; any number of `generate` calls are under way.
 
-    Implementations: model/torch_engine.py (ours), model/scripted_engine.py (the fake that the project ships).
+    Implementations: model/torch_engine.py (ours), model/openai_engine.py (any server that speaks OpenAI's API),
+    model/scripted_engine.py (the fake that the project ships).
     """
 
     @property
@@ -30,6 +31,7 @@ class Engine(Protocol):
 
         Raises schemas.errors.EngineError(kind) when this one request cannot be answered: too_long (prompt and
         max_tokens do not fit the context), out_of_memory, engine_error. Other requests are not disturbed.
+        Raises schemas.errors.EngineLost when none will ever be answered.
         Deadlines are the caller's business (asyncio.timeout around this call).
         """
 

@@ -24,7 +24,7 @@ def resolve(name: str) -> Path:
     if folder.is_dir():
         config_json(folder)
         return folder.resolve()
-    if folder.is_absolute() or name.startswith(".") or name.count("/") != 1:
+    if not _is_hub_name(name):
         raise SpecError(f"engine.model: there is no checkpoint folder {name}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -36,6 +36,24 @@ def resolve(name: str) -> Path:
             f"engine.model: {name} is no local folder and cannot be had from the hub: {one_line(error)}"
         ) from error
     return Path(found)
+
+
+def to_be_fetched(name: str) -> bool:
+    """Whether it is a hub name that the cache of this machine does not hold yet. Fetches nothing."""
+    if Path(name).expanduser().is_dir() or not _is_hub_name(name):
+        return False
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(name, local_files_only=True)
+    except (HFValidationError, LocalEntryNotFoundError, OSError):
+        return True
+    return False
+
+
+def _is_hub_name(name: str) -> bool:
+    return not (Path(name).is_absolute() or name.startswith((".", "~"))) and name.count("/") == 1
 
 
 def weights_sha256(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """The engine's process: one engine on one asyncio loop, asked and answering over the channel to its supervisor.
 
 Says {"ready"} once the engine is loaded, {"alive": progress} several times a second, {"answer"} for every
-request, and {"fatal": sentence} when no engine can be built from the description.
+request, and {"fatal": sentence} when no engine can be built from the description, or it is lost for good.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.engine import Engine
 from operators.children import EXIT_OUT_OF_MEMORY, Channel, Frame, parent_channel
 from operators.engine_wire import pack_answer, unpack_request
 from schemas.ask import Completion, Request
-from schemas.errors import EngineError, Failure, SightreadError
+from schemas.errors import EngineError, EngineLost, Failure, SightreadError
 
 HEARTBEAT_S = 0.25
 
@@ -42,6 +42,10 @@ def build(description: dict[str, Any]) -> Engine:
         from model.scripted_engine import ScriptedEngine
 
         return ScriptedEngine(Path(arguments.pop("recording")), **arguments)
+    if description["kind"] == "openai":
+        from model.openai_engine import OpenAIEngine
+
+        return OpenAIEngine(**arguments)
     from model.torch_engine import TorchEngine  # torch: seconds, and only here
 
     return TorchEngine(Path(arguments.pop("model")), **arguments)
@@ -100,6 +104,9 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
         answer = Failure("ask", "deadline", f"no answer within {request.deadline_s:g} s")
     except EngineError as error:
         answer = Failure("ask", error.kind, str(error))
+    except EngineLost as error:
+        channel.send({"fatal": str(error)})
+        return
     except MemoryError:
         answer = Failure("ask", "out_of_memory", "the engine ran out of memory over this request")
     except Exception as error:  # noqa: BLE001  the request's boundary

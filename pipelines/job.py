@@ -48,8 +48,9 @@ def prepare(spec: JobSpec) -> Job:
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"tasks: {doubled[0]!r} is named twice")
     engine, source = _engine(spec)
-    budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.kind == "torch" else PixelBudget()
-    own = line_reader_of(Path(engine["model"])) if spec.engine.kind == "torch" else None
+    folder = checkpoint_folder(spec, engine)
+    budget = PixelBudget.from_checkpoint(folder) if folder is not None else PixelBudget()
+    own = line_reader_of(folder) if folder is not None else None
     decode = replace(
         decode_settings(spec, budget, own),
         whole_tokens=_whole_tokens(spec, tasks, engine),
@@ -81,6 +82,15 @@ def prepare(spec: JobSpec) -> Job:
         workers=spec.decode.workers or os.cpu_count() or 1,
         identity=identity_of_job,
     )
+
+
+def checkpoint_folder(spec: JobSpec, engine: dict[str, Any]) -> Path | None:
+    """Where the checkpoint's own settings lie. A server's model may be a folder here too: vLLM names it by its path."""
+    if spec.engine.kind == "torch":
+        return Path(engine["model"])
+    if spec.engine.kind == "openai" and (Path(engine["model"]) / "config.json").is_file():
+        return Path(engine["model"])
+    return None
 
 
 def _whole_tokens(spec: JobSpec, tasks: tuple[Task, ...], engine: dict[str, Any]) -> int:
@@ -144,6 +154,19 @@ def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
             {"recording_sha256": digest},
         )
     assert section.model is not None
+    if section.kind == "openai":
+        return (
+            {
+                "kind": "openai",
+                "url": section.url,
+                "model": section.model,
+                "api_key_env": section.api_key_env,
+                "slots": section.slots,
+                "clips": section.clips,
+                "silence_s": section.stall_s,
+            },
+            {"model": section.model, "clips": section.clips},
+        )
     folder = resolve(section.model)
     return (
         {

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -42,8 +44,17 @@ class TaskSpec(_Section):
 
 
 class EngineSpec(_Section):
-    kind: Literal["torch", "scripted"] = Field("torch", description="torch: the embedded engine; scripted: a fake")
-    model: str | None = Field(None, description="checkpoint folder or hub name (torch)")
+    kind: Literal["torch", "openai", "scripted"] = Field(
+        "torch", description="torch: the embedded engine; openai: any OpenAI-compatible server; scripted: a fake"
+    )
+    model: str | None = Field(None, description="checkpoint folder or hub name; of a server, the name it serves")
+    url: str | None = Field(None, description="base address of the server, as http://host:8000/v1 (openai)")
+    api_key_env: str | None = Field(
+        None, description="the environment variable that holds the key, where the engine runs (openai)"
+    )
+    clips: Literal["video", "images"] = Field(
+        "video", description="video: for vLLM, started with --trust-request-mm-kwargs; images: any server (openai)"
+    )
     recording: str | None = Field(None, description="JSONL of recorded replies (scripted)")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, else bfloat16")
     replicas: PositiveInt = Field(1, description="engines, each in an actor of its own")
@@ -109,6 +120,21 @@ class JobSpec(_Section):
             raise ValueError(f"tasks: {doubled[0]!r} is named twice")
         if self.engine.kind == "torch" and not self.engine.model:
             raise ValueError("engine.model: the torch engine needs a checkpoint folder or a hub name")
+        if self.engine.kind == "openai":
+            _check_server(self.engine)
         if self.engine.kind == "scripted" and not self.engine.recording:
             raise ValueError("engine.recording: the scripted engine needs a JSONL file of replies")
         return self
+
+
+def _check_server(engine: EngineSpec) -> None:
+    if not engine.url or not engine.model:
+        raise ValueError("engine.url, engine.model: a server needs its address and the name of the model it serves")
+    address = urlsplit(engine.url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError("engine.url: not an address like http://host:8000/v1")
+    if address.username or address.password or address.query:
+        # the spec is copied into the job's folder
+        raise ValueError("engine.url: no password or key belongs there; name its environment variable: api_key_env")
+    if engine.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", engine.api_key_env):
+        raise ValueError("engine.api_key_env: the name of an environment variable, not the key itself")

@@ -22,6 +22,7 @@ ROOMS = {
     "jinja2": ["model"],
     "llguidance": ["model/constraint.py"],
     "huggingface_hub": ["model"],
+    "aiohttp": ["model/openai_engine.py"],
     "vllm": ["model/vllm_engine.py"],
     "av": ["operators/video_pyav.py", "jobs/demo_media.py"],
     "decord": ["operators/video_decord.py"],
@@ -76,6 +77,7 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
         ("jobs.cli", {"ray", "torch", "pyarrow", "numpy", "pydantic", "rich", "av"}),
         ("pipelines.run", {"ray", "torch", "av", "pypdfium2", "playwright"}),
         ("model.pixels", {"torch", "numpy"}),
+        ("model.openai_engine", {"torch", "ray", "transformers"}),
         ("operators.decode", {"ray", "torch", "av", "pypdfium2"}),
         # a child's start is inside the deadline of the first page that it decodes
         ("operators.render_pdf", {"ray", "torch", "jsonschema", "pydantic"}),

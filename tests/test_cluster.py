@@ -50,6 +50,8 @@ class Cluster:
                         f"--port={free_port()}",
                         f"--dashboard-port={self.port}",
                         f"--ray-client-server-port={free_port()}",
+                        # one that is taken leaves the head without the agent that starts jobs
+                        f"--dashboard-agent-listen-port={free_port()}",
                     ),
                     f"--temp-dir={self.folder}",
                 ],
@@ -58,7 +60,7 @@ class Cluster:
                 stderr=subprocess.STDOUT,
             )
 
-    def submit(self, spec: Path) -> subprocess.CompletedProcess[str]:
+    def submit(self, spec: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 *(str(SCRIPTS / "ray"), "job", "submit", f"--address=http://127.0.0.1:{self.port}"),
@@ -69,7 +71,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=timeout_s,
             check=False,
         )
 

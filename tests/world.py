@@ -54,6 +54,7 @@ class World:
         self.output = folder / "out"
         self.recording = folder / "replies.jsonl"
         self.mark = uuid.uuid4().hex
+        self.variables: dict[str, str] = {}  # of the command's environment, besides our own
         self._started: list[subprocess.Popen[str]] = []
         self.spec: dict[str, Any] = {
             "name": "test",
@@ -73,7 +74,7 @@ class World:
     def environment(self) -> dict[str, str]:
         # the suite may itself run beside other Rays: never join one by accident
         kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-        return {**kept, MARK: self.mark, "RAY_AUTH_MODE": "disabled"}
+        return {**kept, MARK: self.mark, "RAY_AUTH_MODE": "disabled", **self.variables}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(

