@@ -33,6 +33,9 @@ from schemas.errors import EngineError
 CACHE_SHARE = 0.5
 """Of the memory that is free after loading, for keys and values unless cache_tokens says otherwise."""
 
+PREFILL_TOKENS = 4096
+"""Of one prefill step."""
+
 
 @dataclass(eq=False)
 class Sequence:
@@ -76,7 +79,7 @@ class TorchEngine:
         device: str = "cpu",
         slots: int = 8,
         max_context: int | None = None,
-        prefill_tokens: int = 4096,
+        prefill_tokens: int = PREFILL_TOKENS,
         cache_tokens: int | None = None,
     ) -> None:
         self.slots = slots

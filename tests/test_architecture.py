@@ -22,7 +22,7 @@ ROOMS = {
     "jinja2": ["model"],
     "llguidance": ["model/constraint.py"],
     "huggingface_hub": ["model"],
-    "vllm": ["model/vllm_engine.py"],
+    "vllm": ["model/vllm_engine.py", "model/bench_vllm.py"],
     "av": ["operators/video_pyav.py", "jobs/demo_media.py"],
     "decord": ["operators/video_decord.py"],
     "pypdfium2": ["operators/render_pdf.py"],
