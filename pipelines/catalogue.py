@@ -56,7 +56,12 @@ def bind(spec: TaskSpec) -> Task:
     if unknown := sorted(spec.parameters.keys() - set(wants)):
         takes = f"takes {', '.join(wants)}" if wants else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
-    return replace(task, sampling=replace(task.sampling, **said), parameters={**task.parameters, **spec.parameters})
+    return replace(
+        task,
+        sampling=replace(task.sampling, **said),
+        parameters={**task.parameters, **spec.parameters},
+        keeps_reasoning=task.keeps_reasoning or spec.reasoning,
+    )
 
 
 def identity(task: Task) -> dict[str, Any]:
@@ -68,6 +73,7 @@ def identity(task: Task) -> dict[str, Any]:
         "sampling": asdict(task.sampling),
         "output": task.output.schema,
         "units": task.unit_kinds,
+        "reasoning": task.keeps_reasoning,
     }
 
 

@@ -36,6 +36,7 @@ class TaskSpec(_Section):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(None, description="0 is off")
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = Field(None, description="1 is off")
     seed: int | None = Field(None, description="makes sampling repeatable")
+    reasoning: bool = Field(False, description="keep what a thinking model thought, in a column of its own")
 
 
 class EngineSpec(_Section):

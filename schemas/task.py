@@ -143,6 +143,7 @@ class Task:
     parameters: fixed values, by name. constrained: engines that can, keep the reply to the output's JSON Schema.
     keeps_thinking: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart; for
     other tasks the reply is the answer alone, where the engine parts the two.
+    keeps_reasoning: what was thought goes to the row's own column for it besides.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Task:
     parameters: dict[str, Any] = field(default_factory=dict)
     constrained: bool = False
     keeps_thinking: bool = False
+    keeps_reasoning: bool = False
 
     def prompt_for(self, unit_kind: UnitKind) -> str:
         """The template."""
