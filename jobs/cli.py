@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--rounds", type=_count, default=3, metavar="N")
     engine.set_defaults(command=_bench_engine)
 
+    long = benches.add_parser("long", help="memory that a very long prompt takes on the CPU; minutes")
+    long.add_argument("--model", default=None, help="another checkpoint (default: nano, the one that ships)")
+    long.add_argument("--tokens", type=_count, default=100_000, metavar="N")
+    long.set_defaults(command=_bench_long)
+
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.set_defaults(command=_tasks)
     return parser
@@ -199,6 +204,13 @@ def _bench_engine(options: argparse.Namespace) -> int:
         for dtype in options.dtype or (["float32", "bfloat16"] if on_cpu else ["bfloat16"])
     ]
     return bench_engine(settings, console_for())
+
+
+def _bench_long(options: argparse.Namespace) -> int:
+    from jobs.bench_long import bench_long
+    from jobs.display import console_for
+
+    return bench_long(options.model, tokens=options.tokens, console=console_for())
 
 
 def _tasks(_: argparse.Namespace) -> int:

@@ -72,6 +72,8 @@ def write_checkpoint(config: dict[str, Any], folder: Path, *, dtype: torch.dtype
     """A folder in the real layout, random weights in it, made on the device."""
     save(random_network(config, dtype=dtype, device=device), folder, config, dtype=dtype)
     describe(folder, picture_px=1 << 24, clip_px=1 << 25)
+    if device != "cpu":
+        torch.cuda.empty_cache()  # other processes come next
 
 
 def random_network(config: dict[str, Any], *, dtype: torch.dtype, device: str, seed: int = 0) -> Qwen3VL:

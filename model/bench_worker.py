@@ -42,9 +42,9 @@ def _serve(orders: IO[str], answers: IO[str]) -> None:
     for line in orders:
         leg = json.loads(line)
         gc.collect()
-        _forget_peak(order["device"])
+        forget_peak(order["device"])
         timing = peer.run(prompts[: leg["pages"]], leg["tokens"], leg["batch"])
-        _say(answers, {**asdict(timing), "peak_mb": _peak_mb(order["device"])})
+        _say(answers, {**asdict(timing), "peak_mb": peak_mb(order["device"])})
 
 
 def _build(order: dict[str, Any]) -> Peer:
@@ -67,14 +67,15 @@ def _build(order: dict[str, Any]) -> Peer:
     return Ours(folder, device=device, dtype=dtype)
 
 
-def _forget_peak(device: str) -> None:
+def forget_peak(device: str) -> None:
+    """What peak_mb tells starts here."""
     if device == "cpu":
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts here
     else:
         sys.modules["torch"].cuda.reset_peak_memory_stats(device)
 
 
-def _peak_mb(device: str) -> float:
+def peak_mb(device: str) -> float:
     """The most that the whole process held since, weights and all: resident, or allocated on the device."""
     if device != "cpu":
         return float(sys.modules["torch"].cuda.max_memory_allocated(device) / 1e6)
