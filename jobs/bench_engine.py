@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +29,12 @@ def bench_engine(settings: Sequence[Setting], console: Console) -> int:
 
     if not os.environ.get(VLLM_PYTHON):
         say(f"without vLLM: {VLLM_PYTHON} names no interpreter that has it")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
     done: list[Measured] = []
+    ended = signal.signal(signal.SIGTERM, stop)  # `timeout 600 sightread bench engine`
     try:
         for setting in settings:
             done.append(Measured(setting))
@@ -37,6 +43,7 @@ def bench_engine(settings: Sequence[Setting], console: Console) -> int:
         say("interrupted; this is what was measured")
         return 130
     finally:
+        signal.signal(signal.SIGTERM, ended)
         if any(each.complete for each in done):
             _show(done, console)
     return 0

@@ -71,7 +71,6 @@ class Measured:
         self.setting = setting
         self.config = config_json(setting.shape, text_layers=setting.text_layers, vision_blocks=setting.vision_blocks)
         self.results: list[Result] = []
-        self.prompt_tokens = 0
 
     @property
     def complete(self) -> list[Result]:
