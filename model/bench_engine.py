@@ -105,7 +105,8 @@ def measure(measured: Measured, say: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sightread-bench-")))
         dtype = getattr(torch, setting.dtype)
-        write_checkpoint(measured.config, folder, dtype=dtype, device=setting.device)
+        picture_px = setting.page[0] * setting.page[1]
+        write_checkpoint(measured.config, folder, dtype=dtype, device=setting.device, picture_px=picture_px)
         say(f"{setting.dtype}: weights written")
         peers: list[tuple[Result, Process, int]] = []
         for name, batch in ((OURS, setting.prompts), (BATCHED, setting.prompts), (SINGLE, 1), (VLLM, setting.prompts)):

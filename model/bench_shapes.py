@@ -68,10 +68,11 @@ def config_json(name: str, *, text_layers: int | None = None, vision_blocks: int
     }  # fmt: skip
 
 
-def write_checkpoint(config: dict[str, Any], folder: Path, *, dtype: torch.dtype, device: str) -> None:
-    """A folder in the real layout, random weights in it, made on the device."""
+def write_checkpoint(config: dict[str, Any], folder: Path, *, dtype: torch.dtype, device: str, picture_px: int) -> None:
+    """A folder in the real layout, random weights in it, made on the device. picture_px: the largest picture that will
+    be asked about; vLLM tries out the largest that it may be."""
     save(random_network(config, dtype=dtype, device=device), folder, config, dtype=dtype)
-    describe(folder, picture_px=1 << 24, clip_px=1 << 25)
+    describe(folder, picture_px=picture_px, clip_px=2 * picture_px)
     if device != "cpu":
         torch.cuda.empty_cache()  # other processes come next
 
