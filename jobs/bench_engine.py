@@ -3,73 +3,85 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from model.bench_engine import BATCHED, SINGLE, Result, Roofline, hardware, measure, ratio
+from model.bench_engine import Measured, Result, Setting, hardware, measure, ratio
+from model.bench_process import VLLM_PYTHON
+from model.roofline import Roofline
 
 
-def bench_engine(
-    *,
-    shape: str,
-    device: str,
-    text_layers: int | None,
-    vision_blocks: int | None,
-    dtypes: list[str],
-    prompts: int,
-    tokens: int,
-    page: tuple[int, int],
-    rounds: int,
-    console: Console,
-) -> int:
+def bench_engine(settings: Sequence[Setting], console: Console) -> int:
+    """settings: one for each dtype, else alike. An interrupt ends it with the table of what there is."""
     if importlib.util.find_spec("transformers") is None:
         console.print("transformers is not installed, so there is nobody to compare with: pip install -e .[test]")
         return 1
-    cut = f", {text_layers} text layers" if text_layers else ""
-    cut += f", {vision_blocks} vision blocks" if vision_blocks else ""
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:6.0f} s  {line}", file=sys.stderr, flush=True)
+
+    if not os.environ.get(VLLM_PYTHON):
+        say(f"without vLLM: {VLLM_PYTHON} names no interpreter that has it")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    done: list[Measured] = []
+    ended = signal.signal(signal.SIGTERM, stop)  # `timeout 600 sightread bench engine`
+    try:
+        for setting in settings:
+            done.append(Measured(setting))
+            measure(done[-1], say)
+    except KeyboardInterrupt:
+        say("interrupted; this is what was measured")
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, ended)
+        if any(each.complete for each in done):
+            _show(done, console)
+    return 0
+
+
+def _show(done: list[Measured], console: Console) -> None:
+    setting = done[0].setting
+    cut = f", {setting.text_layers} text layers" if setting.text_layers else ""
+    cut += f", {setting.vision_blocks} vision blocks" if setting.vision_blocks else ""
+    width, height = setting.page
     table = Table(
-        title=f"{hardware(device)}: {shape} shape{cut}; {prompts} pages of {page[0]} x {page[1]} px x {tokens} tokens",
+        title=f"{hardware(setting.device)}: {setting.shape} shape{cut}; "
+        f"{setting.prompts} pages of {width} x {height} px x {setting.tokens} tokens",
         title_justify="left",
     )
-    for column in ("dtype", "engine", "prefill tok/s", "ours", "decode tok/s", "ours", "peak MB", "same tokens"):
+    for column in ("dtype", "engine", "rounds", "prefill tok/s", "ours", "decode tok/s", "ours", "peak MB", "same"):
         table.add_column(column, justify="left" if column in ("dtype", "engine") else "right")
-    rooflines = []
-    for dtype in dtypes:
-        with console.status(dtype) as status:
-            results, roofline = measure(
-                shape,
-                device=device,
-                text_layers=text_layers,
-                vision_blocks=vision_blocks,
-                dtype=dtype,
-                prompts=prompts,
-                tokens=tokens,
-                page=page,
-                rounds=rounds,
-                note=status.update,
-            )
-        for result in results:
-            table.add_row(*_cells(result, results[0]))
-        rooflines.append((dtype, roofline))
+    for measured in done:
+        for result in measured.complete:
+            table.add_row(*_cells(result, measured.results[0]))
     console.print(table)
     console.print(
-        f"ours: how many times faster sightread is, ratio of the medians of {rounds} rounds in turns (least to most). "
-        "peak: what a run took beyond the weights."
+        "ours: how many times faster sightread is, ratio of the medians (least to most of single rounds). peak: what "
+        "the peer's process held, weights and all. same: tokens up to the first that is not ours."
     )
-    for dtype, roofline in rooflines:
-        if roofline is not None:
-            console.print(_sentence(dtype, roofline))
-    return 0
+    for measured in done:
+        if setting.device != "cpu" and measured.complete:
+            console.print(_sentence(measured.setting.dtype, measured.roofline()))
 
 
 def _cells(result: Result, ours: Result) -> list[str]:
     faster = ["", ""]
-    if result.name in (BATCHED, SINGLE):
+    if result is not ours:
         faster = ["{:.2f} ({:.2f} to {:.2f})".format(*ratio(result, ours, each)) for each in ("prefill_s", "decode_s")]
     return [
         result.dtype,
         result.name,
+        str(len(result.prefill_s)),
         f"{result.prefill_rate:.0f}",
         faster[0],
         f"{result.decode_rate:.1f}",

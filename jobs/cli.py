@@ -87,15 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     nano.set_defaults(command=_bench_nano)
 
     engine = benches.add_parser(
-        "engine", help="the embedded engine beside transformers, on random weights of a published shape"
+        "engine", help="the embedded engine beside transformers and vLLM, on random weights; a few minutes a dtype"
     )
     engine.add_argument("--device", default="cpu", help="cpu or cuda")
     engine.add_argument("--shape", default="2b", help="2b, 4b, 8b or 32b")
     engine.add_argument("--text-layers", type=_count, metavar="N", help="only so many (default: 2 on a CPU)")
     engine.add_argument("--vision-blocks", type=_count, metavar="N", help="the same for the vision tower")
     engine.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], help="default: both on a CPU")
-    engine.add_argument("--prompts", type=_count, default=16, metavar="N")
-    engine.add_argument("--tokens", type=_count, default=64, metavar="N", help="answered to each prompt")
+    engine.add_argument("--prompts", type=_count, default=4, metavar="N")
+    engine.add_argument("--tokens", type=_several, default=32, metavar="N", help="answered to each prompt")
     engine.add_argument("--page", type=_size, default=(736, 1024), metavar="WxH", help="pixels of each prompt's page")
     engine.add_argument("--rounds", type=_count, default=3, metavar="N")
     engine.set_defaults(command=_bench_engine)
@@ -108,6 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     golden.add_argument("model", type=Path, help="checkpoint folder, or a job spec (YAML) whose engine is asked")
     golden.add_argument("--gpus", type=float, default=0, metavar="N", help="for a checkpoint folder (default: the CPU)")
     golden.set_defaults(command=_golden)
+    long = benches.add_parser("long", help="memory that a very long prompt takes on the CPU; minutes")
+    long.add_argument("--model", default=None, help="another checkpoint (default: nano, the one that ships)")
+    long.add_argument("--tokens", type=_count, default=100_000, metavar="N")
+    long.set_defaults(command=_bench_long)
 
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.set_defaults(command=_tasks)
@@ -118,6 +122,12 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _several(text: str) -> int:
+    if (number := int(text)) < 2:
+        raise argparse.ArgumentTypeError("must be at least 2: the first is prefill's")
     return number
 
 
@@ -200,20 +210,31 @@ def _bench_nano(options: argparse.Namespace) -> int:
 def _bench_engine(options: argparse.Namespace) -> int:
     from jobs.bench_engine import bench_engine
     from jobs.display import console_for
+    from model.bench_engine import Setting
 
     on_cpu = options.device == "cpu"
-    return bench_engine(
-        shape=options.shape,
-        device=options.device,
-        text_layers=options.text_layers or (2 if on_cpu else None),
-        vision_blocks=options.vision_blocks or (2 if on_cpu else None),
-        dtypes=options.dtype or (["float32", "bfloat16"] if on_cpu else ["bfloat16"]),
-        prompts=options.prompts,
-        tokens=options.tokens,
-        page=options.page,
-        rounds=options.rounds,
-        console=console_for(),
-    )
+    settings = [
+        Setting(
+            shape=options.shape,
+            device=options.device,
+            text_layers=options.text_layers or (2 if on_cpu else None),
+            vision_blocks=options.vision_blocks or (2 if on_cpu else None),
+            dtype=dtype,
+            prompts=options.prompts,
+            tokens=options.tokens,
+            page=options.page,
+            rounds=options.rounds,
+        )
+        for dtype in options.dtype or (["float32", "bfloat16"] if on_cpu else ["bfloat16"])
+    ]
+    return bench_engine(settings, console_for())
+
+
+def _bench_long(options: argparse.Namespace) -> int:
+    from jobs.bench_long import bench_long
+    from jobs.display import console_for
+
+    return bench_long(options.model, tokens=options.tokens, console=console_for())
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -1,26 +1,47 @@
-"""Measure the embedded engine beside its peers: same weights, same prompts, taken in turns in one process."""
+"""Measure the embedded engine beside its peers: same weights, same prompts, each in a process of its own, taken in
+turns.
+"""
 
 from __future__ import annotations
 
-import gc
+import os
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from model.bench_peers import Ours, Page, Peer, Timing, Transformers, make_pages
-from model.bench_shapes import config_json, random_network
-from model.qwen3vl import Qwen3VL
+from model.bench_process import VLLM, VLLM_PYTHON, Process, started
+from model.bench_shapes import config_json, write_checkpoint
+from model.config import Config
+from model.roofline import Roofline, count, roofline
+from schemas.errors import EngineError
 
 OURS, BATCHED, SINGLE = "sightread", "transformers, batched", "transformers, single"
 
 
+@dataclass(frozen=True)
+class Setting:
+    """page: width and height in pixels, multiples of 32."""
+
+    shape: str
+    device: str
+    text_layers: int | None
+    vision_blocks: int | None
+    dtype: str
+    prompts: int
+    tokens: int
+    page: tuple[int, int]
+    rounds: int
+
+
 @dataclass
 class Result:
-    """Seconds of every round, and the most memory that a round took beyond what lay there before it."""
+    """Seconds of every round that was measured; the most memory that the process held in one, weights and all."""
 
     name: str
     dtype: str
@@ -30,7 +51,7 @@ class Result:
     prefill_s: list[float] = field(default_factory=list)
     decode_s: list[float] = field(default_factory=list)
     peak_mb: float = 0.0
-    same_tokens: float = 1.0  # share of the tokens that are ours
+    same_tokens: float = 1.0  # share of the tokens that are ours, up to the first that is not
 
     @property
     def prefill_rate(self) -> float:
@@ -43,57 +64,83 @@ class Result:
         return self.pages * (self.new_tokens - 1) / statistics.median(self.decode_s)
 
 
-@dataclass(frozen=True)
-class Roofline:
-    """Shares of what the device was measured to do: of its matrix rate in prefill, of its bandwidth in decode."""
+class Measured:
+    """What is there so far, whenever it is looked at."""
 
-    matrix_tflops: float
-    bandwidth_gbs: float
-    prefill_share: float
-    decode_share: float
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.config = config_json(setting.shape, text_layers=setting.text_layers, vision_blocks=setting.vision_blocks)
+        self.results: list[Result] = []
+
+    @property
+    def complete(self) -> list[Result]:
+        """The peers that have a round."""
+        return [each for each in self.results if each.prefill_s]
+
+    def roofline(self) -> Roofline:
+        """Of ours."""
+        ours, setting = self.results[0], self.setting
+        config = Config.from_json(self.config)
+        work = count(
+            config,
+            prompts=ours.pages,
+            prompt_tokens=ours.prompt_tokens,
+            patches=setting.page[0] * setting.page[1] // config.vision.patch**2,
+            new_tokens=ours.new_tokens,
+            itemsize=getattr(torch, setting.dtype).itemsize,
+        )
+        return roofline(
+            work,
+            prefill_s=statistics.median(ours.prefill_s),
+            step_s=statistics.median(ours.decode_s) / (ours.new_tokens - 1),
+            device=setting.device,
+        )
 
 
-def measure(
-    shape: str,
-    *,
-    device: str,
-    text_layers: int | None,
-    vision_blocks: int | None,
-    dtype: str,
-    prompts: int,
-    tokens: int,
-    page: tuple[int, int],
-    rounds: int,
-    note: Callable[[str], None] = lambda _: None,
-) -> tuple[list[Result], Roofline | None]:
-    """Results of ours, transformers batched and transformers page by page (two pages: it is slow). note is told
-    what goes on. The first, uncounted round of each warms up."""
-    config = config_json(shape, text_layers=text_layers, vision_blocks=vision_blocks)
-    network = random_network(config, dtype=getattr(torch, dtype), device=device)
-    pages = make_pages(config, prompts, *page)
-    peers: list[tuple[str, Peer, list[Page]]] = [
-        (OURS, Ours(network, device=device), pages),
-        (BATCHED, Transformers(network, config, device=device, batch=prompts), pages),
-        (SINGLE, Transformers(network, config, device=device, batch=1), pages[:2]),
-    ]
-    results = [Result(name, dtype, len(own), len(pages[0].input_ids), tokens) for name, _, own in peers]
-    ours: Timing | None = None
-    for number in range(rounds + 1):
-        for (name, peer, own), result in zip(peers, results, strict=True):
-            note(f"{dtype}, round {number} of {rounds}: {name}")
-            gc.collect()
-            with _peak_mb(device) as peak:
-                timing = peer.run(own, tokens if number else 2)
-            if not number:
+def measure(measured: Measured, say: Callable[[str], None]) -> None:
+    """Fills in the results: ours, transformers batched, transformers page by page (one page: it is slow), and vLLM
+    where VLLM_PYTHON is set. A round of one page, uncounted, warms each up. say is told of every leg as it ends.
+    """
+    setting = measured.setting
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sightread-bench-")))
+        dtype = getattr(torch, setting.dtype)
+        picture_px = setting.page[0] * setting.page[1]
+        write_checkpoint(measured.config, folder, dtype=dtype, device=setting.device, picture_px=picture_px)
+        say(f"{setting.dtype}: weights written")
+        peers: list[tuple[Result, Process, int]] = []
+        for name, batch in ((OURS, setting.prompts), (BATCHED, setting.prompts), (SINGLE, 1), (VLLM, setting.prompts)):
+            if name == VLLM and not os.environ.get(VLLM_PYTHON):
                 continue
-            result.prefill_s.append(timing.prefill_s)
-            result.decode_s.append(timing.decode_s)
-            result.peak_mb = max(result.peak_mb, peak())
-            if name == OURS:
-                ours = timing
-            assert ours is not None
-            result.same_tokens = _same(ours, timing)
-    return results, None if device == "cpu" else _roofline(network, results[0], page, device)
+            try:
+                if name == SINGLE:
+                    if peers[-1][0].name != BATCHED:
+                        continue
+                    peer = peers[-1][1]
+                else:
+                    peer = stack.enter_context(started(_order(name.partition(",")[0], folder, measured), folder))
+                peer.leg(1, 2, 1)
+            except EngineError as error:
+                if name == OURS:
+                    raise
+                say(f"{setting.dtype}: left out: {error}")
+                continue
+            say(f"{setting.dtype}: {name} is loaded and warm")
+            peers.append((_result(name, measured), peer, batch))
+        measured.results = [result for result, _, _ in peers]
+        for number in range(1, setting.rounds + 1):
+            ours: list[list[int]] = []
+            for result, peer, batch in peers:
+                leg = peer.leg(result.pages, setting.tokens, batch)
+                result.prefill_s.append(leg["prefill_s"])
+                result.decode_s.append(leg["decode_s"])
+                result.peak_mb = max(result.peak_mb, leg["peak_mb"])
+                ours = ours or leg["tokens"]
+                result.same_tokens = same(ours, leg["tokens"])
+                say(
+                    f"{setting.dtype}, round {number} of {setting.rounds}: {result.name}, {result.pages} pages: "
+                    f"prefill {leg['prefill_s']:.2f} s, decode {leg['decode_s']:.2f} s, peak {leg['peak_mb']:.0f} MB"
+                )
 
 
 def ratio(peer: Result, ours: Result, phase: str) -> tuple[float, float, float]:
@@ -101,8 +148,17 @@ def ratio(peer: Result, ours: Result, phase: str) -> tuple[float, float, float]:
     the most of any two rounds that stood side by side."""
     scale = ours.pages / peer.pages
     theirs, own = (getattr(each, phase) for each in (peer, ours))
-    pairs = [scale * a / b for a, b in zip(theirs, own, strict=True)]
+    pairs = [scale * a / b for a, b in zip(theirs, own, strict=False)]
     return scale * statistics.median(theirs) / statistics.median(own), min(pairs), max(pairs)
+
+
+def same(ours: list[list[int]], theirs: list[list[int]]) -> float:
+    """Share of the tokens before the first that differs: from there on, they answer another text."""
+    agreed = total = 0
+    for mine, other in zip(ours, theirs, strict=False):
+        total += len(mine)
+        agreed += next((i for i, (a, b) in enumerate(zip(mine, other, strict=True)) if a != b), len(mine))
+    return agreed / total
 
 
 def hardware(device: str) -> str:
@@ -113,78 +169,27 @@ def hardware(device: str) -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
-def _same(ours: Timing, theirs: Timing) -> float:
-    pairs = [(a, b) for x, y in zip(ours.tokens, theirs.tokens, strict=False) for a, b in zip(x, y, strict=True)]
-    return sum(a == b for a, b in pairs) / len(pairs)
+def _result(name: str, measured: Measured) -> Result:
+    setting = measured.setting
+    # ids of marks and pads; 32 tokens of text
+    tokens = setting.page[0] * setting.page[1] // 32**2 + 34
+    return Result(name, setting.dtype, 1 if name == SINGLE else setting.prompts, tokens, setting.tokens)
 
 
-class _peak_mb:  # noqa: N801  reads as a function
-    """Context manager whose value, called within or after it, says how much memory rose above where it stood."""
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-
-    def __enter__(self) -> Callable[[], float]:
-        if self._device != "cpu":
-            torch.cuda.reset_peak_memory_stats(self._device)
-            start = torch.cuda.memory_allocated(self._device)
-            return lambda: (torch.cuda.max_memory_allocated(self._device) - start) / 1e6
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts here
-        resting = _status_kb("VmRSS")
-        return lambda: max(0.0, (_status_kb("VmHWM") - resting) / 1e3)
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-def _status_kb(key: str) -> int:
-    return int(Path("/proc/self/status").read_text(encoding="ascii").split(f"{key}:")[1].split()[0])
-
-
-def _roofline(network: Qwen3VL, ours: Result, page: tuple[int, int], device: str) -> Roofline:
-    """FLOPs: two a weight and token, and attention's two products; bytes: each weight once a step, and the keys and
-    values of every token. Norms, rotary and activations are not counted."""
-    text, vision = network.config.text, network.config.vision
-    layers = sum(each.numel() for each in network.language_model.layers.parameters())
-    head = text.hidden * text.vocabulary
-    patches = page[0] * page[1] // vision.patch**2
-    tower = sum(each.numel() for each in network.visual.blocks.parameters())
-    length = ours.prompt_tokens
-    flops = ours.pages * (
-        2 * layers * length
-        + 2 * text.layers * length**2 * text.heads * text.head_dim  # causal: half of 4
-        + 2 * tower * patches
-        + 4 * vision.depth * patches**2 * vision.hidden
-    )
-    kv_bytes = 2 * text.layers * text.kv_heads * text.head_dim * 2
-    middle = length + ours.new_tokens / 2
-    step_bytes = 2 * (layers + head) + ours.pages * middle * kv_bytes
-    matrix, bandwidth = _matrix_rate(device), _bandwidth(device)
-    return Roofline(
-        matrix_tflops=matrix / 1e12,
-        bandwidth_gbs=bandwidth / 1e9,
-        prefill_share=flops / statistics.median(ours.prefill_s) / matrix,
-        decode_share=step_bytes * (ours.new_tokens - 1) / statistics.median(ours.decode_s) / bandwidth,
-    )
-
-
-def _matrix_rate(device: str, side: int = 8192) -> float:
-    """FLOP/s of a large bfloat16 product."""
-    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
-    return 2 * side**3 / min(_seconds(lambda: a @ a, device))
-
-
-def _bandwidth(device: str, size: int = 1 << 30) -> float:
-    """Bytes a second that a copy reads and writes."""
-    a = torch.empty(size, device=device, dtype=torch.uint8)
-    b = torch.empty_like(a)
-    return 2 * size / min(_seconds(lambda: b.copy_(a), device))
-
-
-def _seconds(act: Callable[[], object], device: str) -> Iterator[float]:
-    for _ in range(20):
-        torch.cuda.synchronize(device)
-        started = time.perf_counter()
-        act()
-        torch.cuda.synchronize(device)
-        yield time.perf_counter() - started
+def _order(kind: str, folder: Path, measured: Measured) -> dict[str, Any]:
+    """What model/bench_worker.py wants to know first."""
+    setting, config = measured.setting, measured.config
+    text = Config.from_json(config).text
+    longest = _result(kind, measured).prompt_tokens + setting.tokens
+    token_bytes = 2 * text.layers * text.kv_heads * text.head_dim * getattr(torch, setting.dtype).itemsize
+    return {
+        "peer": kind,
+        "folder": str(folder),
+        "device": setting.device,
+        "dtype": setting.dtype,
+        "page": setting.page,
+        "prompts": setting.prompts,
+        "tokens": longest,
+        "kv_bytes": token_bytes * setting.prompts * (longest + 128),
+        "ids": {"vision_start_id": config["vision_start_token_id"], "vision_end_id": config["vision_end_token_id"]},
+    }

@@ -1,5 +1,5 @@
-"""The engines that `sightread bench engine` measures, each over the same weights and the same prompts: ours, and
-transformers' generate. Each gives its tokens and the seconds of its prefill and of its decode.
+"""The engines that `sightread bench engine` measures in this interpreter, each over the same checkpoint and the same
+prompts: ours, and transformers' generate. Each gives its tokens and the seconds of its prefill and of its decode.
 """
 
 from __future__ import annotations
@@ -8,76 +8,44 @@ import importlib
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from model.cpu_linear import pack
+from model.bench_pages import Prompt, Timing
 from model.positions import positions
-from model.qwen3vl import Qwen3VL
-from model.runner import Row, Runner
+from model.preprocess import patchify
+from model.runner import DTYPES, Row, Runner
 from model.scheduler import Job, Scheduler
+from model.torch_engine import PREFILL_TOKENS
 from model.vision_feed import Feed, Frame
-
-PATCH, MERGE = 16, 2
-
-
-@dataclass(frozen=True)
-class Page:
-    """A prompt: a picture, then text. patches [h*w, 1536], grid (1, h, w)."""
-
-    input_ids: list[int]
-    patches: Tensor
-    grid: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Timing:
-    tokens: list[list[int]]
-    prefill_s: float
-    decode_s: float
-
-
-class Peer(Protocol):
-    def run(self, pages: Sequence[Page], new_tokens: int) -> Timing:
-        """All pages, greedily, so many tokens each."""
-
-
-def make_pages(config: dict[str, Any], count: int, width_px: int, height_px: int, text_tokens: int = 32) -> list[Page]:
-    """Pages of noise, each another, with some tokens of text."""
-    generator = torch.Generator().manual_seed(1)
-    h, w = height_px // PATCH, width_px // PATCH
-    pages = []
-    for _ in range(count):
-        text = torch.randint(0, 100_000, (text_tokens,), generator=generator).tolist()
-        pads = [config["image_token_id"]] * (h * w // MERGE**2)
-        ids = [config["vision_start_token_id"], *pads, config["vision_end_token_id"], *text]
-        pages.append(Page(ids, torch.rand(h * w, 3 * 2 * PATCH**2, generator=generator) * 2 - 1, (1, h, w)))
-    return pages
+from schemas.ask import Picture
 
 
 class Ours:
     """Scheduler and runner, as the embedded engine steps them."""
 
-    def __init__(self, network: Qwen3VL, *, device: str, step_tokens: int = 4096) -> None:
-        self._network, self._device, self._step_tokens = network, device, step_tokens
-        if device == "cpu":
-            self._network = _twin(network)  # packing takes its layers away; the peers keep theirs
-            pack(self._network)
+    def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
+        self._device = device
+        self._loaded = Runner.load(folder, dtype=dtype, device=device, rows=1)
 
-    def run(self, pages: Sequence[Page], new_tokens: int) -> Timing:
-        config = self._network.config
-        runner = Runner(self._network, rows=len(pages), device=self._device)
-        scheduler: Scheduler[Row] = Scheduler(len(pages), self._step_tokens, 1 << 40)
+    def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
+        network = self._loaded.network
+        config = network.config
+        visual_ids = (config.image_id, config.video_id)
+        runner = Runner(network, rows=batch, device=self._device)
+        scheduler: Scheduler[Row] = Scheduler(batch, PREFILL_TOKENS, 1 << 40)
         rows = []
-        for page in pages:
-            visual_ids = (config.image_id, config.video_id)
-            places, delta = positions(page.input_ids, [page.grid], visual_ids, config.vision.merge)
-            row = Row.of(page.input_ids, places, delta, Feed([Frame(page.grid, page.patches)]), visual_ids)
+        for prompt in prompts:
+            ids = prompt.input_ids(config.image_id)
+            places, delta = positions(ids, [prompt.grid], visual_ids, config.vision.merge)
+            row = Row.of(ids, places, delta, Feed([Frame(prompt.grid, _patches(prompt))]), visual_ids)
             rows.append(row)
-            scheduler.submit(Job(row, len(page.input_ids), len(page.input_ids) + new_tokens))
+            scheduler.submit(Job(row, len(ids), len(ids) + new_tokens))
         _settle(self._device)
         started = time.perf_counter()
         with torch.inference_mode():
@@ -94,37 +62,31 @@ class Ours:
 
 
 class Transformers:
-    """generate with its own cache and scaled_dot_product_attention. batch: pages at once."""
+    """generate with its own cache and scaled_dot_product_attention."""
 
-    def __init__(self, network: Qwen3VL, config: dict[str, Any], *, device: str, batch: int) -> None:
+    def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
         # a torchvision that is linked against CUDA breaks the import beside a CPU torch; the network needs none
         if "transformers" not in sys.modules and not torch.version.cuda:
             sys.modules["torchvision"] = None  # type: ignore[assignment]
         transformers: Any = importlib.import_module("transformers")  # untyped in parts
         transformers.utils.logging.set_verbosity_error()
-        self._device, self._batch = device, batch
-        with torch.device("meta"):
-            self._model = transformers.Qwen3VLForConditionalGeneration(transformers.Qwen3VLConfig(**config))
-        weights = {name if name.startswith("lm_head") else f"model.{name}": v for name, v in network.named_parameters()}
-        if "lm_head.weight" not in weights:
-            weights["lm_head.weight"] = weights["model.language_model.embed_tokens.weight"]
-        self._model.load_state_dict(weights, assign=True)
-        _materialise(self._model, device)
-        self._dtype = network.language_model.embed_tokens.weight.dtype
-        self._model.eval().requires_grad_(False)
+        self._device, self._dtype = device, DTYPES[dtype]
+        model = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=self._dtype)
+        self._model = model.to(device).eval().requires_grad_(False)
 
-    def run(self, pages: Sequence[Page], new_tokens: int) -> Timing:
+    def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
         tokens: list[list[int]] = []
         prefill_s = decode_s = 0.0
-        for start in range(0, len(pages), self._batch):
-            made, first_s, rest_s = self._run(pages[start : start + self._batch], new_tokens)
+        for start in range(0, len(prompts), batch):
+            made, first_s, rest_s = self._run(prompts[start : start + batch], new_tokens)
             tokens += made
             prefill_s, decode_s = prefill_s + first_s, decode_s + rest_s
         return Timing(tokens, prefill_s, decode_s)
 
-    def _run(self, pages: Sequence[Page], new_tokens: int) -> tuple[list[list[int]], float, float]:
-        ids = torch.tensor([page.input_ids for page in pages], device=self._device)
+    def _run(self, prompts: Sequence[Prompt], new_tokens: int) -> tuple[list[list[int]], float, float]:
         config = self._model.config
+        ids = torch.tensor([prompt.input_ids(config.image_token_id) for prompt in prompts], device=self._device)
+        patches = torch.cat([_patches(prompt) for prompt in prompts]).to(self._device, self._dtype)
         moments: list[float] = []
 
         def note(_: Tensor, scores: Tensor) -> Tensor:
@@ -132,14 +94,15 @@ class Transformers:
             moments.append(time.perf_counter())
             return scores
 
+        _settle(self._device)
         started = time.perf_counter()
         with torch.inference_mode():
             made = self._model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 mm_token_type_ids=(ids == config.image_token_id).int(),
-                pixel_values=torch.cat([page.patches for page in pages]).to(self._device, self._dtype),
-                image_grid_thw=torch.tensor([page.grid for page in pages], device=self._device),
+                pixel_values=patches,
+                image_grid_thw=torch.tensor([prompt.grid for prompt in prompts], device=self._device),
                 max_new_tokens=new_tokens,
                 do_sample=False,
                 eos_token_id=-1,
@@ -150,25 +113,11 @@ class Transformers:
         return made[:, ids.shape[1] :].tolist(), moments[0] - started, time.perf_counter() - moments[0]
 
 
-def _twin(network: Qwen3VL) -> Qwen3VL:
-    """Another network over the same weights."""
-    with torch.device("meta"):
-        twin = Qwen3VL(network.config)
-    twin.load_state_dict(dict(network.named_parameters()), assign=True)
-    return twin.eval().requires_grad_(False)
-
-
-def _materialise(model: Any, device: str) -> None:
-    """Buffers that are computed at construction (rotary frequencies) were left on meta: made anew."""
-    for module in model.modules():
-        for name, value in list(module.named_buffers(recurse=False)):
-            if value.is_meta:
-                fresh = type(module)(**_arguments(module))
-                setattr(module, name, getattr(fresh, name).to(device))
-
-
-def _arguments(module: Any) -> dict[str, Any]:
-    return {"config": module.config} if hasattr(module, "config") else {"dim": module.dim}
+def _patches(prompt: Prompt) -> Tensor:
+    """Outside of what is timed, for both: the picture as the tower takes it."""
+    pixels = np.frombuffer(prompt.rgb, np.uint8)
+    picture = Picture(prompt.width_px, prompt.height_px, pa.Codec("zstd").compress(pixels.tobytes(), asbytes=True))
+    return patchify(picture)[0]
 
 
 def _settle(device: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from model.checkpoint import save
 from model.config import Config
+from model.nano.export import describe
+from model.nano.tokens import token_ids
 from model.qwen3vl import Qwen3VL
 from schemas.errors import SpecError
 
@@ -55,11 +59,22 @@ def config_json(name: str, *, text_layers: int | None = None, vision_blocks: int
         "temporal_patch_size": 2, "spatial_merge_size": 2, "in_channels": 3, "num_position_embeddings": 2304,
         "deepstack_visual_indexes": taps,
     }  # fmt: skip
+    ids = token_ids()  # of the tokenizer that the checkpoint gets, though the table has the published size
     return {
         "architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl", "text_config": text,
-        "vision_config": vision, "tie_word_embeddings": shape.tied, "image_token_id": 151_655,
-        "video_token_id": 151_656, "vision_start_token_id": 151_652, "vision_end_token_id": 151_653,
+        "vision_config": vision, "tie_word_embeddings": shape.tied, "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"], "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
     }  # fmt: skip
+
+
+def write_checkpoint(config: dict[str, Any], folder: Path, *, dtype: torch.dtype, device: str, picture_px: int) -> None:
+    """A folder in the real layout, random weights in it, made on the device. picture_px: the largest picture that will
+    be asked about; vLLM tries out the largest that it may be."""
+    save(random_network(config, dtype=dtype, device=device), folder, config, dtype=dtype)
+    describe(folder, picture_px=picture_px, clip_px=2 * picture_px)
+    if device != "cpu":
+        torch.cuda.empty_cache()  # other processes come next
 
 
 def random_network(config: dict[str, Any], *, dtype: torch.dtype, device: str, seed: int = 0) -> Qwen3VL:

@@ -31,7 +31,10 @@ from schemas.ask import Completion, FinishReason, Request
 from schemas.errors import EngineError
 
 CACHE_SHARE = 0.5
-"""Of the memory that is free after loading, for keys and values unless cache_tokens says otherwise."""
+"""Of the memory that is free after loading, for the keys and values of all engines that share it."""
+
+PREFILL_TOKENS = 4096
+"""Of one prefill step."""
 
 
 @dataclass(eq=False)
@@ -65,7 +68,8 @@ class TorchEngine:
 
     dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16). slots: sequences decoded together.
     max_context: tokens of prompt and answer. prefill_tokens: bound of one prefill step, which bounds activation
-    memory. cache_tokens: what the KV cache holds, rows being as long as the longest; default: by free memory.
+    memory. cache_tokens: what the KV cache holds, rows being as long as the longest; default: its part of CACHE_SHARE
+    of the free memory. sharers: engines that this memory is for, this one among them.
     """
 
     def __init__(
@@ -76,15 +80,16 @@ class TorchEngine:
         device: str = "cpu",
         slots: int = 8,
         max_context: int | None = None,
-        prefill_tokens: int = 4096,
+        prefill_tokens: int = PREFILL_TOKENS,
         cache_tokens: int | None = None,
+        sharers: int = 1,
     ) -> None:
         self.slots = slots
         runner = Runner.load(folder, dtype=dtype, device=device, rows=slots)
         self._config = runner.network.config
         self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
         if cache_tokens is None:
-            cache_tokens = int(CACHE_SHARE * _free_bytes(device)) // runner.token_bytes
+            cache_tokens = int(CACHE_SHARE * free_bytes(device) / sharers) // runner.token_bytes
         self._runner = runner
         runner.bound(cache_tokens)
         self._scheduler: Scheduler[Sequence] = Scheduler(slots, prefill_tokens, cache_tokens)
@@ -273,10 +278,21 @@ class TorchEngine:
         return text[: min(cuts)] if cuts else text
 
 
-def _free_bytes(device: str) -> int:
-    if device == "cpu":
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    free, _ = torch.cuda.mem_get_info(device)
+def free_bytes(device: str, root: Path = Path("/")) -> int:
+    """On a CPU what the kernel says is to be had, and what the limit of the container leaves; files that are only
+    cached (the mapped weights are such) do not count as used. root: where /proc and /sys lie."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = root / "proc/meminfo"
+    if not meminfo.exists():  # not Linux
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    free = 1024 * int(meminfo.read_text(encoding="ascii").split("MemAvailable:")[1].split()[0])
+    group = root / "sys/fs/cgroup"
+    most = (group / "memory.max").read_text(encoding="ascii").strip() if (group / "memory.max").exists() else "max"
+    if most != "max":
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        cached = int((group / "memory.stat").read_text(encoding="ascii").split("inactive_file ")[1].split()[0])
+        free = min(free, max(0, int(most) - used + cached))
     return free
 
 

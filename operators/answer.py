@@ -66,11 +66,13 @@ class Answer:
             "error": failure,
             "result": result,
             "text": self._text(),
+            "reasoning": self._reasoning(),
             "finish_reason": self._finish_reason(),
             "attempts": self._attempts(),
             "verified": verified,
             "prompt_tokens": sum(each.prompt_tokens for each in completions),
             "output_tokens": sum(each.output_tokens for each in completions),
+            "reasoning_tokens": sum(each.reasoning_tokens for each in completions),
             "infer_s": sum(each.infer_s for each in completions),
         }
 
@@ -79,6 +81,12 @@ class Answer:
         if self._lines is None:
             return self.talks[0].reply() if self.talks else None
         return "\n".join(" ".join(talk.reply() or "" for talk in pieces) for _, pieces in self._lines)
+
+    def _reasoning(self) -> str | None:
+        """Before the answer, where the task keeps it; of a unit's lines, one after the other."""
+        steps = [step for talk in self.talks if (step := talk.chosen()) is not None]
+        thoughts = [step.completion.reasoning for step in steps if step.completion.reasoning is not None]
+        return clean_text("\n\n".join(thoughts)) if self.task.keeps_reasoning and thoughts else None
 
     def _finish_reason(self) -> str | None:
         """`length` when any reply was cut."""

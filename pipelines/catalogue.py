@@ -67,6 +67,7 @@ def bind(spec: TaskSpec) -> Task:
         task,
         sampling=replace(task.sampling, **said),
         parameters={**task.parameters, **spec.parameters},
+        keeps_reasoning=task.keeps_reasoning or spec.reasoning,
         zooms=task.zooms if spec.zooms is None else spec.zooms,
     )
     if task.zooms and not ZOOMABLE & set(task.unit_kinds):
@@ -85,6 +86,7 @@ def identity(task: Task) -> dict[str, Any]:
         "units": task.unit_kinds,
         "defaults": task.defaults,
         "zooms": task.zooms,
+        "reasoning": task.keeps_reasoning,
     }
 
 

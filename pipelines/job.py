@@ -20,7 +20,7 @@ from pipelines.catalogue import bind, identity
 from pipelines.folder import sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
-from schemas.spec import JobSpec
+from schemas.spec import EngineSpec, JobSpec
 from schemas.task import Task
 from schemas.version import VERSION
 
@@ -176,9 +176,18 @@ def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
             "slots": section.slots,
             "max_context": section.max_context,
             "device": "cuda" if section.gpus_per_replica > 0 else "cpu",
+            "sharers": _sharers(section),
         },
         {"model": section.model, "weights_sha256": weights_sha256(folder)},
     )
+
+
+def _sharers(section: EngineSpec) -> int:
+    """Replicas that one memory may have to hold. On CPUs all of them, for Ray may put them all on one node; as many as
+    fit on a GPU where they take a part of one each; else a GPU is one replica's alone."""
+    if section.gpus_per_replica == 0:
+        return section.replicas
+    return min(section.replicas, max(1, int(1 / section.gpus_per_replica)))
 
 
 def _as_json(value: Any) -> Any:

@@ -41,6 +41,7 @@ class TaskSpec(_Section):
     zooms: Annotated[int, Field(ge=0, le=8)] | None = Field(
         None, description="crops of a picture that the model may ask for before it answers; 0 is none"
     )
+    reasoning: bool = Field(False, description="keep what a thinking model thought, in a column of its own")
 
 
 class EngineSpec(_Section):

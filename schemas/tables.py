@@ -218,11 +218,13 @@ def results_schema(result: pa.DataType, carried: list[pa.Field]) -> pa.Schema:
             pa.field("error", FAILURE),
             pa.field("result", result),
             pa.field("text", pa.string()),  # the raw reply, so that a better parser never needs the GPU again
+            pa.field("reasoning", pa.string()),  # what the model thought before it; null unless the spec wants it
             pa.field("finish_reason", pa.string()),
             pa.field("attempts", pa.list_(ATTEMPT)),  # null when the first reply was the answer
             pa.field("verified", VERIFIED),
             pa.field("prompt_tokens", pa.int64(), nullable=False),
             pa.field("output_tokens", pa.int64(), nullable=False),
+            pa.field("reasoning_tokens", pa.int64()),  # of these; null in folders from before it was counted
             pa.field("decode_s", pa.float64(), nullable=False),
             pa.field("infer_s", pa.float64(), nullable=False),
             pa.field("chunk_id", pa.string(), nullable=False),

@@ -179,6 +179,7 @@ class Task:
     constrained: engines that can, keep the reply to the output's JSON Schema.
     keeps_thinking: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart; for
     other tasks the reply is the answer alone, where the engine parts the two.
+    keeps_reasoning: what was thought goes to the row's own column for it besides.
     trial: how the `code` of a result is tried out once its row is committed; None where there is nothing to try.
     """
 
@@ -202,6 +203,7 @@ class Task:
     camera: bool = False
     constrained: bool = False
     keeps_thinking: bool = False
+    keeps_reasoning: bool = False
     trial: TrialKind | None = None
 
     def __post_init__(self) -> None:

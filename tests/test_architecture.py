@@ -23,7 +23,7 @@ ROOMS = {
     "llguidance": ["model/constraint.py"],
     "huggingface_hub": ["model"],
     "aiohttp": ["model/openai_engine.py"],
-    "vllm": ["model/vllm_engine.py"],
+    "vllm": ["model/vllm_engine.py", "model/bench_vllm.py"],
     "av": ["operators/video_pyav.py", "jobs/demo_media.py"],
     "decord": ["operators/video_decord.py"],
     "pypdfium2": ["operators/render_pdf.py"],

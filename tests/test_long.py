@@ -1,31 +1,47 @@
-"""A 40-minute clip against the reference: timestamps, ids and positions."""
+"""A 40-minute clip against the reference, and in chunks against in one; and what memory a long prompt takes."""
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from model.chat import Chat
+from model.nano.export import CHECKPOINT
 from model.positions import positions
+from model.runner import Row, Runner
+from model.vision_feed import Album, Feed
 from schemas.ask import Clip, Message
 from tests.reference import make_checkpoint, picture, transformers
 
+TOTAL = 40 * 60 * 30  # frames
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def long_clip() -> tuple[Clip, np.ndarray[Any, Any], list[int]]:
+    """768 frames, as many as the model's own sampling takes, out of 40 minutes at 30 frames a second: the clip, its
+    one frame, and the places of the frames."""
+    indices = np.linspace(0, TOTAL - 1, 768).round().astype(int).tolist()
+    one = np.full((32, 64, 3), 128, np.uint8)
+    return Clip((picture(one),) * 768, tuple(index / 30 for index in indices)), one, indices
+
 
 def test_forty_minutes_of_video_stand_where_the_reference_puts_them(tmp_path: Path) -> None:
-    """768 frames, as many as the model's own sampling takes, out of 40 minutes at 30 frames a second."""
     folder = make_checkpoint(tmp_path / "checkpoint")
-    total = 40 * 60 * 30
-    indices = np.linspace(0, total - 1, 768).round().astype(int).tolist()
-    one = np.full((32, 64, 3), 128, np.uint8)
-    clip = Clip((picture(one),) * 768, tuple(index / 30 for index in indices))
+    clip, one, indices = long_clip()
     chat = Chat(folder)
     prompt = chat.encode([Message("user", (clip, "What happens?"))])
     places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], (chat.image_id, chat.video_id))
     metadata = {
-        "fps": 30.0, "frames_indices": indices, "total_num_frames": total, "duration": 2400.0, "video_backend": "pyav",
+        "fps": 30.0, "frames_indices": indices, "total_num_frames": TOTAL, "duration": 2400.0, "video_backend": "pyav",
     }  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -53,3 +69,48 @@ def test_forty_minutes_of_video_stand_where_the_reference_puts_them(tmp_path: Pa
     assert prompt.input_ids == theirs["input_ids"][0].tolist()
     assert places[:, None].tolist() == their_places.tolist()
     assert delta == int(their_delta)
+
+
+def test_forty_minutes_in_chunks_are_those_in_one(tmp_path: Path) -> None:
+    """Frames that differ; chunks end within pairs and timestamps. Logits after the prompt and after some tokens."""
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    random = np.random.default_rng(3)
+    frames = [picture(random.integers(0, 256, (32, 64, 3), dtype=np.uint8)) for _ in range(16)]
+    plain, _, _ = long_clip()
+    clip = Clip(tuple(frames[index % 16] for index in range(768)), plain.times_s)
+    chat = Chat(folder)
+    prompt = chat.encode_with(Album().see, [Message("user", (clip, "What happens?"))])
+    visual_ids = (chat.image_id, chat.video_id)
+    places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
+    found = []
+    for chunk in (len(prompt.input_ids), 1000):
+        # patches are given up as they are encoded, so they are opened anew
+        seen = chat.encode_with(Album().see, [Message("user", (clip, "What happens?"))]).visuals
+        feed = Feed([frame for frames, _ in seen for frame in frames])
+        row = Row.of(prompt.input_ids, places, delta, feed, visual_ids)
+        runner = Runner.load(folder, dtype="float32", device="cpu", rows=1)
+        with torch.inference_mode():
+            for start in range(0, len(row.input_ids), chunk):
+                last = runner.prefill([(row, start, min(chunk, len(row.input_ids) - start))])
+            made = [last]
+            for token in (40, 50, 60):
+                row.output_ids.append(token)
+                made.append(runner.decode())
+        found.append(torch.cat(made))
+    assert len(prompt.input_ids) > 5000
+    assert (found[0] - found[1]).abs().max() <= 1e-4
+    assert found[0].std() > 0.1
+
+
+@pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped")
+def test_memory_grows_by_keys_and_values_alone() -> None:
+    """`sightread bench long` on a prompt that takes seconds; the bound is the command's own."""
+    line = [sys.executable, "-m", "jobs.cli", "bench", "long", "--tokens", "12000"]
+    done = subprocess.run(
+        line, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    grown, cache, bound = (float(number) for number in re.findall(r"(\d+) MB", done.stdout))
+    # a token of nano's: 3 layers x 2 x 64 numbers of 4 bytes
+    assert cache == round(12_000 * 3 * 2 * 64 * 4 / 1e6)
+    assert cache <= grown <= bound

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from model.bench_process import SITE
 from model.nano.export import CHECKPOINT
 from model.nano.fonts import Face
 from model.nano.pages import held_out_lines
@@ -26,23 +27,6 @@ from tests.reference import picture, transformers
 LINES = 50
 MOST_TOKENS = 64
 PROMPT = f"<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{OCR_PROMPT}<|im_end|>\n<|im_start|>assistant\n"
-SITE = """
-import importlib.abc, sys
-
-class BeforeTorchvision(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name == "torchvision":
-            sys.meta_path.remove(self)
-            from torch.library import Library
-            library = Library("torchvision", "DEF")
-            kept.append(library)
-            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-kept = []
-sys.meta_path.insert(0, BeforeTorchvision())
-"""
-"""What tests/reference.py does for this process, for every process of vLLM's: a sitecustomize module."""
 VLLM = os.environ.get("SIGHTREAD_VLLM_PYTHON")
 
 pytestmark = [

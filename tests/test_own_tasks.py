@@ -20,7 +20,7 @@ from operators.commit import Commit, replace_part
 from operators.decode import Decode
 from operators.probe import Probe
 from operators.whole import LEAST_PAIR_TOKENS, frame_budget, page_tokens
-from pipelines.catalogue import bind, find
+from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
 from pipelines.local import answer
@@ -269,6 +269,23 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     assert pq.read_schema(part).metadata[b"sightread"]
     (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))
     assert total.changed == 0
+
+
+def test_a_thought_is_kept_in_its_own_column_on_request_and_counted_always() -> None:
+    view = View("image", 0, 64, 64)
+    for asked in (False, True):
+        task = bind(TaskSpec(name="caption", reasoning=asked))
+        answer = Answer(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        (talk,) = answer.talks
+        request = talk.next()
+        assert request is not None
+        talk.hear(request, Completion("A cat.", "stop", 1, 9, 0.1, reasoning="ears, \udce9", reasoning_tokens=6))
+        assert talk.next() is None
+        row = answer.columns(None)
+        assert (row["text"], row["output_tokens"], row["reasoning_tokens"]) == ("A cat.", 9, 6)
+        assert row["reasoning"] == ("ears, ?" if asked else None)
+    unasked, keeping = (identity(bind(TaskSpec(name="caption", reasoning=asked))) for asked in (False, True))
+    assert unasked != keeping
 
 
 def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> None:

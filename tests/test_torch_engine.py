@@ -17,7 +17,7 @@ from model.chat import Chat
 from model.checkpoint import load
 from model.positions import positions
 from model.qwen3vl import Qwen3VL, Visual
-from model.torch_engine import TorchEngine
+from model.torch_engine import TorchEngine, free_bytes
 from schemas.ask import Clip, Completion, Message, Picture, Request, Sampling
 from schemas.errors import EngineError
 from tests.tiny import noise_picture, tiny_checkpoint, user
@@ -155,6 +155,29 @@ def test_the_cache_stays_within_its_budget_and_refuses_what_never_fits(folder: P
     refused = [each for each in asyncio.run(run()) if not isinstance(each, Completion)]
     assert [each.kind for each in refused if isinstance(each, EngineError)] == ["too_long"]
     assert sizes[0] <= 600
+
+
+def test_engines_that_share_a_memory_share_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.torch_engine.free_bytes", lambda device: 120_000_000)
+    budgets = []
+    for sharers in (1, 3):
+        engine = TorchEngine(folder, sharers=sharers)
+        budgets.append(engine._scheduler.cache_tokens * engine._runner.token_bytes)
+        asyncio.run(engine.close())
+    assert budgets == [pytest.approx(60_000_000, rel=0.001), pytest.approx(20_000_000, rel=0.001)]
+
+
+def test_free_memory_is_the_machines_and_the_containers(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemFree:  1000 kB\nMemAvailable:    8000 kB\n")
+    assert free_bytes("cpu", tmp_path) == 8000 * 1024
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.current").write_text("5000000\n")
+    (group / "memory.stat").write_text("anon 3000000\ninactive_file 1500000\nactive_file 500000\n")
+    for limit, free in (("max", 8000 * 1024), ("7000000", 3_500_000), ("3000000", 0), ("99000000", 8000 * 1024)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        assert free_bytes("cpu", tmp_path) == free
 
 
 def test_fresh_memory_that_holds_nan_reaches_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

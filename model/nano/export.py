@@ -31,13 +31,20 @@ CHECKPOINT = Path(__file__).parent / "checkpoint"
 def export(network: Qwen3VL, config: dict[str, Any], folder: Path) -> None:
     """Everything but the model card, which is written by hand."""
     save(network, folder, config, dtype=torch.bfloat16)
+    token_px = TOKEN_SIDE_PX**2
+    # of all frames of a clip together, before two of them merge into one
+    describe(folder, picture_px=MAX_TOKENS * token_px, clip_px=2 * MAX_CLIP_TOKENS * token_px)
+    (folder / FILE).write_text(json.dumps(asdict(READER), indent=2) + "\n", encoding="utf-8")
+
+
+def describe(folder: Path, *, picture_px: int, clip_px: int) -> None:
+    """Tokenizer, chat template and what else stands beside the weights; the most pixels of a picture and a clip."""
     build_tokenizer().save(str(folder / "tokenizer.json"))
     ids = token_ids()
     end, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
     token_px = TOKEN_SIDE_PX**2
-    picture_size = {"shortest_edge": token_px, "longest_edge": MAX_TOKENS * token_px}
-    # of all frames of a clip together, before two of them merge into one
-    clip_size = {"shortest_edge": 4 * token_px, "longest_edge": 2 * MAX_CLIP_TOKENS * token_px}
+    picture_size = {"shortest_edge": token_px, "longest_edge": picture_px}
+    clip_size = {"shortest_edge": 4 * token_px, "longest_edge": clip_px}
     patches = {
         "patch_size": PATCH,
         "temporal_patch_size": TEMPORAL,
@@ -46,7 +53,6 @@ def export(network: Qwen3VL, config: dict[str, Any], folder: Path) -> None:
         "image_std": [0.5, 0.5, 0.5],
     }
     files: dict[str, Any] = {
-        FILE: asdict(READER),
         "generation_config.json": {"eos_token_id": [end, pad], "pad_token_id": pad, "do_sample": False},
         "tokenizer_config.json": {
             "tokenizer_class": "Qwen2TokenizerFast",
