@@ -90,6 +90,7 @@ def test_the_recorded_boxes_lie_on_their_picture_and_agree_on_up(
     (row,) = rows_of(tmp_path, [task], [tmp_path / picture], {"sample": picture, "task": "ground_3d", "reply": said})
     assert row["verified"] == {
         "ok": True, "faults": [], "dropped": 0, "cer": None, "missing_words": None, "extra_words": None,
+            "trial": None,
     }  # fmt: skip
     camera = json.loads((IMAGES / "cam_infos.json").read_text())[picture]
     assert row["result"]["camera"] == {

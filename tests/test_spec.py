@@ -39,7 +39,7 @@ def test_the_key_list_is_frozen() -> None:
         "inputs",
         *(f"tasks.{key}" for key in ("name", "prompt", "parameters", "output", "units")),
         *(f"tasks.{key}" for key in ("max_tokens", "temperature", "top_p", "top_k")),
-        *(f"tasks.{key}" for key in ("presence_penalty", "repetition_penalty", "seed", "reasoning", "zooms")),
+        *(f"tasks.{key}" for key in ("presence_penalty", "repetition_penalty", "seed", "zooms", "reasoning")),
         *(f"engine.{key}" for key in ("kind", "model", "url", "api_key_env", "clips", "recording")),
         *(f"engine.{key}" for key in ("dtype", "replicas", "gpus_per_replica")),
         *(f"engine.{key}" for key in ("slots", "max_context", "deadline_s", "stall_s")),
