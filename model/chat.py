@@ -56,10 +56,24 @@ DEFAULT_TEMPLATE = """\
 
 @dataclass(frozen=True)
 class Prompt(Generic[Seen]):
-    """input_ids with every pad token in place; visuals, with grids (t, h, w), in the order of their tokens."""
+    """input_ids with every pad token in place; visuals, with grids (t, h, w), in the order of their tokens.
+
+    spans: [start, end) in input_ids of what stands for each visual: its pads, and between a clip's their timestamps
+    and marks.
+    """
 
     input_ids: list[int]
     visuals: list[tuple[Seen, Grid]]
+    spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """Generated ids as text. reasoning: None where nothing was thought; reasoning_tokens of the ids are its."""
+
+    text: str
+    reasoning: str | None
+    reasoning_tokens: int
 
 
 class Chat:
@@ -108,16 +122,19 @@ class Chat:
             raise SpecError(f"the chat template cannot render this conversation: {error}") from error
         visuals = [see(content) for content in contents]
         ids: list[int] = []
+        spans: list[tuple[int, int]] = []
         upcoming = iter(zip(contents, visuals, strict=True))
         for piece, special in self._pieces(rendered, texts):
             if special and self._specials[piece] in (self.image_id, self.video_id):
                 content, (_, grid) = next(upcoming)
+                start = len(ids)
                 ids += self._expand(content, grid)
+                spans.append((start, len(ids)))
             elif special:
                 ids.append(self._specials[piece])
             else:
                 ids += self._text_ids(piece)
-        return Prompt(ids, visuals)
+        return Prompt(ids, visuals, spans)
 
     def tokenizer_json(self) -> str:
         text: str = self._tokenizer.to_str()
@@ -151,6 +168,19 @@ class Chat:
             place = len(ids) - ids[::-1].index(end)
             return ids[:place], ids[place:]
         return (ids, []) if self.opens_thinking(input_ids) else ([], ids)
+
+    def said(self, input_ids: Sequence[int], output_ids: Sequence[int], stops: Sequence[str] = ()) -> Said:
+        """What an answer says: without its thoughts, the token that ended it, and all from a stop string on."""
+        reasoning, answer = self.split_thinking(input_ids, output_ids)
+        text = self.decode(answer[:-1] if answer and answer[-1] in self.stop_ids else answer)
+        if reasoning:
+            text = text.lstrip("\n")
+        cuts = [place for stop in stops if (place := text.find(stop)) >= 0]
+        return Said(
+            text[: min(cuts)] if cuts else text,
+            self.decode_reasoning(reasoning) if reasoning else None,
+            len(reasoning),
+        )
 
     def decode_reasoning(self, ids: Sequence[int]) -> str:
         return self.decode([token for token in ids if token not in self._think_ids]).strip("\n")

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from model.engine import Engine
-from operators.children import EXIT_OUT_OF_MEMORY, Channel, Frame, parent_channel
+from operators import watchman
+from operators.children import EXIT_CHILD_DIED, EXIT_OUT_OF_MEMORY, Channel, Frame, parent_channel
 from operators.engine_wire import pack_answer, unpack_request
 from schemas.ask import Completion, Request
-from schemas.errors import EngineError, Failure, SightreadError
+from schemas.errors import ChildDied, EngineError, Failure, SightreadError
 
 HEARTBEAT_S = 0.25
 
@@ -42,6 +43,12 @@ def build(description: dict[str, Any]) -> Engine:
         from model.scripted_engine import ScriptedEngine
 
         return ScriptedEngine(Path(arguments.pop("recording")), **arguments)
+    if description["kind"] == "vllm":
+        from model.vllm_args import VLLMSettings
+        from model.vllm_engine import VLLMEngine
+
+        watchman.post()  # its core outlives a parent that is killed, and holds the GPU (vllm issue 16259)
+        return VLLMEngine(VLLMSettings(**arguments))
     from model.torch_engine import TorchEngine  # torch: seconds, and only here
 
     return TorchEngine(Path(arguments.pop("model")), **arguments)
@@ -100,6 +107,8 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
         answer = Failure("ask", "deadline", f"no answer within {request.deadline_s:g} s")
     except EngineError as error:
         answer = Failure("ask", error.kind, str(error))
+    except ChildDied:
+        os._exit(EXIT_CHILD_DIED)  # nothing that is under way will be answered: the supervisor asks it elsewhere
     except MemoryError:
         answer = Failure("ask", "out_of_memory", "the engine ran out of memory over this request")
     except Exception as error:  # noqa: BLE001  the request's boundary

@@ -7,6 +7,7 @@ so that their tie to us (PDEATHSIG) holds as long as this process lives.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -29,6 +30,11 @@ RUNAWAY_MB = 256
 """Growth without progress from which a stall is taken for a runaway allocation."""
 TICK_S = 0.1
 CLOSE_S = 5.0
+
+
+def interpreter(engine: dict[str, Any]) -> str | None:
+    """The Python of this engine's child where it is not ours: vLLM may have an environment, and a torch, of its own."""
+    return os.environ.get("SIGHTREAD_VLLM_PYTHON") if engine["kind"] == "vllm" else None
 
 
 @dataclass
@@ -134,7 +140,8 @@ class Supervisor:
 
     def _start(self) -> None:
         number = self._life.number + 1 if self._life is not None else 0
-        child = spawn("operators.engine_child", limits=self._limits, name="the engine")
+        python = interpreter(self._engine)
+        child = spawn("operators.engine_child", limits=self._limits, name="the engine", python=python)
         life = self._life = _Running(child, number)
         threading.Thread(target=self._read, args=(life,), daemon=True).start()
         threading.Thread(target=self._write, args=(life,), daemon=True).start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 
 from model.config import Config
 from model.engine import DEFAULT_CONTEXT
-from model.hub import resolve, weights_sha256
+from model.hub import config_json, resolve, weights_sha256
 from model.pixels import PixelBudget
 from model.strip import line_reader_of
+from model.vllm_args import RESOURCES, longest_context
 from operators.ask import AskSettings, Provenance
+from operators.pictures import LARGEST_PX
 from pipelines.catalogue import bind, identity
 from pipelines.chunking import WHOLE_KINDS
 from pipelines.folder import sha256_of
@@ -48,9 +49,13 @@ def prepare(spec: JobSpec) -> Job:
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"tasks: {doubled[0]!r} is named twice")
     engine, source = _engine(spec)
-    budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.kind == "torch" else PixelBudget()
-    own = line_reader_of(Path(engine["model"])) if spec.engine.kind == "torch" else None
-    decode = replace(decode_settings(spec, budget, own), whole_tokens=_whole_tokens(spec, tasks, engine))
+    budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.has_weights else PixelBudget()
+    own = line_reader_of(Path(engine["model"])) if spec.engine.has_weights else None
+    decode = decode_settings(spec, budget, own)
+    context = _context(spec, tasks, decode, engine)
+    decode = replace(decode, whole_tokens=_whole_tokens(tasks, context))
+    if spec.engine.kind == "vllm":
+        engine |= {"max_context": context, **_largest(tasks, decode)}
     identity_of_job = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
@@ -79,7 +84,47 @@ def prepare(spec: JobSpec) -> Job:
     )
 
 
-def _whole_tokens(spec: JobSpec, tasks: tuple[Task, ...], engine: dict[str, Any]) -> int:
+def _context(spec: JobSpec, tasks: tuple[Task, ...], decode: DecodeSettings, engine: dict[str, Any]) -> int:
+    """Tokens of prompt and answer that the engine holds.
+
+    What the spec says, else what is usual, or for vllm what the largest picture or clip and the longest answer take
+    together where that is more. Beyond the model's own positions only vllm goes, and only for a task that is asked
+    about whole inputs: the stretched positions make short prompts worse.
+    """
+    context = spec.engine.max_context or DEFAULT_CONTEXT
+    if not spec.engine.has_weights:
+        return context
+    config = Config.from_json(config_json(Path(engine["model"])))
+    native = config.text.max_positions
+    if spec.engine.kind != "vllm":
+        return min(context, native)
+    if spec.engine.max_context is None:
+        side = decode.token_side_px**2
+        largest = _largest(tasks, decode)
+        visual = max(largest["image_max_px"] // side, largest["video_max_px"] // (2 * side))
+        context = max(context, visual + max(task.sampling.max_tokens for task in tasks) + _QUESTION_TOKENS)
+        return min(context, native)
+    if context > native and not any(WHOLE_KINDS & set(task.unit_kinds) for task in tasks):
+        raise SpecError(
+            f"engine.max_context: {context} tokens are more than the {native} of the model; it is stretched beyond "
+            "them only for tasks about whole documents or videos"
+        )
+    if context > longest_context(config):
+        raise SpecError(f"engine.max_context: {context} tokens; this model reaches {longest_context(config)}")
+    return context
+
+
+def _largest(tasks: tuple[Task, ...], decode: DecodeSettings) -> dict[str, int]:
+    """Areas in pixels of the largest picture and of the largest clip that will be asked about; 0 where none can be."""
+    kinds = {kind for task in tasks for kind in task.unit_kinds}
+    whole_px = decode.whole_tokens * 2 * decode.token_side_px**2
+    return {
+        "image_max_px": max(decode.image_max_px, LARGEST_PX) if kinds & {"page", "image", "document"} else 0,
+        "video_max_px": max(decode.video_max_px * ("clip" in kinds), whole_px * ("video" in kinds)),
+    }
+
+
+def _whole_tokens(tasks: tuple[Task, ...], context: int) -> int:
     """What the pictures of a whole document or video may take of the engine's context; 0 where nobody asks.
 
     The longest answer and the question keep their room.
@@ -87,10 +132,6 @@ def _whole_tokens(spec: JobSpec, tasks: tuple[Task, ...], engine: dict[str, Any]
     answers = [task.sampling.max_tokens for task in tasks if WHOLE_KINDS & set(task.unit_kinds)]
     if not answers:
         return 0
-    context = spec.engine.max_context or DEFAULT_CONTEXT
-    if spec.engine.kind == "torch":
-        config = Path(engine["model"]) / "config.json"
-        context = min(context, Config.from_json(json.loads(config.read_text(encoding="utf-8"))).text.max_positions)
     left = context - max(answers) - _QUESTION_TOKENS
     if left < _LEAST_WHOLE_TOKENS:
         raise SpecError(
@@ -126,7 +167,7 @@ def decode_settings(spec: JobSpec, budget: PixelBudget, own: LineReader | None =
     )
 
 
-def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
+def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the engine child builds, and what of it is part of the job's identity."""
     section = spec.engine
     if section.kind == "scripted":
@@ -136,22 +177,25 @@ def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
             raise SpecError(f"engine.recording: there is no file {section.recording}")
         digest = hashlib.sha256(recording.read_bytes()).hexdigest()
         return (
-            {"kind": "scripted", "recording": str(recording.resolve()), "slots": section.slots},
+            {"kind": "scripted", "recording": str(recording.resolve()), "slots": section.concurrency},
             {"recording_sha256": digest},
         )
     assert section.model is not None
     folder = resolve(section.model)
-    return (
-        {
-            "kind": "torch",
-            "model": str(folder),
-            "dtype": section.dtype,
-            "slots": section.slots,
-            "max_context": section.max_context,
-            "device": "cuda" if section.gpus_per_replica > 0 else "cpu",
-        },
-        {"model": section.model, "weights_sha256": weights_sha256(folder)},
-    )
+    engine: dict[str, Any] = {
+        "kind": section.kind,
+        "model": str(folder),
+        "dtype": section.dtype,
+        "slots": section.concurrency,
+        "max_context": section.max_context,
+        "device": "cuda" if section.gpus_per_replica > 0 else "cpu",
+    }
+    source: dict[str, Any] = {"model": section.model, "weights_sha256": weights_sha256(folder)}
+    if section.kind == "vllm":
+        engine |= {"tensor_parallel": max(1, int(section.gpus_per_replica)), "options": section.options}
+        if changing := {key: value for key, value in section.options.items() if key not in RESOURCES}:
+            source["options"] = changing
+    return engine, source
 
 
 def _as_json(value: Any) -> Any:

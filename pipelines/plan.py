@@ -35,7 +35,7 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
     keeps Ray from fusing decode and ask into one actor.
     """
     engine = job.spec.engine
-    calls = math.ceil(2 * engine.slots / max(1.0, requests_per_chunk))
+    calls = math.ceil(2 * engine.concurrency / max(1.0, requests_per_chunk))
     return [
         Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1),
         Stage(

@@ -41,7 +41,7 @@ def test_the_key_list_is_frozen() -> None:
         *(f"tasks.{key}" for key in ("max_tokens", "temperature", "top_p", "top_k")),
         *(f"tasks.{key}" for key in ("presence_penalty", "repetition_penalty", "seed")),
         *(f"engine.{key}" for key in ("kind", "model", "recording", "dtype", "replicas", "gpus_per_replica")),
-        *(f"engine.{key}" for key in ("slots", "max_context", "deadline_s", "stall_s")),
+        *(f"engine.{key}" for key in ("slots", "max_context", "options", "deadline_s", "stall_s")),
         *(f"decode.{key}" for key in ("video_fps", "video_clip_s", "video_backend", "video_max_tokens")),
         *(
             f"decode.{key}"
@@ -68,7 +68,9 @@ def test_a_bare_task_and_a_bare_input_are_lists_of_one() -> None:
             r"unknown key 'tasks\[0\].promt'; did you mean 'prompt'\?",
         ),
         ({"engine": {"kind": "torch"}}, r"engine.model: the torch engine needs a checkpoint"),
-        ({"engine": {"kind": "warp"}}, r"engine.kind: .*'torch' or 'scripted'"),
+        ({"engine": {"kind": "vllm"}}, r"engine.model: the vllm engine needs a checkpoint"),
+        ({"engine": {**SMALL["engine"], "options": {"a": 1}}}, r"engine.options: the scripted engine takes none"),
+        ({"engine": {"kind": "warp"}}, r"engine.kind: .*'torch', 'vllm' or 'scripted'"),
         ({"tasks": []}, r"tasks: .*at least 1"),
         ({"tasks": ["ocr", "ocr"]}, r"tasks: 'ocr' is named twice"),
         ({"decode": {"video_fps": 0}}, r"decode.video_fps: .*greater than 0.*\(it is 0\)"),
