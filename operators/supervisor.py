@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from operators.children import Child, Frame, Limits, spawn
 from operators.engine_wire import pack_request, unpack_answer
+from operators.occupancy import Occupancy
 from operators.suspects import Suspects
 from schemas.ask import Completion, Request
 from schemas.errors import ChildDied, EngineError, Failure
@@ -82,7 +83,9 @@ class Supervisor:
         self.broken: str | None = None
         """Why no engine can be had at all; set once and for good."""
         self._requests: dict[str, tuple[Request, Done]] = {}
-        self._suspects = Suspects(limit=2 * int(engine.get("slots", 8)))
+        slots = int(engine.get("slots", 8))
+        self._suspects = Suspects(limit=2 * slots)
+        self.occupancy = Occupancy(slots)
         self._life: _Running | None = None
         self._load_deaths = 0
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
@@ -136,6 +139,7 @@ class Supervisor:
             if not self._closed:
                 self._watch()
                 self._send()
+                self.occupancy.note(len(self._suspects.running), time.time())
         self._end()
 
     def _start(self) -> None:

@@ -21,6 +21,7 @@ from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.plan import stages
 from pipelines.progress import Progress
 from pipelines.requests import counts, rows_owed
+from pipelines.saturation import Saturation, saturation
 from schemas import tables
 from schemas.errors import EngineError
 
@@ -44,6 +45,7 @@ class Summary:
     prompt_tokens: int = 0
     output_tokens: int = 0
     uncommitted: list[str] = field(default_factory=list)  # what the disk refused
+    engine: Saturation | None = None  # how busy it was; None where it was asked nothing
 
 
 def run(job: Job, *, limit: int | None = None, progress: Progress | None = None) -> Summary:
@@ -240,6 +242,7 @@ def _summarise(
         prompt_tokens=sum(each["prompt_tokens"] for each in receipts),
         output_tokens=sum(each["output_tokens"] for each in receipts),
         uncommitted=uncommitted,
+        engine=saturation(receipts, workers=job.workers),
     )
 
 
