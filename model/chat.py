@@ -22,36 +22,13 @@ from torch import Tensor
 
 from model.pixels import frame_pair_times_s
 from model.preprocess import MERGE, patchify
+from model.template import chat_template
 from schemas.ask import Clip, Message, Picture
 from schemas.errors import SpecError
 
 Grid: TypeAlias = tuple[int, int, int]
 Seen = TypeVar("Seen")
 """What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
-
-DEFAULT_TEMPLATE = """\
-{%- for message in messages %}
-{{- '<|im_start|>' + message.role + '\\n' }}
-{%- if message.content is string %}
-{{- message.content }}
-{%- else %}
-{%- for part in message.content %}
-{%- if part.type == 'image' %}
-{{- '<|vision_start|><|image_pad|><|vision_end|>' }}
-{%- elif part.type == 'video' %}
-{{- '<|vision_start|><|video_pad|><|vision_end|>' }}
-{%- else %}
-{{- part.text }}
-{%- endif %}
-{%- endfor %}
-{%- endif %}
-{{- '<|im_end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-{{- '<|im_start|>assistant\\n' }}
-{%- endif %}
-"""
-"""For folders that bring none: ChatML with Qwen3-VL's vision marks (facts/qwen3-vl.md §1.1)."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +67,7 @@ class Chat:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
         environment.globals["raise_exception"] = _raise
-        self._template = environment.from_string(_template(folder))
+        self._template = environment.from_string(chat_template(folder))
         self._specials = {
             token.content: token_id
             for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
@@ -255,18 +232,3 @@ def _filled(text: str, texts: dict[str, str]) -> str:
 
 def _raise(message: str) -> None:
     raise TemplateError(message)
-
-
-def _template(folder: Path) -> str:
-    """The folder's chat template, wherever its version of transformers kept it."""
-    jinja = folder / "chat_template.jinja"
-    if jinja.exists():
-        return jinja.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        path = folder / name
-        template = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.exists() else None
-        if isinstance(template, str):
-            return template
-        if isinstance(template, list):  # several, by name
-            return next(each["template"] for each in template if each["name"] == "default")
-    return DEFAULT_TEMPLATE

@@ -38,8 +38,11 @@ def find(name: str) -> Task:
     return task
 
 
-def bind(spec: TaskSpec) -> Task:
-    """The task with what the spec says otherwise. Raises SpecError."""
+def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
+    """The task with what the spec says otherwise. preset: fields of Sampling that stand in for the task's own.
+
+    Raises SpecError.
+    """
     if spec.output is not None:
         if spec.name in names():
             raise SpecError(f"tasks: {spec.name!r} is a task that ships; give yours another name, or no `output:`")
@@ -56,6 +59,7 @@ def bind(spec: TaskSpec) -> Task:
     if unknown := sorted(spec.parameters.keys() - set(wants)):
         takes = f"takes {', '.join(wants)}" if wants else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
+    said = (preset or {}) | said
     return replace(task, sampling=replace(task.sampling, **said), parameters={**task.parameters, **spec.parameters})
 
 

@@ -12,6 +12,7 @@ from model.config import Config
 from model.engine import DEFAULT_CONTEXT
 from model.hub import config_json, resolve, weights_sha256
 from model.pixels import PixelBudget
+from model.presets import preset, thinks
 from model.strip import line_reader_of
 from model.vllm_args import RESOURCES, longest_context
 from operators.ask import AskSettings, Provenance
@@ -21,7 +22,7 @@ from pipelines.chunking import WHOLE_KINDS
 from pipelines.folder import sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
-from schemas.spec import JobSpec
+from schemas.spec import JobSpec, TaskSpec
 from schemas.task import Task
 from schemas.version import VERSION
 
@@ -49,6 +50,7 @@ def prepare(spec: JobSpec) -> Job:
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"tasks: {doubled[0]!r} is named twice")
     engine, source = _engine(spec)
+    tasks = tuple(_sampled(task, own, spec, engine) for task, own in zip(tasks, spec.tasks, strict=True))
     budget = PixelBudget.from_checkpoint(Path(engine["model"])) if spec.engine.has_weights else PixelBudget()
     own = line_reader_of(Path(engine["model"])) if spec.engine.has_weights else None
     decode = decode_settings(spec, budget, own)
@@ -82,6 +84,18 @@ def prepare(spec: JobSpec) -> Job:
         workers=spec.decode.workers or os.cpu_count() or 1,
         identity=identity_of_job,
     )
+
+
+def _sampled(task: Task, own: TaskSpec, spec: JobSpec, engine: dict[str, Any]) -> Task:
+    """With the model's own sampling where that is asked for, or where nothing is and greedy answers turn in circles."""
+    if not spec.engine.has_weights:
+        if own.sampling == "model":
+            raise SpecError(f"tasks: {task.name}: sampling: the {spec.engine.kind} engine runs no model of its own")
+        return task
+    folder = Path(engine["model"])
+    if own.sampling == "task" or not (own.sampling == "model" or thinks(folder)):
+        return task
+    return bind(own, preset(folder, pictures=task.unit_kinds != ("text",)))
 
 
 def _context(spec: JobSpec, tasks: tuple[Task, ...], decode: DecodeSettings, engine: dict[str, Any]) -> int:

@@ -29,6 +29,10 @@ class TaskSpec(_Section):
     units: Annotated[tuple[UnitKind, ...], Field(min_length=1)] | None = Field(
         None, description="what a task of your own is asked about; default: pages, images and clips"
     )
+    sampling: Literal["task", "model"] | None = Field(
+        None,
+        description="model: as Qwen samples this kind of model; default: model for Thinking checkpoints, else task",
+    )
     max_tokens: PositiveInt | None = Field(None, description="longest answer; default: the task's own, as all below")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(None, description="0 is greedy")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="nucleus; 1 is off")

@@ -38,7 +38,7 @@ def test_the_key_list_is_frozen() -> None:
         "name",
         "inputs",
         *(f"tasks.{key}" for key in ("name", "prompt", "parameters", "output", "units")),
-        *(f"tasks.{key}" for key in ("max_tokens", "temperature", "top_p", "top_k")),
+        *(f"tasks.{key}" for key in ("sampling", "max_tokens", "temperature", "top_p", "top_k")),
         *(f"tasks.{key}" for key in ("presence_penalty", "repetition_penalty", "seed")),
         *(f"engine.{key}" for key in ("kind", "model", "recording", "dtype", "replicas", "gpus_per_replica")),
         *(f"engine.{key}" for key in ("slots", "max_context", "options", "deadline_s", "stall_s")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from model.vllm_args import VLLMSettings, arguments
 from model.vllm_engine import version_fault
 from pipelines.job import prepare
 from pipelines.plan import stages
+from pipelines.tasks.caption import TASK
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
@@ -137,3 +139,24 @@ def test_options_that_change_answers_are_part_of_the_job(tmp_path: Path) -> None
 
     assert identity(gpu_memory_utilization=0.5) == identity()
     assert identity(kv_cache_dtype="fp8") != identity()
+
+
+def test_a_thinking_checkpoint_is_sampled_as_qwen_does_unless_the_spec_says_otherwise(tmp_path: Path) -> None:
+    thinking = tmp_path / "thinking"
+    shutil.copytree(CHECKPOINT, thinking)
+    template = (CHECKPOINT / "chat_template.jinja").read_text()
+    head, opening, tail = template.rpartition("assistant\\n")
+    (thinking / "chat_template.jinja").write_text(f"{head}{opening}<think>\\n{tail}")
+
+    def sampling(model: Path, **task: Any) -> Any:
+        made = job(tmp_path, engine={"kind": "vllm", "model": str(model)}, tasks=[{"name": "caption", **task}])
+        return made.tasks[0].sampling
+
+    assert sampling(CHECKPOINT) == TASK.sampling
+    assert sampling(thinking, sampling="task") == TASK.sampling
+    own = replace(TASK.sampling, temperature=1.0, top_p=0.95, top_k=20)
+    assert sampling(thinking) == own
+    assert sampling(thinking, temperature=0.6, max_tokens=9) == replace(own, temperature=0.6, max_tokens=9)
+    assert sampling(CHECKPOINT, sampling="model") == replace(
+        TASK.sampling, temperature=0.7, top_p=0.8, top_k=20, presence_penalty=1.5
+    )
