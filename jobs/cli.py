@@ -112,6 +112,27 @@ def _parser() -> argparse.ArgumentParser:
     long.add_argument("--model", default=None, help="another checkpoint (default: nano, the one that ships)")
     long.add_argument("--tokens", type=_count, default=100_000, metavar="N")
     long.set_defaults(command=_bench_long)
+    pipeline = benches.add_parser(
+        "pipeline", help="how busy the pipeline keeps its engine: beside the bare engine, and beside ray.data.llm"
+    )
+    pipeline.add_argument(
+        "--engine", choices=["paced", "vllm"], default="paced", help="paced: answers after a set time; needs no CPU"
+    )
+    pipeline.add_argument("--units", type=_count, default=500, metavar="N", help="pages, pictures and clips")
+    pipeline.add_argument("--slots", type=_count, default=64, metavar="N", help="requests in flight")
+    pipeline.add_argument("--rounds", type=_count, default=3, metavar="N")
+    pipeline.add_argument("--step-ms", type=float, default=50.0, metavar="MS", help="of the paced engine, for a token")
+    pipeline.add_argument("--tokens", type=_range, default=(40, 240), metavar="N-N", help="the paced engine's replies")
+    pipeline.add_argument("--model", default=None, help="of vllm: checkpoint folder or hub name (default: nano)")
+    pipeline.add_argument("--device", default="cpu", help="of vllm: cpu or cuda")
+    pipeline.add_argument("--workers", type=_count, default=2, metavar="N", help="decoders")
+    pipeline.add_argument(
+        "--peer",
+        default="32x8,16x16,64x4",
+        metavar="RxB,…",
+        help="of vllm: shapes of ray.data.llm (rows a batch x batches at once), the best is the peer; '' for none",
+    )
+    pipeline.set_defaults(command=_bench_pipeline)
 
     tasks = commands.add_parser("tasks", help="list the tasks")
     tasks.set_defaults(command=_tasks)
@@ -137,6 +158,14 @@ def _size(text: str) -> tuple[int, int]:
     if min(sides) < 32 or sides[0] % 32 or sides[1] % 32:
         raise argparse.ArgumentTypeError("must be WxH in multiples of 32")
     return sides
+
+
+def _range(text: str) -> tuple[int, int]:
+    least, _, most = text.partition("-")
+    bounds = int(least), int(most or least)
+    if not 0 < bounds[0] <= bounds[1]:
+        raise argparse.ArgumentTypeError("must be N-N, the smaller first")
+    return bounds
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -249,6 +278,26 @@ def _golden(options: argparse.Namespace) -> int:
     from jobs.golden import golden
 
     return golden(options.model, gpus=options.gpus, console=console_for())
+
+
+def _bench_pipeline(options: argparse.Namespace) -> int:
+    from jobs.bench_pipeline import batch_shapes, bench_pipeline
+    from jobs.display import console_for
+    from jobs.try_file import NANO
+
+    return bench_pipeline(
+        engine=options.engine,
+        units=options.units,
+        slots=options.slots,
+        rounds=options.rounds,
+        step_ms=options.step_ms,
+        tokens=options.tokens,
+        model=options.model or str(NANO),
+        device=options.device,
+        workers=options.workers,
+        peer=batch_shapes(options.peer),
+        console=console_for(),
+    )
 
 
 def _tasks(_: argparse.Namespace) -> int:

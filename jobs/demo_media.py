@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import cos, pi, sin
@@ -199,15 +199,20 @@ def _write_ticket(path: Path) -> None:
 
 def _write_clip(path: Path) -> None:
     """A red circle that crosses to the right, a blue square that circles from second 6 on, and a clock."""
+    encode_clip(path, [_clip_picture(index / CLIP_FPS) for index in range(CLIP_FPS * CLIP_S)], CLIP_FPS)
+
+
+def encode_clip(path: Path, pictures: Sequence[Image.Image], fps: int) -> None:
     # bitexact and one thread: the same bytes on every machine with this FFmpeg
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("mpeg4", rate=CLIP_FPS, options={"flags": "+bitexact"})
-        stream.width, stream.height, stream.pix_fmt = CLIP_WIDTH_PX, CLIP_HEIGHT_PX, "yuv420p"
-        stream.bit_rate, stream.gop_size = 600_000, CLIP_FPS
+        stream = container.add_stream("mpeg4", rate=fps, options={"flags": "+bitexact"})
+        stream.width, stream.height = pictures[0].size
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate, stream.gop_size = 600_000, fps
         stream.codec_context.thread_count = 1
-        stream.time_base = stream.codec_context.time_base = Fraction(1, CLIP_FPS)
-        for index in range(CLIP_FPS * CLIP_S):
-            frame = av.VideoFrame.from_ndarray(np.asarray(_clip_picture(index / CLIP_FPS)))
+        stream.time_base = stream.codec_context.time_base = Fraction(1, fps)
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.asarray(picture))
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -114,6 +114,15 @@ def show_summary(summary: Summary, console: Console) -> None:
         console.print(f"not committed: {escape(line)}", soft_wrap=True)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05)
     console.print(f"{summary.new_rows} new rows in {summary.wall_s:.1f} s ({spent})", highlight=False)
+    if summary.engine is not None:
+        engine = summary.engine
+        console.print(
+            f"engine: {engine.efficiency:.0%} of its slots in use over {engine.span_s:.1f} s, "
+            f"{engine.tokens_per_s:.0f} tokens/s; decode {engine.decode:.0%} busy, commit {engine.commit:.0%}; "
+            f"bottleneck: {engine.bottleneck}",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
     parts = f"{summary.output}/results/task={next(iter(summary.tasks))}/*.parquet"
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from model.pixels import frame_pair_times_s
 from model.preprocess import MERGE, patchify
+from model.template import chat_template
 from schemas.ask import Clip, Message, Picture
 from schemas.errors import SpecError
 
@@ -29,37 +30,27 @@ Grid: TypeAlias = tuple[int, int, int]
 Seen = TypeVar("Seen")
 """What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
 
-DEFAULT_TEMPLATE = """\
-{%- for message in messages %}
-{{- '<|im_start|>' + message.role + '\\n' }}
-{%- if message.content is string %}
-{{- message.content }}
-{%- else %}
-{%- for part in message.content %}
-{%- if part.type == 'image' %}
-{{- '<|vision_start|><|image_pad|><|vision_end|>' }}
-{%- elif part.type == 'video' %}
-{{- '<|vision_start|><|video_pad|><|vision_end|>' }}
-{%- else %}
-{{- part.text }}
-{%- endif %}
-{%- endfor %}
-{%- endif %}
-{{- '<|im_end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-{{- '<|im_start|>assistant\\n' }}
-{%- endif %}
-"""
-"""For folders that bring none: ChatML with Qwen3-VL's vision marks (facts/qwen3-vl.md §1.1)."""
-
 
 @dataclass(frozen=True)
 class Prompt(Generic[Seen]):
-    """input_ids with every pad token in place; visuals, with grids (t, h, w), in the order of their tokens."""
+    """input_ids with every pad token in place; visuals, with grids (t, h, w), in the order of their tokens.
+
+    spans: [start, end) in input_ids of what stands for each visual: its pads, and between a clip's their timestamps
+    and marks.
+    """
 
     input_ids: list[int]
     visuals: list[tuple[Seen, Grid]]
+    spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """Generated ids as text. reasoning: None where nothing was thought; reasoning_tokens of the ids are its."""
+
+    text: str
+    reasoning: str | None
+    reasoning_tokens: int
 
 
 class Chat:
@@ -76,7 +67,7 @@ class Chat:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
         environment.globals["raise_exception"] = _raise
-        self._template = environment.from_string(_template(folder))
+        self._template = environment.from_string(chat_template(folder))
         self._specials = {
             token.content: token_id
             for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
@@ -108,16 +99,19 @@ class Chat:
             raise SpecError(f"the chat template cannot render this conversation: {error}") from error
         visuals = [see(content) for content in contents]
         ids: list[int] = []
+        spans: list[tuple[int, int]] = []
         upcoming = iter(zip(contents, visuals, strict=True))
         for piece, special in self._pieces(rendered, texts):
             if special and self._specials[piece] in (self.image_id, self.video_id):
                 content, (_, grid) = next(upcoming)
+                start = len(ids)
                 ids += self._expand(content, grid)
+                spans.append((start, len(ids)))
             elif special:
                 ids.append(self._specials[piece])
             else:
                 ids += self._text_ids(piece)
-        return Prompt(ids, visuals)
+        return Prompt(ids, visuals, spans)
 
     def tokenizer_json(self) -> str:
         text: str = self._tokenizer.to_str()
@@ -151,6 +145,19 @@ class Chat:
             place = len(ids) - ids[::-1].index(end)
             return ids[:place], ids[place:]
         return (ids, []) if self.opens_thinking(input_ids) else ([], ids)
+
+    def said(self, input_ids: Sequence[int], output_ids: Sequence[int], stops: Sequence[str] = ()) -> Said:
+        """What an answer says: without its thoughts, the token that ended it, and all from a stop string on."""
+        reasoning, answer = self.split_thinking(input_ids, output_ids)
+        text = self.decode(answer[:-1] if answer and answer[-1] in self.stop_ids else answer)
+        if reasoning:
+            text = text.lstrip("\n")
+        cuts = [place for stop in stops if (place := text.find(stop)) >= 0]
+        return Said(
+            text[: min(cuts)] if cuts else text,
+            self.decode_reasoning(reasoning) if reasoning else None,
+            len(reasoning),
+        )
 
     def decode_reasoning(self, ids: Sequence[int]) -> str:
         return self.decode([token for token in ids if token not in self._think_ids]).strip("\n")
@@ -225,18 +232,3 @@ def _filled(text: str, texts: dict[str, str]) -> str:
 
 def _raise(message: str) -> None:
     raise TemplateError(message)
-
-
-def _template(folder: Path) -> str:
-    """The folder's chat template, wherever its version of transformers kept it."""
-    jinja = folder / "chat_template.jinja"
-    if jinja.exists():
-        return jinja.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        path = folder / name
-        template = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.exists() else None
-        if isinstance(template, str):
-            return template
-        if isinstance(template, list):  # several, by name
-            return next(each["template"] for each in template if each["name"] == "default")
-    return DEFAULT_TEMPLATE

@@ -13,8 +13,8 @@ DEFAULT_CONTEXT = 32_768
 class Engine(Protocol):
     """Runs in a process of its own, on one asyncio loop; any number of `generate` calls are under way.
 
-    Implementations: model/torch_engine.py (ours), model/openai_engine.py (any server that speaks OpenAI's API),
-    model/scripted_engine.py (the fake that the project ships).
+    Implementations: model/torch_engine.py (ours), model/vllm_engine.py (vLLM), model/openai_engine.py (any server that
+    speaks OpenAI's API), model/scripted_engine.py (the fake that the project ships).
     """
 
     @property
@@ -29,6 +29,8 @@ class Engine(Protocol):
     async def generate(self, request: Request) -> Completion:
         """Answer one request, exactly once. Cancelling the call aborts it and frees its slot.
 
+        Raises schemas.errors.ChildDied when the engine has lost a process that it cannot go on without: nothing that
+        is under way will be answered, and the engine's own process is to end.
         Raises schemas.errors.EngineError(kind) when this one request cannot be answered: too_long (prompt and
         max_tokens do not fit the context), out_of_memory, engine_error. Other requests are not disturbed.
         Raises schemas.errors.EngineLost when none will ever be answered.

@@ -16,7 +16,13 @@ PATCH, MERGE, TEMPORAL = 16, 2, 2
 
 
 def patchify(content: Picture | Clip) -> tuple[Tensor, tuple[int, int, int]]:
-    """Patches [t*h*w, 1536] float32 in -1..1, each (channel, frame, y, x), and the grid (t, h, w) in patches.
+    """Patches [t*h*w, 1536] float32 in -1..1, each (channel, frame, y, x), and the grid (t, h, w) in patches."""
+    patches, grid = byte_patches(content)
+    return patches.to(torch.float32).div_(127.5).sub_(1.0), grid
+
+
+def byte_patches(content: Picture | Clip) -> tuple[Tensor, tuple[int, int, int]]:
+    """The same before they are normalised: uint8 in 0..255.
 
     A picture stands for two equal frames. A clip of an odd number of frames repeats its last one.
     """
@@ -36,5 +42,4 @@ def patchify(content: Picture | Clip) -> tuple[Tensor, tuple[int, int, int]]:
     blocks = torch.from_numpy(np.ascontiguousarray(stack)).view(
         t, TEMPORAL, h // MERGE, MERGE, PATCH, w // MERGE, MERGE, PATCH, 3
     )
-    patches = blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(t * h * w, -1)
-    return patches.to(torch.float32).div_(127.5).sub_(1.0), (t, h, w)
+    return blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(t * h * w, -1), (t, h, w)

@@ -123,15 +123,15 @@ class TorchEngine:
             reason = await sequence.done
         finally:
             sequence.aborted = True  # cancelled or not, nothing more is wanted of it
-        reasoning, answer = self._chat.split_thinking(sequence.row.input_ids, sequence.row.output_ids)
+        said = self._chat.said(sequence.row.input_ids, sequence.row.output_ids, request.sampling.stop)
         return Completion(
-            text=self._text(sequence, answer, after_thought=bool(reasoning)),
+            text=said.text,
             finish_reason=reason,
             prompt_tokens=len(sequence.row.input_ids),
             output_tokens=len(sequence.row.output_ids),
             infer_s=time.monotonic() - started,
-            reasoning=self._chat.decode_reasoning(reasoning) if reasoning else None,
-            reasoning_tokens=len(reasoning),
+            reasoning=said.reasoning,
+            reasoning_tokens=said.reasoning_tokens,
         )
 
     async def close(self) -> None:
@@ -269,13 +269,6 @@ class TorchEngine:
             return False
         tail = self._chat.decode(sequence.row.output_ids[-(4 * max(map(len, stops)) + 4) :])
         return any(stop in tail for stop in stops)
-
-    def _text(self, sequence: Sequence, ids: list[int], *, after_thought: bool) -> str:
-        text = self._chat.decode(ids[:-1] if ids and ids[-1] in self._chat.stop_ids else ids)
-        if after_thought:
-            text = text.lstrip("\n")
-        cuts = [place for stop in sequence.request.sampling.stop if (place := text.find(stop)) >= 0]
-        return text[: min(cuts)] if cuts else text
 
 
 def free_bytes(device: str, root: Path = Path("/")) -> int:

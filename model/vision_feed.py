@@ -49,7 +49,7 @@ class Album:
 
     def see(self, content: Picture | Clip) -> tuple[list[Frame], Grid]:
         """Raises ValueError for a picture that is none."""
-        key = _digest(content)
+        key = digest(content)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -137,7 +137,7 @@ def joined(visuals: Sequence[Visual]) -> Visual | None:
     return join(visuals) if visuals else None
 
 
-def _digest(content: Picture | Clip) -> bytes:
+def digest(content: Picture | Clip) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for picture in (content,) if isinstance(content, Picture) else content.frames:
         digest.update(f"{type(content).__name__} {picture.width_px} {picture.height_px} {len(picture.data)} ".encode())

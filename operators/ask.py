@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import queue
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -60,19 +62,19 @@ class Ask:
     so instead (`fault`): raising would reach the driver as Ray's own error, without ours.
     """
 
-    def __init__(self, settings: AskSettings) -> None:
+    def __init__(self, settings: AskSettings, supervisor: Supervisor | None = None) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in settings.tasks}
         self._whole = WholeInputs(settings.decode)
         # a model maps more address space than it uses; the fake has faults that would eat the machine
         limits = Limits(memory_mb=2048) if settings.engine["kind"] == "scripted" else Limits()
-        self._supervisor = Supervisor(settings.engine, limits=limits, stall_s=settings.stall_s)
+        self._supervisor = supervisor or Supervisor(settings.engine, limits=limits, stall_s=settings.stall_s)
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
             try:
-                rows.extend(self._answer(chunk))
+                rows.extend({**row, "engine": self._use()} for row in self._answer(chunk))
             except EngineError as error:  # no answers, for no fault of the units: nothing to commit
                 rows += [
                     {"chunk_id": chunk["chunk_id"].as_py(), "task": task, "fault": str(error)}
@@ -82,6 +84,10 @@ class Ask:
 
     def close(self) -> None:
         self._supervisor.close()
+
+    def _use(self) -> dict[str, Any]:
+        """How much of this actor's engine was in use so far."""
+        return {"actor": f"{socket.gethostname()}/{os.getpid()}", **self._supervisor.occupancy.snapshot()}
 
     def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         chunk_id: str = chunk["chunk_id"].as_py()

@@ -201,6 +201,8 @@ class Child:
         self.kill()
         if code == EXIT_OUT_OF_MEMORY:
             return ChildDied("out_of_memory", f"{self.name} ran out of memory")
+        if code == EXIT_CHILD_DIED:
+            return ChildDied("crashed", f"{self.name} lost a process of its own")
         if code == -signal.SIGXCPU:
             return ChildDied("timeout", f"{self.name} used up its CPU time")
         if code < 0:
@@ -210,6 +212,8 @@ class Child:
 
 EXIT_OUT_OF_MEMORY = 77
 """The exit code of a child that met a MemoryError it could not go on from."""
+EXIT_CHILD_DIED = 78
+"""The exit code of a child whose own child died, without which it cannot go on."""
 
 
 def _signal_name(number: int) -> str:
@@ -220,19 +224,25 @@ def _signal_name(number: int) -> str:
 
 
 def spawn(
-    module: str, *, limits: Limits, name: str, stderr: int | None = None, variables: dict[str, str] | None = None
+    module: str,
+    *,
+    limits: Limits,
+    name: str,
+    stderr: int | None = None,
+    variables: dict[str, str] | None = None,
+    python: str | None = None,
 ) -> Child:
     """Start `python -m module` as a child. The module calls `parent_channel()` first thing.
 
     stderr: a file descriptor for the child's stdout and stderr; None inherits the parent's stderr.
-    variables: added to its environment.
+    variables: added to its environment. python: another interpreter than ours.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     environment = {**os.environ, **(variables or {})}
     # the checkout root first: a Ray worker may run from elsewhere
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
     arguments = [
-        sys.executable,
+        python or sys.executable,
         "-m",
         module,
         str(theirs.fileno()),

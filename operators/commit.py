@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -44,13 +45,15 @@ class Commit:
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["fault"] is not None:
             return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "no_engine", "message": row["fault"]}
+        started = time.monotonic()
         rows = pa.ipc.open_stream(row["rows"]).read_all()
-        receipt = {"chunk_id": row["chunk_id"], "task": row["task"], "message": None, **count(rows)}
+        same = {key: row[key] for key in ("chunk_id", "task", "engine")}
+        receipt = {**same, "message": None, **count(rows)}
         try:
             outcome = write_part(self._output, row["task"], row["chunk_id"], rows)
         except (OSError, JobConflict, pa.ArrowException) as error:
             return {**receipt, "outcome": "failed", "message": f"{error}"}
-        return {**receipt, "outcome": outcome}
+        return {**receipt, "outcome": outcome, "commit_s": time.monotonic() - started}
 
 
 def part_path(output: Path, task: str, chunk_id: str) -> Path:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from model.engine import Engine
-from operators.children import EXIT_OUT_OF_MEMORY, Channel, Frame, parent_channel
+from operators import watchman
+from operators.children import EXIT_CHILD_DIED, EXIT_OUT_OF_MEMORY, Channel, Frame, parent_channel
 from operators.engine_wire import pack_answer, unpack_request
 from schemas.ask import Completion, Request
-from schemas.errors import EngineError, EngineLost, Failure, SightreadError
+from schemas.errors import ChildDied, EngineError, EngineLost, Failure, SightreadError
 
 HEARTBEAT_S = 0.25
 
@@ -46,6 +47,12 @@ def build(description: dict[str, Any]) -> Engine:
         from model.openai_engine import OpenAIEngine
 
         return OpenAIEngine(**arguments)
+    if description["kind"] == "vllm":
+        from model.vllm_args import VLLMSettings
+        from model.vllm_engine import VLLMEngine
+
+        watchman.post()  # its core outlives a parent that is killed, and holds the GPU (vllm issue 16259)
+        return VLLMEngine(VLLMSettings(**arguments))
     from model.torch_engine import TorchEngine  # torch: seconds, and only here
 
     return TorchEngine(Path(arguments.pop("model")), **arguments)
@@ -107,6 +114,8 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
     except EngineLost as error:
         channel.send({"fatal": str(error)})
         return
+    except ChildDied:
+        os._exit(EXIT_CHILD_DIED)  # nothing that is under way will be answered: the supervisor asks it elsewhere
     except MemoryError:
         answer = Failure("ask", "out_of_memory", "the engine ran out of memory over this request")
     except Exception as error:  # noqa: BLE001  the request's boundary

@@ -7,6 +7,7 @@ so that their tie to us (PDEATHSIG) holds as long as this process lives.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any, TypeAlias
 
 from operators.children import Child, Frame, Limits, spawn
 from operators.engine_wire import pack_request, unpack_answer
+from operators.occupancy import Occupancy
 from operators.suspects import Suspects
 from schemas.ask import Completion, Request
 from schemas.errors import ChildDied, EngineError, Failure
@@ -29,6 +31,11 @@ RUNAWAY_MB = 256
 """Growth without progress from which a stall is taken for a runaway allocation."""
 TICK_S = 0.1
 CLOSE_S = 5.0
+
+
+def interpreter(engine: dict[str, Any]) -> str | None:
+    """The Python of this engine's child where it is not ours: vLLM may have an environment, and a torch, of its own."""
+    return os.environ.get("SIGHTREAD_VLLM_PYTHON") if engine["kind"] == "vllm" else None
 
 
 @dataclass
@@ -76,7 +83,9 @@ class Supervisor:
         self.broken: str | None = None
         """Why no engine can be had at all; set once and for good."""
         self._requests: dict[str, tuple[Request, Done]] = {}
-        self._suspects = Suspects(limit=2 * int(engine.get("slots", 8)))
+        slots = int(engine.get("slots", 8))
+        self._suspects = Suspects(limit=2 * slots)
+        self.occupancy = Occupancy(slots)
         self._life: _Running | None = None
         self._load_deaths = 0
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
@@ -130,11 +139,13 @@ class Supervisor:
             if not self._closed:
                 self._watch()
                 self._send()
+                self.occupancy.note(len(self._suspects.running), time.time())
         self._end()
 
     def _start(self) -> None:
         number = self._life.number + 1 if self._life is not None else 0
-        child = spawn("operators.engine_child", limits=self._limits, name="the engine")
+        python = interpreter(self._engine)
+        child = spawn("operators.engine_child", limits=self._limits, name="the engine", python=python)
         life = self._life = _Running(child, number)
         threading.Thread(target=self._read, args=(life,), daemon=True).start()
         threading.Thread(target=self._write, args=(life,), daemon=True).start()

@@ -40,8 +40,11 @@ def find(name: str) -> Task:
     return task
 
 
-def bind(spec: TaskSpec) -> Task:
-    """The task with what the spec says otherwise. Raises SpecError."""
+def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
+    """The task with what the spec says otherwise. preset: fields of Sampling that stand in for the task's own.
+
+    Raises SpecError.
+    """
     if spec.output is not None:
         if spec.name in names():
             raise SpecError(f"tasks: {spec.name!r} is a task that ships; give yours another name, or no `output:`")
@@ -58,6 +61,7 @@ def bind(spec: TaskSpec) -> Task:
     if unknown := sorted(spec.parameters.keys() - set(knows)):
         takes = f"takes {', '.join(knows)}" if knows else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
+    said = (preset or {}) | said
     if task.camera:
         try:
             find_intrinsics(spec.parameters, None, 1000, 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,19 +10,23 @@ from typing import Any
 
 from model.config import Config
 from model.engine import DEFAULT_CONTEXT
-from model.hub import resolve, weights_sha256
+from model.hub import config_json, resolve, weights_sha256
 from model.pixels import PixelBudget
+from model.presets import preset, thinks
 from model.strip import line_reader_of
+from model.vllm_args import RESOURCES, longest_context
 from operators.ask import AskSettings, Provenance
 from operators.fine import FINE_PX
+from operators.pictures import LARGEST_PX
 from pipelines.catalogue import bind, identity
 from pipelines.folder import sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
-from schemas.spec import EngineSpec, JobSpec
+from schemas.spec import EngineSpec, JobSpec, TaskSpec
 from schemas.task import Task
 from schemas.version import VERSION
 
+_WHOLE = frozenset(("document", "video"))
 _QUESTION_TOKENS = 1024
 _LEAST_WHOLE_TOKENS = 1024
 
@@ -48,14 +51,19 @@ def prepare(spec: JobSpec) -> Job:
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"tasks: {doubled[0]!r} is named twice")
     engine, source = _engine(spec)
+    tasks = tuple(_sampled(task, own, spec, engine) for task, own in zip(tasks, spec.tasks, strict=True))
     folder = checkpoint_folder(spec, engine)
     budget = PixelBudget.from_checkpoint(folder) if folder is not None else PixelBudget()
-    own = line_reader_of(folder) if folder is not None else None
+    reader = line_reader_of(folder) if folder is not None else None
+    decode = decode_settings(spec, budget, reader)
+    context = _context(spec, tasks, decode, engine)
     decode = replace(
-        decode_settings(spec, budget, own),
-        whole_tokens=_whole_tokens(spec, tasks, engine),
+        decode,
+        whole_tokens=_whole_tokens(tasks, context),
         fine_max_px=FINE_PX if any(task.zooms for task in tasks) else 0,
     )
+    if spec.engine.kind == "vllm":
+        engine |= {"max_context": context, **_largest(tasks, decode)}
     identity_of_job = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
@@ -86,25 +94,73 @@ def prepare(spec: JobSpec) -> Job:
 
 def checkpoint_folder(spec: JobSpec, engine: dict[str, Any]) -> Path | None:
     """Where the checkpoint's own settings lie. A server's model may be a folder here too: vLLM names it by its path."""
-    if spec.engine.kind == "torch":
+    if spec.engine.has_weights:
         return Path(engine["model"])
     if spec.engine.kind == "openai" and (Path(engine["model"]) / "config.json").is_file():
         return Path(engine["model"])
     return None
 
 
-def _whole_tokens(spec: JobSpec, tasks: tuple[Task, ...], engine: dict[str, Any]) -> int:
+def _sampled(task: Task, own: TaskSpec, spec: JobSpec, engine: dict[str, Any]) -> Task:
+    """With the model's own sampling where that is asked for, or where nothing is and greedy answers turn in circles."""
+    if not spec.engine.has_weights:
+        if own.sampling == "model":
+            raise SpecError(f"tasks: {task.name}: sampling: the {spec.engine.kind} engine runs no model of its own")
+        return task
+    folder = Path(engine["model"])
+    if own.sampling == "task" or not (own.sampling == "model" or thinks(folder)):
+        return task
+    return bind(own, preset(folder, pictures=task.unit_kinds != ("text",)))
+
+
+def _context(spec: JobSpec, tasks: tuple[Task, ...], decode: DecodeSettings, engine: dict[str, Any]) -> int:
+    """Tokens of prompt and answer that the engine holds.
+
+    What the spec says, else what is usual, or for vllm what the largest picture or clip and the longest answer take
+    together where that is more. Beyond the model's own positions only vllm goes, and only for a task that is asked
+    about whole inputs: the stretched positions make short prompts worse.
+    """
+    context = spec.engine.max_context or DEFAULT_CONTEXT
+    if not spec.engine.has_weights:
+        return context
+    config = Config.from_json(config_json(Path(engine["model"])))
+    native = config.text.max_positions
+    if spec.engine.kind != "vllm":
+        return min(context, native)
+    if spec.engine.max_context is None:
+        side = decode.token_side_px**2
+        largest = _largest(tasks, decode)
+        visual = max(largest["image_max_px"] // side, largest["video_max_px"] // (2 * side))
+        context = max(context, visual + max(task.sampling.max_tokens for task in tasks) + _QUESTION_TOKENS)
+        return min(context, native)
+    if context > native and not any(_WHOLE & set(task.unit_kinds) for task in tasks):
+        raise SpecError(
+            f"engine.max_context: {context} tokens are more than the {native} of the model; it is stretched beyond "
+            "them only for tasks about whole documents or videos"
+        )
+    if context > longest_context(config):
+        raise SpecError(f"engine.max_context: {context} tokens; this model reaches {longest_context(config)}")
+    return context
+
+
+def _largest(tasks: tuple[Task, ...], decode: DecodeSettings) -> dict[str, int]:
+    """Areas in pixels of the largest picture and of the largest clip that will be asked about; 0 where none can be."""
+    kinds = {kind for task in tasks for kind in task.unit_kinds}
+    whole_px = decode.whole_tokens * 2 * decode.token_side_px**2
+    return {
+        "image_max_px": max(decode.image_max_px, LARGEST_PX) if kinds - {"text", "video"} else 0,
+        "video_max_px": max(decode.video_max_px * ("clip" in kinds), whole_px * ("video" in kinds)),
+    }
+
+
+def _whole_tokens(tasks: tuple[Task, ...], context: int) -> int:
     """What the pictures of a whole document or video may take of the engine's context; 0 where nobody asks.
 
     The longest answer and the question keep their room.
     """
-    answers = [task.sampling.max_tokens for task in tasks if {"document", "video"} & set(task.unit_kinds)]
+    answers = [task.sampling.max_tokens for task in tasks if _WHOLE & set(task.unit_kinds)]
     if not answers:
         return 0
-    context = spec.engine.max_context or DEFAULT_CONTEXT
-    if spec.engine.kind == "torch":
-        config = Path(engine["model"]) / "config.json"
-        context = min(context, Config.from_json(json.loads(config.read_text(encoding="utf-8"))).text.max_positions)
     left = context - max(answers) - _QUESTION_TOKENS
     if left < _LEAST_WHOLE_TOKENS:
         raise SpecError(
@@ -140,7 +196,7 @@ def decode_settings(spec: JobSpec, budget: PixelBudget, own: LineReader | None =
     )
 
 
-def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
+def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the engine child builds, and what of it is part of the job's identity."""
     section = spec.engine
     if section.kind == "scripted":
@@ -150,7 +206,7 @@ def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
             raise SpecError(f"engine.recording: there is no file {section.recording}")
         digest = hashlib.sha256(recording.read_bytes()).hexdigest()
         return (
-            {"kind": "scripted", "recording": str(recording.resolve()), "slots": section.slots},
+            {"kind": "scripted", "recording": str(recording.resolve()), "slots": section.concurrency},
             {"recording_sha256": digest},
         )
     assert section.model is not None
@@ -161,25 +217,29 @@ def _engine(spec: JobSpec) -> tuple[dict[str, Any], dict[str, str]]:
                 "url": section.url,
                 "model": section.model,
                 "api_key_env": section.api_key_env,
-                "slots": section.slots,
+                "slots": section.concurrency,
                 "clips": section.clips,
                 "silence_s": section.stall_s,
             },
             {"model": section.model, "clips": section.clips},
         )
     folder = resolve(section.model)
-    return (
-        {
-            "kind": "torch",
-            "model": str(folder),
-            "dtype": section.dtype,
-            "slots": section.slots,
-            "max_context": section.max_context,
-            "device": "cuda" if section.gpus_per_replica > 0 else "cpu",
-            "sharers": _sharers(section),
-        },
-        {"model": section.model, "weights_sha256": weights_sha256(folder)},
-    )
+    engine: dict[str, Any] = {
+        "kind": section.kind,
+        "model": str(folder),
+        "dtype": section.dtype,
+        "slots": section.concurrency,
+        "max_context": section.max_context,
+        "device": "cuda" if section.gpus_per_replica > 0 else "cpu",
+    }
+    if section.kind == "torch":
+        engine["sharers"] = _sharers(section)
+    source: dict[str, Any] = {"model": section.model, "weights_sha256": weights_sha256(folder)}
+    if section.kind == "vllm":
+        engine |= {"tensor_parallel": max(1, int(section.gpus_per_replica)), "options": section.options}
+        if changing := {key: value for key, value in section.options.items() if key not in RESOURCES}:
+            source["options"] = changing
+    return engine, source
 
 
 def _sharers(section: EngineSpec) -> int:

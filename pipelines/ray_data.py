@@ -19,7 +19,9 @@ import pyarrow as pa
 from operators import watchman
 from pipelines.plan import Stage, check_resources
 
-_OBJECT_STORE_BYTES = 512 << 20
+_OBJECT_STORE_BYTES = 512 << 20, 2 << 30
+"""Least and most of a small cluster of our own; an eighth of what is free between them. It holds the chunks that are
+under way, compressed."""
 
 
 def connect(workers: int) -> None:
@@ -43,10 +45,16 @@ def connect(workers: int) -> None:
             address="local",
             num_cpus=max(os.cpu_count() or 1, workers) + 1,
             include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
+            object_store_memory=_object_store_bytes(),
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+
+
+def _object_store_bytes() -> int:
+    least, most = _OBJECT_STORE_BYTES
+    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(least, min(most, free_bytes // 8))
 
 
 @contextlib.contextmanager
@@ -99,6 +107,8 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
                 size=min(stage.actors, chunks.num_rows),  # Ray warns of idle actors
                 enable_true_multi_threading=stage.calls > 1,
                 max_concurrent_calls_per_actor=stage.calls,
+                # by default as many chunks again lie in the object store and wait for a call
+                max_tasks_in_flight_per_actor=stage.calls + 2,
             ),
             num_cpus=stage.cpus,
             num_gpus=stage.gpus or None,

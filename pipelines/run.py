@@ -22,6 +22,7 @@ from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.plan import Stage, stages, trial_stages
 from pipelines.progress import Progress
 from pipelines.requests import counts, rows_owed
+from pipelines.saturation import Saturation, saturation
 from schemas import tables
 from schemas.errors import EngineError
 
@@ -46,6 +47,7 @@ class Summary:
     output_tokens: int = 0
     uncommitted: list[str] = field(default_factory=list)  # what the disk refused
     trials: dict[str, int] = field(default_factory=dict)  # what came of code that was tried out in this run
+    engine: Saturation | None = None  # how busy it was; None where it was asked nothing
 
 
 def run(job: Job, *, limit: int | None = None, progress: Progress | None = None) -> Summary:
@@ -289,6 +291,7 @@ def _summarise(
         output_tokens=sum(each["output_tokens"] for each in receipts),
         uncommitted=uncommitted,
         trials=dict(Counter(outcome for each in tried for outcome in each["outcomes"])),
+        engine=saturation(receipts, workers=job.workers),
     )
 
 

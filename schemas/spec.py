@@ -31,6 +31,10 @@ class TaskSpec(_Section):
     units: Annotated[tuple[UnitKind, ...], Field(min_length=1)] | None = Field(
         None, description="what a task of your own is asked about; default: pages, images and clips"
     )
+    sampling: Literal["task", "model"] | None = Field(
+        None,
+        description="model: as Qwen samples this kind of model; default: model for Thinking checkpoints, else task",
+    )
     max_tokens: PositiveInt | None = Field(None, description="longest answer; default: the task's own, as all below")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(None, description="0 is greedy")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="nucleus; 1 is off")
@@ -45,8 +49,10 @@ class TaskSpec(_Section):
 
 
 class EngineSpec(_Section):
-    kind: Literal["torch", "openai", "scripted"] = Field(
-        "torch", description="torch: the embedded engine; openai: any OpenAI-compatible server; scripted: a fake"
+    kind: Literal["torch", "vllm", "openai", "scripted"] = Field(
+        "torch",
+        description="torch: the embedded engine; vllm: for throughput on GPUs; openai: any OpenAI-compatible server; "
+        "scripted: a fake",
     )
     model: str | None = Field(None, description="checkpoint folder or hub name; of a server, the name it serves")
     url: str | None = Field(None, description="base address of the server, as http://host:8000/v1 (openai)")
@@ -59,13 +65,28 @@ class EngineSpec(_Section):
     recording: str | None = Field(None, description="JSONL of recorded replies (scripted)")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, else bfloat16")
     replicas: PositiveInt = Field(1, description="engines, each in an actor of its own")
-    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0, description="0 runs on the CPU")
-    slots: PositiveInt = Field(8, description="requests that one engine works on at once")
-    max_context: PositiveInt | None = Field(
-        None, description="tokens of prompt and answer; default: 32768 or the model's"
+    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(
+        0, description="0 runs on the CPU; vllm splits the model over several (tensor parallel)"
     )
+    slots: PositiveInt | None = Field(
+        None, description="requests that one engine works on at once; default: 8, vllm 128"
+    )
+    max_context: PositiveInt | None = Field(
+        None, description="tokens of prompt and answer; default: 32768 or the model's; vllm reaches 4 times the model's"
+    )
+    options: dict[str, Any] = Field({}, description="vllm: further arguments, by the names of its AsyncEngineArgs")
     deadline_s: PositiveFloat = Field(1800.0, description="seconds a request may take, waiting included")
     stall_s: PositiveFloat = Field(300.0, description="seconds without progress until the engine is restarted")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it runs a checkpoint that lies here."""
+        return self.kind in ("torch", "vllm")
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that one engine works on at once."""
+        return self.slots or {"vllm": 128}.get(self.kind, 8)
 
 
 class DecodeSpec(_Section):
@@ -119,8 +140,10 @@ class JobSpec(_Section):
         names = [task.name for task in self.tasks]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"tasks: {doubled[0]!r} is named twice")
-        if self.engine.kind == "torch" and not self.engine.model:
-            raise ValueError("engine.model: the torch engine needs a checkpoint folder or a hub name")
+        if self.engine.has_weights and not self.engine.model:
+            raise ValueError(f"engine.model: the {self.engine.kind} engine needs a checkpoint folder or a hub name")
+        if self.engine.options and self.engine.kind != "vllm":
+            raise ValueError(f"engine.options: the {self.engine.kind} engine takes none")
         if self.engine.kind == "openai":
             _check_server(self.engine)
         if self.engine.kind == "scripted" and not self.engine.recording:

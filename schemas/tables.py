@@ -91,6 +91,18 @@ DECODED_CHUNKS = pa.schema(
     ]
 )
 
+# What an engine did until a chunk was answered, in seconds since the epoch; a later snapshot of an actor replaces an
+# earlier one.
+ENGINE_USE = pa.struct(
+    [
+        ("actor", pa.string()),
+        ("slots", pa.int32()),
+        ("since_s", pa.float64()),  # its first request
+        ("until_s", pa.float64()),  # its last answer
+        ("busy_s", pa.float64()),  # slots in use, summed over that time
+    ]
+)
+
 # One answered chunk and task on its way to the commit. `rows` is an Arrow IPC stream of the task's own result
 # schema: a Ray dataset has one schema, the tasks have many.
 ANSWERED = pa.schema(
@@ -98,6 +110,7 @@ ANSWERED = pa.schema(
         ("chunk_id", pa.string()),
         ("task", pa.string()),
         ("rows", pa.large_binary()),
+        ("engine", ENGINE_USE),
         ("fault", pa.string()),  # why no engine can be had; then there are no rows
     ]
 )
@@ -117,6 +130,8 @@ RECEIPTS = pa.schema(
         ("output_tokens", pa.int64()),
         ("decode_s", pa.float64()),
         ("infer_s", pa.float64()),
+        ("commit_s", pa.float64()),
+        ("engine", ENGINE_USE),
     ]
 )
 

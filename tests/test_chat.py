@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from model.chat import DEFAULT_TEMPLATE, Chat
+from model.chat import Chat
+from model.template import DEFAULT_TEMPLATE
 from schemas.ask import Clip, Message
 from schemas.errors import SpecError
 from tests.tiny import noise_picture, tiny_checkpoint, user

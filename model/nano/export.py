@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from model.chat import DEFAULT_TEMPLATE
 from model.checkpoint import save
 from model.config import Config
 from model.nano.strip import MAX_CLIP_TOKENS, MAX_TOKENS, READER, TOKEN_SIDE_PX
@@ -24,6 +23,7 @@ from model.nano.train import STATE
 from model.preprocess import MERGE, PATCH, TEMPORAL
 from model.qwen3vl import Qwen3VL
 from model.strip import FILE
+from model.template import DEFAULT_TEMPLATE
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 

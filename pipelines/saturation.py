@@ -1,0 +1,67 @@
+"""Whether the engine was kept busy, and what kept it from it: figures over the receipts of a run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BUSY = 0.9
+"""Share of its time from which a stage is what the others wait for."""
+CLOSE = 0.6
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """efficiency: share of the engines' slots in use from the first request to the last answer; the output tokens a
+    second over those of the same engine with all requests at hand are close to it (`sightread bench pipeline`
+    measures both). decode, commit: share of that time in which their workers worked. span_s: that time.
+    bottleneck: engine, decode, commit, object store (chunks on their way between stages), or requests (there were
+    fewer than fill the engine twice).
+    """
+
+    efficiency: float
+    tokens_per_s: float
+    decode: float
+    commit: float
+    span_s: float
+    bottleneck: str
+
+
+def saturation(receipts: Sequence[dict[str, Any]], *, workers: int) -> Saturation | None:
+    """receipts: rows of RECEIPTS. workers: decoders. None where no engine answered anything."""
+    used: dict[str, dict[str, Any]] = {}
+    for receipt in receipts:
+        engine = receipt["engine"]
+        known = used.get(engine["actor"]) if engine is not None else None
+        if engine is not None and engine["since_s"] is not None and (not known or engine["until_s"] > known["until_s"]):
+            used[engine["actor"]] = engine
+    if not used:
+        return None
+    since_s = min(engine["since_s"] for engine in used.values())
+    span_s = max(engine["until_s"] for engine in used.values()) - since_s
+    if span_s <= 0:
+        return None
+    slots = sum(engine["slots"] for engine in used.values())
+    efficiency = sum(engine["busy_s"] for engine in used.values()) / (slots * span_s)
+    decode_s = sum({each["chunk_id"]: each["decode_s"] or 0.0 for each in receipts}.values())
+    decode = min(1.0, decode_s / (workers * span_s))
+    commit = min(1.0, sum(each["commit_s"] or 0.0 for each in receipts) / span_s)
+    rows = sum(each["rows"] or 0 for each in receipts)
+    return Saturation(
+        efficiency=efficiency,
+        tokens_per_s=sum(each["output_tokens"] or 0 for each in receipts) / span_s,
+        decode=decode,
+        commit=commit,
+        span_s=span_s,
+        bottleneck=_bottleneck(efficiency, decode, commit, enough=rows >= 2 * slots),
+    )
+
+
+def _bottleneck(efficiency: float, decode: float, commit: float, *, enough: bool) -> str:
+    if efficiency >= BUSY:
+        return "engine"
+    share, stage = max((decode, "decode"), (commit, "commit"))
+    if share >= CLOSE:
+        return stage
+    return "object store" if enough else "requests"

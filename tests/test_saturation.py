@@ -1,0 +1,121 @@
+"""Whether the engine is kept busy: enough chunks under way for replies of any length, and what a run says of it."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from operators.occupancy import Occupancy
+from pipelines.job import prepare
+from pipelines.plan import stages
+from pipelines.saturation import saturation
+from schemas.spec import JobSpec
+
+LENGTHS: dict[str, Callable[[random.Random], float]] = {
+    "much alike": lambda chance: chance.uniform(60, 180),
+    "long tail": lambda chance: min(4096.0, chance.lognormvariate(5, 1)),
+    "one in a hundred runs away": lambda chance: 8192.0 if chance.random() < 0.01 else chance.uniform(100, 400),
+}
+
+
+def time_of(lengths: list[float], slots: int, chunk: int, calls: int) -> float:
+    """Until the last reply, in tokens, when `calls` chunks are under way at most and a slot takes what came first."""
+    left = [len(lengths[start : start + chunk]) for start in range(0, len(lengths), chunk)]
+    waiting: deque[tuple[float, int]] = deque()
+    running: list[tuple[float, int]] = []
+    now, begun, open_chunks = 0.0, 0, 0
+    while begun < len(left) or waiting or running:
+        while begun < len(left) and open_chunks < calls:
+            waiting += [(length, begun) for length in lengths[begun * chunk : (begun + 1) * chunk]]
+            begun, open_chunks = begun + 1, open_chunks + 1
+        while waiting and len(running) < slots:
+            length, place = waiting.popleft()
+            heapq.heappush(running, (now + length, place))
+        now, place = heapq.heappop(running)
+        left[place] -= 1
+        open_chunks -= not left[place]
+    return now
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+@pytest.mark.parametrize(("slots", "units"), [(64, 5000), (128, 20_000)])
+def test_enough_chunks_are_under_way_for_replies_of_any_length(
+    tmp_path: Path, kind: str, slots: int, units: int
+) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    (tmp_path / "r.jsonl").write_text("")
+    engine = {"kind": "scripted", "recording": str(tmp_path / "r.jsonl"), "slots": slots}
+    spec = {"name": "n", "inputs": [str(tmp_path)], "tasks": ["ocr"], "output": str(tmp_path / "o"), "engine": engine}
+    (ask,) = (each for each in stages(prepare(JobSpec.model_validate(spec)), 32) if each.name == "ask")
+    chance = random.Random(slots)
+    lengths = [LENGTHS[kind](chance) for _ in range(units)]
+    bare = time_of(lengths, slots, chunk=units, calls=1)
+    assert bare / time_of(lengths, slots, 32, ask.calls) > 0.95
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.01, 5)), min_size=1, max_size=40), st.integers(1, 8))
+def test_slots_in_use_are_counted_between_first_request_and_last_answer(
+    steps: list[tuple[int, float]], slots: int
+) -> None:
+    occupancy, now, busy = Occupancy(slots), 100.0, 0.0
+    last_fall = first = None
+    before = 0
+    for running, wait in steps:
+        occupancy.note(running, now)
+        if running and first is None:
+            first = now
+        if running < before:
+            last_fall = now
+        before = running
+        busy += min(running, slots) * wait
+        now += wait
+    occupancy.note(before, now)
+    assert occupancy.busy_s == pytest.approx(busy)
+    assert occupancy.since_s == first
+    if last_fall is not None:
+        assert occupancy.until_s == last_fall
+    else:
+        assert occupancy.share() == 0.0
+
+
+def receipt(chunk: str, actor: str = "a", **more: Any) -> dict[str, Any]:
+    engine = {"actor": actor, "slots": 2, "since_s": 10.0, "until_s": 14.0, "busy_s": 8.0}
+    own = {key: more.pop(key) for key in tuple(more) if key in engine}
+    return {
+        "chunk_id": chunk, "rows": 8, "output_tokens": 100, "decode_s": 1.0, "commit_s": 0.1,
+        "engine": {**engine, **own}, **more,
+    }  # fmt: skip
+
+
+def test_a_run_says_how_busy_its_engines_were_together() -> None:
+    found = saturation(
+        [receipt("x", until_s=12.0, busy_s=4.0), receipt("x"), receipt("y", actor="b", until_s=20.0, busy_s=12.0)],
+        workers=2,
+    )
+    assert found is not None
+    assert found.span_s == 10.0
+    assert found.efficiency == pytest.approx((8 + 12) / (4 * 10))
+    assert found.tokens_per_s == 30.0
+    assert found.decode == pytest.approx(2 / 20), "a chunk is decoded once for all its tasks"
+    assert saturation([], workers=1) is None
+    assert saturation([{**receipt("x"), "engine": None}], workers=1) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "bottleneck"),
+    [({}, "engine"), ({"busy_s": 4.0, "decode_s": 8.0}, "decode"), ({"busy_s": 4.0, "commit_s": 3.0}, "commit"),
+     ({"busy_s": 4.0}, "object store"), ({"busy_s": 4.0, "rows": 3}, "requests")],
+)  # fmt: skip
+def test_a_run_names_what_held_the_engine_up(change: dict[str, Any], bottleneck: str) -> None:
+    found = saturation([receipt("x", **change)], workers=2)
+    assert found is not None
+    assert found.bottleneck == bottleneck
