@@ -9,6 +9,8 @@ from typing import Any
 BUSY = 0.9
 """Share of its time from which a stage is what the others wait for."""
 CLOSE = 0.6
+ENOUGH = 10
+"""Requests a slot, below which even the bare engine idles at the end: a fifth of its slots at five."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Saturation:
     """efficiency: share of the engines' slots in use from the first request to the last answer; the output tokens a
     second over those of the same engine with all requests at hand are close to it (`sightread bench pipeline`
     measures both). decode, commit: share of that time in which their workers worked. span_s: that time.
-    bottleneck: engine, decode, commit, object store (chunks on their way between stages), or requests (there were
-    fewer than fill the engine twice).
+    bottleneck: engine, decode, commit, object store (chunks on their way between stages), or requests (so few
+    that waiting for the last replies is much of the run).
     """
 
     efficiency: float
@@ -54,7 +56,7 @@ def saturation(receipts: Sequence[dict[str, Any]], *, workers: int) -> Saturatio
         decode=decode,
         commit=commit,
         span_s=span_s,
-        bottleneck=_bottleneck(efficiency, decode, commit, enough=rows >= 2 * slots),
+        bottleneck=_bottleneck(efficiency, decode, commit, enough=rows >= ENOUGH * slots),
     )
 
 

@@ -113,7 +113,7 @@ def test_a_run_says_how_busy_its_engines_were_together() -> None:
 @pytest.mark.parametrize(
     ("change", "bottleneck"),
     [({}, "engine"), ({"busy_s": 4.0, "decode_s": 8.0}, "decode"), ({"busy_s": 4.0, "commit_s": 3.0}, "commit"),
-     ({"busy_s": 4.0}, "object store"), ({"busy_s": 4.0, "rows": 3}, "requests")],
+     ({"busy_s": 4.0, "rows": 40}, "object store"), ({"busy_s": 4.0}, "requests")],
 )  # fmt: skip
 def test_a_run_names_what_held_the_engine_up(change: dict[str, Any], bottleneck: str) -> None:
     found = saturation([receipt("x", **change)], workers=2)
