@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from operators.opened import pictures
+from operators.opened import media_of, pictures
 from operators.overlay import Mark, draw, marks_in
 from operators.pictures import pixels_of
 from operators.sandbox import Sandbox
@@ -20,7 +20,6 @@ from schemas.ask import Picture
 from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
 
-_MEDIA_OF = {"page": "document", "image": "image", "clip": "video"}
 _QUERY = """
 select input_id, input_uri, unit_index, request_index, unit_kind, page, start_s, end_s, width_px, height_px,
     to_json(result) as result
@@ -63,14 +62,15 @@ def _marked(folder: Path, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark
         while rows and (values := found.fetchone()) is not None:
             row = dict(zip(names, values, strict=True))
             marks = list(marks_in(json.loads(row["result"])))
-            if marks and row["unit_kind"] in _MEDIA_OF:
+            if marks and media_of(row) is not None:
                 rows -= 1
                 yield row, marks
 
 
 def _draw(sandbox: Sandbox, place: Path, row: dict[str, Any], marks: list[Mark]) -> Iterator[Path | str]:
     wanted = [{key: row[key] for key in ("page", "start_s", "end_s")}]
-    media = "episode" if Path(row["input_uri"]).is_dir() else _MEDIA_OF[row["unit_kind"]]
+    media = media_of(row)
+    assert media is not None
     (batch,) = sandbox.decode(row["input_uri"], media, wanted)
     unit = {name: batch.column(name)[0] for name in batch.schema.names}
     if unit["error"].is_valid:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from schemas.ask import Clip, Picture
+from schemas.decode import Media
 from schemas.task import TextLine, Unit, View
 
 UNIT_COLUMNS = (
     *("input_id", "input_uri", "unit_index", "unit_count", "unit_kind", "page", "start_s", "end_s"),
     *("width_px", "height_px", "times_s", "text_layer", "blank"),
 )
+_MEDIA: dict[str, Media] = {"page": "document", "image": "image", "clip": "video"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ def opened(row: pa.StructScalar) -> Opened:
     columns |= {"page_count": None, "decode_s": row["decode_s"].as_py() or 0.0}
     error = row["error"].as_py()
     return Opened(_unit(row, columns) if error is None else None, error, columns)
+
+
+def media_of(row: dict[str, Any]) -> Media | None:
+    """What the input of a result row is opened as, to see its unit again; None where it shows nothing that is one."""
+    if row["unit_kind"] == "image" and Path(row["input_uri"]).is_dir():
+        return "episode"
+    return _MEDIA.get(row["unit_kind"])
 
 
 def view_of(columns: dict[str, Any]) -> View:

@@ -24,17 +24,16 @@ from PIL import Image
 from operators.blank import is_blank
 from operators.commit import part_path, replace_part
 from operators.likeness import compare
-from operators.opened import pictures
+from operators.opened import media_of, pictures
 from operators.render_page import missing
 from operators.sandbox import Sandbox
 from operators.trials import Made, Trials
 from operators.units import RGB
 from schemas import tables
-from schemas.decode import DecodeSettings, Media
+from schemas.decode import DecodeSettings
 from schemas.errors import JobConflict
 from schemas.task import Task, TrialKind
 
-_MEDIA: dict[str, Media] = {"page": "document", "image": "image", "clip": "video"}
 _WIDTHS_PX = (320, 1920)
 _HEIGHTS_PX = (240, 2160)
 """Least and most of a window. It is as wide as the input, so that a page is laid out as its original was."""
@@ -101,7 +100,7 @@ class TryOut:
 
     def _given(self, row: dict[str, Any]) -> RGB | None:
         """The picture that the code was made from; None where it cannot be had any more."""
-        if (media := _MEDIA.get(row["unit_kind"])) is None:
+        if (media := media_of(row)) is None:
             return None
         wanted = {key: row[key] for key in ("page", "start_s", "end_s")}
         (batch,) = self._sandbox.decode(row["input_uri"], media, [wanted])

@@ -266,7 +266,7 @@ def check_trials(world: World, rows: dict[str, list[dict[str, Any]]]) -> None:
         return
     assert {trial["outcome"] for trial in pages} == {"shown"}
     assert rows["code_html"][0]["verified"]["ok"]
-    assert len({trial["screenshot"] for trial in pages}) == 13
+    assert len({trial["screenshot"] for trial in pages}) == len(pages) == 17
     for trial in pages:
         with Image.open(world.output / trial["screenshot"]) as picture:
             assert picture.size == (trial["width_px"], trial["height_px"])
