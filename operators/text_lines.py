@@ -1,10 +1,9 @@
 """Find the lines of print on a page and cut them out, by classical means. Knows nothing of models or files.
 
-Ink is what differs from the paper around it; connected ink makes components, mostly letters; neighbouring
-components make lines; lines are put in reading order. Works on numpy arrays alone.
+Connected ink (operators/ink.py) makes components, mostly letters; neighbouring components make lines; lines are put in
+reading order. Works on numpy arrays alone.
 
-Sources: components by runs (He, Chao, Suzuki: run-based two-scan labelling), reading order by the two relations
-of Breuel, High Performance Document Layout Analysis (SDIUT 2003).
+Source: reading order by the two relations of Breuel, High Performance Document Layout Analysis (SDIUT 2003).
 
 Shapes: H, W pixels of the page; n components; m lines. Boxes are [x0, y0, x1, y1] in pixels, ends excluded.
 """
@@ -12,18 +11,15 @@ Shapes: H, W pixels of the page; n components; m lines. Boxes are [x0, y0, x1, y
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Grey: TypeAlias = NDArray[np.uint8]  # [H, W]
-Boxes: TypeAlias = NDArray[np.int64]  # [n, 4]
+from operators.ink import Boxes, Grey, components, connected, ink_of, paper_of, solid
 
 MAX_LINES = 400
 """More than any page of print has; a photograph of gravel has no end of them."""
-_BLOCK_PX = 48
-_LEAST_CONTRAST = 28
 _SMALLEST_PX = 4  # x-height below which nothing can be read
 _SAME_ROW = 0.45  # of the smaller height that must overlap for two components to stand in one row
 _LETTER_GAP = 1.1  # in heights of the taller one
@@ -31,7 +27,6 @@ _WORD_GAP_EM = 0.55  # no gutter is as narrow
 _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stretched
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
 _MARK_PARTS = 3  # most components of a mark that stands apart from its line
-_STROKE = 0.33  # of a letter's lesser side: thicker than a stroke of any type
 _COLUMN_INK = 0.2  # share of rows that have ink beside a gutter
 
 
@@ -81,7 +76,7 @@ def _find(grey: Grey, *, banners: bool) -> Layout:
     paper = paper_of(grey)
     ink = ink_of(grey, paper)
     labels, boxes, areas = _parted(*components(ink))
-    lines = _lines(boxes, areas, ink, _solid(labels, boxes, paper))
+    lines = _lines(boxes, areas, ink, solid(labels, boxes, paper))
     for label in _banners(boxes, areas) if banners else []:
         x0, y0, x1, y1 = (int(side) for side in boxes[label])
         inside = _find(grey[y0:y1, x0:x1], banners=False)
@@ -182,101 +177,6 @@ def slope_of(layout: Layout) -> float:
     return float(np.median(slopes)) if slopes else 0.0
 
 
-def paper_of(grey: Grey) -> Grey:
-    """Brightness of the paper under every pixel, [H, W]: medians of blocks, since ink never fills half of one."""
-    height, width = grey.shape
-    rows, columns = -(-height // _BLOCK_PX), -(-width // _BLOCK_PX)
-    padded = np.pad(grey, ((0, rows * _BLOCK_PX - height), (0, columns * _BLOCK_PX - width)), mode="edge")
-    blocks = padded.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).swapaxes(1, 2).reshape(rows, columns, -1)
-    medians = np.median(blocks[:, :, ::7], axis=2)
-    # a block full of a headline's strokes is outvoted by its neighbours
-    around = np.pad(medians, 1, mode="edge")
-    nine = [around[dy : dy + rows, dx : dx + columns] for dy in range(3) for dx in range(3)]
-    smooth = np.median(np.stack(nine), axis=0).astype(np.uint8)
-    return np.repeat(np.repeat(smooth, _BLOCK_PX, 0), _BLOCK_PX, 1)[:height, :width]
-
-
-def ink_of(grey: Grey, paper: Grey) -> NDArray[np.bool_]:
-    """Where the page differs from its paper, in either direction; threshold by Otsu's method."""
-    difference = np.abs(grey.astype(np.int16) - paper).astype(np.uint8)
-    counts = np.bincount(difference[difference >= _LEAST_CONTRAST // 2], minlength=256).astype(np.float64)
-    if counts.sum() == 0:
-        return np.zeros(grey.shape, np.bool_)
-    mass = counts.cumsum()
-    moment = (counts * np.arange(256)).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (moment[-1] * mass / mass[-1] - moment) ** 2 / (mass * (mass[-1] - mass))
-    threshold = int(np.nanargmax(np.where(np.isfinite(between), between, -1)))
-    ink: NDArray[np.bool_] = difference > min(max(threshold, _LEAST_CONTRAST), 110)
-    return ink
-
-
-def components(ink: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Boxes, NDArray[np.int64]]:
-    """Connected ink (8 neighbours): label of every pixel (0: paper), box and area by label; row 0 is empty."""
-    height, width = ink.shape
-    edges = np.diff(np.pad(ink, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    _, ends = np.nonzero(edges == -1)
-    count = len(rows)
-    if count == 0:
-        return np.zeros(ink.shape, np.int32), np.zeros((1, 4), np.int64), np.zeros(1, np.int64)
-    stride = width + 3
-    # runs of the next row that touch this one: a range, since both are sorted
-    first = np.searchsorted(rows * stride + ends, (rows + 1) * stride + starts, "left")
-    last = np.searchsorted(rows * stride + starts, (rows + 1) * stride + ends, "right")
-    touching = np.maximum(last - first, 0)
-    upper = np.repeat(np.arange(count), touching)
-    lower = np.repeat(first, touching) + np.arange(len(upper)) - np.repeat(touching.cumsum() - touching, touching)
-    root = _roots(count, upper, lower)
-    _, label = np.unique(root, return_inverse=True)
-    label = label + 1
-    boxes = np.zeros((int(label.max()) + 1, 4), np.int64)
-    boxes[1:, :2] = max(height, width)
-    np.minimum.at(boxes[:, 0], label, starts)
-    np.minimum.at(boxes[:, 1], label, rows)
-    np.maximum.at(boxes[:, 2], label, ends)
-    np.maximum.at(boxes[:, 3], label, rows + 1)
-    areas = np.bincount(label, weights=ends - starts, minlength=len(boxes)).astype(np.int64)
-    # paint runs: +label where one starts, -label behind its end
-    painted = np.zeros((height, width + 1), np.int32)
-    np.add.at(painted, (rows, starts), label)
-    np.add.at(painted, (rows, ends), -label)
-    return painted.cumsum(axis=1)[:, :width].astype(np.int32), boxes, areas
-
-
-def _roots(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Least index of each one's connected component."""
-    root = np.arange(count)
-    while True:
-        least = np.minimum(root[one], root[other])
-        after = root.copy()
-        np.minimum.at(after, root[one], least)
-        np.minimum.at(after, root[other], least)
-        after = after[after]
-        if np.array_equal(after, root):
-            return root
-        root = after
-
-
-def _solid(labels: NDArray[np.int32], boxes: Boxes, paper: Grey) -> NDArray[np.bool_]:
-    """By label: whether it is as large as a headline's letter and holds a square that no stroke is thick enough for."""
-    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    sides = (_STROKE * np.minimum(widths, heights)).astype(np.int64) + 1
-    large = (heights >= 24) & (widths >= 0.5 * heights)
-    solid = np.zeros(len(boxes), np.bool_)
-    for label in np.nonzero(large)[0]:
-        x0, y0, x1, y1 = boxes[label]
-        here = paper[y0:y1, x0:x1].astype(np.int16)
-        # amid a large shape its own colour passes for paper
-        amid = np.abs(here - np.median(np.concatenate([here[0], here[-1], here[:, 0], here[:, -1]]))) > _LEAST_CONTRAST
-        own = (labels[y0:y1, x0:x1] == label) | amid
-        own = np.pad(own, ((1, 0), (1, 0))).cumsum(0, dtype=np.int32).cumsum(1)
-        side = sides[label]
-        inside = own[side:, side:] - own[side:, :-side] - own[:-side, side:] + own[:-side, :-side]
-        solid[label] = inside.max(initial=0) == side**2
-    return solid
-
-
 def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_], solid: NDArray[np.bool_]) -> list[TextLine]:
     """Components to lines, in no order."""
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
@@ -321,7 +221,7 @@ def _chains(boxes: Boxes, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
             nearest = i + 1 + int(np.argmin(np.where(fits, gap, np.iinfo(np.int64).max)))
             one.append(i)
             other.append(nearest)
-    root = _roots(len(order), np.array(one, np.int64), np.array(other, np.int64))
+    root = connected(len(order), np.array(one, np.int64), np.array(other, np.int64))
     return [order[root == r] for r in np.unique(root)]
 
 

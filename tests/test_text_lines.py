@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from jobs.load import parse
 from model.nano.strip import READER
 from operators.cut_lines import cut_lines
-from operators.text_lines import components, find_lines, reading_order, slope_of
+from operators.ink import components
+from operators.text_lines import find_lines, reading_order, slope_of
 from operators.units import Strip
 from pipelines.job import prepare
 from pipelines.local import answer
