@@ -25,7 +25,7 @@ from operators.decode import Decode
 from operators.occupancy import Occupancy
 from operators.probe import Probe
 from operators.supervisor import Done, interpreter
-from pipelines.bench_ray_llm import write_requests
+from pipelines.bench_ray_llm import SAYS, write_requests
 from pipelines.job import Job, prepare
 from pipelines.run import chunk_table, listed
 from schemas.ask import Completion, Request
@@ -132,7 +132,7 @@ class Peer:
             ],
             cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
-        said = done.stdout.strip().splitlines()
+        said = [line.removeprefix(SAYS) for line in done.stdout.splitlines() if line.startswith(SAYS)]
         if done.returncode or not said:
             raise SightreadError(f"it ended with {done.returncode}: {_last_error(done.stderr)}")
         ran = json.loads(said[-1])
