@@ -9,9 +9,20 @@ import re
 from dataclasses import dataclass
 
 from schemas.errors import InvalidOutput
+from schemas.output import Output
 from schemas.task import Reading
 
 _FENCE = re.compile(r"^[^\S\n]*(`{3,}|~{3,})[^\S\n]*([\w+#.-]*)", re.MULTILINE)
+
+CODE = Output(
+    {
+        "type": "object",
+        "properties": {"code": {"type": "string", "minLength": 1}},
+        "required": ["code"],
+        "additionalProperties": False,
+    }
+)
+"""What the tasks that write code give; a trial takes its `code`."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.replies.code import PYTHON, read_code
+from pipelines.replies.code import CODE, PYTHON, read_code
 from schemas.ask import Sampling
-from schemas.output import Output
 from schemas.task import Reading, Task, View
 
 
@@ -17,14 +16,7 @@ TASK = Task(
     summary="the matplotlib program that draws the chart in a picture",
     unit_kinds=("page", "image"),
     prompt="Convert this chart image to Python matplotlib code that can reproduce the chart.",
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"code": {"type": "string", "minLength": 1}},
-            "required": ["code"],
-            "additionalProperties": False,
-        }
-    ),
+    output=CODE,
     # facts/qwen3-vl.md §2.7
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,

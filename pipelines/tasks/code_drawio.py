@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.replies.code import DRAWIO, read_code
+from pipelines.replies.code import CODE, DRAWIO, read_code
 from schemas.ask import Sampling
-from schemas.output import Output
 from schemas.task import Reading, Task, View
 
 
@@ -20,14 +19,7 @@ TASK = Task(
         "Convert this diagram to Draw.io XML. Output one mxGraphModel in which every shape is an mxCell with its text, "
         "style and mxGeometry, and every connection is an mxCell whose source and target are the ids of the shapes."
     ),
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"code": {"type": "string", "minLength": 1}},
-            "required": ["code"],
-            "additionalProperties": False,
-        }
-    ),
+    output=CODE,
     # facts/qwen3-vl.md §2.7
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,

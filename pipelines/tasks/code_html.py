@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.replies.code import HTML, read_code
+from pipelines.replies.code import CODE, HTML, read_code
 from schemas.ask import Sampling
-from schemas.output import Output
 from schemas.task import Reading, Task, View
 
 
@@ -23,14 +22,7 @@ TASK = Task(
             "HTML code, with its CSS and JavaScript in the same file, that looks like the page and behaves as it does."
         )
     },
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"code": {"type": "string", "minLength": 1}},
-            "required": ["code"],
-            "additionalProperties": False,
-        }
-    ),
+    output=CODE,
     # facts/qwen3-vl.md §2.7
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.replies.code import SVG, read_code
+from pipelines.replies.code import CODE, SVG, read_code
 from schemas.ask import Sampling
-from schemas.output import Output
 from schemas.task import Reading, Task, View
 
 
@@ -20,14 +19,7 @@ TASK = Task(
         "Analyze this image and reproduce it as SVG code. Use shapes, paths and text only: no scripts, no external "
         "files and no embedded bitmaps."
     ),
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"code": {"type": "string", "minLength": 1}},
-            "required": ["code"],
-            "additionalProperties": False,
-        }
-    ),
+    output=CODE,
     # facts/qwen3-vl.md §2.7
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,
