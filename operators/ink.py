@@ -17,7 +17,6 @@ Boxes: TypeAlias = NDArray[np.int64]  # [n, 4]
 
 _BLOCK_PX = 48
 _LEAST_CONTRAST = 28
-_STROKE = 0.33  # of a letter's lesser side: thicker than a stroke of any type
 
 
 def paper_of(grey: Grey) -> Grey:
@@ -94,22 +93,3 @@ def connected(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> N
         if np.array_equal(after, root):
             return root
         root = after
-
-
-def solid(labels: NDArray[np.int32], boxes: Boxes, paper: Grey) -> NDArray[np.bool_]:
-    """By label: whether it is as large as a headline's letter and holds a square that no stroke is thick enough for."""
-    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    sides = (_STROKE * np.minimum(widths, heights)).astype(np.int64) + 1
-    large = (heights >= 24) & (widths >= 0.5 * heights)
-    solid = np.zeros(len(boxes), np.bool_)
-    for label in np.nonzero(large)[0]:
-        x0, y0, x1, y1 = boxes[label]
-        here = paper[y0:y1, x0:x1].astype(np.int16)
-        # amid a large shape its own colour passes for paper
-        amid = np.abs(here - np.median(np.concatenate([here[0], here[-1], here[:, 0], here[:, -1]]))) > _LEAST_CONTRAST
-        own = (labels[y0:y1, x0:x1] == label) | amid
-        own = np.pad(own, ((1, 0), (1, 0))).cumsum(0, dtype=np.int32).cumsum(1)
-        side = sides[label]
-        inside = own[side:, side:] - own[side:, :-side] - own[:-side, side:] + own[:-side, :-side]
-        solid[label] = inside.max(initial=0) == side**2
-    return solid

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.ink import Boxes, Grey, components, connected, ink_of, paper_of, solid
+from operators.ink import Boxes, Grey, components, connected, ink_of, paper_of
 
 MAX_LINES = 400
 """More than any page of print has; a photograph of gravel has no end of them."""
@@ -76,7 +76,7 @@ def _find(grey: Grey, *, banners: bool) -> Layout:
     paper = paper_of(grey)
     ink = ink_of(grey, paper)
     labels, boxes, areas = _parted(*components(ink))
-    lines = _lines(boxes, areas, ink, solid(labels, boxes, paper))
+    lines = _lines(boxes, areas, ink)
     for label in _banners(boxes, areas) if banners else []:
         x0, y0, x1, y1 = (int(side) for side in boxes[label])
         inside = _find(grey[y0:y1, x0:x1], banners=False)
@@ -177,18 +177,16 @@ def slope_of(layout: Layout) -> float:
     return float(np.median(slopes)) if slopes else 0.0
 
 
-def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_], solid: NDArray[np.bool_]) -> list[TextLine]:
+def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_]) -> list[TextLine]:
     """Components to lines, in no order."""
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     letters = (heights >= _SMALLEST_PX) & (areas >= 6)
-    if not (letters & ~solid).any():
+    if not letters.any():
         return []
-    usual = float(np.median(heights[letters & ~solid & (widths < 4 * heights)]))
+    usual = float(np.median(heights[letters & (widths < 4 * heights)]))
     rule = (widths > 8 * np.maximum(heights, 0.3 * usual)) & (heights < 0.7 * usual)
     rule |= (heights > 14 * np.maximum(widths, 0.3 * usual)) & (heights > 6 * usual)
-    # the full stop of a headline is solid too, and no larger than the letters of the text below
-    picture = solid & (heights > 1.5 * usual)
-    picture |= (heights > 9 * usual) | ((widths > 25 * usual) & (heights > 4 * usual))
+    picture = (heights > 9 * usual) | ((widths > 25 * usual) & (heights > 4 * usual))
     body = letters & ~rule & ~picture & (heights >= 0.45 * usual)
     segments = _merged(boxes, _chains(boxes, np.nonzero(body)[0]), ink)
     small = (areas >= 3) & ~body & ~rule & ~picture & (heights > 0)
