@@ -7,6 +7,8 @@ failed than limits.max_failed_fraction allows; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sightread: interrupted; the same command again goes on", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `sightread … | head`
-        sys.stderr.close()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
         return 1
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is what broke (`sightread … | head`), which is no fault. Then nothing more is written there."""
+    try:
+        place = sys.stdout.fileno()
+    except OSError:  # it is no file
+        return False
+    poll = select.poll()
+    poll.register(place, 0)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), place)  # Python flushes once more as it ends
+    return gone
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ what a roofline counts, against numbers worked out by hand.
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from model.bench_process import VLLM_PYTHON, Process
 from model.bench_shapes import SHAPES, Shape, config_json
 from model.config import Config
 from model.roofline import Work, count, roofline
+from schemas.errors import EngineError
 
 LINE = "bench engine --shape small --dtype float32 --prompts 3 --tokens 4 --page 64x96 --rounds 2"
 
@@ -49,6 +51,18 @@ def test_the_table_has_every_peer_and_they_write_the_same(
     legs = [line for line in err.splitlines() if "prefill" in line and "decode" in line]
     assert len(legs) == 2 * 3
     assert "round 2 of 2: transformers, single, 1 pages" in legs[-1]
+
+
+def test_a_peer_that_is_dead_before_it_is_asked_says_why(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            ["sh", "-c", "echo out of luck >&2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, text=True
+        )
+    process.wait()
+    with pytest.raises(EngineError, match="bench engine: vllm: out of luck"):
+        Process(process, log, "vllm").ask({})
+    process.communicate()
 
 
 def test_an_interrupt_shows_what_was_measured(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jobs.cli import main
 from tests.world import World, worlds, write_image, write_pdf, write_recording
 
 
@@ -19,6 +23,25 @@ def test_tasks_are_listed_with_what_they_take_and_give(world: World) -> None:
     said = world.run("tasks")
     assert "page, image" in next(line for line in said.splitlines() if line.startswith("ocr "))
     assert "struct<text: string>" in said
+
+
+def test_a_reader_that_leaves_early_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "tasks"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_another_pipe_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise BrokenPipeError("a child is gone")
+
+    monkeypatch.setattr("jobs.cli._tasks", lambda options: broken())
+    with pytest.raises(BrokenPipeError, match="a child is gone"):
+        main(["tasks"])
 
 
 @pytest.mark.parametrize(
