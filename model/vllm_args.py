@@ -95,6 +95,7 @@ def arguments(settings: VLLMSettings, config_json: dict[str, Any], *, free_bytes
     if settings.device == "cpu":
         # it would take nine tenths of the machine, which the decoders share
         chosen["kv_cache_memory_bytes"] = _cache_bytes(settings, config, DTYPES[dtype], free_bytes)
+        chosen["worker_extension_cls"] = "model.vllm_worker.Worker"
         chosen["enforce_eager"] = True  # compiling takes minutes and children of daemons may not (platforms/cpu.py)
     return chosen | settings.options
 

@@ -126,6 +126,17 @@ def test_one_request_that_cannot_be_answered_disturbs_no_other(supervisor: Super
     assert supervisor.stats.deaths == 0
 
 
+def test_a_seed_says_the_same_when_its_prompt_is_read_in_parts(supervisor: Supervisor) -> None:
+    def long(number: int) -> Request:
+        asked = request("text", number, temperature=1.0, seed=number, max_tokens=8)
+        return replace(asked, messages=(Message("user", (chr(97 + number) * 900,)),))
+
+    crowd = answers(supervisor, [long(number) for number in range(16)])  # three steps and a half of prompt
+    alone = [said(answers(supervisor, [replace(long(number), request_id="alone")])[0]) for number in (3, 8, 15)]
+    assert alone == [said(crowd[number]) for number in (3, 8, 15)]
+    assert supervisor.stats.deaths == 0
+
+
 def family(supervisor: Supervisor) -> list[int]:
     """The engine child's own processes: vLLM's core and its worker."""
     child = supervisor.child_pid
