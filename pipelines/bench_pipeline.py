@@ -6,13 +6,16 @@ to the last answer; loading and starting Ray are left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +107,7 @@ class Peer:
     """
 
     shapes: list[tuple[int, int]]
+    limit_s: float = 1200.0  # of one run: it has stages that wait for ever
     _best: tuple[int, int] | None = None
 
     def choose(self, requests: Path, engine: dict[str, Any], told: Callable[[str], None]) -> str | None:
@@ -125,16 +129,11 @@ class Peer:
     def rate(self, requests: Path, engine: dict[str, Any], shape: tuple[int, int] | None = None) -> float:
         """Output tokens a second. Raises SightreadError."""
         rows, batches = shape or self.best
-        done = subprocess.run(
-            [
-                *(interpreter(engine) or sys.executable, "-m", "pipelines.bench_ray_llm"),
-                *(str(requests), json.dumps(engine), str(rows), str(batches)),
-            ],
-            cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        said = [line.removeprefix(SAYS) for line in done.stdout.splitlines() if line.startswith(SAYS)]
-        if done.returncode or not said:
-            raise SightreadError(f"it ended with {done.returncode}: {_last_error(done.stderr)}")
+        command = [interpreter(engine) or sys.executable, "-m", "pipelines.bench_ray_llm"]
+        code, out, err = _ended([*command, str(requests), json.dumps(engine), str(rows), str(batches)], self.limit_s)
+        said = [line.removeprefix(SAYS) for line in out.splitlines() if line.startswith(SAYS)]
+        if code or not said:
+            raise SightreadError(f"it ended with {code}: {_last_error(err)}")
         ran = json.loads(said[-1])
         return float(ran["output_tokens"] / ran["seconds"])
 
@@ -142,6 +141,32 @@ class Peer:
     def best(self) -> tuple[int, int]:
         assert self._best is not None
         return self._best
+
+
+def _ended(command: list[str], limit_s: float) -> tuple[int, str, str]:
+    """Code, stdout and stderr of a command, killed with its group after so long. Files, not pipes: what it started may
+    outlive it and hold them open."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=out,
+            stderr=err,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            raise SightreadError(f"it had not ended after {limit_s:g} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for file in (out, err):
+            file.seek(0)
+        return process.returncode, out.read(), err.read()
 
 
 def _last_error(text: str) -> str:
@@ -179,6 +204,8 @@ def compare(
         ran = _ours({**spec, "output": str(folder / f"out-{number}")}, len(requests))
         ours.rates.append(ran["tokens_per_s"])
         ours.note = f"{ran['efficiency']:.0%} of its slots in use, bottleneck: {ran['bottleneck']}"
+        if ran["deaths"]:
+            raise SightreadError(f"the engine died {ran['deaths']} times: its rate says nothing")
         told(f"{place}: {OURS}: {ours.rates[-1]:.0f} tokens/s; {ours.note}")
         if peer is not None:
             other.rates.append(peer.rate(asked, job.ask.engine))

@@ -12,7 +12,7 @@ from jobs.bench_inputs import write_inputs
 from jobs.bench_pipeline import batch_shapes
 from jobs.cli import main
 from operators.bare_engine import measure
-from pipelines.bench_pipeline import paced_recording, requests_of, spec_of
+from pipelines.bench_pipeline import Peer, paced_recording, requests_of, spec_of
 from pipelines.bench_ray_llm import ROWS, row_of_vllm, write_requests
 from pipelines.job import prepare
 from schemas.ask import Clip, Message, Picture, Request, Sampling
@@ -87,6 +87,20 @@ def test_the_peer_gets_the_same_pixels_and_times(tmp_path: Path) -> None:
     assert [index / metadata["fps"] for index in metadata["frames_indices"]] == [0.25, 1.5]
     assert metadata["do_sample_frames"] is False
     assert video["sampling_params"]["seed"] == 3
+
+
+def test_a_peer_that_does_not_end_is_ended_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stuck = tmp_path / "python"
+    stuck.write_text("#!/bin/sh\nsleep 100 & sleep 100\n")
+    stuck.chmod(0o755)
+    monkeypatch.setenv("SIGHTREAD_VLLM_PYTHON", str(stuck))
+    peer = Peer([(32, 8)], limit_s=0.3)
+    said: list[str] = []
+    assert peer.choose(tmp_path, {"kind": "vllm"}, said.append) == "it had not ended after 0.3 s"
+    stuck.write_text("#!/bin/sh\necho 'ValueError: no' >&2\nexit 3\n")
+    peer.limit_s = 60
+    assert peer.choose(tmp_path, {"kind": "vllm"}, said.append) == "it ended with 3: ValueError: no"
+    assert len(said) == 2
 
 
 def test_shapes_of_batches() -> None:
