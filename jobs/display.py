@@ -123,6 +123,8 @@ def show_summary(summary: Summary, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+        if engine.deaths:
+            console.print(f"the engine died {engine.deaths} times and was started anew; its log says why")
     console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
     parts = f"{summary.output}/results/task={next(iter(summary.tasks))}/*.parquet"
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run

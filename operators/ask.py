@@ -86,8 +86,11 @@ class Ask:
         self._supervisor.close()
 
     def _use(self) -> dict[str, Any]:
-        """How much of this actor's engine was in use so far."""
-        return {"actor": f"{socket.gethostname()}/{os.getpid()}", **self._supervisor.occupancy.snapshot()}
+        """How much of this actor's engine was in use so far, and how often it died."""
+        used = self._supervisor.occupancy.snapshot()
+        return {
+            "actor": f"{socket.gethostname()}/{os.getpid()}", **used, "deaths": self._supervisor.stats.deaths
+        }  # fmt: skip
 
     def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         chunk_id: str = chunk["chunk_id"].as_py()

@@ -18,8 +18,8 @@ class Saturation:
     """efficiency: share of the engines' slots in use from the first request to the last answer; the output tokens a
     second over those of the same engine with all requests at hand are close to it (`sightread bench pipeline`
     measures both). decode, commit: share of that time in which their workers worked. span_s: that time.
-    bottleneck: engine, decode, commit, object store (chunks on their way between stages), or requests (so few
-    that waiting for the last replies is much of the run).
+    deaths: engines that died and were started anew. bottleneck: engine, engine deaths, decode, commit, object store
+    (chunks on their way between stages), or requests (so few that waiting for the last replies is much of the run).
     """
 
     efficiency: float
@@ -27,6 +27,7 @@ class Saturation:
     decode: float
     commit: float
     span_s: float
+    deaths: int
     bottleneck: str
 
 
@@ -49,6 +50,7 @@ def saturation(receipts: Sequence[dict[str, Any]], *, workers: int) -> Saturatio
     decode_s = sum({each["chunk_id"]: each["decode_s"] or 0.0 for each in receipts}.values())
     decode = min(1.0, decode_s / (workers * span_s))
     commit = min(1.0, sum(each["commit_s"] or 0.0 for each in receipts) / span_s)
+    deaths = sum(engine["deaths"] for engine in used.values())
     rows = sum(each["rows"] or 0 for each in receipts)
     return Saturation(
         efficiency=efficiency,
@@ -56,13 +58,16 @@ def saturation(receipts: Sequence[dict[str, Any]], *, workers: int) -> Saturatio
         decode=decode,
         commit=commit,
         span_s=span_s,
-        bottleneck=_bottleneck(efficiency, decode, commit, enough=rows >= ENOUGH * slots),
+        deaths=deaths,
+        bottleneck=_bottleneck(efficiency, decode, commit, deaths, enough=rows >= ENOUGH * slots),
     )
 
 
-def _bottleneck(efficiency: float, decode: float, commit: float, *, enough: bool) -> str:
+def _bottleneck(efficiency: float, decode: float, commit: float, deaths: int, *, enough: bool) -> str:
     if efficiency >= BUSY:
         return "engine"
+    if deaths:
+        return "engine deaths"
     share, stage = max((decode, "decode"), (commit, "commit"))
     if share >= CLOSE:
         return stage

@@ -100,6 +100,7 @@ ENGINE_USE = pa.struct(
         ("since_s", pa.float64()),  # its first request
         ("until_s", pa.float64()),  # its last answer
         ("busy_s", pa.float64()),  # slots in use, summed over that time
+        ("deaths", pa.int32()),  # how often it was started anew
     ]
 )
 

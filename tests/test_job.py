@@ -109,7 +109,7 @@ def test_requests_that_kill_the_engine_are_one_typed_row_each(world: World) -> N
         *({"sample": "a.pdf", "task": "ocr", "unit": unit, "fault": fault} for unit, fault in killers.items()),
     )
     world.spec["engine"]["stall_s"] = 2
-    world.run()
+    assert "times and was started anew" in world.run()
     rows = world.rows("ocr")
     assert [row["unit_index"] for row in rows] == list(range(40))
     failed = {row["unit_index"]: row["error"]["kind"] for row in rows if row["status"] == "engine_failed"}

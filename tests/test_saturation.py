@@ -88,7 +88,7 @@ def test_slots_in_use_are_counted_between_first_request_and_last_answer(
 
 
 def receipt(chunk: str, actor: str = "a", **more: Any) -> dict[str, Any]:
-    engine = {"actor": actor, "slots": 2, "since_s": 10.0, "until_s": 14.0, "busy_s": 8.0}
+    engine = {"actor": actor, "slots": 2, "since_s": 10.0, "until_s": 14.0, "busy_s": 8.0, "deaths": 0}
     own = {key: more.pop(key) for key in tuple(more) if key in engine}
     return {
         "chunk_id": chunk, "rows": 8, "output_tokens": 100, "decode_s": 1.0, "commit_s": 0.1,
@@ -98,11 +98,15 @@ def receipt(chunk: str, actor: str = "a", **more: Any) -> dict[str, Any]:
 
 def test_a_run_says_how_busy_its_engines_were_together() -> None:
     found = saturation(
-        [receipt("x", until_s=12.0, busy_s=4.0), receipt("x"), receipt("y", actor="b", until_s=20.0, busy_s=12.0)],
+        [
+            receipt("x", until_s=12.0, busy_s=4.0),
+            receipt("x", deaths=1),
+            receipt("y", actor="b", until_s=20.0, busy_s=12.0, deaths=2),
+        ],
         workers=2,
     )
     assert found is not None
-    assert found.span_s == 10.0
+    assert (found.span_s, found.deaths) == (10.0, 3)
     assert found.efficiency == pytest.approx((8 + 12) / (4 * 10))
     assert found.tokens_per_s == 30.0
     assert found.decode == pytest.approx(2 / 20), "a chunk is decoded once for all its tasks"
@@ -113,7 +117,8 @@ def test_a_run_says_how_busy_its_engines_were_together() -> None:
 @pytest.mark.parametrize(
     ("change", "bottleneck"),
     [({}, "engine"), ({"busy_s": 4.0, "decode_s": 8.0}, "decode"), ({"busy_s": 4.0, "commit_s": 3.0}, "commit"),
-     ({"busy_s": 4.0, "rows": 40}, "object store"), ({"busy_s": 4.0}, "requests")],
+     ({"busy_s": 4.0, "rows": 40}, "object store"), ({"busy_s": 4.0}, "requests"),
+     ({"busy_s": 4.0, "decode_s": 8.0, "deaths": 1}, "engine deaths"), ({"deaths": 1}, "engine")],
 )  # fmt: skip
 def test_a_run_names_what_held_the_engine_up(change: dict[str, Any], bottleneck: str) -> None:
     found = saturation([receipt("x", **change)], workers=2)
