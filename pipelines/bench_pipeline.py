@@ -27,7 +27,7 @@ from operators.children import ROOT
 from operators.decode import Decode
 from operators.occupancy import Occupancy
 from operators.probe import Probe
-from operators.supervisor import Done, interpreter
+from operators.supervisor import Done, Stats, interpreter
 from pipelines.bench_ray_llm import SAYS, write_requests
 from pipelines.job import Job, prepare
 from pipelines.run import chunk_table, listed
@@ -78,7 +78,7 @@ def requests_of(job: Job) -> list[Request]:
 
     class Listener:
         broken = None
-        occupancy = Occupancy(1)
+        occupancy, stats = Occupancy(1), Stats()
 
         def submit(self, request: Request, done: Done) -> None:
             told.append(request)
