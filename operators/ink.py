@@ -17,6 +17,7 @@ Boxes: TypeAlias = NDArray[np.int64]  # [n, 4]
 
 _BLOCK_PX = 48
 _LEAST_CONTRAST = 28
+_STROKE = 0.45  # of a letter's lesser side: thicker than a stroke of any type, and than where two of a bold k meet
 
 
 def paper_of(grey: Grey) -> Grey:
@@ -93,3 +94,19 @@ def connected(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> N
         if np.array_equal(after, root):
             return root
         root = after
+
+
+def is_solid(labels: NDArray[np.int32], label: int, box: NDArray[np.int64], paper: Grey) -> bool:
+    """Whether a component is as large as a headline's letter and holds a square that no stroke is thick enough for."""
+    x0, y0, x1, y1 = (int(side) for side in box)
+    width, height = x1 - x0, y1 - y0
+    if height < 24 or width < 0.5 * height:
+        return False
+    here = paper[y0:y1, x0:x1].astype(np.int16)
+    # amid a large shape its own colour passes for paper
+    around = np.median(np.concatenate([here[0], here[-1], here[:, 0], here[:, -1]]))
+    own = (labels[y0:y1, x0:x1] == label) | (np.abs(here - around) > _LEAST_CONTRAST)
+    own = np.pad(own, ((1, 0), (1, 0))).cumsum(0, dtype=np.int32).cumsum(1)
+    side = int(_STROKE * min(width, height)) + 1
+    inside = own[side:, side:] - own[side:, :-side] - own[:-side, side:] + own[:-side, :-side]
+    return bool(inside.max(initial=0) == side**2)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.ink import Boxes, Grey, components, connected, ink_of, paper_of
+from operators.ink import Boxes, Grey, components, connected, ink_of, is_solid, paper_of
 
 MAX_LINES = 400
 """More than any page of print has; a photograph of gravel has no end of them."""
@@ -76,7 +76,7 @@ def _find(grey: Grey, *, banners: bool) -> Layout:
     paper = paper_of(grey)
     ink = ink_of(grey, paper)
     labels, boxes, areas = _parted(*components(ink))
-    lines = _lines(boxes, areas, ink)
+    lines = [line for line in _lines(boxes, areas, ink) if not _is_drawn(line, labels, boxes, paper)]
     for label in _banners(boxes, areas) if banners else []:
         x0, y0, x1, y1 = (int(side) for side in boxes[label])
         inside = _find(grey[y0:y1, x0:x1], banners=False)
@@ -147,6 +147,13 @@ def _banners(boxes: Boxes, areas: NDArray[np.int64]) -> list[int]:
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     solid = (heights >= 12) & (heights <= 400) & (widths > 2 * heights) & (areas > 0.45 * widths * heights)
     return [int(label) for label in np.nonzero(solid)[0][:50]]
+
+
+def _is_drawn(line: TextLine, labels: NDArray[np.int32], boxes: Boxes, paper: Grey) -> bool:
+    """Whether a line is nothing but solid shapes: a row of bullets may pass for them, a word does not."""
+    heights = boxes[line.members, 3] - boxes[line.members, 1]
+    large = line.members[heights >= 0.35 * line.em_px]
+    return all(is_solid(labels, int(label), boxes[label], paper) for label in large)
 
 
 def _lies_in(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:

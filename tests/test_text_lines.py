@@ -66,6 +66,25 @@ class Page:
             assert np.abs(np.array(mine) - np.array(drawn)).max() <= 4
 
 
+def test_rows_of_solid_shapes_are_no_lines_but_bold_words_and_the_full_stop_of_a_headline_are() -> None:
+    page = Page(600, 300)
+    draw = ImageDraw.Draw(page.picture)
+    draw.ellipse((40, 60, 160, 180), fill=(205, 45, 40))
+    draw.rectangle((240, 80, 350, 190), fill=(35, 80, 190))
+    draw.polygon(((430, 180), (560, 180), (495, 60)), fill=(30, 140, 70))
+    assert page.found() == []
+    page.write(60, 216, "red circle", 26).write(250, 216, "blue square", 26).write(430, 216, "green triangle", 26)
+    page.check()
+    headline = Page(1200, 900).write(60, 40, "BOLD HEADLINE.", 110).column(60, 220, 8)
+    assert len(headline.found()) == 9
+    assert abs(headline.found()[0][2] - headline.boxes[0][2]) < 10
+
+
+@pytest.mark.parametrize("text", ["k", "II", "O", "W", "1", "A k"])
+def test_a_letter_that_stands_alone_is_a_line(text: str) -> None:
+    assert len(Page(600, 300).write(60, 60, text, 120).found()) == 1
+
+
 def test_paragraphs_of_several_sizes() -> None:
     page = Page().write(60, 30, "A heading in larger type", 48)
     page.column(60, 120, lines=8).column(60, 420, lines=6, words=8, size=16).column(60, 580, lines=3, size=36)
