@@ -1,7 +1,8 @@
 """The engine's process: one engine on one asyncio loop, asked and answering over the channel to its supervisor.
 
 Says {"ready"} once the engine is loaded, {"alive": progress} several times a second, {"answer"} for every
-request, and {"fatal": sentence} when no engine can be built from the description, or it is lost for good.
+request, {"fatal": sentence} when no engine can be built from the description, or it is lost for good, and
+{"last_words": reason} before it dies of what may be over when it is started anew.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ async def _serve(channel: Channel, description: dict[str, Any]) -> None:
     except SightreadError as error:
         channel.send({"fatal": str(error)})
         return
+    except Exception as error:
+        channel.send({"last_words": f"{type(error).__name__}: {error}"})
+        raise
     channel.send({"ready": {"slots": engine.slots}})
     loop = asyncio.get_running_loop()
     orders: asyncio.Queue[Frame | None] = asyncio.Queue()
@@ -114,7 +118,8 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
     except EngineLost as error:
         channel.send({"fatal": str(error)})
         return
-    except ChildDied:
+    except ChildDied as error:
+        channel.send({"last_words": str(error)})
         os._exit(EXIT_CHILD_DIED)  # nothing that is under way will be answered: the supervisor asks it elsewhere
     except MemoryError:
         answer = Failure("ask", "out_of_memory", "the engine ran out of memory over this request")

@@ -58,6 +58,11 @@ class _Running:
     progress: int = -1
     moved_at: float = field(default_factory=time.monotonic)
     moved_mb: int = 0  # address space at that time
+    last_words: str = ""
+
+    def death(self) -> ChildDied:
+        died = self.child.obituary()
+        return ChildDied(died.kind, f"{died} ({self.last_words})") if self.last_words else died
 
 
 class Supervisor:
@@ -178,7 +183,9 @@ class Supervisor:
         if self.broken is not None:
             return
         if frame is None:
-            self._bury(life, life.child.obituary())
+            self._bury(life, life.death())
+        elif "last_words" in frame.head:
+            life.last_words = frame.head["last_words"][:500]
         elif "fatal" in frame.head:
             self._give_up(frame.head["fatal"])
         elif "ready" in frame.head:

@@ -142,6 +142,16 @@ def test_an_engine_that_cannot_be_built_is_said_once_and_for_good(tmp_path: Path
     supervisor.close()
 
 
+def test_an_engine_that_dies_as_it_loads_says_of_what(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "replies.jsonl", OK)
+    supervisor = Supervisor({"kind": "scripted", "recording": str(recording), "slots": 1, "colour": "red"})
+    answer = supervisor.ask(request(0)).result(60)
+    supervisor.close()
+    assert isinstance(answer, Failure)
+    assert "exited with code 1 (TypeError: " in answer.message
+    assert "'colour') while it was loading" in answer.message
+
+
 def test_pictures_arrive_byte_for_byte(start: Start) -> None:
     data = random.Random(7).randbytes(300_000)
     supervisor = start({**OK, "reply": "{sha256}"})
