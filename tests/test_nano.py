@@ -15,7 +15,8 @@ import torch
 
 from model.chat import Chat
 from model.checkpoint import load
-from model.nano import questions, tokens
+from model.config import Config
+from model.nano import codes, questions, tokens
 from model.nano.batches import IGNORED, NOWHERE, Scenes, collate, collate_scenes, scene_patches, strip_patches
 from model.nano.export import CHECKPOINT, export
 from model.nano.fonts import Face
@@ -24,9 +25,10 @@ from model.nano.pages import held_out_lines
 from model.nano.render import draw_sample
 from model.nano.scenes import Box, Scene, draw_clip, draw_picture
 from model.nano.score import cer, edit_distance, read
-from model.nano.shape import config_json
+from model.nano.shape import config_json, nano_config
 from model.nano.train import Recipe, Run
 from model.preprocess import patchify
+from model.qwen3vl import Qwen3VL
 from schemas.ask import Clip, Message, Picture
 from tests.tiny import tiny_checkpoint
 
@@ -155,9 +157,7 @@ def test_measures() -> None:
 @pytest.mark.slow
 def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) -> None:
     config = config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)
-    recipe = Recipe(
-        steps=45, scene_steps=15, log_every=3, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5
-    )
+    recipe = Recipe(steps=60, log_every=3, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5)
     run = Run(recipe, tmp_path / "run", PILLOW, config)
     run.train()
     logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -165,7 +165,7 @@ def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) ->
     scenes = [line for line in logged if line.get("things")]
     assert run.progress.step == 60
     assert run.progress.scenes > 0
-    again = Run(replace(recipe, scene_steps=25), tmp_path / "run", PILLOW, config)
+    again = Run(replace(recipe, steps=70), tmp_path / "run", PILLOW, config)
     again.resume()
     assert again.progress.step == 60
     assert torch.equal(again.network.lm_head.weight, run.network.lm_head.weight)
@@ -176,6 +176,21 @@ def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) ->
     export(again.network, config, tmp_path / "checkpoint")
     exported = load(tmp_path / "checkpoint")
     assert torch.equal(exported.lm_head.weight, again.network.lm_head.weight.bfloat16().float())
+
+
+def test_numbers_start_as_neighbours() -> None:
+    network = Qwen3VL(Config.from_json(nano_config()))
+    codes.start(network)
+    ids = tokens.token_ids()
+    for names in (tokens.COORDINATES, tokens.SAID_SECONDS, tokens.SHOWN_SECONDS):
+        rows = network.lm_head.weight[[ids[name] for name in names]]
+        way = torch.cdist(rows, rows)
+        for number in (0, 7, len(names) - 1):
+            nearest = int(way[number].argsort()[1])
+            assert abs(nearest - number) <= len(names) // 20, (names[number], names[nearest])
+        assert way[0, -1] > 1.5 * way[0, 1]
+    logits = codes.Coordinates(8, 4)(torch.zeros(5, 8))
+    assert logits.shape == (5, 4, len(tokens.COORDINATES))
 
 
 def test_batches_of_scenes_hold_pictures_and_clips() -> None:

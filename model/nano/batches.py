@@ -119,6 +119,7 @@ class SceneBatch:
     places: Tensor  # [3, B, S]
     first: int
     looks: Tensor  # bool [B, R, S]: the image tokens on the thing, or on the side of it, that the next token speaks of
+    asked: Tensor  # bool [B, R, S]: the token of the prompt that asks for the thing, if one does
     shown: Tensor  # [B * T * N] place of each image token among the B * S
     things: Tensor  # [B * T * N] class of the thing at each token's middle, 0 for none
     sides: Tensor  # [B * T * N, 4] of its box, x0, y0, x1, y1 as shares of the picture: at the tokens that it touches
@@ -128,6 +129,7 @@ class SceneBatch:
     leftmost: Tensor  # [B * T * N] class of the leftmost thing, in pictures, else IGNORED
     motions: Tensor  # [B * T * N] class of what the thing does, in clips, else IGNORED
     starts: Tensor  # [B * T * N] second in which it was first seen, in clips, else IGNORED
+    seconds: Tensor  # [B * T * N] second of each token's own frames, in clips, else IGNORED
 
 
 def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch:
@@ -150,7 +152,7 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
     first = min(map(len, prompts)) - 1
     input_ids = torch.zeros(len(scenes), length, dtype=torch.long)
     labels = torch.full((len(scenes), length), IGNORED)
-    looks = torch.zeros(len(scenes), length - first, length, dtype=torch.bool)
+    looks, asked = (torch.zeros(len(scenes), length - first, length, dtype=torch.bool) for _ in range(2))
     places = torch.zeros(3, len(scenes), length, dtype=torch.long)
     cells = [_Cells(scene, pairs, rows, columns) for scene in scenes]
     pads = (ids["<|image_pad|>"], ids["<|video_pad|>"])
@@ -160,9 +162,11 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
         labels[row, len(prompt) - 1 : len(sequence)] = torch.tensor([token for token, *_ in reply])
         places[:, row], _ = positions(sequence + [0] * (length - len(sequence)), [grid], pads, MERGE)
         image_at = torch.tensor([place for place, token in enumerate(prompt) if token in pads])
+        names = [ids[thing.label] for thing in scenes[row].things]
         for place, (_, thing, where) in enumerate(reply, start=len(prompt) - 1 - first):
             if thing is not None:
                 looks[row, place, image_at[cells[row].of(thing, where).flatten()]] = True
+                asked[row, place, : len(prompt)] = torch.tensor(prompt) == names[thing]
     return SceneBatch(
         patches=torch.cat([scene_patches(torch.from_numpy(scene.frames)) for scene in scenes]),
         grid=torch.tensor([grid] * len(scenes)),
@@ -171,6 +175,7 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
         places=places,
         first=first,
         looks=looks,
+        asked=asked,
         shown=((input_ids == pads[0]) | (input_ids == pads[1])).flatten().nonzero()[:, 0],
         things=torch.cat([each.things.flatten() for each in cells]),
         sides=torch.cat([each.sides.view(-1, 4) for each in cells]),
@@ -179,6 +184,7 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
         leftmost=torch.cat([each.leftmost.flatten() for each in cells]),
         motions=torch.cat([each.motions.flatten() for each in cells]),
         starts=torch.cat([each.starts.flatten() for each in cells]),
+        seconds=torch.cat([_seconds(scene.times_s, rows * columns) for scene in scenes]),
     )
 
 
@@ -186,6 +192,12 @@ def _middles(rows: int, columns: int) -> Tensor:
     """[rows * columns, 2]"""
     y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
     return torch.stack([x, y], dim=-1).view(-1, 2)
+
+
+def _seconds(times_s: tuple[float, ...], tokens: int) -> Tensor:
+    """[T * tokens] of the frames that each visual token shows, IGNORED for a picture."""
+    shown = [int(time_s) for time_s in times_s[::TEMPORAL]] or [IGNORED]
+    return torch.tensor(shown).repeat_interleave(tokens)
 
 
 class _Cells:

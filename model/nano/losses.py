@@ -8,10 +8,11 @@ Left to the reply's loss alone, the network learns English first and ignores the
 - things, sides, order, motion: in scenes, others name each token's own place, the shape at it, the side of the shape's
   box where it touches that, the next shape to the right and the leftmost one, and what the shape does, which two
   frames show;
-- starts: another, on what the decoder's last layer is given, names the second in which a clip's shape was first seen:
-  only the decoder sees more than two frames;
+- times: others, on what the decoder's last layer is given, name the second of a clip's token and the one in which the
+  shape on it was first seen: only the decoder sees more than two frames;
 - attention: some heads of the decoder must look at the image token that holds the next character, or at those that
-  lie on the shape now spoken of, when it comes or goes if its time is spoken of.
+  lie on the shape now spoken of, when it comes or goes if its time is spoken of; and before that at the word of the
+  prompt that asks for it.
 
 Shapes: as in model/nano/batches.py; H heads, D head dimension; V vocabulary.
 """
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from model.language import Attention, Layer
 from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch
+from model.nano.codes import Coordinates
 from model.nano.scenes import MOTIONS
 from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, token_ids
 from model.qwen3vl import Qwen3VL
@@ -36,6 +38,8 @@ GUIDED = ((1, 0), (2, 0), (2, 1))
 """(layer, head) of the decoder whose attention is told where to look."""
 SCENE_GUIDED = ((2, 0), (2, 1))
 """The same in scenes: which shape comes next takes a layer to find out."""
+ASKED_GUIDED = ((1, 1),)
+"""The same a layer before, at the name in the prompt of the shape that is asked for."""
 SPREAD = 1.5
 """Standard deviation, in steps, of the targets about a coordinate: near is better than far."""
 
@@ -49,12 +53,13 @@ class Teacher(nn.Module):
         self.frames = nn.Linear(width, SLOTS * CLASSES)
         self.count = nn.Linear(width, 1)
         self.things = nn.Linear(width, THING_CLASSES)
-        self.boxes = nn.Linear(width, 4 * len(COORDINATES))
-        self.middles = nn.Linear(width, 2 * len(COORDINATES))
+        self.boxes = Coordinates(width, 4)
+        self.middles = Coordinates(width, 2)
         self.following = nn.Linear(width, THING_CLASSES)
         self.leftmost = nn.Linear(width, THING_CLASSES)
         self.motions = nn.Linear(width, len(MOTIONS))
         self.starts = nn.Linear(width, LONGEST_S)
+        self.seconds = nn.Linear(width, LONGEST_S)
         ids = token_ids()
         self.register_buffer("number_ids", torch.tensor([ids[each] for each in COORDINATES]), persistent=False)
         self._inputs: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
@@ -77,8 +82,9 @@ class Teacher(nn.Module):
         return self._attention_loss(network, GUIDED, first, looks)
 
     def scene_attention(self, network: Qwen3VL, batch: SceneBatch) -> Tensor:
-        """Reply tokens shall look at the tokens on the thing that they speak of."""
-        return self._attention_loss(network, SCENE_GUIDED, batch.first, batch.looks)
+        """Reply tokens shall look at the tokens on the thing that they speak of, and at the word that asks for it."""
+        asked = self._attention_loss(network, ASKED_GUIDED, batch.first, batch.asked)
+        return self._attention_loss(network, SCENE_GUIDED, batch.first, batch.looks) + 0.5 * asked
 
     def _attention_loss(
         self, network: Qwen3VL, guided: tuple[tuple[int, int], ...], first: int, looks: Tensor
@@ -89,7 +95,8 @@ class Teacher(nn.Module):
         """
         total = looks.new_zeros((), dtype=torch.float32)
         guides = looks.any(2)
-        heads = [(layer, head) for layer, head in guided if layer in self._inputs]
+        most = network.config.text.heads
+        heads = [(layer, head) for layer, head in guided if layer in self._inputs and head < most]
         if not heads or not guides.any():
             return total
         for layer, head in heads:
@@ -111,23 +118,24 @@ class Teacher(nn.Module):
     def places_loss(self, embeds: Tensor, batch: SceneBatch) -> tuple[Tensor, float]:
         """On visual tokens [n, E]: of their own places and of the sides in them; and the median error of a side."""
         steps = 1000 / COORDINATE_STEP
-        own = self.middles(embeds).view(-1, len(COORDINATES)).float()
+        own = self.middles(embeds).flatten(0, 1).float()
         loss = 0.5 * F.cross_entropy(own, _near(batch.middles.flatten() * steps))
         known = batch.sides != NOWHERE
         if not known.any():
             return loss, 0.0
-        logits = self.boxes(embeds).view(*known.shape, len(COORDINATES))[known].float()
+        logits = self.boxes(embeds)[known].float()
         sides = batch.sides[known]
         with torch.no_grad():
             expected = logits.softmax(1) @ torch.linspace(0, 1, len(COORDINATES), device=logits.device)
             error = float((expected - sides).abs().median())
         return loss + F.cross_entropy(logits, _near(sides * steps)), error
 
-    def starts_loss(self, batch: SceneBatch) -> Tensor:
+    def times_loss(self, batch: SceneBatch) -> Tensor:
         """On the visual tokens of clips as the decoder's last layer is given them."""
-        x_BSE, _ = self._inputs[self.last]
+        shown = self._inputs[self.last][0].flatten(0, 1)[batch.shown]
         known = batch.starts != IGNORED
-        return F.cross_entropy(self.starts(x_BSE.flatten(0, 1)[batch.shown[known]]), batch.starts[known])
+        own = F.cross_entropy(self.seconds(shown), batch.seconds)
+        return own + F.cross_entropy(self.starts(shown[known]), batch.starts[known])
 
     def reply_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of logits [n, V]; where the label is a coordinate, its neighbours are half right."""
@@ -190,7 +198,7 @@ class SceneLosses:
     sides: Tensor
     order: Tensor
     motion: Tensor
-    starts: Tensor
+    times: Tensor
     attention: Tensor
     thing_errors: float  # share of tokens on things whose colour and shape are named wrong
     side_error: float  # median distance of a named side of a box, as a share of the picture
@@ -209,7 +217,7 @@ def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decod
     on_thing = batch.things != 0
     things = F.cross_entropy(named[~on_thing], batch.things[~on_thing])
     sides, side_error = teacher.places_loss(embeds, batch)
-    order = motion = reply = starts = attention = nothing
+    order = motion = reply = times = attention = nothing
     thing_errors = 0.0
     if on_thing.any():
         things = things + 2 * F.cross_entropy(named[on_thing], batch.things[on_thing])
@@ -227,5 +235,5 @@ def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decod
         reply = teacher.reply_loss(network.logits(hidden[spoken]), batch.labels[spoken])
         attention = teacher.scene_attention(network, batch)
         if clips.any():
-            starts = teacher.starts_loss(batch)
-    return SceneLosses(reply, things, sides, order, motion, starts, attention, thing_errors, side_error)
+            times = teacher.times_loss(batch)
+    return SceneLosses(reply, things, sides, order, motion, times, attention, thing_errors, side_error)

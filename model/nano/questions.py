@@ -107,7 +107,8 @@ def events(scene: Scene) -> Question:
 
 def _sentence(index: int, thing: Thing) -> list[Piece]:
     return [
-        (f"{_article(thing).capitalize()} {thing.label} {thing.motion}", index, "all of it"),
+        (f"{_article(thing).capitalize()} {thing.label} ", index, "all of it"),
+        (thing.motion, index, "last seen"),  # who came to the right edge moved to the right
         (".", None, "all of it"),
     ]
 

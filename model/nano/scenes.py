@@ -37,6 +37,8 @@ TOUCHES: dict[str, tuple[tuple[float, float], ...]] = {
 """Where a shape touches the left, upper, right and lower side of its box, as shares of that, x first."""
 MOTIONS = ("moves to the right", "moves to the left", "moves up", "moves down", "circles", "stands still")
 SIDE_PX = 32
+SMALLEST_PX = 22
+"""Of a shape: the colours of smaller ones can be seen, but hardly the form."""
 _FINE = 2  # drawn so much larger, for soft edges
 
 
@@ -88,7 +90,8 @@ def draw_picture(rng: random.Random, faces: list[Face], rows: int, columns: int)
         slot = width / count
         x = slot * (index + 0.5) + rng.uniform(-0.5, 0.5) * max(0.0, slot - 1.15 * size)
         y = rng.uniform(0.6 * size, height - 0.6 * size)
-        x0, y0, x1, y1 = _shape(rng, draw, colour, shape, x, y, size * rng.uniform(0.75, 1.0))
+        own = max(SMALLEST_PX * _FINE, size * rng.uniform(0.75, 1.0))
+        x0, y0, x1, y1 = _shape(rng, draw, colour, shape, x, y, own)
         things.append(Thing(colour, shape, (x0 / width, y0 / height, x1 / width, y1 / height)))
     if rng.random() < 0.4:
         for _ in range(rng.randint(1, 3)):
@@ -115,7 +118,7 @@ def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, colu
             break
         start_s = float(rng.randint(int(earliest_s), int(end_s) - 1)) if index else float(earliest_s)
         leaves_s = end_s if rng.random() < 0.6 else float(rng.randint(int(start_s) + 1, int(end_s)))
-        size = height * rng.uniform(0.13, 0.35)
+        size = max(SMALLEST_PX * _FINE, height * rng.uniform(0.18, 0.36))
         x, y = rng.uniform(0.25, 0.75) * width, (0.3 + 0.4 * ((index + rng.random() * 0.4) % 1.4)) * height
         # in a second that is all there is, a way to go and a circle look alike
         motion = rng.choice(MOTIONS) if leaves_s - start_s > 1 else "stands still"

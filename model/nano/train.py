@@ -1,9 +1,9 @@
 """Trains nano from nothing: `python -m model.nano.train --out out/nano [--resume]`.
 
-First lines alone: the vision tower learns to name the characters under each token (half the cost of a step), then
-all of it learns to write them out. Then scenes in the same two steps, three batches of them after each batch of lines,
-with a learning rate that rises once more. A step is a batch of lines. The state is saved every few minutes, so a run
-may be stopped at any point, exported (`model.nano.export`) and resumed; a resumed run draws new lines. bf16 where the
+First the vision tower learns to name the characters and the shapes under each token (half the cost of a step), then
+all of it learns to write them out. A step is a batch of lines and a batch of scenes, each with an update of its own:
+in a common one, the gradients of lines drown those of scenes. The state is saved every few minutes, so a run may be
+stopped at any point, exported (`model.nano.export`) and resumed; a resumed run draws new lines. bf16 where the
 processor or the GPU has it: elsewhere autocast is eight times slower than float32.
 """
 
@@ -14,7 +14,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from model.config import Config
+from model.nano import codes
 from model.nano.batches import Batch, Lines, SceneBatch, Scenes
 from model.nano.fonts import Face, seen_faces, unseen_faces
 from model.nano.losses import Teacher, losses, scene_losses
@@ -32,29 +32,25 @@ from model.nano.score import cer, read
 from model.nano.shape import nano_config
 from model.qwen3vl import Qwen3VL
 
-STEPS, SCENE_STEPS = 8_000, 2_600
+STEPS = 7_000
 STATE = "state.pt"
 LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a run. Shares are of `steps`, which the first two stages take."""
+    """The numbers of a run. Shares are of `steps`."""
 
     steps: int = STEPS
-    scene_steps: int = SCENE_STEPS
     seed: int = 0
-    vision_share: float = 0.3
-    scene_vision_share: float = 0.14  # of scene_steps
-    short_share: float = 0.15  # of the first two stages: short lines only
+    vision_share: float = 0.28
+    short_share: float = 0.15  # of either stage: short lines only
     peak_rate: float = 2e-3
     warm_up_steps: int = 100
     last_rate: float = 0.03  # of the peak
     weight_decay: float = 0.02
     clip: float = 1.0
     image_tokens: int = 512  # a batch
-    scenes_a_step: int = 3  # batches, in the last stage
-    scene_rate: float = 1.5e-3  # peak of the last stage
     short_chars: tuple[int, int] = (2, 14)
     long_chars: tuple[int, int] = (4, 52)
     renderers: int = 1  # processes that draw lines, and as many that draw scenes
@@ -88,6 +84,7 @@ class Run:
         for module in self.network.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
+        codes.start(self.network)
         self.teacher = Teacher(self.network)
         self.network.to(recipe.device)
         self.teacher.to(recipe.device)
@@ -98,6 +95,7 @@ class Run:
             [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
             lr=recipe.peak_rate,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.parameters = parameters
         self.progress = Progress()
@@ -139,18 +137,13 @@ class Run:
         """Run to the last step. Every part of the plan opens its own stream of lines."""
         recipe = self.recipe
         vision, short = recipe.vision_share, recipe.short_share
-        end = 1.0 + recipe.scene_steps / recipe.steps
         self._part(vision * short, recipe.short_chars, decoder=False)
         self._part(vision, recipe.long_chars, decoder=False)
         self._part(vision + short * (1 - vision), recipe.short_chars, decoder=True)
         self._part(1.0, recipe.long_chars, decoder=True)
-        self._part(
-            1.0 + recipe.scene_vision_share * (end - 1.0), recipe.long_chars, decoder=False, scenes=recipe.scenes_a_step
-        )
-        self._part(end, recipe.long_chars, decoder=True, scenes=recipe.scenes_a_step)
         self.save()
 
-    def _part(self, until_share: float, chars: tuple[int, int], *, decoder: bool, scenes: int = 0) -> None:
+    def _part(self, until_share: float, chars: tuple[int, int], *, decoder: bool) -> None:
         if self.share >= until_share:
             return
         recipe, progress = self.recipe, self.progress
@@ -158,18 +151,15 @@ class Run:
         seed = recipe.seed * 1000 + progress.streams  # a resumed run sees new lines
         lines = Lines(self.faces, seed, recipe.image_tokens, chars, noise=0.7)
         loader = DataLoader(lines, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8)
-        drawn: Iterator[SceneBatch] = iter(())
-        if scenes:
-            source = Scenes(self.faces, seed, recipe.image_tokens)
-            drawn = iter(DataLoader(source, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8))
-        self.log(part="decoder" if decoder else "vision", chars=chars, scenes=scenes)
+        drawn = Scenes(self.faces, seed, recipe.image_tokens)
+        scenes = DataLoader(drawn, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8)
+        self.log(part="decoder" if decoder else "vision", chars=chars)
         saved = scored = logged = time.monotonic()
         means = _Means()
-        for steps, batch in enumerate(loader, start=1):
+        for steps, (batch, scene_batch) in enumerate(zip(loader, scenes, strict=False), start=1):
             began = time.monotonic()
             self._line_step(batch, means, decoder=decoder)
-            for _ in range(scenes):
-                self._scene_step(next(drawn), means, decoder=decoder)
+            self._scene_step(scene_batch, means, decoder=decoder)
             now = time.monotonic()
             progress.spent_s += now - began
             if steps % recipe.log_every == 0:
@@ -207,11 +197,11 @@ class Run:
         with self._autocast():
             found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
         seen = found.things + found.sides + 0.3 * found.order + 0.5 * found.motion
-        self._learn(seen + found.reply + 0.5 * found.starts + found.attention)
+        self._learn(seen + found.reply + 0.5 * found.times + found.attention)
         self.progress.scenes += len(batch.grid)
         means.add(things=found.things, sides=found.sides, thing_errors=found.thing_errors, side_error=found.side_error)
         if batch.grid[0, 0] > 1:
-            means.add(motion=found.motion, starts=found.starts, clip=found.reply, clip_attention=found.attention)
+            means.add(motion=found.motion, times=found.times, clip=found.reply, clip_attention=found.attention)
         else:
             means.add(order=found.order, picture=found.reply, picture_attention=found.attention)
 
@@ -227,14 +217,11 @@ class Run:
         self.optimiser.step()
 
     def rate(self) -> float:
-        """Warm-up, then a cosine: over the first two stages, and again over the last."""
+        """Warm-up, then a cosine."""
         recipe, step = self.recipe, self.progress.step
-        peak, steps = recipe.peak_rate, recipe.steps
-        if step >= recipe.steps:
-            peak, step, steps = recipe.scene_rate, step - recipe.steps, recipe.scene_steps
         warm = min(1.0, (step + 1) / recipe.warm_up_steps)
-        wave = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
-        return peak * warm * (recipe.last_rate + (1 - recipe.last_rate) * wave)
+        wave = 0.5 * (1 + math.cos(math.pi * min(step / recipe.steps, 1.0)))
+        return recipe.peak_rate * warm * (recipe.last_rate + (1 - recipe.last_rate) * wave)
 
     def scores(self, count: int = 40) -> dict[str, float]:
         """CER on held-out lines, seen faces and unseen ones."""
@@ -287,8 +274,7 @@ class _Means:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the nano checkpoint from nothing.")
-    parser.add_argument("--steps", type=int, default=STEPS, help="batches of lines before the last stage")
-    parser.add_argument("--scene-steps", type=int, default=SCENE_STEPS, help="steps of the last stage")
+    parser.add_argument("--steps", type=int, default=STEPS, help="batches of lines, and as many of scenes")
     parser.add_argument("--out", type=Path, required=True, help="folder of state and log")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the state in --out")
@@ -298,9 +284,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     bf16 = not options.float32 and _has_bf16(device)
-    run = Run(
-        Recipe(options.steps, options.scene_steps, options.seed, bf16=bf16, device=device), options.out, seen_faces()
-    )
+    run = Run(Recipe(options.steps, options.seed, bf16=bf16, device=device), options.out, seen_faces())
     if options.resume:
         run.resume()
     run.train()
