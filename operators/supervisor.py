@@ -60,10 +60,6 @@ class _Running:
     moved_mb: int = 0  # address space at that time
     last_words: str = ""
 
-    def death(self) -> ChildDied:
-        died = self.child.obituary()
-        return ChildDied(died.kind, f"{died} ({self.last_words})") if self.last_words else died
-
 
 class Supervisor:
     """engine: the description that `operators/engine_child.build` takes.
@@ -183,7 +179,7 @@ class Supervisor:
         if self.broken is not None:
             return
         if frame is None:
-            self._bury(life, life.death())
+            self._bury(life, life.child.obituary())
         elif "last_words" in frame.head:
             life.last_words = frame.head["last_words"][:500]
         elif "fatal" in frame.head:
@@ -230,16 +226,17 @@ class Supervisor:
         life.outbox.put(None)
         life.child.kill()
         self.stats.deaths += 1
+        said = f" ({life.last_words})" if life.last_words else ""
         if not life.ready:
             self._load_deaths += 1
             if self._load_deaths >= LOAD_ATTEMPTS:
-                self._give_up(f"{death} while it was loading, {LOAD_ATTEMPTS} times in a row")
+                self._give_up(f"{death} while it was loading, {LOAD_ATTEMPTS} times in a row{said}")
                 return
         guilty = self._suspects.died(self._requests)
         if guilty is not None:
             deaths = self._suspects.deaths.pop(guilty)
             self.stats.condemned += 1
-            self._finish(guilty, Failure("ask", death.kind, f"{death} over this request", deaths))
+            self._finish(guilty, Failure("ask", death.kind, f"{death} over this request{said}", deaths))
         self._start()
 
     def _send(self) -> None:
