@@ -10,6 +10,8 @@ Left to the reply's loss alone, the network learns English first and ignores the
   frames show;
 - times: others, on what the decoder's last layer is given, name the second of a clip's token and the one in which the
   shape on it was first seen: only the decoder sees more than two frames;
+- wanted: another, there too, names the shape that the prompt asks for at every token that speaks of it: where the last
+  corner was helps to find the next one, but not the first;
 - attention: some heads of the decoder must look at the image token that holds the next character, or at those that
   lie on the shape now spoken of, when it comes or goes if its time is spoken of; and before that at the word of the
   prompt that asks for it.
@@ -30,7 +32,7 @@ from model.language import Attention, Layer
 from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch
 from model.nano.codes import Coordinates
 from model.nano.scenes import MOTIONS
-from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, token_ids
+from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, THINGS, token_ids
 from model.qwen3vl import Qwen3VL
 from model.rope import rotate
 
@@ -60,7 +62,9 @@ class Teacher(nn.Module):
         self.motions = nn.Linear(width, len(MOTIONS))
         self.starts = nn.Linear(width, LONGEST_S)
         self.seconds = nn.Linear(width, LONGEST_S)
+        self.wanted = nn.Linear(width, len(THINGS))
         ids = token_ids()
+        self.register_buffer("thing_ids", torch.tensor([ids[each] for each in THINGS]), persistent=False)
         self.register_buffer("number_ids", torch.tensor([ids[each] for each in COORDINATES]), persistent=False)
         self._inputs: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
         self.last = network.config.text.layers - 1
@@ -137,6 +141,16 @@ class Teacher(nn.Module):
         own = F.cross_entropy(self.seconds(shown), batch.seconds)
         return own + F.cross_entropy(self.starts(shown[known]), batch.starts[known])
 
+    def wanted_loss(self, batch: SceneBatch) -> Tensor:
+        """On the tokens that speak of a thing that the prompt asks for, as the decoder's last layer is given them."""
+        assert isinstance(self.thing_ids, Tensor)
+        spoken = batch.asked.any(2)
+        if not spoken.any():
+            return batch.asked.new_zeros((), dtype=torch.float32)
+        names = batch.input_ids.gather(1, batch.asked.int().argmax(2))[spoken]
+        given = self._inputs[self.last][0][:, batch.first :][spoken]
+        return F.cross_entropy(self.wanted(given), (names[:, None] == self.thing_ids).int().argmax(1))
+
     def reply_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of logits [n, V]; where the label is a coordinate, its neighbours are half right."""
         numbers = self.number_ids
@@ -199,6 +213,7 @@ class SceneLosses:
     order: Tensor
     motion: Tensor
     times: Tensor
+    wanted: Tensor
     attention: Tensor
     thing_errors: float  # share of tokens on things whose colour and shape are named wrong
     side_error: float  # median distance of a named side of a box, as a share of the picture
@@ -217,7 +232,7 @@ def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decod
     on_thing = batch.things != 0
     things = F.cross_entropy(named[~on_thing], batch.things[~on_thing])
     sides, side_error = teacher.places_loss(embeds, batch)
-    order = motion = reply = times = attention = nothing
+    order = motion = reply = times = wanted = attention = nothing
     thing_errors = 0.0
     if on_thing.any():
         things = things + 2 * F.cross_entropy(named[on_thing], batch.things[on_thing])
@@ -234,6 +249,7 @@ def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decod
         spoken = batch.labels != IGNORED
         reply = teacher.reply_loss(network.logits(hidden[spoken]), batch.labels[spoken])
         attention = teacher.scene_attention(network, batch)
+        wanted = teacher.wanted_loss(batch)
         if clips.any():
             times = teacher.times_loss(batch)
-    return SceneLosses(reply, things, sides, order, motion, times, attention, thing_errors, side_error)
+    return SceneLosses(reply, things, sides, order, motion, times, wanted, attention, thing_errors, side_error)

@@ -31,7 +31,7 @@ def config_json(*, vision_hidden: int, vision_depth: int, text_hidden: int, text
         "max_position_embeddings": 4096,
         "num_attention_heads": text_hidden // 64,
         "num_hidden_layers": text_layers,
-        "num_key_value_heads": 1,
+        "num_key_value_heads": text_hidden // 64,  # one looks up letters, another names: they share no values
         "rms_norm_eps": 1e-6,
         # both spellings: transformers 4 and vLLM read the first two, transformers 5 the last
         "rope_theta": 10000.0,

@@ -197,13 +197,13 @@ class Run:
         with self._autocast():
             found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
         seen = found.things + found.sides + 0.3 * found.order + 0.5 * found.motion
-        self._learn(seen + found.reply + 0.5 * found.times + found.attention)
+        self._learn(seen + found.reply + found.times + 0.5 * found.wanted + found.attention)
         self.progress.scenes += len(batch.grid)
         means.add(things=found.things, sides=found.sides, thing_errors=found.thing_errors, side_error=found.side_error)
         if batch.grid[0, 0] > 1:
             means.add(motion=found.motion, times=found.times, clip=found.reply, clip_attention=found.attention)
         else:
-            means.add(order=found.order, picture=found.reply, picture_attention=found.attention)
+            means.add(wanted=found.wanted, order=found.order, picture=found.reply, picture_attention=found.attention)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.recipe.device, torch.bfloat16, enabled=self.recipe.bf16)
