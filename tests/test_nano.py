@@ -21,6 +21,7 @@ from model.nano.batches import IGNORED, NOWHERE, Scenes, collate, collate_scenes
 from model.nano.export import CHECKPOINT, export
 from model.nano.fonts import Face
 from model.nano.judge import iou, judge_events, judge_objects
+from model.nano.losses import Teacher, scene_losses
 from model.nano.pages import held_out_lines
 from model.nano.render import draw_sample
 from model.nano.scenes import Box, Scene, draw_clip, draw_picture
@@ -87,12 +88,13 @@ def test_the_prompts_of_training_are_those_of_the_engine(seed: int, tmp_path_fac
     rng = random.Random(seed)
     chat = Chat(tiny_checkpoint(tmp_path_factory.mktemp("tiny")))
     for scene in (draw_picture(rng, PILLOW, 4, 6), draw_clip(rng, PILLOW, pairs=3, rows=2, columns=3)):
-        question = questions.ask(rng, scene)
-        batch = collate_scenes([scene], [question])
-        prompt = chat.encode((Message("user", (shown(scene), question.prompt)),)).input_ids
-        assert batch.input_ids[0, : len(prompt)].tolist() == prompt
-        spoken = batch.labels[0][batch.labels[0] != IGNORED].tolist()
-        assert chat.decode(spoken) == question.text
+        asked = questions.ask_all(rng, scene)
+        batch = collate_scenes([scene], [asked])
+        assert batch.questions == len(asked) > 1
+        for question, ids, labels in zip(asked, batch.input_ids, batch.labels, strict=True):
+            prompt = chat.encode((Message("user", (shown(scene), question.prompt)),)).input_ids
+            assert ids[: len(prompt)].tolist() == prompt
+            assert chat.decode(labels[labels != IGNORED].tolist()) == question.text
 
 
 def test_replies_have_the_forms_of_the_real_model() -> None:
@@ -157,12 +159,11 @@ def test_measures() -> None:
 @pytest.mark.slow
 def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) -> None:
     config = config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)
-    recipe = Recipe(steps=60, log_every=3, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5)
+    recipe = Recipe(steps=60, log_every=10, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5)
     run = Run(recipe, tmp_path / "run", PILLOW, config)
     run.train()
     logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [line for line in logged if "frames" in line]
-    scenes = [line for line in logged if line.get("things")]
     assert run.progress.step == 60
     assert run.progress.scenes > 0
     again = Run(replace(recipe, steps=70), tmp_path / "run", PILLOW, config)
@@ -172,7 +173,7 @@ def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) ->
     again.train()
     assert again.progress.step == 70
     assert losses[-1]["frames"] < losses[0]["frames"]
-    assert scenes[-1]["things"] < scenes[0]["things"]
+    assert losses[-1]["sides"] < losses[0]["sides"]
     export(again.network, config, tmp_path / "checkpoint")
     exported = load(tmp_path / "checkpoint")
     assert torch.equal(exported.lm_head.weight, again.network.lm_head.weight.bfloat16().float())
@@ -193,8 +194,39 @@ def test_numbers_start_as_neighbours() -> None:
     assert logits.shape == (5, 4, len(tokens.COORDINATES))
 
 
-def test_batches_of_scenes_hold_pictures_and_clips() -> None:
-    batches = list(islice(Scenes(PILLOW, 1, 128), 12))
+def test_a_part_of_a_clip_holds_what_is_seen_in_it() -> None:
+    for seed in range(30):
+        whole = draw_clip(random.Random(seed), PILLOW, pairs=9, rows=2, columns=3)
+        part = draw_clip(random.Random(seed), PILLOW, pairs=9, rows=2, columns=3, shown=2)
+        assert part.frames.shape == (4, *whole.frames.shape[1:])
+        assert set(part.times_s) < set(whole.times_s)
+        assert len(part.things) == len(part.boxes)
+        for thing, seen in zip(part.things, part.boxes, strict=True):
+            assert thing.box == next(box for box in seen if box is not None)
+
+
+def test_the_tokens_of_a_clip_find_the_timestamp_before_them() -> None:
+    torch.manual_seed(0)
+    network = Qwen3VL(Config.from_json(config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)))
+    teacher = Teacher(network)
+    clip = draw_clip(random.Random(5), PILLOW, pairs=4, rows=2, columns=3)
+    batch = collate_scenes([clip], [questions.ask_all(random.Random(5), clip)])
+    optimiser = torch.optim.AdamW([*network.language_model.parameters()], lr=3e-3)
+    losses = []
+    for _ in range(60):
+        found = scene_losses(network, teacher, batch)
+        optimiser.zero_grad()
+        loss = teacher.stamp_attention(network, batch)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        assert found.attention.isfinite()
+    assert losses[-1] < 0.1 < losses[0]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_batches_of_scenes_hold_pictures_and_clips(asked: bool) -> None:
+    batches = list(islice(Scenes(PILLOW, 1, 128, asked=asked), 12))
     assert {int(batch.grid[0, 0]) > 1 for batch in batches} == {True, False}
     for batch in batches:
         left, top, right, bottom = batch.sides.T
@@ -203,12 +235,13 @@ def test_batches_of_scenes_hold_pictures_and_clips() -> None:
         for side, own, count in ((left, x, columns), (top, y, rows), (right, x, columns), (bottom, y, rows)):
             touched = side != NOWHERE
             assert ((side - own).abs()[touched] <= 0.6 / count + 0.01).all()  # each is told of where it lies
-        assert (batch.things[left != NOWHERE] > 0).float().mean() > 0.3
         looked = batch.input_ids.unsqueeze(1).expand_as(batch.looks)[batch.looks]
         assert set(looked.tolist()) <= {tokens.token_ids()["<|image_pad|>"], tokens.token_ids()["<|video_pad|>"]}
         numbers = [tokens.token_ids()[each] for each in tokens.COORDINATES]
         spoken = torch.isin(batch.labels[:, batch.first :], torch.tensor(numbers))
         assert (batch.looks.sum(2)[spoken] == 1).all()
+    under = torch.cat([batch.things[batch.sides[:, 0] != NOWHERE] for batch in batches])
+    assert (under > 0).float().mean() > 0.3  # most left sides are touched in a token that is the shape's own
 
 
 needs_checkpoint = pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.nano.fonts import Face
-from model.nano.questions import SIDES, Question, Where, ask
+from model.nano.questions import SIDES, Question, Where, ask_all, caption
 from model.nano.render import Sample, draw_sample
 from model.nano.scenes import MOTIONS, TOUCHES, Box, Scene, Thing, draw_clip, draw_picture
 from model.nano.strip import TOKEN_SIDE_PX
@@ -107,13 +107,14 @@ THING_CLASSES = len(THINGS) + 1
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """Pictures or clips of one size, one question each. T frame pairs (1 for pictures) of N tokens each.
+    """Pictures or clips of one size, as many questions about each. T frame pairs (1 for pictures) of N tokens each.
 
-    R: the columns of the sequence from `first` on, where replies are spoken.
+    C: scenes. B: sequences, one for each question; those about one scene follow each other. R: the columns of the
+    sequence from `first` on, where replies are spoken.
     """
 
-    patches: Tensor  # [B * T * 4N, 1536]
-    grid: Tensor  # [B, 3]
+    patches: Tensor  # [C * T * 4N, 1536]
+    grid: Tensor  # [C, 3]
     input_ids: Tensor  # [B, S]
     labels: Tensor  # [B, S]
     places: Tensor  # [3, B, S]
@@ -121,27 +122,35 @@ class SceneBatch:
     looks: Tensor  # bool [B, R, S]: the image tokens on the thing, or on the side of it, that the next token speaks of
     asked: Tensor  # bool [B, R, S]: the token of the prompt that asks for the thing, if one does
     shown: Tensor  # [B * T * N] place of each image token among the B * S
-    things: Tensor  # [B * T * N] class of the thing at each token's middle, 0 for none
-    sides: Tensor  # [B * T * N, 4] of its box, x0, y0, x1, y1 as shares of the picture: at the tokens that it touches
+    things: Tensor  # [C * T * N] class of the thing at each token's middle, 0 for none
+    sides: Tensor  # [C * T * N, 4] of its box, x0, y0, x1, y1 as shares of the picture: at the tokens that it touches
     # them in, else NOWHERE
-    middles: Tensor  # [B * T * N, 2] of each token: x, y as shares
-    following: Tensor  # [B * T * N] class of the next thing to the right, in pictures, else IGNORED
-    leftmost: Tensor  # [B * T * N] class of the leftmost thing, in pictures, else IGNORED
-    motions: Tensor  # [B * T * N] class of what the thing does, in clips, else IGNORED
+    middles: Tensor  # [C * T * N, 2] of each token: x, y as shares
+    following: Tensor  # [C * T * N] class of the next thing to the right, in pictures, else IGNORED
+    leftmost: Tensor  # [C * T * N] class of the leftmost thing, in pictures, else IGNORED
+    motions: Tensor  # [C * T * N] class of what the thing does, in clips, else IGNORED
     starts: Tensor  # [B * T * N] second in which it was first seen, in clips, else IGNORED
     seconds: Tensor  # [B * T * N] second of each token's own frames, in clips, else IGNORED
 
+    @property
+    def questions(self) -> int:
+        """About each scene."""
+        return len(self.input_ids) // len(self.grid)
 
-def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch:
-    """Tensors of scenes that have one size, one length and the same time of their first frame."""
+
+def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> SceneBatch:
+    """Tensors of scenes that have one size and one length, and have as many questions."""
     ids = token_ids()
     frames, height, width, _ = scenes[0].frames.shape
     pairs = max(1, frames // TEMPORAL)
     grid = (pairs, height // PATCH, width // PATCH)
     rows, columns = height // TOKEN_SIDE_PX, width // TOKEN_SIDE_PX
+    shown = [_Cells(scene, pairs, rows, columns) for scene in scenes]
+    cells = [each for each, questions in zip(shown, asked_of_each, strict=True) for _ in questions]
+    questions = [question for of_one in asked_of_each for question in of_one]
     prompts = [
-        scene_prompt_ids(scene.times_s, rows * columns, question.prompt)
-        for scene, question in zip(scenes, questions, strict=True)
+        scene_prompt_ids(each.scene.times_s, rows * columns, question.prompt)
+        for each, question in zip(cells, questions, strict=True)
     ]
     replies = [
         [(token, thing, where) for text, thing, where in question.reply for token in phrase_ids(text)]
@@ -150,11 +159,10 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
     ]
     length = max(len(prompt) + len(reply) for prompt, reply in zip(prompts, replies, strict=True)) - 1
     first = min(map(len, prompts)) - 1
-    input_ids = torch.zeros(len(scenes), length, dtype=torch.long)
-    labels = torch.full((len(scenes), length), IGNORED)
-    looks, asked = (torch.zeros(len(scenes), length - first, length, dtype=torch.bool) for _ in range(2))
-    places = torch.zeros(3, len(scenes), length, dtype=torch.long)
-    cells = [_Cells(scene, pairs, rows, columns) for scene in scenes]
+    input_ids = torch.zeros(len(cells), length, dtype=torch.long)
+    labels = torch.full((len(cells), length), IGNORED)
+    looks, asked = (torch.zeros(len(cells), length - first, length, dtype=torch.bool) for _ in range(2))
+    places = torch.zeros(3, len(cells), length, dtype=torch.long)
     pads = (ids["<|image_pad|>"], ids["<|video_pad|>"])
     for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
         sequence = prompt + [token for token, *_ in reply[:-1]]
@@ -162,7 +170,7 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
         labels[row, len(prompt) - 1 : len(sequence)] = torch.tensor([token for token, *_ in reply])
         places[:, row], _ = positions(sequence + [0] * (length - len(sequence)), [grid], pads, MERGE)
         image_at = torch.tensor([place for place, token in enumerate(prompt) if token in pads])
-        names = [ids[thing.label] for thing in scenes[row].things]
+        names = [ids[thing.label] for thing in cells[row].scene.things]
         for place, (_, thing, where) in enumerate(reply, start=len(prompt) - 1 - first):
             if thing is not None:
                 looks[row, place, image_at[cells[row].of(thing, where).flatten()]] = True
@@ -177,14 +185,14 @@ def collate_scenes(scenes: list[Scene], questions: list[Question]) -> SceneBatch
         looks=looks,
         asked=asked,
         shown=((input_ids == pads[0]) | (input_ids == pads[1])).flatten().nonzero()[:, 0],
-        things=torch.cat([each.things.flatten() for each in cells]),
-        sides=torch.cat([each.sides.view(-1, 4) for each in cells]),
+        things=torch.cat([each.things.flatten() for each in shown]),
+        sides=torch.cat([each.sides.view(-1, 4) for each in shown]),
         middles=_middles(rows, columns).repeat(len(scenes) * pairs, 1),
-        following=torch.cat([each.following.flatten() for each in cells]),
-        leftmost=torch.cat([each.leftmost.flatten() for each in cells]),
-        motions=torch.cat([each.motions.flatten() for each in cells]),
+        following=torch.cat([each.following.flatten() for each in shown]),
+        leftmost=torch.cat([each.leftmost.flatten() for each in shown]),
+        motions=torch.cat([each.motions.flatten() for each in shown]),
         starts=torch.cat([each.starts.flatten() for each in cells]),
-        seconds=torch.cat([_seconds(scene.times_s, rows * columns) for scene in scenes]),
+        seconds=torch.cat([_seconds(each.scene.times_s, rows * columns) for each in cells]),
     )
 
 
@@ -204,6 +212,7 @@ class _Cells:
     """What lies under each visual token of a scene: tensors [T, rows, columns], sides [..., 4]."""
 
     def __init__(self, scene: Scene, pairs: int, rows: int, columns: int) -> None:
+        self.scene = scene
         size = (pairs, rows, columns)
         classes = [THINGS.index(thing.label) + 1 for thing in scene.things]
         self.which = torch.full(size, -1)  # index of the thing in the scene
@@ -289,10 +298,14 @@ def scene_patches(frames: Tensor) -> Tensor:
 
 
 class Scenes(IterableDataset[SceneBatch]):
-    """Endless batches of about `image_tokens` tokens, of pictures and clips in turn."""
+    """Endless batches of about `image_tokens` tokens, of pictures and clips in turn.
 
-    def __init__(self, faces: list[Face], seed: int, image_tokens: int) -> None:
-        self.faces, self.seed, self.image_tokens = faces, seed, image_tokens
+    asked: for the decoder, several questions about each, which cost it little: most of the work is to look. Otherwise
+    only the pictures count, and of clips a few seconds are enough: many short ones show more motions than few long.
+    """
+
+    def __init__(self, faces: list[Face], seed: int, image_tokens: int, *, asked: bool) -> None:
+        self.faces, self.seed, self.image_tokens, self.asked = faces, seed, image_tokens, asked
 
     def __iter__(self) -> Iterator[SceneBatch]:
         rng = random.Random(f"scenes {self.seed}")
@@ -300,16 +313,21 @@ class Scenes(IterableDataset[SceneBatch]):
             rows, columns = rng.randint(2, 9), rng.randint(3, 16)
             if rows * columns <= 128 and columns <= 6 * rows:
                 count = max(1, self.image_tokens // (rows * columns))
-                scenes = [draw_picture(rng, self.faces, rows, columns) for _ in range(count)]
-                yield collate_scenes(scenes, [ask(rng, scene) for scene in scenes])
-            if rng.random() < 0.5:
-                continue
-            pairs, rows, columns = rng.randint(2, 16), rng.randint(2, 4), rng.randint(2, 7)
-            if rng.random() < 0.1:
-                pairs, rows, columns = rng.randint(17, 30), rng.randint(2, 3), rng.randint(2, 4)
-            count = max(1, self.image_tokens // (pairs * (rows * columns + 10)))
-            clips = [draw_clip(rng, self.faces, pairs, rows, columns) for _ in range(count)]
-            yield collate_scenes(clips, [ask(rng, scene) for scene in clips])
+                yield self._batch(rng, [draw_picture(rng, self.faces, rows, columns) for _ in range(count)])
+            yield self._batch(rng, self._clips(rng))
+
+    def _clips(self, rng: random.Random) -> list[Scene]:
+        pairs, rows, columns = rng.randint(2, rng.randint(3, 16)), rng.randint(2, 4), rng.randint(2, 7)
+        if rng.random() < 0.1:
+            pairs, rows, columns = rng.randint(17, 30), rng.randint(2, 3), rng.randint(2, 4)
+        shown = pairs if self.asked else min(pairs, rng.randint(2, 4))
+        count = max(1, self.image_tokens // (shown * rows * columns))
+        return [draw_clip(rng, self.faces, pairs, rows, columns, shown) for _ in range(count)]
+
+    def _batch(self, rng: random.Random, scenes: list[Scene]) -> SceneBatch:
+        if self.asked:
+            return collate_scenes(scenes, [ask_all(rng, scene) for scene in scenes])
+        return collate_scenes(scenes, [[caption(scene)] for scene in scenes])
 
 
 class Lines(IterableDataset[Batch]):

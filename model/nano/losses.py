@@ -14,7 +14,7 @@ Left to the reply's loss alone, the network learns English first and ignores the
   corner was helps to find the next one, but not the first;
 - attention: some heads of the decoder must look at the image token that holds the next character, or at those that
   lie on the shape now spoken of, when it comes or goes if its time is spoken of; and before that at the word of the
-  prompt that asks for it.
+  prompt that asks for it, and a clip's tokens at their timestamp.
 
 Shapes: as in model/nano/batches.py; H heads, D head dimension; V vocabulary.
 """
@@ -32,8 +32,8 @@ from model.language import Attention, Layer
 from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch
 from model.nano.codes import Coordinates
 from model.nano.scenes import MOTIONS
-from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, THINGS, token_ids
-from model.qwen3vl import Qwen3VL
+from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, SHOWN_SECONDS, THINGS, token_ids
+from model.qwen3vl import Qwen3VL, Visual
 from model.rope import rotate
 
 GUIDED = ((1, 0), (2, 0), (2, 1))
@@ -42,6 +42,8 @@ SCENE_GUIDED = ((2, 0), (2, 1))
 """The same in scenes: which shape comes next takes a layer to find out."""
 ASKED_GUIDED = ((1, 1),)
 """The same a layer before, at the name in the prompt of the shape that is asked for."""
+STAMP_GUIDED = ((0, 0),)
+"""The tokens of clips, at the timestamp before them."""
 SPREAD = 1.5
 """Standard deviation, in steps, of the targets about a coordinate: near is better than far."""
 
@@ -65,10 +67,11 @@ class Teacher(nn.Module):
         self.wanted = nn.Linear(width, len(THINGS))
         ids = token_ids()
         self.register_buffer("thing_ids", torch.tensor([ids[each] for each in THINGS]), persistent=False)
+        self.register_buffer("stamp_ids", torch.tensor([ids[each] for each in SHOWN_SECONDS]), persistent=False)
         self.register_buffer("number_ids", torch.tensor([ids[each] for each in COORDINATES]), persistent=False)
         self._inputs: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
         self.last = network.config.text.layers - 1
-        for layer in {self.last, *(layer for layer, _ in GUIDED if layer < self.last)}:
+        for layer in {self.last, *(layer for layer, _ in (*STAMP_GUIDED, *GUIDED) if layer < self.last)}:
             _attention(network, layer).register_forward_pre_hook(self._note(layer))
 
     def _note(self, layer: int) -> Any:
@@ -89,6 +92,16 @@ class Teacher(nn.Module):
         """Reply tokens shall look at the tokens on the thing that they speak of, and at the word that asks for it."""
         asked = self._attention_loss(network, ASKED_GUIDED, batch.first, batch.asked)
         return self._attention_loss(network, SCENE_GUIDED, batch.first, batch.looks) + 0.5 * asked
+
+    def stamp_attention(self, network: Qwen3VL, batch: SceneBatch) -> Tensor:
+        """The tokens of clips shall look at the timestamp of their frames."""
+        assert isinstance(self.stamp_ids, Tensor)
+        rows, length = batch.input_ids.shape
+        along = torch.arange(length, device=batch.input_ids.device)
+        latest = torch.where(torch.isin(batch.input_ids, self.stamp_ids), along, 0).cummax(1).values
+        looks = torch.zeros(rows * length, length, dtype=torch.bool, device=along.device)
+        looks[batch.shown, latest.flatten()[batch.shown]] = True
+        return self._attention_loss(network, STAMP_GUIDED, 0, looks.view(rows, length, length))
 
     def _attention_loss(
         self, network: Qwen3VL, guided: tuple[tuple[int, int], ...], first: int, looks: Tensor
@@ -245,11 +258,21 @@ def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decod
     if clips.any():
         motion = F.cross_entropy(teacher.motions(embeds[clips]), batch.motions[clips])
     if decoder:
-        hidden = network(batch.input_ids, batch.places, visual)
+        hidden = network(batch.input_ids, batch.places, _repeated(visual, len(batch.grid), batch.questions))
         spoken = batch.labels != IGNORED
         reply = teacher.reply_loss(network.logits(hidden[spoken]), batch.labels[spoken])
         attention = teacher.scene_attention(network, batch)
         wanted = teacher.wanted_loss(batch)
         if clips.any():
             times = teacher.times_loss(batch)
+            attention = attention + 0.5 * teacher.stamp_attention(network, batch)
     return SceneLosses(reply, things, sides, order, motion, times, wanted, attention, thing_errors, side_error)
+
+
+def _repeated(visual: Visual, scenes: int, times: int) -> Visual:
+    """The tokens of each scene so many times."""
+
+    def repeat(tokens: Tensor) -> Tensor:
+        return tokens.view(scenes, -1, tokens.shape[1]).repeat_interleave(times, 0).flatten(0, 1)
+
+    return Visual(repeat(visual.embeds), tuple(map(repeat, visual.deepstack)))

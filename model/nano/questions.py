@@ -30,13 +30,14 @@ class Question:
         return "".join(piece for piece, *_ in self.reply)
 
 
-def ask(rng: random.Random, scene: Scene) -> Question:
-    """One of the questions that such a scene can be asked."""
+def ask_all(rng: random.Random, scene: Scene) -> list[Question]:
+    """Two questions about a clip, four about a picture: all the kinds there are."""
     if scene.times_s:
-        return events(scene) if rng.random() < 0.6 else caption(scene)
-    if not scene.things or rng.random() < 0.25:
-        return caption(scene)
-    return locate(scene, asked_labels(rng, scene), points=rng.random() < 0.3)
+        return [events(scene), caption(scene)]
+    if not scene.things:
+        return [caption(scene)] * 4
+    boxes = [locate(scene, asked_labels(rng, scene)) for _ in range(2)]
+    return [caption(scene), *boxes, locate(scene, asked_labels(rng, scene), points=True)]
 
 
 def caption(scene: Scene) -> Question:

@@ -99,9 +99,11 @@ def draw_picture(rng: random.Random, faces: list[Face], rows: int, columns: int)
     return Scene(_finished(rng, [canvas]), (), tuple(things), tuple((thing.box,) for thing in things))
 
 
-def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, columns: int) -> Scene:
+def draw_clip(
+    rng: random.Random, faces: list[Face], pairs: int, rows: int, columns: int, shown: int | None = None
+) -> Scene:
     """2 * pairs frames at two a second; one shape or two, each there from a full second to a full second, the second
-    from a later one on."""
+    from a later one on. shown: of the pairs, so many in a row, with what is seen in them; None is all."""
     width, height = columns * SIDE_PX * _FINE, rows * SIDE_PX * _FINE
     first_s = 30.0 if pairs <= 30 and rng.random() < 0.1 else 0.0  # the second half minute of a longer video
     times = tuple(first_s + index / 2 for index in range(2 * pairs))
@@ -124,6 +126,9 @@ def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, colu
         motion = rng.choice(MOTIONS) if leaves_s - start_s > 1 else "stands still"
         things.append(Thing(colour, shape, (0, 0, 1, 1), motion, start_s, leaves_s))
         places.append((x, y, size))
+    if shown is not None and shown < pairs:
+        start = 2 * rng.randint(0, pairs - shown)
+        times = times[start : start + 2 * shown]
     clock = rng.random() < 0.4
     face = rng.choice(faces)
     turn_s, turn = rng.uniform(3, 6), rng.uniform(0.1, 0.17)
@@ -144,8 +149,9 @@ def draw_clip(rng: random.Random, faces: list[Face], pairs: int, rows: int, colu
             text = f"{int(time_s) // 60:02d}:{int(time_s) % 60:02d}.{int(time_s * 10) % 10}"
             draw.text((0.04 * width, 0.04 * height), text, fill="black", font=face.at(round(0.13 * height)))
         frames.append(frame)
-    order = sorted(range(len(things)), key=lambda index: things[index].start_s)
-    firsts = [next(box for box in seen if box is not None) for seen in boxes]
+    order = [index for index in range(len(things)) if any(boxes[index])]
+    order.sort(key=lambda index: things[index].start_s)
+    firsts = [next((box for box in seen if box is not None), (0.0, 0.0, 1.0, 1.0)) for seen in boxes]
     return Scene(
         _finished(rng, frames),
         times,

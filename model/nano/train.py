@@ -51,6 +51,7 @@ class Recipe:
     weight_decay: float = 0.02
     clip: float = 1.0
     image_tokens: int = 512  # a batch
+    scene_tokens: int = 384  # the same of scenes, once there are questions about them
     short_chars: tuple[int, int] = (2, 14)
     long_chars: tuple[int, int] = (4, 52)
     renderers: int = 1  # processes that draw lines, and as many that draw scenes
@@ -151,7 +152,7 @@ class Run:
         seed = recipe.seed * 1000 + progress.streams  # a resumed run sees new lines
         lines = Lines(self.faces, seed, recipe.image_tokens, chars, noise=0.7)
         loader = DataLoader(lines, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8)
-        drawn = Scenes(self.faces, seed, recipe.image_tokens)
+        drawn = Scenes(self.faces, seed, recipe.scene_tokens if decoder else recipe.image_tokens, asked=decoder)
         scenes = DataLoader(drawn, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8)
         self.log(part="decoder" if decoder else "vision", chars=chars)
         saved = scored = logged = time.monotonic()
@@ -196,8 +197,8 @@ class Run:
         batch = _moved(batch, self.recipe.device)
         with self._autocast():
             found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
-        seen = found.things + found.sides + 0.3 * found.order + 0.5 * found.motion
-        self._learn(seen + found.reply + found.times + 0.5 * found.wanted + found.attention)
+        seen = found.things + found.sides + 0.3 * found.order + found.motion
+        self._learn(seen + found.reply + found.times + found.wanted + found.attention)
         self.progress.scenes += len(batch.grid)
         means.add(things=found.things, sides=found.sides, thing_errors=found.thing_errors, side_error=found.side_error)
         if batch.grid[0, 0] > 1:
