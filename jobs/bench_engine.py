@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from jobs.bench_nano import page_seconds
+from jobs.try_file import NANO
 from model.bench_engine import Measured, Result, Setting, hardware, measure, ratio
 from model.bench_process import VLLM_PYTHON
 from model.roofline import Roofline
@@ -39,6 +41,8 @@ def bench_engine(settings: Sequence[Setting], console: Console) -> int:
         for setting in settings:
             done.append(Measured(setting))
             measure(done[-1], say)
+        say("a page through the nano checkpoint, the way of a job")
+        page = page_seconds(NANO)
     except KeyboardInterrupt:
         say("interrupted; this is what was measured")
         return 130
@@ -46,6 +50,7 @@ def bench_engine(settings: Sequence[Setting], console: Console) -> int:
         signal.signal(signal.SIGTERM, ended)
         if any(each.complete for each in done):
             _show(done, console)
+    console.print(f"the nano checkpoint, {page}")
     return 0
 
 

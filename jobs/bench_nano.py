@@ -77,7 +77,7 @@ def bench_nano(model: str | None, *, lines: int, pages: int, scenes: int, pdfs: 
     _show(table, scores, "CER", console)
     looked = Table(title=f"{folder.name}: pictures and clips", title_justify="left")
     _show(looked, _scene_scores(folder, scenes), "right", console)
-    console.print(_seconds(folder, unseen))
+    console.print(page_seconds(folder))
     if not unseen:
         console.print("no unseen fonts are installed; model/nano/fonts.py names the packages")
     return 0
@@ -157,10 +157,10 @@ def _read_files(folder: Path, place: Path) -> dict[tuple[str, int], str]:
     return {unit: row["result"]["text"] for unit, row in _rows(folder, place).items()}
 
 
-def _seconds(folder: Path, unseen: dict[str, list[Face]]) -> str:
+def page_seconds(folder: Path) -> str:
     """How long a page of 50 lines takes, one at a time: decoding with splitting, and asking."""
     rng = random.Random("seconds")
-    face = next(iter(unseen.values()), seen_faces())[0]
+    face = next(iter(unseen_faces().values()), seen_faces())[0]
     took: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as place:
         for number in range(4):

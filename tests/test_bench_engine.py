@@ -47,6 +47,7 @@ def test_the_table_has_every_peer_and_they_write_the_same(
     found = rows(out)
     assert [row[1] for row in found] == ["sightread", "transformers, batched", "transformers, single"]
     assert all(row[-1] == "100 %" and row[2] == "2" for row in found)
+    assert "a page of 50 lines" in out
     # each leg a line, as it ends
     legs = [line for line in err.splitlines() if "prefill" in line and "decode" in line]
     assert len(legs) == 2 * 3
