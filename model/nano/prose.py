@@ -142,8 +142,8 @@ def _figures(rng: random.Random, max_chars: int) -> str:
     parts: list[str] = []
     while sum(map(len, parts)) + len(parts) < max_chars:
         parts.append(_number(rng) if rng.random() < 0.6 else rng.choice(vocabulary()).capitalize())
-        if rng.random() < 0.15:
-            parts[-1] += rng.choice((":", ",", " -", " =", " +", ";", "*", " @", "#"))
+        if rng.random() < 0.2:
+            parts[-1] += rng.choice((":", ",", " -", " -", " -", " =", " +", ";", "*", " @", "#", " /"))
     return " ".join(parts)[:max_chars]
 
 
