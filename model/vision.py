@@ -13,6 +13,8 @@ tokens; D hidden; H heads; grid rows are (t, h, w) in patches, a row per picture
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,7 +50,7 @@ class VisionTower(nn.Module):
 
     def _positions(self, shapes: list[tuple[int, int, int]]) -> Tensor:
         """The position table, sampled bilinearly at each picture's grid with its corners aligned: [P, D]."""
-        return torch.cat([self._table_at(h, w).repeat(t, 1) for t, h, w in shapes])
+        return torch.cat([self._table_at(h, w).repeat(frames, 1) for frames, h, w in _stretches(shapes)])
 
     def _table_at(self, height: int, width: int) -> Tensor:
         side = self.config.grid_side
@@ -72,11 +74,16 @@ class VisionTower(nn.Module):
     def _coordinates(self, shapes: list[tuple[int, int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
         """Row and column of every patch in its frame, [P] each."""
         rows, columns = [], []
-        for t, h, w in shapes:
+        for frames, h, w in _stretches(shapes):
             order = merge_order(h, w, self.config.merge)
-            rows.append((order // w).repeat(t))
-            columns.append((order % w).repeat(t))
+            rows.append((order // w).repeat(frames))
+            columns.append((order % w).repeat(frames))
         return torch.cat(rows).to(device), torch.cat(columns).to(device)
+
+
+def _stretches(shapes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """(frames, h, w) of neighbours of one size, together: a batch of pictures costs no more than one."""
+    return [(sum(t for t, _, _ in each), *size) for size, each in groupby(shapes, key=lambda shape: shape[1:])]
 
 
 def merge_order(height: int, width: int, merge: int) -> Tensor:
@@ -125,18 +132,19 @@ class Attention(nn.Module):
         q, k = (rotate(each.float(), *rotary).to(v.dtype) for each in (q, k))
         out = torch.empty_like(v) if not torch.is_grad_enabled() else None
         pieces = []
-        for start, length, count in runs(segments):
+        stretches = runs(segments)
+        sizes = [length * count for _, length, count in stretches]
+        # split, not sliced: the gradients of slices are as large as the whole, each
+        parts = zip(*(each.split(sizes) for each in (q, k, v)), strict=True)
+        for (start, length, count), part in zip(stretches, parts, strict=True):
             # equal neighbours as one batch: no padding, few calls
-            stretch = slice(start, start + length * count)
-            query, key, value = (
-                each[stretch].view(count, length, self.heads, -1).transpose(1, 2) for each in (q, k, v)
-            )
+            query, key, value = (each.view(count, length, self.heads, -1).transpose(1, 2) for each in part)
             piece = F.scaled_dot_product_attention(query, key, value)
             piece = piece.transpose(1, 2).reshape(length * count, self.heads, -1)
             if out is None:
                 pieces.append(piece)
             else:
-                out[stretch] = piece
+                out[start : start + length * count] = piece
         return self.proj((torch.cat(pieces) if out is None else out).reshape(patches, -1))
 
 

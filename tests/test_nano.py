@@ -12,16 +12,27 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from model.chat import Chat
 from model.checkpoint import load
 from model.config import Config
 from model.nano import codes, questions, tokens
-from model.nano.batches import IGNORED, NOWHERE, Scenes, collate, collate_scenes, scene_patches, strip_patches
+from model.nano.batches import (
+    IGNORED,
+    NOWHERE,
+    Lines,
+    Scenes,
+    collate,
+    collate_scenes,
+    scene_patches,
+    shades,
+    strip_patches,
+)
 from model.nano.export import CHECKPOINT, export
 from model.nano.fonts import Face
 from model.nano.judge import iou, judge_events, judge_objects
-from model.nano.losses import Teacher, scene_losses
+from model.nano.losses import Teacher, losses, scene_losses
 from model.nano.pages import held_out_lines
 from model.nano.render import draw_sample
 from model.nano.scenes import Box, Scene, draw_clip, draw_picture
@@ -74,13 +85,45 @@ def test_a_batch_of_lines_asks_for_their_text() -> None:
         assert looked.tolist() == sorted(looked.tolist())
 
 
+def test_a_line_is_learnt_alike_alone_and_among_wider_ones() -> None:
+    network = Qwen3VL(Config.from_json(config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)))
+    teacher = Teacher(network)
+    samples = [draw_sample(random.Random(seed), PILLOW, chars) for seed, chars in ((1, 3), (2, 3), (3, 9), (4, 20))]
+    samples.sort(key=lambda sample: sample.width_px)
+    together = collate(samples)
+    assert len(set(together.grid[:, 2].tolist())) > 2
+    for name in ("reply", "frames", "count", "attention"):
+        alone = [getattr(losses(network, teacher, collate([sample])), name) for sample in samples]
+        # means over the tokens of a batch: over replies, over visual tokens, over characters
+        weight = {"reply": lambda s: len(s.text) + 1, "attention": lambda s: len(s.text)}.get(
+            name, lambda s: s.width_px
+        )
+        weights = torch.tensor([float(weight(sample)) for sample in samples])
+        wanted = (torch.stack(alone) * weights).sum() / weights.sum()
+        assert getattr(losses(network, teacher, together), name).item() == pytest.approx(wanted.item(), rel=1e-4), name
+
+
+@pytest.mark.parametrize("dataset", [Lines(PILLOW, 3, 64, (2, 9), 0.5, widths=2), Scenes(PILLOW, 3, 64, asked=True)])
+def test_every_process_draws_its_own(dataset: Lines | Scenes) -> None:
+    def texts(processes: int) -> list[list[int]]:
+        batches = islice(DataLoader(dataset, batch_size=None, num_workers=processes), 4)
+        return [batch.labels.flatten().tolist() for batch in batches]
+
+    alone, both = texts(0), texts(2)
+    assert texts(1) == alone
+    assert both[0] == alone[0]  # the first process is the one of old
+    assert both[2] == alone[1]
+    assert both[1] not in alone
+    assert both[1] != both[3]
+
+
 def test_patches_are_those_of_the_engine() -> None:
     sample = draw_sample(random.Random(1), PILLOW, 20)
     wanted, _ = patchify(picture_of(sample.picture))
-    assert torch.equal(strip_patches(torch.from_numpy(sample.picture.copy())[None]), wanted)
+    assert torch.equal(shades(strip_patches(torch.from_numpy(sample.picture.copy())[None])), wanted)
     clip = draw_clip(random.Random(2), PILLOW, pairs=2, rows=2, columns=3)
     wanted, _ = patchify(shown(clip))
-    assert torch.equal(scene_patches(torch.from_numpy(clip.frames.copy())), wanted)
+    assert torch.equal(shades(scene_patches(torch.from_numpy(clip.frames.copy()))), wanted)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -162,8 +205,8 @@ def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) ->
     recipe = Recipe(steps=60, log_every=10, short_share=0.2, image_tokens=64, bf16=False, warm_up_steps=5)
     run = Run(recipe, tmp_path / "run", PILLOW, config)
     run.train()
-    logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    losses = [line for line in logged if "frames" in line]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    logged = [line for line in lines if "frames" in line]
     assert run.progress.step == 60
     assert run.progress.scenes > 0
     again = Run(replace(recipe, steps=70), tmp_path / "run", PILLOW, config)
@@ -172,8 +215,25 @@ def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) ->
     assert torch.equal(again.network.lm_head.weight, run.network.lm_head.weight)
     again.train()
     assert again.progress.step == 70
-    assert losses[-1]["frames"] < losses[0]["frames"]
-    assert losses[-1]["sides"] < losses[0]["sides"]
+    assert logged[-1]["frames"] < logged[0]["frames"]
+    assert logged[-1]["sides"] < logged[0]["sides"]
+    after = Run(replace(recipe, minutes=0.02, boxes=True, batch=2), tmp_path / "run", PILLOW, config)
+    after.resume()
+    after.progress.spent_s = 0.0
+    assert after.rate() == pytest.approx(recipe.peak_rate)
+    after.train()
+    assert after.progress.step > 70
+    assert after.progress.spent_s >= 0.02 * 60
+    assert after.rate() == pytest.approx(recipe.peak_rate * recipe.last_rate)
+    moved = {
+        name
+        for (name, one), (_, other) in zip(
+            after.network.named_parameters(), again.network.named_parameters(), strict=True
+        )
+        if not torch.equal(one, other)
+    }
+    assert moved  # and of the tower nothing
+    assert not any(name.startswith("visual.") for name in moved)
     export(again.network, config, tmp_path / "checkpoint")
     exported = load(tmp_path / "checkpoint")
     assert torch.equal(exported.lm_head.weight, again.network.lm_head.weight.bfloat16().float())
@@ -212,22 +272,25 @@ def test_the_tokens_of_a_clip_find_the_timestamp_before_them() -> None:
     clip = draw_clip(random.Random(5), PILLOW, pairs=4, rows=2, columns=3)
     batch = collate_scenes([clip], [questions.ask_all(random.Random(5), clip)])
     optimiser = torch.optim.AdamW([*network.language_model.parameters()], lr=3e-3)
-    losses = []
+    seen = []
     for _ in range(60):
         found = scene_losses(network, teacher, batch)
         optimiser.zero_grad()
         loss = teacher.stamp_attention(network, batch)
         loss.backward()
         optimiser.step()
-        losses.append(loss.item())
+        seen.append(loss.item())
         assert found.attention.isfinite()
-    assert losses[-1] < 0.1 < losses[0]
+    assert seen[-1] < 0.1 < seen[0]
 
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_batches_of_scenes_hold_pictures_and_clips(asked: bool) -> None:
     batches = list(islice(Scenes(PILLOW, 1, 128, asked=asked), 12))
     assert {int(batch.grid[0, 0]) > 1 for batch in batches} == {True, False}
+    boxes = list(islice(Scenes(PILLOW, 1, 128, asked=asked, boxes=True), 12))
+    assert sum(each.grid[0, 0] == 1 for each in boxes) > sum(each.grid[0, 0] == 1 for each in batches)
+    assert {each.questions for each in boxes if each.grid[0, 0] == 1} == ({6} if asked else {1})
     for batch in batches:
         left, top, right, bottom = batch.sides.T
         x, y = batch.middles.T

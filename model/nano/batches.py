@@ -1,18 +1,20 @@
-"""Lines in batches of one width, as the tensors that training wants. Knows nothing of losses.
+"""Lines in batches of about one width, as the tensors that training wants. Knows nothing of losses.
 
-Shapes: B lines of one width; N image tokens each; S tokens of the padded sequence; C characters, padded.
+Shapes: B lines; N image tokens of all of them; S tokens of the padded sequence; C characters, padded.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from model.nano.fonts import Face
 from model.nano.questions import SIDES, Question, Where, ask_all, caption
@@ -33,14 +35,31 @@ NOWHERE = -1.0
 
 
 @dataclass(frozen=True)
-class Batch:
-    patches: Tensor  # [B * 4N, 1536]
-    grid: Tensor  # [B, 3]
+class _Tensors:
+    """What goes from the process that draws to the device that learns."""
+
+    grid: Tensor  # [pictures, 3]; stays where it is: its numbers are read, not computed with
+
+    def to(self, device: str) -> Self:
+        return self if device == "cpu" else self._changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """Called by the loader: what is pinned is copied to a GPU while that computes."""
+        return self._changed(Tensor.pin_memory)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "grid"}
+        return replace(self, **{name: change(each) for name, each in values.items() if isinstance(each, Tensor)})
+
+
+@dataclass(frozen=True)
+class Batch(_Tensors):
+    patches: Tensor  # uint8 [4N, 1536]; `shades` makes them what the network wants
     input_ids: Tensor  # [B, S]
     labels: Tensor  # [B, S], the next token where it is the reply's, else IGNORED
     places: Tensor  # [3, B, S]
-    slots: Tensor  # [B * N, SLOTS] classes of the characters under each image token
-    counts: Tensor  # [B * N] characters that begin before the token
+    slots: Tensor  # [N, SLOTS] classes of the characters under each image token
+    counts: Tensor  # [N] characters of its line that begin before the token
     token_of: Tensor  # [B, S] sequence place of the image token that holds the next character, or IGNORED
     characters: int
 
@@ -50,71 +69,78 @@ class Batch:
 
 
 def strip_patches(strips: Tensor) -> Tensor:
-    """uint8 [B, 32, W, 3] to [B * 4N, 1536]: `model.preprocess.patchify` for many strips of one width."""
+    """uint8 [B, 32, W, 3] to uint8 [B * 4N, 1536]: `model.preprocess.patchify` for many strips of one width."""
     lines, height, width, channels = strips.shape
     blocks = strips.view(lines, height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, channels)
     patches = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # line, rows, columns, 2, 2, channel, y, x
     doubled = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL, PATCH, PATCH)
-    flat = doubled.reshape(-1, channels * TEMPORAL * PATCH * PATCH)
-    return flat.to(torch.float32).div_(127.5).sub_(1.0)
+    return doubled.reshape(-1, channels * TEMPORAL * PATCH * PATCH)
+
+
+def shades(patches: Tensor) -> Tensor:
+    """uint8 of 0 … 255 to float32 of -1 … 1. Done where the network runs: bytes travel at a quarter of the cost."""
+    return patches.to(torch.float32).div_(127.5).sub_(1.0)
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Tensors of samples that have one width."""
-    width_px = samples[0].width_px
-    tokens = width_px // TOKEN_SIDE_PX
-    prompt = prompt_ids(tokens)
+    """Tensors of samples, best of few widths: those of one width that follow each other are looked at together."""
+    widths = [sample.width_px // TOKEN_SIDE_PX for sample in samples]
+    prompts = {width: prompt_ids(width) for width in set(widths)}
     first_image = 4  # after <|im_start|> user \n <|vision_start|>
-    length = len(prompt) + max(len(sample.text) for sample in samples)
+    length = max(len(prompts[width]) + len(sample.text) for sample, width in zip(samples, widths, strict=True))
+    where = {width: _line_places(prompt, width, first_image, length) for width, prompt in prompts.items()}
     input_ids = torch.zeros(len(samples), length, dtype=torch.long)
     labels = torch.full((len(samples), length), IGNORED)
     token_of = torch.full((len(samples), length), IGNORED)
-    slots = torch.full((len(samples), tokens, SLOTS), BLANK)
-    counts = torch.zeros(len(samples), tokens)
-    for row, sample in enumerate(samples):
-        reply = reply_ids(sample.text)
+    slots, counts = [], []
+    for row, (sample, tokens) in enumerate(zip(samples, widths, strict=True)):
+        prompt, reply = prompts[tokens], reply_ids(sample.text)
         ids = prompt + reply[:-1]
         input_ids[row, : len(ids)] = torch.tensor(ids)
         speaks = slice(len(prompt) - 1, len(ids))
         labels[row, speaks] = torch.tensor(reply)
         under = [min(int(centre // TOKEN_SIDE_PX), tokens - 1) for centre in sample.centres_px]
         token_of[row, len(prompt) - 1 : len(ids) - 1] = torch.tensor(under) + first_image
+        named = torch.full((tokens, SLOTS), BLANK)
         filled = [0] * tokens
         for character, token in zip(sample.text, under, strict=True):
             if filled[token] < SLOTS:
-                slots[row, token, filled[token]] = CLASS_OF[character]
+                named[token, filled[token]] = CLASS_OF[character]
             filled[token] += 1
-        counts[row] = torch.tensor([0, *filled[:-1]]).cumsum(0)
-    places, _ = positions(
-        prompt + [0] * (length - len(prompt)), [(1, MERGE, tokens * MERGE)], (prompt[first_image], -1), MERGE
-    )
-    strips = torch.from_numpy(np.stack([sample.picture for sample in samples]))
+        slots.append(named)
+        counts.append(torch.tensor([0, *filled[:-1]]).cumsum(0))
     return Batch(
-        patches=strip_patches(strips),
-        grid=torch.tensor([(1, MERGE, tokens * MERGE)] * len(samples)),
+        patches=torch.cat([strip_patches(torch.from_numpy(sample.picture.copy())[None]) for sample in samples]),
+        grid=torch.tensor([(1, MERGE, width * MERGE) for width in widths]),
         input_ids=input_ids,
         labels=labels,
-        places=places[:, None].expand(3, len(samples), length),
-        slots=slots.flatten(0, 1),
-        counts=counts.flatten(),
+        places=torch.stack([where[width] for width in widths], dim=1),
+        slots=torch.cat(slots),
+        counts=torch.cat(counts).float(),
         token_of=token_of,
         characters=sum(len(sample.text) for sample in samples),
     )
+
+
+def _line_places(prompt: list[int], tokens: int, first_image: int, length: int) -> Tensor:
+    """[3, length]"""
+    grid = (1, MERGE, tokens * MERGE)
+    found, _ = positions(prompt + [0] * (length - len(prompt)), [grid], (prompt[first_image], -1), MERGE)
+    return found
 
 
 THING_CLASSES = len(THINGS) + 1
 
 
 @dataclass(frozen=True)
-class SceneBatch:
+class SceneBatch(_Tensors):
     """Pictures or clips of one size, as many questions about each. T frame pairs (1 for pictures) of N tokens each.
 
     C: scenes. B: sequences, one for each question; those about one scene follow each other. R: the columns of the
     sequence from `first` on, where replies are spoken.
     """
 
-    patches: Tensor  # [C * T * 4N, 1536]
-    grid: Tensor  # [C, 3]
+    patches: Tensor  # uint8 [C * T * 4N, 1536]
     input_ids: Tensor  # [B, S]
     labels: Tensor  # [B, S]
     places: Tensor  # [3, B, S]
@@ -161,7 +187,7 @@ def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> 
     first = min(map(len, prompts)) - 1
     input_ids = torch.zeros(len(cells), length, dtype=torch.long)
     labels = torch.full((len(cells), length), IGNORED)
-    looks, asked = (torch.zeros(len(cells), length - first, length, dtype=torch.bool) for _ in range(2))
+    looks, asked = (np.zeros((len(cells), length - first, length), dtype=bool) for _ in range(2))
     places = torch.zeros(3, len(cells), length, dtype=torch.long)
     pads = (ids["<|image_pad|>"], ids["<|video_pad|>"])
     for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
@@ -169,12 +195,15 @@ def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> 
         input_ids[row, : len(sequence)] = torch.tensor(sequence)
         labels[row, len(prompt) - 1 : len(sequence)] = torch.tensor([token for token, *_ in reply])
         places[:, row], _ = positions(sequence + [0] * (length - len(sequence)), [grid], pads, MERGE)
-        image_at = torch.tensor([place for place, token in enumerate(prompt) if token in pads])
-        names = [ids[thing.label] for thing in cells[row].scene.things]
+        image_at = np.array([place for place, token in enumerate(prompt) if token in pads])
+        asked_at = [[at for at, token in enumerate(prompt) if token == ids[t.label]] for t in cells[row].scene.things]
+        shown_at: dict[tuple[int, Where], NDArray[np.int64]] = {}
         for place, (_, thing, where) in enumerate(reply, start=len(prompt) - 1 - first):
             if thing is not None:
-                looks[row, place, image_at[cells[row].of(thing, where).flatten()]] = True
-                asked[row, place, : len(prompt)] = torch.tensor(prompt) == names[thing]
+                if (thing, where) not in shown_at:
+                    shown_at[thing, where] = image_at[cells[row].of(thing, where).flatten().numpy()]
+                looks[row, place, shown_at[thing, where]] = True
+                asked[row, place, asked_at[thing]] = True
     return SceneBatch(
         patches=torch.cat([scene_patches(torch.from_numpy(scene.frames)) for scene in scenes]),
         grid=torch.tensor([grid] * len(scenes)),
@@ -182,8 +211,8 @@ def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> 
         labels=labels,
         places=places,
         first=first,
-        looks=looks,
-        asked=asked,
+        looks=torch.from_numpy(looks),
+        asked=torch.from_numpy(asked),
         shown=((input_ids == pads[0]) | (input_ids == pads[1])).flatten().nonzero()[:, 0],
         things=torch.cat([each.things.flatten() for each in shown]),
         sides=torch.cat([each.sides.view(-1, 4) for each in shown]),
@@ -278,7 +307,7 @@ class _Cells:
 
 
 def scene_patches(frames: Tensor) -> Tensor:
-    """uint8 [T, h, w, 3] to [t * 4N, 1536], as `model.preprocess.patchify`; a single frame stands for a pair."""
+    """uint8 [T, h, w, 3] to uint8 [t * 4N, 1536], as `model.preprocess.patchify`; a single frame stands for a pair."""
     if frames.shape[0] == 1:
         frames = frames.expand(TEMPORAL, *frames.shape[1:])
     count, height, width, channels = frames.shape
@@ -293,8 +322,7 @@ def scene_patches(frames: Tensor) -> Tensor:
         PATCH,
         channels,
     )
-    patches = blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, channels * TEMPORAL * PATCH * PATCH)
-    return patches.to(torch.float32).div_(127.5).sub_(1.0)
+    return blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, channels * TEMPORAL * PATCH * PATCH)
 
 
 class Scenes(IterableDataset[SceneBatch]):
@@ -302,18 +330,24 @@ class Scenes(IterableDataset[SceneBatch]):
 
     asked: for the decoder, several questions about each, which cost it little: most of the work is to look. Otherwise
     only the pictures count, and of clips a few seconds are enough: many short ones show more motions than few long.
+    boxes: three times as many pictures as clips, and twice as many boxes asked for.
     """
 
-    def __init__(self, faces: list[Face], seed: int, image_tokens: int, *, asked: bool) -> None:
+    def __init__(self, faces: list[Face], seed: int, image_tokens: int, *, asked: bool, boxes: bool = False) -> None:
         self.faces, self.seed, self.image_tokens, self.asked = faces, seed, image_tokens, asked
+        self.pictures, self.boxes = (3, 4) if boxes else (1, 2)
 
     def __iter__(self) -> Iterator[SceneBatch]:
-        rng = random.Random(f"scenes {self.seed}")
+        worker = _worker()
+        rng = random.Random(f"scenes {self.seed}{worker or ''}")
+        if worker % 2:
+            yield self._batch(rng, self._clips(rng))  # or all workers had pictures at the same time
         while True:
-            rows, columns = rng.randint(2, 9), rng.randint(3, 16)
-            if rows * columns <= 128 and columns <= 6 * rows:
-                count = max(1, self.image_tokens // (rows * columns))
-                yield self._batch(rng, [draw_picture(rng, self.faces, rows, columns) for _ in range(count)])
+            for _ in range(self.pictures):
+                rows, columns = rng.randint(2, 9), rng.randint(3, 16)
+                if rows * columns <= 128 and columns <= 6 * rows:
+                    count = max(1, self.image_tokens // (rows * columns))
+                    yield self._batch(rng, [draw_picture(rng, self.faces, rows, columns) for _ in range(count)])
             yield self._batch(rng, self._clips(rng))
 
     def _clips(self, rng: random.Random) -> list[Scene]:
@@ -326,29 +360,45 @@ class Scenes(IterableDataset[SceneBatch]):
 
     def _batch(self, rng: random.Random, scenes: list[Scene]) -> SceneBatch:
         if self.asked:
-            return collate_scenes(scenes, [ask_all(rng, scene) for scene in scenes])
+            return collate_scenes(scenes, [ask_all(rng, scene, self.boxes) for scene in scenes])
         return collate_scenes(scenes, [[caption(scene)] for scene in scenes])
 
 
 class Lines(IterableDataset[Batch]):
-    """Endless batches of about `image_tokens` tokens; lines wait in buckets until one is full."""
+    """Endless batches of about `image_tokens` tokens; lines wait in buckets until one is full.
+
+    widths: so many share a bucket: large batches would take long to fill with one.
+    """
 
     def __init__(
-        self, faces: list[Face], seed: int, image_tokens: int, max_chars: tuple[int, int], noise: float
+        self,
+        faces: list[Face],
+        seed: int,
+        image_tokens: int,
+        max_chars: tuple[int, int],
+        noise: float,
+        widths: int = 1,
     ) -> None:
         self.faces, self.seed, self.image_tokens = faces, seed, image_tokens
-        self.max_chars, self.noise = max_chars, noise
+        self.max_chars, self.noise, self.widths = max_chars, noise, widths
 
     def __iter__(self) -> Iterator[Batch]:
-        rng = random.Random(self.seed)
+        worker = _worker()
+        rng = random.Random(f"lines {self.seed} {worker}" if worker else self.seed)
         buckets: dict[int, list[Sample]] = {}
         while True:
             sample = draw_sample(rng, self.faces, rng.randint(*self.max_chars), noise=self.noise)
             tokens = sample.width_px // TOKEN_SIDE_PX
             if tokens > 96:
                 continue
-            bucket = buckets.setdefault(tokens, [])
+            bucket = buckets.setdefault(tokens // self.widths, [])
             bucket.append(sample)
             if len(bucket) * tokens >= self.image_tokens:
-                del buckets[tokens]
-                yield collate(bucket)
+                del buckets[tokens // self.widths]
+                yield collate(sorted(bucket, key=lambda each: each.width_px))
+
+
+def _worker() -> int:
+    """Of the processes that draw, which one this is: each draws its own."""
+    info = get_worker_info()
+    return info.id if info else 0

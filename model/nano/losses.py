@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.language import Attention, Layer
-from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch
+from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch, shades
 from model.nano.codes import Coordinates
 from model.nano.scenes import MOTIONS
 from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, SHOWN_SECONDS, THINGS, token_ids
@@ -132,19 +132,19 @@ class Teacher(nn.Module):
             total = total + (everywhere - there)[guides].mean()
         return total / len(heads)
 
-    def places_loss(self, embeds: Tensor, batch: SceneBatch) -> tuple[Tensor, float]:
+    def places_loss(self, embeds: Tensor, batch: SceneBatch) -> tuple[Tensor, Tensor]:
         """On visual tokens [n, E]: of their own places and of the sides in them; and the median error of a side."""
         steps = 1000 / COORDINATE_STEP
         own = self.middles(embeds).flatten(0, 1).float()
         loss = 0.5 * F.cross_entropy(own, _near(batch.middles.flatten() * steps))
         known = batch.sides != NOWHERE
         if not known.any():
-            return loss, 0.0
+            return loss, loss.new_zeros(())
         logits = self.boxes(embeds)[known].float()
         sides = batch.sides[known]
         with torch.no_grad():
             expected = logits.softmax(1) @ torch.linspace(0, 1, len(COORDINATES), device=logits.device)
-            error = float((expected - sides).abs().median())
+            error = (expected - sides).abs().median()
         return loss + F.cross_entropy(logits, _near(sides * steps)), error
 
     def times_loss(self, batch: SceneBatch) -> Tensor:
@@ -196,18 +196,18 @@ class Losses:
     frames: Tensor
     count: Tensor
     attention: Tensor
-    frame_errors: float  # share of characters under the tokens that the frame-wise head gets wrong
+    frame_errors: Tensor  # share of characters under the tokens that the frame-wise head gets wrong
 
 
 def losses(network: Qwen3VL, teacher: Teacher, batch: Batch, *, decoder: bool = True) -> Losses:
     """All losses of a batch. decoder False leaves the language model out: only the vision tower learns."""
-    visual = network.vision(batch.patches, batch.grid)
+    visual = network.vision(shades(batch.patches), batch.grid)
     frame_logits = teacher.frames(visual.embeds).view(-1, SLOTS, CLASSES)
     frames = F.cross_entropy(frame_logits.flatten(0, 1), batch.slots.flatten())
     with torch.no_grad():
         inked = batch.slots != 0
         wrong = (frame_logits.argmax(-1) != batch.slots) & inked
-        frame_errors = float(wrong.sum() / inked.sum())
+        frame_errors = wrong.sum() / inked.sum()
     count = F.smooth_l1_loss(teacher.count(visual.embeds)[:, 0], batch.counts / 8, beta=0.1)
     nothing = frames.new_zeros(())
     if not decoder:
@@ -228,8 +228,8 @@ class SceneLosses:
     times: Tensor
     wanted: Tensor
     attention: Tensor
-    thing_errors: float  # share of tokens on things whose colour and shape are named wrong
-    side_error: float  # median distance of a named side of a box, as a share of the picture
+    thing_errors: Tensor  # share of tokens on things whose colour and shape are named wrong
+    side_error: Tensor  # median distance of a named side of a box, as a share of the picture
 
 
 def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decoder: bool = True) -> SceneLosses:
@@ -238,18 +238,17 @@ def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decod
     Tokens on things and tokens beside them weigh alike, though there are five times as many beside: averaged over all
     tokens, forty thousand scenes had not taught the colours.
     """
-    visual = network.vision(batch.patches, batch.grid)
+    visual = network.vision(shades(batch.patches), batch.grid)
     embeds = visual.embeds
     nothing = embeds.new_zeros((), dtype=torch.float32)
     named = teacher.things(embeds)
     on_thing = batch.things != 0
     things = F.cross_entropy(named[~on_thing], batch.things[~on_thing])
     sides, side_error = teacher.places_loss(embeds, batch)
-    order = motion = reply = times = wanted = attention = nothing
-    thing_errors = 0.0
+    order = motion = reply = times = wanted = attention = thing_errors = nothing
     if on_thing.any():
         things = things + 2 * F.cross_entropy(named[on_thing], batch.things[on_thing])
-        thing_errors = float((named.argmax(-1) != batch.things)[on_thing].float().mean())
+        thing_errors = (named.argmax(-1) != batch.things)[on_thing].float().mean()
     if (batch.leftmost != IGNORED).any():
         order = F.cross_entropy(teacher.leftmost(embeds), batch.leftmost)
         if on_thing.any():

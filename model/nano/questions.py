@@ -30,14 +30,14 @@ class Question:
         return "".join(piece for piece, *_ in self.reply)
 
 
-def ask_all(rng: random.Random, scene: Scene) -> list[Question]:
-    """Two questions about a clip, four about a picture: all the kinds there are."""
+def ask_all(rng: random.Random, scene: Scene, boxes: int = 2) -> list[Question]:
+    """Two questions about a clip; of a picture, a caption, some points, and so many times some boxes."""
     if scene.times_s:
         return [events(scene), caption(scene)]
     if not scene.things:
-        return [caption(scene)] * 4
-    boxes = [locate(scene, asked_labels(rng, scene)) for _ in range(2)]
-    return [caption(scene), *boxes, locate(scene, asked_labels(rng, scene), points=True)]
+        return [caption(scene)] * (boxes + 2)
+    located = [locate(scene, asked_labels(rng, scene)) for _ in range(boxes)]
+    return [caption(scene), *located, locate(scene, asked_labels(rng, scene), points=True)]
 
 
 def caption(scene: Scene) -> Question:

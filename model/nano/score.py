@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from model.kv_cache import RowCache
-from model.nano.batches import strip_patches
+from model.nano.batches import shades, strip_patches
 from model.nano.render import Sample
 from model.nano.strip import TOKEN_SIDE_PX
 from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
@@ -62,7 +62,8 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
     visual = join(
         [
             network.vision(
-                strip_patches(torch.from_numpy(np.array(sample.picture))[None]).to(device), torch.tensor([grid])
+                shades(strip_patches(torch.from_numpy(np.array(sample.picture))[None]).to(device)),
+                torch.tensor([grid]),
             )
             for sample, grid in zip(samples, grids, strict=True)
         ]

@@ -143,7 +143,12 @@ def scene_prompt_ids(times_s: tuple[float, ...], tokens: int, prompt: str) -> li
 
 def phrase_ids(text: str) -> list[int]:
     """Ids as the tokenizer gives them: fixed parts are one each, the rest letter by letter."""
-    return _tokenizer().encode(text, add_special_tokens=False).ids
+    return list(_encoded(text))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _encoded(text: str) -> tuple[int, ...]:
+    return tuple(_tokenizer().encode(text, add_special_tokens=False).ids)
 
 
 @functools.cache

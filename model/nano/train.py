@@ -4,7 +4,8 @@ First the vision tower learns to name the characters and the shapes under each t
 all of it learns to write them out. A step is a batch of lines and a batch of scenes, each with an update of its own:
 in a common one, the gradients of lines drown those of scenes. The state is saved every few minutes, so a run may be
 stopped at any point, exported (`model.nano.export`) and resumed; a resumed run draws new lines. bf16 where the
-processor or the GPU has it: elsewhere autocast is eight times slower than float32.
+processor has it: elsewhere autocast is eight times slower than float32. A GPU takes eight of these batches in the
+time of one (`--batch 8`), and a dozen processors to draw them.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from model.config import Config
-from model.nano import codes
+from model.nano import codes, prose
 from model.nano.batches import Batch, Lines, SceneBatch, Scenes
 from model.nano.fonts import Face, seen_faces, unseen_faces
 from model.nano.losses import Teacher, losses, scene_losses
@@ -32,6 +33,7 @@ from model.nano.score import cer, read
 from model.nano.shape import nano_config
 from model.qwen3vl import Qwen3VL
 
+Drawn = TypeVar("Drawn", Batch, SceneBatch)
 STEPS = 7_000
 STATE = "state.pt"
 LOG = "log.jsonl"
@@ -39,9 +41,11 @@ LOG = "log.jsonl"
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a run. Shares are of `steps`."""
+    """The numbers of a run. Shares are of `steps`, or of `minutes` where those are given."""
 
     steps: int = STEPS
+    minutes: float = 0.0
+    boxes: bool = False  # a run is gone on with: the decoder alone, on pictures and their boxes mostly
     seed: int = 0
     vision_share: float = 0.28
     short_share: float = 0.15  # of either stage: short lines only
@@ -50,11 +54,12 @@ class Recipe:
     last_rate: float = 0.03  # of the peak
     weight_decay: float = 0.02
     clip: float = 1.0
+    batch: int = 1  # times as many tokens as follow
     image_tokens: int = 512  # a batch
     scene_tokens: int = 384  # the same of scenes, once there are questions about them
     short_chars: tuple[int, int] = (2, 14)
     long_chars: tuple[int, int] = (4, 52)
-    renderers: int = 1  # processes that draw lines, and as many that draw scenes
+    renderers: tuple[int, int] = (1, 1)  # processes that draw lines, and that draw scenes
     log_every: int = 50  # steps
     save_every_s: float = 120.0
     score_every_s: float = 300.0
@@ -70,7 +75,7 @@ class Progress:
     lines: int = 0
     characters: int = 0
     scenes: int = 0
-    spent_s: float = 0.0
+    spent_s: float = 0.0  # on steps, with what they waited for
     streams: int = 0
 
 
@@ -89,6 +94,8 @@ class Run:
         self.teacher = Teacher(self.network)
         self.network.to(recipe.device)
         self.teacher.to(recipe.device)
+        if recipe.boxes:
+            self.network.visual.requires_grad_(False)
         parameters = [*self.network.parameters(), *self.teacher.parameters()]
         matrices = [each for each in parameters if each.ndim > 1]
         rest = [each for each in parameters if each.ndim <= 1]
@@ -131,12 +138,15 @@ class Run:
 
     @property
     def share(self) -> float:
-        """Of the run's steps, what is behind."""
+        """Of the run, what is behind."""
+        if self.recipe.minutes:
+            return self.progress.spent_s / 60 / self.recipe.minutes
         return self.progress.step / self.recipe.steps
 
     def train(self) -> None:
         """Run to the last step. Every part of the plan opens its own stream of lines."""
         recipe = self.recipe
+        prose.vocabulary()  # found out once: the processes that draw inherit it
         vision, short = recipe.vision_share, recipe.short_share
         self._part(vision * short, recipe.short_chars, decoder=False)
         self._part(vision, recipe.long_chars, decoder=False)
@@ -150,19 +160,23 @@ class Run:
         recipe, progress = self.recipe, self.progress
         progress.streams += 1
         seed = recipe.seed * 1000 + progress.streams  # a resumed run sees new lines
-        lines = Lines(self.faces, seed, recipe.image_tokens, chars, noise=0.7)
-        loader = DataLoader(lines, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8)
-        drawn = Scenes(self.faces, seed, recipe.scene_tokens if decoder else recipe.image_tokens, asked=decoder)
-        scenes = DataLoader(drawn, batch_size=None, num_workers=recipe.renderers, prefetch_factor=8)
+        tokens = recipe.batch * recipe.image_tokens
+        widths = max(1, recipe.batch // 2)
+        drawn = Lines(self.faces, seed, tokens, chars, noise=0.7, widths=widths)
+        lines = iter(self._loader(drawn, recipe.renderers[0]))
+        tokens = recipe.batch * (recipe.scene_tokens if decoder else recipe.image_tokens)
+        asked = Scenes(self.faces, seed, tokens, asked=decoder, boxes=recipe.boxes)
+        scenes = self._loader(asked, recipe.renderers[1])
         self.log(part="decoder" if decoder else "vision", chars=chars)
-        saved = scored = logged = time.monotonic()
+        saved = scored = logged = ended = time.monotonic()
         means = _Means()
-        for steps, (batch, scene_batch) in enumerate(zip(loader, scenes, strict=False), start=1):
-            began = time.monotonic()
-            self._line_step(batch, means, decoder=decoder)
+        for steps, scene_batch in enumerate(scenes, start=1):
+            if steps % (4 if recipe.boxes else 1) == 0:
+                self._line_step(next(lines), means, decoder=decoder)
             self._scene_step(scene_batch, means, decoder=decoder)
+            progress.step += 1
             now = time.monotonic()
-            progress.spent_s += now - began
+            progress.spent_s += now - ended
             if steps % recipe.log_every == 0:
                 self.log(**means.taken(), wall_s=round(now - logged, 1))
                 logged = now
@@ -174,15 +188,24 @@ class Run:
                 scored = time.monotonic()
             if self.share >= until_share:
                 break
+            ended = time.monotonic()
         self.save()
+
+    def _loader(self, drawn: IterableDataset[Drawn], processes: int) -> DataLoader[Drawn]:
+        return DataLoader(
+            drawn,
+            batch_size=None,
+            num_workers=processes,
+            prefetch_factor=max(2, 8 // processes),
+            pin_memory=self.recipe.device == "cuda",
+        )
 
     def _line_step(self, batch: Batch, means: _Means, *, decoder: bool) -> None:
         progress = self.progress
-        batch = _moved(batch, self.recipe.device)
+        batch = batch.to(self.recipe.device)
         with self._autocast():
             found = losses(self.network, self.teacher, batch, decoder=decoder)
         self._learn(2.0 * found.frames + 0.2 * found.count + found.reply + 0.6 * found.attention)
-        progress.step += 1
         progress.lines += batch.lines
         progress.characters += batch.characters
         means.add(
@@ -194,7 +217,7 @@ class Run:
         )
 
     def _scene_step(self, batch: SceneBatch, means: _Means, *, decoder: bool) -> None:
-        batch = _moved(batch, self.recipe.device)
+        batch = batch.to(self.recipe.device)
         with self._autocast():
             found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
         seen = found.things + found.sides + 0.3 * found.order + found.motion
@@ -219,9 +242,9 @@ class Run:
 
     def rate(self) -> float:
         """Warm-up, then a cosine."""
-        recipe, step = self.recipe, self.progress.step
-        warm = min(1.0, (step + 1) / recipe.warm_up_steps)
-        wave = 0.5 * (1 + math.cos(math.pi * min(step / recipe.steps, 1.0)))
+        recipe = self.recipe
+        warm = min(1.0, (self.progress.step + 1) / recipe.warm_up_steps)
+        wave = 0.5 * (1 + math.cos(math.pi * min(self.share, 1.0)))
         return recipe.peak_rate * warm * (recipe.last_rate + (1 - recipe.last_rate) * wave)
 
     def scores(self, count: int = 40) -> dict[str, float]:
@@ -237,55 +260,64 @@ class Run:
         return found
 
 
-Tensors = TypeVar("Tensors", Batch, SceneBatch)
-
-
-def _moved(batch: Tensors, device: str) -> Tensors:
-    """The same with its tensors on the device."""
-    if device == "cpu":
-        return batch
-    values: dict[str, Any] = {item.name: getattr(batch, item.name) for item in fields(batch)}
-    moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(batch, **{**values, **moved})
-
-
 def _has_bf16(device: str) -> bool:
-    """Whether arithmetic in bfloat16 is native; elsewhere it is emulated, and slower than float32."""
+    """Whether bfloat16 is the faster: where it is native, and not on a GPU, for which the network is too small."""
     if device == "cuda":
-        return True
+        return False
     cores = Path("/proc/cpuinfo")
     return cores.exists() and any(flag in cores.read_text() for flag in ("avx512_bf16", "amx_bf16"))
 
 
 class _Means:
-    """Means of what was added since they were last taken."""
+    """Means of what was added since they were last taken; not read before: a GPU would be waited for."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
+        self._added: dict[str, list[Tensor]] = {}
 
-    def add(self, **values: Tensor | float) -> None:
+    def add(self, **values: Tensor) -> None:
         for name, value in values.items():
-            self._sums.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+            self._added.setdefault(name, []).append(value.detach())
 
     def taken(self) -> dict[str, float]:
-        found = {name: round(sum(values) / len(values), 4) for name, values in self._sums.items()}
-        self._sums = {}
+        found = {name: round(float(torch.stack(values).float().mean()), 4) for name, values in self._added.items()}
+        self._added = {}
         return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the nano checkpoint from nothing.")
     parser.add_argument("--steps", type=int, default=STEPS, help="batches of lines, and as many of scenes")
+    parser.add_argument("--minutes", type=float, default=0.0, help="instead of --steps: as many as fit")
     parser.add_argument("--out", type=Path, required=True, help="folder of state and log")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=1, help="times what two cores take at a time; for a GPU")
+    parser.add_argument("--rate", type=float, default=Recipe.peak_rate, help="peak learning rate")
+    parser.add_argument(
+        "--vision-share", type=float, default=Recipe.vision_share, help="of the run, for the tower alone"
+    )
+    parser.add_argument("--boxes", action="store_true", help="with --resume: the decoder alone, boxes mostly")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--float32", action="store_true", help="no bf16 where the processor or the GPU has it")
+    parser.add_argument("--float32", action="store_true", help="no bf16 where the processor has it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    bf16 = not options.float32 and _has_bf16(device)
-    run = Run(Recipe(options.steps, options.seed, bf16=bf16, device=device), options.out, seen_faces())
+    recipe = Recipe(
+        steps=options.steps,
+        minutes=options.minutes,
+        boxes=options.boxes,
+        seed=options.seed,
+        vision_share=options.vision_share,
+        peak_rate=options.rate,
+        batch=options.batch,
+        bf16=not options.float32 and _has_bf16(device),
+        device=device,
+    )
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        cores = os.cpu_count() or 1
+        recipe = replace(recipe, renderers=(max(1, cores * 3 // 8), max(1, cores // 2)))  # the rest is for this process
+    run = Run(recipe, options.out, seen_faces())
     if options.resume:
         run.resume()
     run.train()
