@@ -18,6 +18,8 @@ Boxes: TypeAlias = NDArray[np.int64]  # [n, 4]
 _BLOCK_PX = 48
 _LEAST_CONTRAST = 28
 _STROKE = 0.45  # of a letter's lesser side: thicker than a stroke of any type, and than where two of a bold k meet
+_LEAST_STEP = 6  # of brightness from a pixel to the next, across the softest edge of a letter
+_CUT = 0.15
 
 
 def paper_of(grey: Grey) -> Grey:
@@ -110,3 +112,17 @@ def is_solid(labels: NDArray[np.int32], label: int, box: NDArray[np.int64], pape
     side = int(_STROKE * min(width, height)) + 1
     inside = own[side:, side:] - own[side:, :-side] - own[:-side, side:] + own[:-side, :-side]
     return bool(inside.max(initial=0) == side**2)
+
+
+def is_cut_off(labels: NDArray[np.int32], label: int, box: NDArray[np.int64], grey: Grey) -> bool:
+    """Whether some of a component's edge is none of the picture's: amid a large shape `paper_of` sees its colour as
+    paper, and what is left of the shape ends where a block does."""
+    x0, y0, x1, y1 = (int(side) for side in box)
+    around = slice(max(0, y0 - 1), y1 + 1), slice(max(0, x0 - 1), x1 + 1)
+    own, here = labels[around] == label, grey[around].astype(np.int16)
+    edges = faint = 0
+    for axis in (0, 1):
+        edge = np.diff(own, axis=axis)
+        edges += int(edge.sum())
+        faint += int((edge & (np.abs(np.diff(here, axis=axis)) < _LEAST_STEP)).sum())
+    return faint > _CUT * edges

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.ink import Boxes, Grey, components, connected, ink_of, is_solid, paper_of
+from operators.ink import Boxes, Grey, components, connected, ink_of, is_cut_off, is_solid, paper_of
 
 MAX_LINES = 400
 """More than any page of print has; a photograph of gravel has no end of them."""
@@ -76,7 +76,7 @@ def _find(grey: Grey, *, banners: bool) -> Layout:
     paper = paper_of(grey)
     ink = ink_of(grey, paper)
     labels, boxes, areas = _parted(*components(ink))
-    lines = [line for line in _lines(boxes, areas, ink) if not _is_drawn(line, labels, boxes, paper)]
+    lines = [line for line in _lines(boxes, areas, ink) if not _is_drawn(line, labels, boxes, paper, grey)]
     for label in _banners(boxes, areas) if banners else []:
         x0, y0, x1, y1 = (int(side) for side in boxes[label])
         inside = _find(grey[y0:y1, x0:x1], banners=False)
@@ -149,11 +149,15 @@ def _banners(boxes: Boxes, areas: NDArray[np.int64]) -> list[int]:
     return [int(label) for label in np.nonzero(solid)[0][:50]]
 
 
-def _is_drawn(line: TextLine, labels: NDArray[np.int32], boxes: Boxes, paper: Grey) -> bool:
-    """Whether a line is nothing but solid shapes: a row of bullets may pass for them, a word does not."""
+def _is_drawn(line: TextLine, labels: NDArray[np.int32], boxes: Boxes, paper: Grey, grey: Grey) -> bool:
+    """Whether a line is nothing but solid shapes and pieces of large ones: a row of bullets may pass for them, a word
+    does not."""
     heights = boxes[line.members, 3] - boxes[line.members, 1]
     large = line.members[heights >= 0.35 * line.em_px]
-    return all(is_solid(labels, int(label), boxes[label], paper) for label in large)
+    return all(
+        is_solid(labels, label, boxes[label], paper) or is_cut_off(labels, label, boxes[label], grey)
+        for label in large.tolist()
+    )
 
 
 def _lies_in(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
@@ -188,9 +192,10 @@ def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_]) -> li
     """Components to lines, in no order."""
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     letters = (heights >= _SMALLEST_PX) & (areas >= 6)
-    if not letters.any():
+    narrow = letters & (widths < 4 * heights)
+    if not narrow.any():
         return []
-    usual = float(np.median(heights[letters & (widths < 4 * heights)]))
+    usual = float(np.median(heights[narrow]))
     rule = (widths > 8 * np.maximum(heights, 0.3 * usual)) & (heights < 0.7 * usual)
     rule |= (heights > 14 * np.maximum(widths, 0.3 * usual)) & (heights > 6 * usual)
     picture = (heights > 9 * usual) | ((widths > 25 * usual) & (heights > 4 * usual))

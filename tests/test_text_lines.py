@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def test_rows_of_solid_shapes_are_no_lines_but_bold_words_and_the_full_stop_of_a
     assert page.found() == []
     page.write(60, 216, "red circle", 26).write(250, 216, "blue square", 26).write(430, 216, "green triangle", 26)
     page.check()
+    for times in (1.5, 2, 3):  # so large that what fills them passes for paper
+        size = round(times * page.picture.width), round(times * page.picture.height)
+        kept = io.BytesIO()
+        page.picture.resize(size, Image.Resampling.BICUBIC).save(kept, "jpeg", quality=80)
+        large = find_lines(np.asarray(Image.open(kept).convert("L"))).lines
+        for line, drawn in zip(large, page.boxes, strict=True):
+            assert np.abs(np.array(line.box) / times - np.array(drawn)).max() <= 4
     headline = Page(1200, 900).write(60, 40, "BOLD HEADLINE.", 110).column(60, 220, 8)
     assert len(headline.found()) == 9
     assert abs(headline.found()[0][2] - headline.boxes[0][2]) < 10
