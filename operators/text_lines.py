@@ -27,6 +27,7 @@ _WORD_GAP_EM = 0.55  # no gutter is as narrow
 _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stretched
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
 _MARK_PARTS = 3  # most components of a mark that stands apart from its line
+_ASCENDER_EM = 0.72  # of most types; their x-heights differ more
 _COLUMN_INK = 0.2  # share of rows that have ink beside a gutter
 
 
@@ -359,16 +360,21 @@ def _rough_em(boxes: Boxes, members: NDArray[np.int64]) -> float:
 
 
 def _line(boxes: Boxes, members: NDArray[np.int64]) -> TextLine:
-    """Size and baseline from the letters' own boxes: most of them stand on the baseline."""
+    """Size and baseline from the letters' own boxes: most of them stand on the baseline, some with an ascender."""
     own = boxes[members]
     heights = own[:, 3] - own[:, 1]
     span = _span(boxes, members)
     ink_height = span[3] - span[1]
     letters = own[heights >= 0.35 * heights.max()]
-    x_height = float(np.median(letters[:, 3] - letters[:, 1]))
-    # lower case alone is half an em high, with ascenders and descenders it is all of it
-    em = min(max(x_height / 0.52, ink_height / 1.1), ink_height / 0.62)
     baseline = float(np.median(letters[:, 3]))
+    letter_heights = letters[:, 3] - letters[:, 1]
+    # small letters alone are half an em high, capitals alone two thirds: nothing tells which they are
+    em = float(np.median(letter_heights)) / 0.52
+    standing = letter_heights[np.abs(letters[:, 3] - baseline) <= 0.1 * ink_height]
+    tallest = float(standing.max(initial=0))
+    if ((standing > 0.5 * tallest) & (standing < 0.82 * tallest)).sum() > 0.08 * len(standing):
+        em = min(em, tallest / _ASCENDER_EM)  # both are there, but figures may be the most
+    em = min(max(em, ink_height / 1.1), ink_height / 0.62)
     gaps = []
     order = np.argsort(own[:, 0])
     right = own[order[0], 2]

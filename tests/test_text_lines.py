@@ -99,6 +99,15 @@ def test_paragraphs_of_several_sizes() -> None:
     page.check()
 
 
+def test_figures_and_words_of_one_size_are_of_one_size() -> None:
+    texts = ("Saturday and Sunday: 9:00 - 19:00", "the quick brown fox jumps over the lazy dog", "Total of 7: 1,204.50")
+    page = Page()
+    for row, text in enumerate(texts):
+        page.write(60, 60 + 60 * row, text, 30)
+    sizes = [line.em_px for line in find_lines(np.asarray(page.picture.convert("L"))).lines]
+    assert sizes == pytest.approx([30] * 3, rel=0.15)
+
+
 def test_two_columns_under_a_title_are_read_one_after_the_other() -> None:
     page = Page().write(60, 30, "A title that stands across both of the columns below", 40)
     # the second column is set a little lower: its rows do not match the first's

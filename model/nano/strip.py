@@ -19,5 +19,5 @@ MAX_CLIP_TOKENS = 384
 """Largest clip: twelve pairs of frames of 224 x 128 px, or longer ones that are smaller."""
 
 READER = LineReader(
-    height_px=STRIP_HEIGHT_PX, em_px=19.0, baseline_px=22.5, stretch=STRETCH, max_width_px=24 * TOKEN_SIDE_PX
+    height_px=STRIP_HEIGHT_PX, em_px=20.0, baseline_px=22.5, stretch=STRETCH, max_width_px=24 * TOKEN_SIDE_PX
 )
