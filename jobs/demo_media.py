@@ -222,11 +222,11 @@ def _clip_picture(time_s: float) -> Image.Image:
     picture = Image.new("RGB", (CLIP_WIDTH_PX, CLIP_HEIGHT_PX), (250, 250, 250))
     draw = ImageDraw.Draw(picture)
     x_px = 40 + (CLIP_WIDTH_PX - 80) * time_s / CLIP_S
-    draw.ellipse((x_px - 26, 90, x_px + 26, 142), fill=_COLOURS["red"])
+    draw.ellipse((x_px - 30, 80, x_px + 30, 140), fill=_COLOURS["red"])
     if time_s >= CLIP_S / 2:
         angle = 2 * pi * time_s / 4
         x_px, y_px = 240 + 70 * cos(angle), 190 + 30 * sin(angle)
-        draw.rectangle((x_px - 20, y_px - 20, x_px + 20, y_px + 20), fill=_COLOURS["blue"])
+        draw.rectangle((x_px - 28, y_px - 28, x_px + 28, y_px + 28), fill=_COLOURS["blue"])
     clock = f"00:{int(time_s):02d}.{int(time_s * 10) % 10}"
     draw.text((20, 14), clock, fill=(0, 0, 0), font=_font(36))
     return picture

@@ -39,7 +39,7 @@ def test_the_tree_is_the_tree() -> None:
 
 def test_every_file_that_it_points_to_is_there() -> None:
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
-    assert {"docs/page.png", "docs/picture.png"} <= set(targets)
+    assert {"docs/page.png", "docs/picture.png", "docs/clip.png"} <= set(targets)
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 

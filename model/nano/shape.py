@@ -1,6 +1,6 @@
 """The shape of the nano network, as the config.json of a checkpoint. Knows nothing of training.
 
-Small enough to learn to read in little more than an hour on two cores.
+Small enough to learn to read in two hours on two cores.
 """
 
 from __future__ import annotations
