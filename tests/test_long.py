@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -111,6 +112,7 @@ def test_memory_grows_by_keys_and_values_alone() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     grown, cache, bound = (float(number) for number in re.findall(r"(\d+) MB", done.stdout))
-    # a token of nano's: 3 layers x 2 x 64 numbers of 4 bytes
-    assert cache == round(12_000 * 3 * 2 * 64 * 4 / 1e6)
+    text = json.loads((CHECKPOINT / "config.json").read_text())["text_config"]
+    numbers = text["num_hidden_layers"] * 2 * text["num_key_value_heads"] * text["head_dim"]  # of a token
+    assert cache == round(12_000 * numbers * 4 / 1e6)
     assert cache <= grown <= bound
