@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.machine import Finding
-from operators.supervisor import Supervisor
-from schemas.ask import Clip, Completion, Message, Part, Picture, Request, Sampling
+from operators.infer.supervisor import Supervisor
 from schemas.errors import EngineError, Failure
+from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
 
 SLOW_S = 10.0
 _SIDE_PX = 256

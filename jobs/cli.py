@@ -192,13 +192,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from jobs.show_plan import show_plan
+    from jobs.commands.plan import show_plan
 
     return show_plan(options.spec)
 
 
 def _try(options: argparse.Namespace) -> int:
-    from jobs.try_file import try_file
+    from jobs.commands.try_file import try_file
 
     return try_file(
         options.file,
@@ -210,19 +210,19 @@ def _try(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from jobs.show_rows import show_rows
+    from jobs.commands.show import show_rows
 
     return show_rows(options.output, rows=options.rows)
 
 
 def _reparse(options: argparse.Namespace) -> int:
-    from jobs.reparse import reparse_output
+    from jobs.commands.reparse import reparse_output
 
     return reparse_output(options.output)
 
 
 def _markdown(options: argparse.Namespace) -> int:
-    from jobs.markdown import write_documents
+    from jobs.commands.markdown import write_documents
 
     for path in write_documents(options.output):
         print(path)
@@ -230,7 +230,7 @@ def _markdown(options: argparse.Namespace) -> int:
 
 
 def _overlay(options: argparse.Namespace) -> int:
-    from jobs.overlay import write_overlays
+    from jobs.commands.overlay import write_overlays
 
     failed = False
     for written in write_overlays(options.output, task=options.task, rows=options.rows):
@@ -240,7 +240,7 @@ def _overlay(options: argparse.Namespace) -> int:
 
 
 def _bench_nano(options: argparse.Namespace) -> int:
-    from jobs.bench_nano import bench_nano
+    from jobs.bench.nano import bench_nano
     from jobs.display import console_for
 
     return bench_nano(
@@ -254,9 +254,9 @@ def _bench_nano(options: argparse.Namespace) -> int:
 
 
 def _bench_engine(options: argparse.Namespace) -> int:
-    from jobs.bench_engine import bench_engine
+    from jobs.bench.engine import bench_engine
+    from jobs.bench.engine_rounds import Setting
     from jobs.display import console_for
-    from model.bench_engine import Setting
 
     on_cpu = options.device == "cpu"
     settings = [
@@ -277,30 +277,30 @@ def _bench_engine(options: argparse.Namespace) -> int:
 
 
 def _bench_long(options: argparse.Namespace) -> int:
-    from jobs.bench_long import bench_long
+    from jobs.bench.long import bench_long
     from jobs.display import console_for
 
     return bench_long(options.model, tokens=options.tokens, console=console_for())
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    from jobs.commands.doctor import doctor
     from jobs.display import console_for
-    from jobs.doctor import doctor
 
     return doctor(options.spec, console_for())
 
 
 def _golden(options: argparse.Namespace) -> int:
+    from jobs.commands.golden import golden
     from jobs.display import console_for
-    from jobs.golden import golden
 
     return golden(options.model, gpus=options.gpus, console=console_for())
 
 
 def _bench_pipeline(options: argparse.Namespace) -> int:
-    from jobs.bench_pipeline import batch_shapes, bench_pipeline
+    from jobs.bench.pipeline import batch_shapes, bench_pipeline
+    from jobs.commands.try_file import NANO
     from jobs.display import console_for
-    from jobs.try_file import NANO
 
     return bench_pipeline(
         engine=options.engine,

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pipelines.tasks
-from operators.intrinsics import COLUMNS, find_intrinsics
+from operators.checks.intrinsics import COLUMNS, find_intrinsics
 from pipelines.inline import inline_task
 from pipelines.zoom import ZOOMABLE, with_zoom
 from schemas.errors import InputError, SpecError

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines.replies.gui_actions import BUTTONS, STATUSES, TAKES
 from pipelines.replies.tool_calls import signature, tools_text
-from schemas.ask import Message, Picture, Request
 from schemas.errors import InputError
+from schemas.request import Message, Picture, Request
 from schemas.task import Task, View
 
 PROMPT = (

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model.config import Config
-from model.engine import DEFAULT_CONTEXT
-from model.hub import config_json, resolve, weights_sha256
-from model.pixels import PixelBudget
-from model.presets import preset, thinks
-from model.strip import line_reader_of
-from model.vllm_args import RESOURCES, longest_context
-from operators.ask import AskSettings, Provenance
-from operators.fine import FINE_PX
-from operators.pictures import LARGEST_PX
+from model.engines.engine import DEFAULT_CONTEXT
+from model.engines.vllm_args import RESOURCES, longest_context
+from model.network.config import Config
+from model.network.hub import config_json, resolve, weights_sha256
+from model.prompts.line_image import line_reader_of
+from model.prompts.pixels import PixelBudget
+from model.prompts.presets import preset, thinks
+from operators.infer.infer import AskSettings, Provenance
+from operators.media.full_res import FINE_PX
+from operators.media.pictures import LARGEST_PX
 from pipelines.catalogue import bind, identity
 from pipelines.folder import sha256_of
 from schemas.decode import DecodeSettings, LineReader

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.ask import Ask
-from operators.decode import Decode
-from operators.probe import Probe
+from operators.infer.infer import Ask
+from operators.media.decode import Decode
+from operators.media.probe import Probe
 from pipelines.job import Job
 from pipelines.run import chunk_table, listed
 from schemas.errors import EngineError

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from operators.ask import Ask
 from operators.commit import Commit
-from operators.decode import Decode
-from operators.try_out import TryOut
+from operators.infer.infer import Ask
+from operators.media.decode import Decode
+from operators.render.code_check import TryOut
 from pipelines.job import Job
 from schemas.errors import SpecError
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from operators import watchman
+from operators.processes import orphan_reaper as watchman
 from pipelines.plan import Stage, check_resources
 
 _OBJECT_STORE_BYTES = 512 << 20, 2 << 30

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from operators.checks.check_reply import judge
 from operators.commit import read_footer, replace_part
-from operators.opened import view_of
-from operators.verify import judge
+from operators.media.opened import view_of
 from pipelines.catalogue import bind
 from schemas import tables
 from schemas.errors import SpecError

@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.ask import to_ipc
-from operators.probe import Probe
-from operators.try_out import due
+from operators.infer.infer import to_ipc
+from operators.media.probe import Probe
+from operators.render.code_check import due
 from pipelines.audit import TaskAudit, audit
 from pipelines.chunking import cut, with_whole_inputs
 from pipelines.folder import SLICE, JobFolder
@@ -22,7 +22,7 @@ from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.plan import Stage, stages, trial_stages
 from pipelines.progress import Progress
 from pipelines.requests import counts, rows_owed
-from pipelines.saturation import Saturation, saturation
+from pipelines.utilization import Saturation, saturation
 from schemas import tables
 from schemas.errors import EngineError
 

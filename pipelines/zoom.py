@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from operators.pictures import cropped, grown
+from operators.media.pictures import cropped, grown
 from pipelines.replies.boxes import SLACK, numbers
 from pipelines.replies.tool_calls import Call, read_calls, signature, with_tool
-from schemas.ask import Message, Part, Picture, Request
 from schemas.decode import UnitKind
 from schemas.errors import InvalidOutput
+from schemas.request import Message, Part, Picture, Request
 from schemas.task import Next, Step, Task, Unit, View
 
 TOOL = "image_zoom_in_tool"

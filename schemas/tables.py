@@ -155,11 +155,14 @@ TRIAL = pa.struct(
         # browser: timeout, out_of_memory, crashed
         ("outcome", pa.string()),
         ("message", pa.string()),  # why it was not shown or read
-        ("isolation", pa.string()),  # namespaces, or browser where the machine gives none: operators/seclusion.py
+        (
+            "isolation",
+            pa.string(),
+        ),  # namespaces, or browser where the machine gives none: operators/render/isolation.py
         ("screenshot", pa.string()),  # PNG, relative to the output folder
         ("width_px", pa.int32()),  # of the screenshot
         ("height_px", pa.int32()),
-        # how like the input it looks, 0 to 1 (operators/likeness.py); null where the input shows no blocks of print
+        # how like the input it looks, 0 to 1 (operators/render/visual_similarity.py); null where the input shows no blocks of print
         ("score", pa.float64()),  # mean of the next four
         ("block_match", pa.float64()),
         ("text", pa.float64()),

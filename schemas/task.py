@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from schemas.ask import Clip, Completion, Message, Part, Picture, Request, Sampling
 from schemas.decode import UnitKind
 from schemas.errors import SpecError
 from schemas.output import Output
+from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
 
 _PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 
@@ -54,7 +54,7 @@ class TextLine:
 @dataclass(frozen=True)
 class Unit:
     """content: one picture or clip; the pages of a document in order; each screen of an episode behind its heading
-    (operators/episode.py); nothing for a text. lines: in reading order; None unless the job splits pages into lines.
+    (operators/media/episode.py); nothing for a text. lines: in reading order; None unless the job splits pages into lines.
     fine: each picture of the content at its own size (any size), None where the content shows as much; empty unless a
     task of the job zooms in."""
 
@@ -129,7 +129,7 @@ class Verdict:
 
 
 TrialKind: TypeAlias = Literal["html", "svg", "drawio", "python"]
-"""How code is tried out over committed rows (operators/try_out.py): a page or a drawing is rendered and compared with
+"""How code is tried out over committed rows (operators/render/code_check.py): a page or a drawing is rendered and compared with
 the input, a diagram's cells are resolved, a program is parsed and never run."""
 
 ReadLine: TypeAlias = "tuple[TextLine, tuple[str, ...]]"

@@ -15,25 +15,25 @@ FILES = sorted(path for folder in ORDER for path in (ROOT / folder).rglob("*.py"
 
 # a heavy library -> the only files or folders that may import it
 ROOMS = {
-    "ray": ["pipelines/ray_data.py", "pipelines/bench_ray_llm.py"],  # the second is the peer, in the peer's own way
+    "ray": ["pipelines/ray_data.py", "jobs/bench/ray_llm.py"],  # the second is the peer, in the peer's own way
     "torch": ["model"],
     "safetensors": ["model"],
     "tokenizers": ["model"],
     "jinja2": ["model"],
-    "llguidance": ["model/constraint.py"],
+    "llguidance": ["model/engines/constraint.py"],
     "huggingface_hub": ["model"],
-    "aiohttp": ["model/openai_engine.py"],
-    "vllm": ["model/vllm_engine.py", "model/bench_vllm.py"],
-    "av": ["operators/video_pyav.py", "jobs/demo_media.py"],
-    "decord": ["operators/video_decord.py"],
-    "pypdfium2": ["operators/render_pdf.py"],
-    "playwright": ["operators/render_page.py"],
+    "aiohttp": ["model/engines/openai_engine.py"],
+    "vllm": ["model/engines/vllm_engine.py", "jobs/bench/vllm_peer.py"],
+    "av": ["operators/media/video_pyav.py", "jobs/demo_media.py"],
+    "decord": ["operators/media/video_decord.py"],
+    "pypdfium2": ["operators/media/render_pdf.py"],
+    "playwright": ["operators/render/render_page.py"],
     "duckdb": ["pipelines/audit.py", "jobs"],
     "json_repair": ["pipelines/replies/elements.py"],
     "pydantic": ["schemas/spec.py", "jobs/load.py"],
     "yaml": ["pipelines/folder.py", "jobs/load.py"],
     "rich": ["jobs"],
-    "transformers": ["model/bench_peers.py"],
+    "transformers": ["jobs/bench/peers.py"],
     "torchvision": [],
     "pickle": [],
     "cloudpickle": [],
@@ -76,11 +76,11 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
     [
         ("jobs.cli", {"ray", "torch", "pyarrow", "numpy", "pydantic", "rich", "av"}),
         ("pipelines.run", {"ray", "torch", "av", "pypdfium2", "playwright"}),
-        ("model.pixels", {"torch", "numpy"}),
-        ("model.openai_engine", {"torch", "ray", "transformers"}),
-        ("operators.decode", {"ray", "torch", "av", "pypdfium2"}),
+        ("model.prompts.pixels", {"torch", "numpy"}),
+        ("model.engines.openai_engine", {"torch", "ray", "transformers"}),
+        ("operators.media.decode", {"ray", "torch", "av", "pypdfium2"}),
         # a child's start is inside the deadline of the first page that it decodes
-        ("operators.render_pdf", {"ray", "torch", "jsonschema", "pydantic"}),
+        ("operators.media.render_pdf", {"ray", "torch", "jsonschema", "pydantic"}),
     ],
 )
 def test_what_stays_light_imports_nothing_heavy(module: str, forbidden: set[str]) -> None:

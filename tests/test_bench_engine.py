@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from jobs.bench.engine_rounds import Result, ratio, same
+from jobs.bench.peer_process import VLLM_PYTHON, Process
+from jobs.bench.roofline import Work, count, roofline
+from jobs.bench.shapes import SHAPES, Shape, config_json
 from jobs.cli import main
-from model.bench_engine import Result, ratio, same
-from model.bench_process import VLLM_PYTHON, Process
-from model.bench_shapes import SHAPES, Shape, config_json
-from model.config import Config
-from model.roofline import Work, count, roofline
+from model.network.config import Config
 from schemas.errors import EngineError
 
 LINE = "bench engine --shape small --dtype float32 --prompts 3 --tokens 4 --page 64x96 --rounds 2"
@@ -162,8 +162,8 @@ def test_a_roofline_of_experts_counts_those_that_are_used() -> None:
 
 
 def test_shares_are_of_what_the_device_was_measured_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.roofline._matrix_rate", lambda device: 2e12)
-    monkeypatch.setattr("model.roofline._bandwidth", lambda device: 1e11)
+    monkeypatch.setattr("jobs.bench.roofline._matrix_rate", lambda device: 2e12)
+    monkeypatch.setattr("jobs.bench.roofline._bandwidth", lambda device: 1e11)
     found = roofline(Work(prefill_flops=1e13, decode_bytes=2e9), prefill_s=10.0, step_s=0.04, device="cuda")
     assert (found.matrix_tflops, found.bandwidth_gbs) == (2.0, 100.0)
     assert (found.prefill_share, found.decode_share) == (0.5, 0.5)

@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.bench_inputs import write_inputs
-from jobs.bench_pipeline import batch_shapes
+from jobs.bench.bare_engine import measure
+from jobs.bench.inputs import write_inputs
+from jobs.bench.pipeline import batch_shapes
+from jobs.bench.pipeline_rounds import Peer, paced_recording, requests_of, spec_of
+from jobs.bench.ray_llm import ROWS, row_of_vllm, write_requests
 from jobs.cli import main
-from operators.bare_engine import measure
-from pipelines.bench_pipeline import Peer, paced_recording, requests_of, spec_of
-from pipelines.bench_ray_llm import ROWS, row_of_vllm, write_requests
 from pipelines.job import prepare
-from schemas.ask import Clip, Message, Picture, Request, Sampling
 from schemas.errors import EngineError
+from schemas.request import Clip, Message, Picture, Request, Sampling
 from schemas.spec import JobSpec
-from tests.tiny import noise_picture
+from tests.support.tiny import noise_picture
 
 
 @pytest.mark.slow

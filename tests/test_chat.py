@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from model.chat import Chat
-from model.template import DEFAULT_TEMPLATE
-from schemas.ask import Clip, Message
+from model.prompts.chat import Chat
+from model.prompts.template import DEFAULT_TEMPLATE
 from schemas.errors import SpecError
-from tests.tiny import noise_picture, tiny_checkpoint, user
+from schemas.request import Clip, Message
+from tests.support.tiny import noise_picture, tiny_checkpoint, user
 
 
 @pytest.fixture(scope="module")

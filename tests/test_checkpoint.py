@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import load
-from model.config import Config
-from model.hub import resolve, weights_sha256
 from model.nano.export import export
 from model.nano.shape import config_json
-from model.qwen3vl import Qwen3VL
+from model.network.checkpoint import load
+from model.network.config import Config
+from model.network.hub import resolve, weights_sha256
+from model.network.qwen3vl import Qwen3VL
 from schemas.errors import SpecError
-from tests.tiny import tiny_checkpoint
+from tests.support.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 

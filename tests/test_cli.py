@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from tests.world import World, worlds, write_image, write_pdf, write_recording
+from tests.support.world import World, worlds, write_image, write_pdf, write_recording
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import tiny_checkpoint
-from tests.world import ROOT, World, worlds, write_image, write_pdf
+from tests.support.tiny import tiny_checkpoint
+from tests.support.world import ROOT, World, worlds, write_image, write_pdf
 
 pytestmark = pytest.mark.slow
 

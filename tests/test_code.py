@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.read_code import read_drawio, read_python, read_svg
+from operators.render.read_code import read_drawio, read_python, read_svg
 from pipelines.catalogue import find
 from pipelines.replies.code import DRAWIO, HTML, PYTHON, SVG, Language, read_code
 from schemas.errors import InvalidOutput
 from schemas.task import View
-from tests.world import SAMPLES
+from tests.support.world import SAMPLES
 
 RECORDED = SAMPLES.parent / "replies" / "qwen3_vl_recorded.jsonl"
 PAGE = "<!DOCTYPE html>\n<html>\n<body>\n<p>Hello</p>\n</body>\n</html>"

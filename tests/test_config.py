@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from model.config import Config, Experts, Yarn
 from model.nano.shape import nano_config
-from model.rope import text_frequencies, yarn_range
+from model.network.config import Config, Experts, Yarn
+from model.network.rope import text_frequencies, yarn_range
 from schemas.errors import SpecError
 
 LONG = Yarn(factor=3.0, original_positions=262_144)

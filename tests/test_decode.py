@@ -21,16 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.preprocess import pixels
-from operators.decode import Decode
-from operators.probe import Probe
-from operators.sampling import clip_bounds, shown, targets
-from operators.sandbox import Sandbox
+from model.prompts.preprocess import pixels
+from operators.media.decode import Decode
+from operators.media.frame_times import clip_bounds, shown, targets
+from operators.media.probe import Probe
+from operators.media.sandbox import Sandbox
 from pipelines.listing import list_inputs
 from schemas import tables
-from schemas.ask import Picture
 from schemas.decode import DecodeSettings
-from tests.media import (
+from schemas.request import Picture
+from tests.support.media import (
     cut,
     endless_page,
     grey_of,
@@ -40,7 +40,7 @@ from tests.media import (
     write_encrypted_pdf,
     write_pdf_of,
 )
-from tests.world import ROOT, SAMPLES, write_image, write_pdf
+from tests.support.world import ROOT, SAMPLES, write_image, write_pdf
 
 SMALL = DecodeSettings(image_min_px=32 * 32, image_max_px=512 * 512, video_max_px=64 * 96 * 400, timeout_s=30)
 

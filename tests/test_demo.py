@@ -17,7 +17,7 @@ from PIL import Image
 from jobs.demo_media import PAGES, SHAPES, SIGN, TICKET, write_demo_media
 from model.nano.export import CHECKPOINT
 from model.nano.score import cer
-from tests.world import ROOT, SAMPLES, World, worlds, write_recording
+from tests.support.world import ROOT, SAMPLES, World, worlds, write_recording
 
 pytestmark = pytest.mark.slow
 

@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import machine
+from jobs.bench.shapes import config_json
 from jobs.canary import canary
 from jobs.cli import main
 from jobs.machine import Finding, Gpu
-from model.bench_shapes import config_json
-from model.config import Config
-from model.memory import SIZES, gpus, needed_gb, size_of, splits
 from model.nano.export import CHECKPOINT
-from model.qwen3vl import Qwen3VL
-from tests.openai_server import MODEL, serving
-from tests.world import write_recording
+from model.network.config import Config
+from model.network.qwen3vl import Qwen3VL
+from model.prompts.memory import SIZES, gpus, needed_gb, size_of, splits
+from tests.support.openai_server import MODEL, serving
+from tests.support.world import write_recording
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 81_559, 80_994, "580.95.05")
 

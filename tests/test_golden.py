@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from jobs.cli import main
+from jobs.commands.golden import EXPECTATIONS, PAGE, PICTURE
 from jobs.demo_media import PAGES, SIGN
-from jobs.golden import EXPECTATIONS, PAGE, PICTURE
 from model.nano.export import CHECKPOINT
-from tests.world import write_recording
+from tests.support.world import write_recording
 
 LINES = {PAGE: [line.text for line in PAGES[0]], PICTURE: list(SIGN)}
 

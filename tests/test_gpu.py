@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.chat import Chat
-from model.positions import positions
-from model.runner import Row, Runner
-from model.torch_engine import TorchEngine, free_bytes
-from model.vision_feed import Album, Feed
-from schemas.ask import Clip, Completion, Message, Request, Sampling
+from model.engines.encoder_cache import Album, Feed
+from model.engines.runner import Row, Runner
+from model.engines.torch_engine import TorchEngine, free_bytes
+from model.network.positions import positions
+from model.prompts.chat import Chat
 from schemas.errors import EngineError
-from tests.reference import make_checkpoint
-from tests.tiny import noise_picture, user
+from schemas.request import Clip, Completion, Message, Request, Sampling
+from tests.support.reference import make_checkpoint
+from tests.support.tiny import noise_picture, user
 
 pytestmark = [
     pytest.mark.gpu,

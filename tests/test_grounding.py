@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from operators.verify import Judged, judge
+from operators.checks.check_reply import Judged, judge
 from pipelines.catalogue import bind, find
 from pipelines.replies.choices import choice_of, options_in
-from schemas.ask import Clip, Picture
 from schemas.errors import InvalidOutput
+from schemas.request import Clip, Picture
 from schemas.spec import TaskSpec
 from schemas.task import Unit, View
 from tests.test_replies import recorded

@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from operators import episode
-from operators.answer import Answer
-from operators.on_screen import boxes_of, point_faults
+from operators.checks.on_screen import boxes_of, point_faults
+from operators.infer.unit_request import Answer
+from operators.media import episode
 from operators.units import Decoded, Planned
 from pipelines.catalogue import find
 from pipelines.gui import NOTHING_DONE, system_text, told
 from pipelines.replies.gui_actions import BUTTONS, STATUSES, TAKES
 from pipelines.replies.tool_calls import read_calls
-from schemas.ask import Completion, Picture
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError, InvalidOutput
+from schemas.request import Completion, Picture
 from schemas.task import Unit, View
 from tests.test_own_tasks import rows_of, spec_of
 from tests.test_replies import read, recorded

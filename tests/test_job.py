@@ -12,7 +12,7 @@ from typing import Any
 import polars
 import pytest
 
-from tests.world import World, worlds, write_image, write_pdf, write_recording
+from tests.support.world import World, worlds, write_image, write_pdf, write_recording
 
 pytestmark = pytest.mark.slow
 
@@ -120,8 +120,8 @@ def test_requests_that_kill_the_engine_are_one_typed_row_each(world: World) -> N
 @pytest.mark.parametrize(
     ("victim", "dies"),
     [
-        ("operators.engine_child", False),
-        ("operators.decoder_child", False),
+        ("operators.infer.engine_child", False),
+        ("operators.media.decoder_child", False),
         ("ray::MapWorker(MapBatches(Ask))", False),
         ("jobs.cli", True),
     ],
@@ -131,7 +131,7 @@ def test_whatever_is_killed_in_mid_run_every_unit_comes_out_once(world: World, v
     write_recording(world.recording, {**ANYTHING, "delay_s": 0.4})
     world.spec["engine"]["slots"] = 4
     world.spec["limits"] = {"chunk_units": 6}
-    if victim == "operators.decoder_child":
+    if victim == "operators.media.decoder_child":
         # pages that take longer to decode than to answer: small ones are all decoded before the second part is there
         write_recording(world.recording, ANYTHING)
         world.spec["decode"] = {"page_dpi": 300, "workers": 1}

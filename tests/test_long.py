@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from model.chat import Chat
+from model.engines.encoder_cache import Album, Feed
+from model.engines.runner import Row, Runner
 from model.nano.export import CHECKPOINT
-from model.positions import positions
-from model.runner import Row, Runner
-from model.vision_feed import Album, Feed
-from schemas.ask import Clip, Message
-from tests.reference import make_checkpoint, picture, transformers
+from model.network.positions import positions
+from model.prompts.chat import Chat
+from schemas.request import Clip, Message
+from tests.support.reference import make_checkpoint, picture, transformers
 
 TOTAL = 40 * 60 * 30  # frames
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,10 +14,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from model.chat import Chat
-from model.checkpoint import load
-from model.config import Config
-from model.nano import codes, questions, tokens
+from model.nano import questions, tokens
+from model.nano import sinusoidal as codes
 from model.nano.batches import (
     IGNORED,
     NOWHERE,
@@ -31,18 +29,21 @@ from model.nano.batches import (
 )
 from model.nano.export import CHECKPOINT, export
 from model.nano.fonts import Face
-from model.nano.judge import iou, judge_events, judge_objects
 from model.nano.losses import Teacher, losses, scene_losses
+from model.nano.metrics import iou, judge_events, judge_objects
 from model.nano.pages import held_out_lines
 from model.nano.render import draw_sample
 from model.nano.scenes import Box, Scene, draw_clip, draw_picture
 from model.nano.score import cer, edit_distance, read
 from model.nano.shape import config_json, nano_config
 from model.nano.train import Recipe, Run
-from model.preprocess import patchify
-from model.qwen3vl import Qwen3VL
-from schemas.ask import Clip, Message, Picture
-from tests.tiny import tiny_checkpoint
+from model.network.checkpoint import load
+from model.network.config import Config
+from model.network.qwen3vl import Qwen3VL
+from model.prompts.chat import Chat
+from model.prompts.preprocess import patchify
+from schemas.request import Clip, Message, Picture
+from tests.support.tiny import tiny_checkpoint
 
 PILLOW = [Face("Aileron", None, 1.0)]  # the one font that every machine has
 

@@ -14,15 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from model.bench_process import SITE
+from jobs.bench.peer_process import SITE
+from model.engines.torch_engine import TorchEngine
 from model.nano.export import CHECKPOINT
 from model.nano.fonts import Face
 from model.nano.pages import held_out_lines
 from model.nano.render import Sample
 from model.nano.tokens import OCR_PROMPT
-from model.torch_engine import TorchEngine
-from schemas.ask import Message, Request, Sampling
-from tests.reference import picture, transformers
+from schemas.request import Message, Request, Sampling
+from tests.support.reference import picture, transformers
 
 LINES = 50
 MOST_TOKENS = 64

@@ -19,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model import backoff
-from model.backoff import retry_after_s
-from model.openai_engine import ATTEMPTS, OpenAIEngine
-from model.openai_wire import Garbled, Reply, body
-from schemas.ask import Clip, Completion, Message, Part, Picture, Request, Sampling
+from model.engines import backoff
+from model.engines.backoff import retry_after_s
+from model.engines.openai_engine import ATTEMPTS, OpenAIEngine
+from model.engines.openai_wire import Garbled, Reply, body
 from schemas.errors import EngineError, EngineLost, SpecError
-from tests.openai_server import MODEL, Server, serving
+from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
+from tests.support.openai_server import MODEL, Server, serving
 
 
 @pytest.fixture(autouse=True)

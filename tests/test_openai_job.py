@@ -16,9 +16,9 @@ from jobs.load import parse
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.errors import EngineError
-from tests.openai_server import MODEL, Server, serving
+from tests.support.openai_server import MODEL, Server, serving
+from tests.support.world import World, worlds, write_image, write_pdf
 from tests.test_cluster import Cluster
-from tests.world import World, worlds, write_image, write_pdf
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -22,9 +22,9 @@ from jobs.load import parse
 from model.nano.export import CHECKPOINT
 from pipelines.job import prepare
 from pipelines.local import answer
+from tests.support.world import ROOT, World, worlds
 from tests.test_cluster import free_port
 from tests.test_nano_peers import SITE
-from tests.world import ROOT, World, worlds
 
 VLLM = os.environ.get("SIGHTREAD_VLLM_PYTHON") or str(ROOT / ".venv-vllm" / "bin" / "python")
 

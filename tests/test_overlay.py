@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.overlay import write_overlays
+from jobs.commands.overlay import write_overlays
 from operators.commit import part_path
 from operators.overlay import Mark, draw
 from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
-from tests.world import write_image
+from tests.support.world import write_image
 
 
 def test_drawings() -> None:

@@ -14,23 +14,23 @@ import yaml
 
 from jobs.demo_media import write_demo_media
 from jobs.load import load, parse
-from operators.answer import Answer
-from operators.ask import Ask
 from operators.commit import Commit, replace_part
-from operators.decode import Decode
-from operators.probe import Probe
-from operators.whole import LEAST_PAIR_TOKENS, frame_budget, page_tokens
+from operators.infer.infer import Ask
+from operators.infer.unit_request import Answer
+from operators.media.decode import Decode
+from operators.media.full_input import LEAST_PAIR_TOKENS, frame_budget, page_tokens
+from operators.media.probe import Probe
 from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
 from pipelines.local import answer
 from pipelines.reparse import reparse
 from pipelines.run import chunk_table, listed
-from schemas.ask import Completion, Picture
 from schemas.errors import SpecError
+from schemas.request import Completion, Picture
 from schemas.spec import TaskSpec
 from schemas.task import Unit, View
-from tests.world import ROOT, write_image, write_pdf, write_recording
+from tests.support.world import ROOT, write_image, write_pdf, write_recording
 
 README = (ROOT / "README.md").read_text(encoding="utf-8").split("### A task of your own")[1].split("\n### ")[0]
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.chat import Chat
-from model.checkpoint import load
-from model.kv_cache import RowCache
-from model.pixels import PixelBudget, smart_resize
-from model.positions import positions
-from model.qwen3vl import Qwen3VL, Visual, join
-from model.runner import Row, Runner
-from model.vision_feed import Album, Feed
-from schemas.ask import Clip, Message, Picture
-from tests.reference import make_checkpoint, picture, transformers
+from model.engines.encoder_cache import Album, Feed
+from model.engines.kv_cache import RowCache
+from model.engines.runner import Row, Runner
+from model.network.checkpoint import load
+from model.network.positions import positions
+from model.network.qwen3vl import Qwen3VL, Visual, join
+from model.prompts.chat import Chat
+from model.prompts.pixels import PixelBudget, smart_resize
+from schemas.request import Clip, Message, Picture
+from tests.support.reference import make_checkpoint, picture, transformers
 
 TOLERANCE = 1e-4
 NEW_TOKENS = 64
@@ -308,7 +308,7 @@ def test_chunked_prefill_is_the_unchunked_one(pair: Pair, name: str, monkeypatch
     with torch.inference_mode():
         whole = pair.ours.logits(pair.ours(ids, places, visual))[0, -1]
     expected = greedy(pair, one, NEW_TOKENS)
-    monkeypatch.setattr("model.attention.MASK_CELLS", 64)
+    monkeypatch.setattr("model.network.attention.MASK_CELLS", 64)
     for chunk in (5, 23):
         logits, tokens = stepped(pair, one, chunk)
         assert (logits - whole).abs().max() <= TOLERANCE
@@ -335,6 +335,6 @@ def test_a_size_that_is_no_multiple_of_32(pair: Pair) -> None:
 def test_the_position_table_at_its_own_size_is_itself(pair: Pair) -> None:
     side = pair.ours.config.vision.grid_side
     table = pair.ours.visual._table_at(side, side)
-    from model.vision import merge_order
+    from model.network.vision import merge_order
 
     assert torch.equal(table, pair.ours.visual.pos_embed.weight[merge_order(side, side, 2)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from model.pixels import frame_pair_times_s, smart_resize, smart_resize_video, visual_tokens
+from model.prompts.pixels import frame_pair_times_s, smart_resize, smart_resize_video, visual_tokens
 from schemas.errors import InputError
 
 IMAGE = {"min_pixels": 65_536, "max_pixels": 16_777_216}

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from jobs.cli import _parser
-from tests.world import ROOT
+from tests.support.world import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -22,7 +22,7 @@ from pipelines.replies.elements import read_elements, read_value
 from pipelines.replies.times import seconds, spans_in
 from schemas.errors import InvalidOutput
 from schemas.task import Reading, View
-from tests.world import ROOT
+from tests.support.world import ROOT
 
 RECORDED = ROOT.parent / "shared" / "replies" / "qwen3_vl_recorded.jsonl"
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.sampler import TokenChooser, choose_tokens, distribution
-from model.scheduler import Job, Scheduler
-from schemas.ask import Sampling
+from model.engines.sampler import TokenChooser, choose_tokens, distribution
+from model.engines.scheduler import Job, Scheduler
+from schemas.request import Sampling
 
 logit_lists = st.lists(st.integers(-80, 80).map(lambda n: n / 10), min_size=1, max_size=30)
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from operators.occupancy import Occupancy
+from operators.infer.utilization import Occupancy
 from pipelines.job import prepare
 from pipelines.plan import stages
-from pipelines.saturation import saturation
+from pipelines.utilization import saturation
 from schemas.spec import JobSpec
 
 LENGTHS: dict[str, Callable[[random.Random], float]] = {

@@ -16,10 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.load import parse
-from operators.boxes_3d import EDGES, Box3D, corners_m, distinct, overlap_of_union, project, rotation, up_angle_deg
-from operators.intrinsics import find_intrinsics, from_field_of_view
-from operators.space_check import is_upright
-from operators.verify import Judged, judge
+from operators.checks.boxes_3d import (
+    EDGES,
+    Box3D,
+    corners_m,
+    distinct,
+    overlap_of_union,
+    project,
+    rotation,
+    up_angle_deg,
+)
+from operators.checks.check_reply import Judged, judge
+from operators.checks.intrinsics import find_intrinsics, from_field_of_view
+from operators.checks.space_check import is_upright
 from pipelines.catalogue import bind, find
 from pipelines.job import prepare
 from pipelines.local import answer
@@ -27,8 +36,8 @@ from schemas.camera import Intrinsics
 from schemas.errors import InputError, SpecError
 from schemas.spec import TaskSpec
 from schemas.task import View
+from tests.support.world import SAMPLES, write_image, write_recording
 from tests.test_replies import recorded
-from tests.world import SAMPLES, write_image, write_recording
 
 IMAGES = SAMPLES / "images"
 CAMERA = {"fx_px": 800.0, "fy_px": 800.0, "cx_px": 500.0, "cy_px": 300.0, "source": "given"}

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.children import ROOT, Limits
-from operators.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
-from operators.supervisor import Supervisor
-from operators.suspects import Suspects
-from schemas.ask import Clip, Completion, Message, Picture, Request, Sampling
+from operators.infer.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
+from operators.infer.poison_bisector import Suspects
+from operators.infer.supervisor import Supervisor
+from operators.processes.child import ROOT, Limits
 from schemas.errors import EngineError, Failure
-from tests.world import write_recording
+from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
+from tests.support.world import write_recording
 
 Start = Callable[..., Supervisor]
 

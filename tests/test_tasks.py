@@ -16,12 +16,12 @@ from PIL import Image
 
 from jobs.demo_media import write_demo_media
 from jobs.load import load
-from operators.render_page import missing
+from operators.render.render_page import missing
 from pipelines.catalogue import bind, find, names
 from schemas import tables
 from schemas.output import Output
 from schemas.task import Task, View
-from tests.world import ROOT, World, worlds, write_image, write_recording
+from tests.support.world import ROOT, World, worlds, write_image, write_recording
 
 pytestmark = pytest.mark.slow
 

@@ -14,15 +14,15 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageDraw, ImageFont
 
 from jobs.load import parse
-from model.nano.strip import READER
-from operators.cut_lines import cut_lines
-from operators.ink import components
-from operators.text_lines import find_lines, reading_order, slope_of
+from model.nano.line_image import READER
+from operators.text_lines.cut_lines import cut_lines
+from operators.text_lines.find_lines import find_lines, reading_order, slope_of
+from operators.text_lines.foreground import components
 from operators.units import Strip
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.decode import LineReader
-from tests.world import write_recording
+from tests.support.world import write_recording
 
 WORDS = (
     *("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "judging"),

@@ -13,14 +13,14 @@ import jsonschema
 import pytest
 import torch
 
-from model.chat import Chat
-from model.checkpoint import load
-from model.positions import positions
-from model.qwen3vl import Qwen3VL, Visual
-from model.torch_engine import TorchEngine, free_bytes
-from schemas.ask import Clip, Completion, Message, Picture, Request, Sampling
+from model.engines.torch_engine import TorchEngine, free_bytes
+from model.network.checkpoint import load
+from model.network.positions import positions
+from model.network.qwen3vl import Qwen3VL, Visual
+from model.prompts.chat import Chat
 from schemas.errors import EngineError
-from tests.tiny import noise_picture, tiny_checkpoint, user
+from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
+from tests.support.tiny import noise_picture, tiny_checkpoint, user
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_tasks_about_one_unit_share_its_encoding(folder: Path, monkeypatch: pyte
         return plain(network, patches, grid)
 
     monkeypatch.setattr(Qwen3VL, "vision", counted)
-    monkeypatch.setattr("model.vision_feed.BATCH_PATCHES", 20)
+    monkeypatch.setattr("model.engines.encoder_cache.BATCH_PATCHES", 20)
     clip = Clip(tuple(noise_picture(32, 64, n) for n in range(6)), tuple(n / 2 for n in range(6)))
     engine = TorchEngine(folder, slots=4)
     ask(engine, *(request(user(clip, text)) for text in ("What?", "Who?", "Where?")))
@@ -158,7 +158,7 @@ def test_the_cache_stays_within_its_budget_and_refuses_what_never_fits(folder: P
 
 
 def test_engines_that_share_a_memory_share_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.torch_engine.free_bytes", lambda device: 120_000_000)
+    monkeypatch.setattr("model.engines.torch_engine.free_bytes", lambda device: 120_000_000)
     budgets = []
     for sharers in (1, 3):
         engine = TorchEngine(folder, sharers=sharers)

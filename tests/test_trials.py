@@ -26,10 +26,10 @@ from PIL import Image
 
 from jobs.load import parse
 from operators.commit import part_path, write_part
-from operators.likeness import compare
-from operators.render_page import missing
-from operators.trials import Made, Trials
-from operators.try_out import TryOut, due
+from operators.render.code_check import TryOut, due
+from operators.render.code_checker import Made, Trials
+from operators.render.render_page import missing
+from operators.render.visual_similarity import compare
 from operators.units import RGB
 from pipelines.catalogue import find
 from pipelines.folder import JobFolder
@@ -38,8 +38,8 @@ from pipelines.local import answer
 from pipelines.reparse import reparse
 from schemas import tables
 from schemas.decode import DecodeSettings
+from tests.support.world import ROOT, write_image, write_recording
 from tests.test_code import GRAPH, code_of, recorded
-from tests.world import ROOT, write_image, write_recording
 
 needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 W, H = 1000, 800
@@ -51,7 +51,7 @@ def leftovers() -> list[str]:
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             line = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
-            if "sightread-trial-" in line or "operators.trial_child" in line:
+            if "sightread-trial-" in line or "operators.render.code_check_child" in line:
                 found.append(line)
     return found
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.load import parse
-from operators.blank import is_blank
-from operators.spans import span_faults
-from operators.text_layer import compare, edit_distance
-from operators.verify import repeats
+from operators.checks.check_reply import repeats
+from operators.checks.spans import span_faults
+from operators.checks.text_layer import compare, edit_distance
+from operators.media.blank import is_blank
 from pipelines.job import prepare
 from pipelines.local import answer
 from pipelines.replies.scripts import script_of
 from schemas.task import View
-from tests.world import SAMPLES, write_image, write_pdf, write_recording
+from tests.support.world import SAMPLES, write_image, write_pdf, write_recording
 
 
 def rows_of(folder: Path, tasks: Any, inputs: list[Path], *replies: dict[str, Any]) -> list[dict[str, Any]]:

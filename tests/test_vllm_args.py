@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from model.bench_shapes import config_json
+from jobs.bench.shapes import config_json
+from model.engines.vllm_args import VLLMSettings, arguments
+from model.engines.vllm_engine import version_fault
 from model.nano.export import CHECKPOINT
-from model.vllm_args import VLLMSettings, arguments
-from model.vllm_engine import version_fault
 from pipelines.job import prepare
 from pipelines.plan import stages
 from pipelines.tasks.caption import TASK

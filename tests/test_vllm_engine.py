@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
+from model.engines.torch_engine import TorchEngine
 from model.nano.export import CHECKPOINT
-from model.torch_engine import TorchEngine
-from operators import watchman
-from operators.supervisor import Supervisor
-from schemas.ask import Clip, Completion, Message, Picture, Request, Sampling
+from operators.infer.supervisor import Supervisor
+from operators.processes import orphan_reaper as watchman
 from schemas.errors import Failure
-from tests.tiny import noise_picture
-from tests.world import World, worlds, write_image, write_pdf
+from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
+from tests.support.tiny import noise_picture
+from tests.support.world import World, worlds, write_image, write_pdf
 
 pytestmark = [
     pytest.mark.slow,
@@ -168,7 +168,7 @@ def test_whatever_dies_every_request_is_answered_and_none_twice(supervisor: Supe
 
 
 def test_a_request_that_kills_the_core_every_time_is_one_typed_failure() -> None:
-    options = {"logits_processors": ["tests.vllm_killer:Killer"]}
+    options = {"logits_processors": ["tests.support.vllm_killer:Killer"]}
     supervisor = Supervisor({**ENGINE, "slots": 1, "options": options})
     try:
         poison = replace(request("text", 0), messages=(Message("user", ("some POISON",)),))

@@ -15,21 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from operators import images, render_pdf
-from operators.answer import Answer, Talk
-from operators.fine import FINE_PX
-from operators.opened import fine_of
-from operators.pictures import cropped, grown
-from operators.sandbox import Sandbox
+from operators.infer.unit_request import Answer, Talk
+from operators.media import images, render_pdf
+from operators.media.full_res import FINE_PX
+from operators.media.opened import fine_of
+from operators.media.pictures import cropped, grown
+from operators.media.sandbox import Sandbox
 from operators.units import Decoded, Planned
 from pipelines.catalogue import bind
 from pipelines.zoom import LEAST_PX, TOOL
-from schemas.ask import Completion, Message, Picture, Request
 from schemas.decode import DecodeSettings
+from schemas.request import Completion, Message, Picture, Request
 from schemas.spec import TaskSpec
 from schemas.task import Unit, View
+from tests.support.world import write_image, write_pdf
 from tests.test_own_tasks import RECEIPT, rows_of, spec_of
-from tests.world import write_image, write_pdf
 
 _ZSTD = pa.Codec("zstd")
 

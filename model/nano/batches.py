@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from model.nano.fonts import Face
+from model.nano.line_image import TOKEN_SIDE_PX
 from model.nano.questions import SIDES, Question, Where, ask_all, caption
 from model.nano.render import Sample, draw_sample
 from model.nano.scenes import MOTIONS, TOUCHES, Box, Scene, Thing, draw_clip, draw_picture
-from model.nano.strip import TOKEN_SIDE_PX
 from model.nano.tokens import CHARACTERS, THINGS, phrase_ids, prompt_ids, reply_ids, scene_prompt_ids, token_ids
-from model.positions import positions
-from model.preprocess import MERGE, PATCH, TEMPORAL
+from model.network.positions import positions
+from model.prompts.preprocess import MERGE, PATCH, TEMPORAL
 
 SLOTS = 4
 """Characters that the frame-wise head may name under one image token."""
@@ -69,7 +69,7 @@ class Batch(_Tensors):
 
 
 def strip_patches(strips: Tensor) -> Tensor:
-    """uint8 [B, 32, W, 3] to uint8 [B * 4N, 1536]: `model.preprocess.patchify` for many strips of one width."""
+    """uint8 [B, 32, W, 3] to uint8 [B * 4N, 1536]: `model.prompts.preprocess.patchify` for many strips of one width."""
     lines, height, width, channels = strips.shape
     blocks = strips.view(lines, height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, channels)
     patches = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # line, rows, columns, 2, 2, channel, y, x
@@ -307,7 +307,7 @@ class _Cells:
 
 
 def scene_patches(frames: Tensor) -> Tensor:
-    """uint8 [T, h, w, 3] to uint8 [t * 4N, 1536], as `model.preprocess.patchify`; a single frame stands for a pair."""
+    """uint8 [T, h, w, 3] to uint8 [t * 4N, 1536], as `model.prompts.preprocess.patchify`; a single frame stands for a pair."""
     if frames.shape[0] == 1:
         frames = frames.expand(TEMPORAL, *frames.shape[1:])
     count, height, width, channels = frames.shape

@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import save
-from model.config import Config
-from model.nano.strip import MAX_CLIP_TOKENS, MAX_TOKENS, READER, TOKEN_SIDE_PX
+from model.nano.line_image import MAX_CLIP_TOKENS, MAX_TOKENS, READER, TOKEN_SIDE_PX
 from model.nano.tokens import build_tokenizer, token_ids
 from model.nano.train import STATE
-from model.preprocess import MERGE, PATCH, TEMPORAL
-from model.qwen3vl import Qwen3VL
-from model.strip import FILE
-from model.template import DEFAULT_TEMPLATE
+from model.network.checkpoint import save
+from model.network.config import Config
+from model.network.qwen3vl import Qwen3VL
+from model.prompts.line_image import FILE
+from model.prompts.preprocess import MERGE, PATCH, TEMPORAL
+from model.prompts.template import DEFAULT_TEMPLATE
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 

@@ -28,13 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.language import Attention, Layer
 from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch, shades
-from model.nano.codes import Coordinates
 from model.nano.scenes import MOTIONS
+from model.nano.sinusoidal import Coordinates
 from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, SHOWN_SECONDS, THINGS, token_ids
-from model.qwen3vl import Qwen3VL, Visual
-from model.rope import rotate
+from model.network.language import Attention, Layer
+from model.network.qwen3vl import Qwen3VL, Visual
+from model.network.rope import rotate
 
 GUIDED = ((1, 0), (2, 0), (2, 1))
 """(layer, head) of the decoder whose attention is told where to look."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from model.nano.corpus import ASCII
 from model.nano.fonts import Face
-from model.nano.prose import ASCII
 from model.nano.render import Sample, draw_sample
 
 PROSE = (

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from model.nano.corpus import ASCII, LATIN_1, line_text
 from model.nano.fonts import Face, missing_glyphs
-from model.nano.prose import ASCII, LATIN_1, line_text
-from model.nano.strip import READER, STRETCH, STRIP_HEIGHT_PX
-from model.strip import line_strip
+from model.nano.line_image import READER, STRETCH, STRIP_HEIGHT_PX
+from model.prompts.line_image import line_strip
 
 Colour: TypeAlias = tuple[int, int, int]
 

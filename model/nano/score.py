@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from model.kv_cache import RowCache
+from model.engines.kv_cache import RowCache
 from model.nano.batches import shades, strip_patches
+from model.nano.line_image import TOKEN_SIDE_PX
 from model.nano.render import Sample
-from model.nano.strip import TOKEN_SIDE_PX
 from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
-from model.positions import positions
-from model.preprocess import MERGE
-from model.qwen3vl import Qwen3VL, join
+from model.network.positions import positions
+from model.network.qwen3vl import Qwen3VL, join
+from model.prompts.preprocess import MERGE
 
 
 def edit_distance(one: str, other: str) -> int:

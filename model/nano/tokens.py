@@ -14,9 +14,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from model.nano.prose import ASCII, LATIN_1
+from model.nano.corpus import ASCII, LATIN_1
 from model.nano.scenes import COLOURS, MOTIONS, SHAPES
-from model.pixels import frame_pair_times_s
+from model.prompts.pixels import frame_pair_times_s
 
 SPECIALS = (
     "<|endoftext|>",
@@ -127,7 +127,7 @@ def prompt_ids(image_tokens: int, prompt: str = OCR_PROMPT) -> list[int]:
 
 def scene_prompt_ids(times_s: tuple[float, ...], tokens: int, prompt: str) -> list[int]:
     """The prompt about a picture of so many tokens, or about a clip with so many in each pair of frames, each pair
-    behind its timestamp (as `model.chat` lays it out)."""
+    behind its timestamp (as `model.prompts.chat` lays it out)."""
     ids = token_ids()
     shown = [ids["<|image_pad|>"]] * tokens
     if times_s:

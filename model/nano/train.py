@@ -23,15 +23,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from model.config import Config
-from model.nano import codes, prose
+from model.nano import corpus as prose
+from model.nano import sinusoidal as codes
 from model.nano.batches import Batch, Lines, SceneBatch, Scenes
 from model.nano.fonts import Face, seen_faces, unseen_faces
 from model.nano.losses import Teacher, losses, scene_losses
 from model.nano.pages import held_out_lines
 from model.nano.score import cer, read
 from model.nano.shape import nano_config
-from model.qwen3vl import Qwen3VL
+from model.network.config import Config
+from model.network.qwen3vl import Qwen3VL
 
 Drawn = TypeVar("Drawn", Batch, SceneBatch)
 STEPS = 7_000

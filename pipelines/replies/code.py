@@ -1,6 +1,6 @@
 """Code in replies: the last fenced block of its language, or the code itself where nothing is fenced.
 
-Knows nothing of what the code means; whether it works is found out by trying it (operators/try_out.py).
+Knows nothing of what the code means; whether it works is found out by trying it (operators/render/code_check.py).
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ import unicodedata
 from typing import Any
 
 from pipelines.replies.elements import read_cut_object, read_value
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, View
 
 _LISTS = ("actions", "visible_text")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.replies.code import CODE, DRAWIO, read_code
-from schemas.ask import Sampling
+from schemas.request import Sampling
 from schemas.task import Reading, Task, View
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pipelines.replies.citations import MOST_PAGES, cited_pages
 from pipelines.replies.thinking import final_answer, split_thinking
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Task, Verdict, View
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from operators.spans import span_faults
+from operators.checks.spans import span_faults
 from pipelines.replies.spans import read_timed_texts
 from pipelines.replies.times import LONGEST_S
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 

@@ -17,9 +17,9 @@ from pipelines.replies.grounded import (
     says_none,
 )
 from pipelines.replies.thinking import split_thinking
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 _OWN = {*BOX_KEYS, *POINT_KEYS, *LABEL_KEYS}

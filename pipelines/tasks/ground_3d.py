@@ -1,7 +1,7 @@
 """Find things in a picture as boxes in space: centre, size and rotation before the camera, and where they are seen.
 
 The model is not told the camera; its intrinsics only project what it says. They are taken from the input table, from
-a JSON file beside the picture, or from a stated field of view (operators/intrinsics.py).
+a JSON file beside the picture, or from a stated field of view (operators/checks/intrinsics.py).
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from operators.boxes_3d import Box3D, corners_m, distinct, project
-from operators.space_check import space_faults
+from operators.checks.boxes_3d import Box3D, corners_m, distinct, project
+from operators.checks.space_check import space_faults
 from pipelines.replies.boxes import numbers
 from pipelines.replies.elements import read_elements
 from pipelines.replies.grounded import BBOX_PX_OR_NULL, TEXT_OR_NULL, label_of, says_none
 from pipelines.replies.thinking import split_thinking
-from schemas.ask import Sampling
 from schemas.camera import Intrinsics
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 _BOX_KEYS = ("bbox_3d", "box_3d")

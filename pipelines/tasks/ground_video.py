@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any
 
-from operators.spans import SLACK_S
+from operators.checks.spans import SLACK_S
 from pipelines.replies.grounded import BBOX_PX, TEXT_OR_NULL, box_faults, read_grounded, says_none
 from pipelines.replies.thinking import split_thinking
 from pipelines.replies.times import seconds
-from schemas.ask import Clip, Message, Part, Request, Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Clip, Message, Part, Request, Sampling
 from schemas.task import Reading, Step, Task, Unit, Verdict, View
 
 _TIME_KEYS = ("time", "timestamp", "time_s", "frame_time")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.on_screen import boxes_of, point_faults
+from operators.checks.on_screen import boxes_of, point_faults
 from pipelines.gui import NOTHING_DONE, PROMPT, action_request, device_of, told
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
-from schemas.ask import Picture, Request, Sampling
 from schemas.output import Output
+from schemas.request import Picture, Request, Sampling
 from schemas.task import Reading, Step, Task, Unit, Verdict, View
 
 

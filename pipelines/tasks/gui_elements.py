@@ -8,9 +8,9 @@ from typing import Any
 
 from pipelines.replies.boxes import bbox_px
 from pipelines.replies.elements import read_elements
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 _ROLE_KEYS = ("role", "type", "label")

@@ -10,13 +10,13 @@ import json
 import re
 from typing import Any
 
-from operators.episode import HEADING
-from operators.on_screen import boxes_of, point_faults
+from operators.checks.on_screen import boxes_of, point_faults
+from operators.media.episode import HEADING
 from pipelines.gui import PROMPT, action_request, device_of, told
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
-from schemas.ask import Picture, Request, Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Picture, Request, Sampling
 from schemas.task import Reading, Step, Task, Unit, Verdict, View
 
 _LONGEST_TOLD = 300

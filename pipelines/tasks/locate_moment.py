@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from operators.spans import span_faults
+from operators.checks.spans import span_faults
 from pipelines.replies.elements import read_value
 from pipelines.replies.times import LONGEST_S, span, span_in, span_of, times_in
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Task, Verdict, View
 
 _NEVER = re.compile(r"\b(?:no|not|never|none|nowhere|cannot|can't|doesn't|isn't|null)\b", re.IGNORECASE)

@@ -9,12 +9,12 @@ import unicodedata
 from dataclasses import replace
 from typing import Any
 
-from operators.page_check import text_faults
-from operators.pictures import enlarged, rotated
-from operators.verify import judge
+from operators.checks.check_reply import judge
+from operators.checks.page_check import text_faults
+from operators.media.pictures import enlarged, rotated
 from pipelines.replies.scripts import script_of
-from schemas.ask import Message, Picture, Request, Sampling
 from schemas.output import Output
+from schemas.request import Message, Picture, Request, Sampling
 from schemas.task import ReadLine, Step, Task, Unit, Verdict, View, first_request
 
 _TURNS = (90, 270, 180)

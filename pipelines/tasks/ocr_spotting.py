@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from operators.page_check import text_faults
+from operators.checks.page_check import text_faults
 from pipelines.replies.boxes import bbox_px, scale_of
 from pipelines.replies.elements import read_elements
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 _TEXT_KEYS = ("text_content", "text", "content")

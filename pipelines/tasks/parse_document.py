@@ -8,13 +8,13 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from operators.page_check import text_faults
+from operators.checks.page_check import text_faults
 from pipelines.replies.blocks import BLOCK_TYPES, Block, page_markdown
 from pipelines.replies.boxes import bbox_px
 from pipelines.replies.qwenvl_html import is_html, read_html
 from pipelines.replies.qwenvl_markdown import read_markdown
-from schemas.ask import Sampling
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 

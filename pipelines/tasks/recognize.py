@@ -7,9 +7,9 @@ from typing import Any
 from pipelines.replies.elements import fenced
 from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, TEXT_OR_NULL, box_faults, clean, read_grounded
 from pipelines.replies.thinking import split_thinking
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 _CODES = {

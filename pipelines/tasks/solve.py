@@ -6,9 +6,9 @@ import unicodedata
 from typing import Any
 
 from pipelines.replies.thinking import final_answer, last_words, split_thinking
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Task, Verdict, View
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from pipelines.replies.choices import choice_of, options_in
 from pipelines.replies.grounded import BBOX_PX_OR_NULL, POINT_PX_OR_NULL, TEXT_OR_NULL, box_faults, read_grounded
 from pipelines.replies.thinking import final_answer, split_thinking
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Reading, Task, Verdict, View
 
 

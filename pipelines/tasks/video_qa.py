@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from operators.spans import span_faults
+from operators.checks.spans import span_faults
 from pipelines.replies.thinking import final_answer, split_thinking
 from pipelines.replies.times import LONGEST_S, spans_in
-from schemas.ask import Sampling
 from schemas.errors import InvalidOutput
 from schemas.output import Output
+from schemas.request import Sampling
 from schemas.task import Task, Verdict, View
 
 

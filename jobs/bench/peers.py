@@ -1,0 +1,125 @@
+"""The engines that `sightread bench engine` measures in this interpreter, each over the same checkpoint and the same
+prompts: ours, and transformers' generate. Each gives its tokens and the seconds of its prefill and of its decode.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from jobs.bench.pages import Prompt, Timing
+from model.engines.encoder_cache import Feed, Frame
+from model.engines.runner import DTYPES, Row, Runner
+from model.engines.scheduler import Job, Scheduler
+from model.engines.torch_engine import PREFILL_TOKENS
+from model.network.positions import positions
+from model.prompts.preprocess import patchify
+from schemas.request import Picture
+
+
+class Ours:
+    """Scheduler and runner, as the embedded engine steps them."""
+
+    def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
+        self._device = device
+        self._loaded = Runner.load(folder, dtype=dtype, device=device, rows=1)
+
+    def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
+        network = self._loaded.network
+        config = network.config
+        visual_ids = (config.image_id, config.video_id)
+        runner = Runner(network, rows=batch, device=self._device)
+        scheduler: Scheduler[Row] = Scheduler(batch, PREFILL_TOKENS, 1 << 40)
+        rows = []
+        for prompt in prompts:
+            ids = prompt.input_ids(config.image_id)
+            places, delta = positions(ids, [prompt.grid], visual_ids, config.vision.merge)
+            row = Row.of(ids, places, delta, Feed([Frame(prompt.grid, _patches(prompt))]), visual_ids)
+            rows.append(row)
+            scheduler.submit(Job(row, len(ids), len(ids) + new_tokens))
+        _settle(self._device)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            while chunks := scheduler.next_prefill():
+                chosen = runner.prefill([(each.job.key, each.start, each.count) for each in chunks]).argmax(-1)
+                for chunk, token in zip(chunks, chosen.tolist(), strict=True):
+                    if chunk.is_last:
+                        chunk.job.key.output_ids.append(token)
+            prefilled = time.perf_counter()
+            for _ in range(new_tokens - 1):
+                for row, token in zip(runner.rows, runner.decode().argmax(-1).tolist(), strict=True):
+                    row.output_ids.append(token)
+        return Timing([row.output_ids for row in rows], prefilled - started, time.perf_counter() - prefilled)
+
+
+class Transformers:
+    """generate with its own cache and scaled_dot_product_attention."""
+
+    def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
+        # a torchvision that is linked against CUDA breaks the import beside a CPU torch; the network needs none
+        if "transformers" not in sys.modules and not torch.version.cuda:
+            sys.modules["torchvision"] = None  # type: ignore[assignment]
+        transformers: Any = importlib.import_module("transformers")  # untyped in parts
+        transformers.utils.logging.set_verbosity_error()
+        self._device, self._dtype = device, DTYPES[dtype]
+        model = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=self._dtype)
+        self._model = model.to(device).eval().requires_grad_(False)
+
+    def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
+        tokens: list[list[int]] = []
+        prefill_s = decode_s = 0.0
+        for start in range(0, len(prompts), batch):
+            made, first_s, rest_s = self._run(prompts[start : start + batch], new_tokens)
+            tokens += made
+            prefill_s, decode_s = prefill_s + first_s, decode_s + rest_s
+        return Timing(tokens, prefill_s, decode_s)
+
+    def _run(self, prompts: Sequence[Prompt], new_tokens: int) -> tuple[list[list[int]], float, float]:
+        config = self._model.config
+        ids = torch.tensor([prompt.input_ids(config.image_token_id) for prompt in prompts], device=self._device)
+        patches = torch.cat([_patches(prompt) for prompt in prompts]).to(self._device, self._dtype)
+        moments: list[float] = []
+
+        def note(_: Tensor, scores: Tensor) -> Tensor:
+            _settle(self._device)
+            moments.append(time.perf_counter())
+            return scores
+
+        _settle(self._device)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            made = self._model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                mm_token_type_ids=(ids == config.image_token_id).int(),
+                pixel_values=patches,
+                image_grid_thw=torch.tensor([prompt.grid for prompt in prompts], device=self._device),
+                max_new_tokens=new_tokens,
+                do_sample=False,
+                eos_token_id=-1,
+                pad_token_id=0,
+                logits_processor=[note],
+            )
+        _settle(self._device)
+        return made[:, ids.shape[1] :].tolist(), moments[0] - started, time.perf_counter() - moments[0]
+
+
+def _patches(prompt: Prompt) -> Tensor:
+    """Outside of what is timed, for both: the picture as the tower takes it."""
+    pixels = np.frombuffer(prompt.rgb, np.uint8)
+    picture = Picture(prompt.width_px, prompt.height_px, pa.Codec("zstd").compress(pixels.tobytes(), asbytes=True))
+    return patchify(picture)[0]
+
+
+def _settle(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,134 @@
+"""`sightread golden`: real weights on a page, a picture and a clip that this repository draws, held to what is known.
+
+For who has weights: that the checkpoint, its chat template and the engine fit together shows in answers that parse,
+pass their checks, end by themselves and say the text that was drawn. Of what a model sees, only reading is judged.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.demo_media import PAGES, SIGN, pdf_bytes, write_demo_media
+from jobs.load import load, parse
+from model.prompts.line_image import line_reader_of
+from operators.checks.text_layer import compare
+from pipelines.job import prepare
+from pipelines.local import answer
+from schemas.spec import JobSpec
+
+PAGE, PICTURE, CLIP = "page.pdf", "sign.png", "clock.mp4"
+_TEXTS = {PAGE: "\n".join(line.text for line in PAGES[0]), PICTURE: "\n".join(SIGN)}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Of one answer: that it is ok, passes its check and ends with `stop`. most_cer: how far its text may be from
+    what was drawn; None where the answer is in words of the model's own."""
+
+    task: str
+    input: str
+    most_cer: float | None = None
+
+
+EXPECTATIONS: tuple[Expectation, ...] = (
+    Expectation("ocr", PAGE, 0.05),
+    Expectation("ocr", PICTURE, 0.05),
+    Expectation("ocr_spotting", PAGE, 0.05),
+    Expectation("ocr_spotting", PICTURE, 0.05),
+    Expectation("parse_document", PAGE, 0.1),
+    Expectation("parse_document", PICTURE, 0.1),
+    Expectation("caption", PICTURE),
+    Expectation("caption", CLIP),
+    Expectation("events", CLIP),
+)
+_LINE_READER_TASKS = {"ocr", "caption"}
+"""A checkpoint that says of itself that it reads lines was taught neither layout nor to tell when things happen."""
+
+
+def golden(model: Path, *, gpus: float, console: Console) -> int:
+    """model: a checkpoint folder, or a job spec whose engine is asked. 1 when an answer is not as expected, else 0.
+
+    Raises SpecError.
+    """
+    expected = EXPECTATIONS
+    if model.is_dir():
+        engine: dict[str, Any] = {"kind": "torch", "model": str(model), "gpus_per_replica": gpus}
+        decode: dict[str, Any] = {}
+        if line_reader_of(model) is not None:
+            expected = tuple(each for each in expected if each.task in _LINE_READER_TASKS)
+    else:
+        own = load(model)
+        engine, decode = own.engine.model_dump(exclude_unset=True), own.decode.model_dump(exclude_unset=True)
+    with tempfile.TemporaryDirectory(prefix="sightread-golden-") as place:
+        inputs = _write_inputs(Path(place))
+        spec = parse(
+            {
+                "name": "golden", "inputs": inputs, "tasks": list(dict.fromkeys(each.task for each in expected)),
+                "engine": engine, "decode": decode, "output": str(Path(place) / "out"),
+            },
+            str(model),
+        )  # fmt: skip
+        rows = _rows(spec)
+    faults = {each: _faults(each, rows.get((each.task, each.input))) for each in expected}
+    console.print(_table(faults))
+    failed = sum(bool(found) for found in faults.values())
+    said = (
+        f"{failed} of {len(faults)} answers are not as expected"
+        if failed
+        else f"all {len(faults)} answers are as expected"
+    )
+    console.print(said, markup=False)
+    return 1 if failed else 0
+
+
+def _write_inputs(folder: Path) -> list[str]:
+    write_demo_media(folder)
+    (folder / PAGE).write_bytes(pdf_bytes(PAGES[:1]))
+    return [str(folder / name) for name in (PAGE, PICTURE, CLIP)]
+
+
+def _rows(spec: JobSpec) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["task"], Path(row["input_uri"]).name): row for row in answer(prepare(spec))}
+
+
+def _faults(expected: Expectation, row: dict[str, Any] | None) -> list[str]:
+    if row is None:
+        return ["no answer"]
+    if row["status"] != "ok":
+        return [f"{row['status']}: {row['error']['message']}", *_quoted(row)]
+    found = []
+    if row["finish_reason"] != "stop":
+        found.append(f"ended with {row['finish_reason']} after {row['output_tokens']} tokens")
+    if not row["verified"]["ok"]:
+        found.append(f"its check finds {', '.join(row['verified']['faults'])}")
+    if expected.most_cer is not None:
+        difference = compare(_text(row["result"]), _TEXTS[expected.input])
+        assert difference is not None
+        if difference.cer > expected.most_cer:
+            found.append(f"{difference.cer:.1%} of characters are wrong ({expected.most_cer:.0%} at most)")
+    return [*found, *_quoted(row)] if found else []
+
+
+def _quoted(row: dict[str, Any]) -> list[str]:
+    return [f"it said {row['text'][:160]!r}"] if row["text"] else []
+
+
+def _text(result: dict[str, Any]) -> str:
+    return "\n".join(block["text"] for block in result["blocks"]) if "blocks" in result else result["text"]
+
+
+def _table(faults: dict[Expectation, list[str]]) -> Table:
+    table = Table(box=None)
+    for name in ("", "task", "input", "what is wrong"):
+        table.add_column(name, overflow="fold")
+    for each, found in faults.items():
+        # what a model wrote is shown as it is, not as markup
+        table.add_row("fail" if found else "ok", each.task, each.input, Text("; ".join(found)))
+    return table

@@ -1,0 +1,295 @@
+"""The embedded engine: continuous batching over our own network. Knows nothing of tasks, Ray or files besides
+the checkpoint.
+
+One thread owns the network and steps it: prompts are prefilled in bounded steps as rows come free, all rows in use
+decode together, one token a step. Rendering, tokenising and patching happen on other threads before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.engines.constraint import Grammars
+from model.engines.encoder_cache import Album, Feed
+from model.engines.engine import DEFAULT_CONTEXT
+from model.engines.runner import Row, Runner
+from model.engines.sampler import TokenChooser, choose_tokens
+from model.engines.scheduler import Chunk, Job, Scheduler
+from model.network.positions import positions
+from model.prompts.chat import Chat
+from schemas.errors import EngineError
+from schemas.request import Completion, FinishReason, Request
+
+CACHE_SHARE = 0.5
+"""Of the memory that is free after loading, for the keys and values of all engines that share it."""
+
+PREFILL_TOKENS = 4096
+"""Of one prefill step."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One request on its way through the engine."""
+
+    request: Request
+    row: Row
+    chooser: TokenChooser
+    max_new: int
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[FinishReason]
+    aborted: bool = False
+
+    def resolve(self, reason: FinishReason) -> None:
+        self._call(lambda: self.done.set_result(reason))
+
+    def fail(self, error: EngineError) -> None:
+        self._call(lambda: self.done.set_exception(error))
+
+    def _call(self, act: Callable[[], None]) -> None:
+        def settle() -> None:
+            if not self.done.done():
+                act()
+
+        self.loop.call_soon_threadsafe(settle)
+
+
+class TorchEngine:
+    """folder: a checkpoint in the Hugging Face layout.
+
+    dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16). slots: sequences decoded together.
+    max_context: tokens of prompt and answer. prefill_tokens: bound of one prefill step, which bounds activation
+    memory. cache_tokens: what the KV cache holds, rows being as long as the longest; default: its part of CACHE_SHARE
+    of the free memory. sharers: engines that this memory is for, this one among them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dtype: str = "auto",
+        device: str = "cpu",
+        slots: int = 8,
+        max_context: int | None = None,
+        prefill_tokens: int = PREFILL_TOKENS,
+        cache_tokens: int | None = None,
+        sharers: int = 1,
+    ) -> None:
+        self.slots = slots
+        runner = Runner.load(folder, dtype=dtype, device=device, rows=slots)
+        self._config = runner.network.config
+        self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
+        if cache_tokens is None:
+            cache_tokens = int(CACHE_SHARE * free_bytes(device) / sharers) // runner.token_bytes
+        self._runner = runner
+        runner.bound(cache_tokens)
+        self._scheduler: Scheduler[Sequence] = Scheduler(slots, prefill_tokens, cache_tokens)
+        self._chat = Chat(folder)
+        self._grammars: Grammars | None = None  # made for the first request that wants one
+        self._grammars_lock = threading.Lock()
+        self._album = Album()
+        self._progress = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._preparers = ThreadPoolExecutor(2, thread_name_prefix="prepare")
+        self._thread = threading.Thread(target=self._work, name="torch-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def progress(self) -> int:
+        return self._progress
+
+    async def generate(self, request: Request) -> Completion:
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        try:
+            sequence = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
+        except ValueError as error:
+            raise EngineError("engine_error", f"the request's pictures cannot be read: {error}") from error
+        job = Job(sequence, len(sequence.row.input_ids), len(sequence.row.input_ids) + sequence.max_new)
+        with self._changed:
+            self._scheduler.submit(job)
+            self._changed.notify()
+        try:
+            reason = await sequence.done
+        finally:
+            sequence.aborted = True  # cancelled or not, nothing more is wanted of it
+        said = self._chat.said(sequence.row.input_ids, sequence.row.output_ids, request.sampling.stop)
+        return Completion(
+            text=said.text,
+            finish_reason=reason,
+            prompt_tokens=len(sequence.row.input_ids),
+            output_tokens=len(sequence.row.output_ids),
+            infer_s=time.monotonic() - started,
+            reasoning=said.reasoning,
+            reasoning_tokens=said.reasoning_tokens,
+        )
+
+    async def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        self._preparers.shutdown()
+
+    def _prepare(self, request: Request, loop: asyncio.AbstractEventLoop) -> Sequence:
+        row = self._row(request)
+        length = len(row.input_ids)
+        room = min(self.max_context, self._scheduler.cache_tokens)
+        if length >= room:
+            raise EngineError("too_long", f"the prompt has {length} tokens; the context holds {room}")
+        return Sequence(
+            request=request,
+            row=row,
+            chooser=self._chooser(request, row.input_ids),
+            max_new=min(request.sampling.max_tokens, room - length),
+            loop=loop,
+            done=loop.create_future(),
+        )
+
+    def _chooser(self, request: Request, input_ids: list[int]) -> TokenChooser:
+        if request.schema is None:
+            return TokenChooser(request.sampling, input_ids)
+        with self._grammars_lock:
+            if self._grammars is None:
+                vocabulary = self._config.text.vocabulary
+                self._grammars = Grammars(self._chat.tokenizer_json(), vocabulary, self._chat.stop_ids)
+            constraint = self._grammars.constrain(request.schema)
+        after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
+        return TokenChooser(request.sampling, input_ids, constraint, after)
+
+    def _row(self, request: Request) -> Row:
+        prompt = self._chat.encode_with(self._album.see, request.messages)
+        visual_ids = (self._config.image_id, self._config.video_id)
+        grids = [grid for _, grid in prompt.visuals]
+        places, delta = positions(prompt.input_ids, grids, visual_ids, self._config.vision.merge)
+        frames = [frame for seen, _ in prompt.visuals for frame in seen]
+        return Row.of(prompt.input_ids, places, delta, Feed(frames), visual_ids)
+
+    # everything below runs in the engine's thread
+
+    def _work(self) -> None:
+        with torch.inference_mode():
+            while True:
+                with self._changed:
+                    while not (self._jobs() or self._closed):
+                        self._changed.wait()
+                    if self._closed:
+                        for job in self._jobs():
+                            job.key.fail(EngineError("aborted", "the engine was closed"))
+                        return
+                    for job in self._jobs():
+                        if job.key.aborted:
+                            self._end(job)
+                    chunks = self._scheduler.next_prefill()
+                if chunks:
+                    self._prefill(chunks)
+                elif self._scheduler.running:
+                    self._decode()
+                self._progress += 1
+
+    def _jobs(self) -> list[Job[Sequence]]:
+        return [*self._scheduler.waiting, *self._scheduler.running]
+
+    def _prefill(self, chunks: list[Chunk[Sequence]]) -> None:
+        try:
+            logits = self._runner.prefill([(chunk.job.key.row, chunk.start, chunk.count) for chunk in chunks])
+        except Exception as error:  # noqa: BLE001  the requests' boundary
+            jobs = [chunk.job for chunk in chunks]
+            if _is_out_of_memory(error) and len(jobs) > 1:
+                for job in jobs:
+                    self._prefill_alone(job)
+            else:
+                self._fail(jobs, error)
+            return
+        done = [index for index, chunk in enumerate(chunks) if chunk.is_last]
+        if done:
+            self._take([chunks[index].job for index in done], logits[done])
+
+    def _prefill_alone(self, job: Job[Sequence]) -> None:
+        """From the start, after a step that it shared ran out of memory: only who is too large himself fails."""
+        self._runner.release(job.key.row)
+        job.key.row, job.prefilled = self._row(job.key.request), 0
+        while job.prefilled < job.prompt_tokens and job in self._scheduler.running:
+            count = min(self._scheduler.step_tokens, job.prompt_tokens - job.prefilled)
+            job.prefilled += count
+            self._prefill([Chunk(job, job.prefilled - count, count)])
+
+    def _decode(self) -> None:
+        # in the order of the rows, which is the runner's
+        by_row = {id(job.key.row): job for job in self._scheduler.running}
+        jobs = [by_row[id(row)] for row in self._runner.rows]
+        try:
+            logits = self._runner.decode()
+        except Exception as error:  # noqa: BLE001  the requests' boundary
+            self._fail(jobs, error)
+            return
+        self._take(jobs, logits)
+
+    def _fail(self, jobs: list[Job[Sequence]], error: Exception) -> None:
+        """A step that fails costs the sequences in it, not the engine."""
+        kind = "out_of_memory" if _is_out_of_memory(error) else "engine_error"
+        for job in jobs:
+            self._end(job)
+            job.key.fail(EngineError(kind, f"{type(error).__name__}: {error}"[:500]))
+
+    def _take(self, jobs: list[Job[Sequence]], logits: Tensor) -> None:
+        """Choose a token for each and end those that are done."""
+        tokens = choose_tokens(logits, [job.key.chooser for job in jobs])
+        for job, token in zip(jobs, tokens, strict=True):
+            sequence = job.key
+            sequence.row.output_ids.append(token)
+            if token in self._chat.stop_ids or self._stopped(sequence):
+                reason: FinishReason = "stop"
+            elif len(sequence.row.output_ids) >= sequence.max_new:
+                reason = "length"
+            else:
+                continue
+            self._end(job)
+            sequence.resolve(reason)
+
+    def _end(self, job: Job[Sequence]) -> None:
+        self._scheduler.end(job)
+        self._runner.release(job.key.row)
+
+    def _stopped(self, sequence: Sequence) -> bool:
+        """Whether a stop string is complete. Looks at the last tokens only: a character has at most 4 bytes,
+        a token at least one."""
+        stops = sequence.request.sampling.stop
+        if not stops:
+            return False
+        tail = self._chat.decode(sequence.row.output_ids[-(4 * max(map(len, stops)) + 4) :])
+        return any(stop in tail for stop in stops)
+
+
+def free_bytes(device: str, root: Path = Path("/")) -> int:
+    """On a CPU what the kernel says is to be had, and what the limit of the container leaves; files that are only
+    cached (the mapped weights are such) do not count as used. root: where /proc and /sys lie."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = root / "proc/meminfo"
+    if not meminfo.exists():  # not Linux
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    free = 1024 * int(meminfo.read_text(encoding="ascii").split("MemAvailable:")[1].split()[0])
+    group = root / "sys/fs/cgroup"
+    most = (group / "memory.max").read_text(encoding="ascii").strip() if (group / "memory.max").exists() else "max"
+    if most != "max":
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        cached = int((group / "memory.stat").read_text(encoding="ascii").split("inactive_file ")[1].split()[0])
+        free = min(free, max(0, int(most) - used + cached))
+    return free
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)

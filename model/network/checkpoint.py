@@ -1,0 +1,100 @@
+"""Checkpoints in the Hugging Face layout: load one, write one. The one place that knows weight names.
+
+A folder holds config.json, model.safetensors (or shards and their index), tokenizer.json, the preprocessors'
+json, a chat template and generation_config.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.network.config import Config
+from model.network.hub import SINGLE, config_json, one_line, weight_files
+from model.network.qwen3vl import Qwen3VL
+from schemas.errors import SpecError
+
+
+def load_config(folder: Path) -> Config:
+    return Config.from_json(config_json(folder))
+
+
+def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Qwen3VL:
+    """The network with its weights, in eval mode.
+
+    On the CPU and in the dtype of the file, a weight is a view of the mapped file: nothing is copied, and pages are
+    read when they are used. Else tensors are converted one by one, so the peak is one copy and one tensor.
+    Raises SpecError that lists what is missing, unexpected or of another shape.
+    """
+    config = load_config(folder)
+    with torch.device("meta"):
+        network = Qwen3VL(config)
+    wanted = dict(network.named_parameters())
+    missing, unexpected, misshapen = set(wanted), [], []
+    for name, file, opened in _tensors(folder):
+        ours = _our_name(name)
+        if ours == "lm_head.weight" and config.tied:
+            continue  # some tied checkpoints store the head all the same
+        if ours not in wanted:
+            unexpected.append(name)
+            continue
+        shape = tuple(opened.get_slice(name).get_shape())
+        if shape != tuple(wanted[ours].shape):
+            misshapen.append(f"{name} {list(shape)}, not {list(wanted[ours].shape)} ({file})")
+            continue
+        value = opened.get_tensor(name).to(device=device, dtype=dtype)
+        _assign(network, ours, value)
+        missing.discard(ours)
+    faults = [
+        f"{kind}: {', '.join(sorted(names)[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+        for kind, names in (
+            ("missing", [_their_name(name) for name in missing]),
+            ("unexpected", unexpected),
+            ("of another shape", misshapen),
+        )
+        if names
+    ]
+    if faults:
+        raise SpecError(f"{folder}: the weights do not fit config.json; {'; '.join(faults)}")
+    return network.eval().requires_grad_(False)
+
+
+def save(network: Qwen3VL, folder: Path, config_json: dict[str, Any], *, dtype: torch.dtype) -> None:
+    """Write config.json and model.safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        _their_name(name): value.detach().to("cpu", dtype).contiguous() for name, value in network.named_parameters()
+    }
+    save_file(weights, folder / SINGLE, metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config_json, indent=2) + "\n", encoding="utf-8")
+
+
+def _our_name(name: str) -> str:
+    return name.removeprefix("model.")
+
+
+def _their_name(name: str) -> str:
+    return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def _assign(network: Qwen3VL, name: str, value: Tensor) -> None:
+    module_name, _, leaf = name.rpartition(".")
+    module = network.get_submodule(module_name)
+    module.register_parameter(leaf, torch.nn.Parameter(value, requires_grad=False))
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, str, Any]]:
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118  not a dict
+                    yield name, path.name, opened
+        except (SafetensorError, OSError) as error:
+            raise SpecError(f"{path} cannot be read: {one_line(error)}") from error

@@ -1,0 +1,32 @@
+"""The check of a task that reads all text of a page: against the PDF's own text, and against a blank page. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from operators.checks.text_layer import compare
+from schemas.task import Verdict, View
+
+_LATEX = re.compile(r"\\[A-Za-z]+\*?")
+FAR = 0.25
+"""Share of words that may be missing, or be extra, until a page counts as read wrongly. Figures and headers that
+one side leaves out stay below it, another page's text does not."""
+_FEW_WORDS = 3
+
+
+def text_faults(read: str, view: View) -> Verdict:
+    letters = sum(char.isalnum() for char in read)
+    faults = []
+    if view.blank and letters:
+        faults.append("text_on_blank")
+    if view.blank is False and not letters and view.text_layer:
+        faults.append("nothing_read")
+    if view.text_layer and "\\" not in view.text_layer:
+        read = _LATEX.sub(" ", read)  # formulas: a page does not show the commands
+    found = compare(read, view.text_layer) if view.text_layer else None
+    if found is None:
+        return Verdict(tuple(faults))
+    most = max(_FEW_WORDS, FAR * found.words)
+    if found.missing_words > most or found.extra_words > most:
+        faults.append("text_layer")
+    return Verdict(tuple(faults), found.cer, found.missing_words, found.extra_words)

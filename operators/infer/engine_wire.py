@@ -1,0 +1,76 @@
+"""Requests and completions as frames of JSON and bytes: how they cross to the engine child. Pictures are
+payloads as they lie in memory; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from schemas.errors import Failure
+from schemas.request import Buffer, Clip, Completion, Message, Part, Picture, Request, Sampling
+
+
+def pack_request(request: Request) -> tuple[dict[str, Any], list[Buffer]]:
+    payloads: list[Buffer] = []
+    head = {
+        "request_id": request.request_id,
+        "messages": [
+            {"role": message.role, "parts": [_pack_part(part, payloads) for part in message.parts]}
+            for message in request.messages
+        ],
+        "sampling": asdict(request.sampling),
+        "deadline_s": request.deadline_s,
+        "label": [list(pair) for pair in request.label],
+        "schema": request.schema,
+    }
+    return {"ask": head}, payloads
+
+
+def unpack_request(head: dict[str, Any], payloads: Sequence[bytes]) -> Request:
+    upcoming = iter(payloads)
+    sampling = {**head["sampling"], "stop": tuple(head["sampling"]["stop"])}
+    return Request(
+        request_id=head["request_id"],
+        messages=tuple(
+            Message(message["role"], tuple(_unpack_part(part, upcoming) for part in message["parts"]))
+            for message in head["messages"]
+        ),
+        sampling=Sampling(**sampling),
+        deadline_s=head["deadline_s"],
+        label=tuple((key, value) for key, value in head["label"]),
+        schema=head["schema"],
+    )
+
+
+def pack_answer(request_id: str, answer: Completion | Failure) -> dict[str, Any]:
+    kind = "completion" if isinstance(answer, Completion) else "failure"
+    return {"answer": request_id, kind: asdict(answer)}
+
+
+def unpack_answer(head: dict[str, Any]) -> Completion | Failure:
+    return Completion(**head["completion"]) if "completion" in head else Failure(**head["failure"])
+
+
+def _pack_part(part: Part, payloads: list[Buffer]) -> Any:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Picture):
+        payloads.append(part.data)
+        return {"picture": [part.width_px, part.height_px]}
+    return {"clip": [_pack_part(frame, payloads) for frame in part.frames], "times_s": list(part.times_s)}
+
+
+def _unpack_part(part: Any, payloads: Any) -> Part:
+    if isinstance(part, str):
+        return part
+    if "picture" in part:
+        return _unpack_picture(part, payloads)
+    frames = tuple(_unpack_picture(frame, payloads) for frame in part["clip"])
+    return Clip(frames, tuple(part["times_s"]))
+
+
+def _unpack_picture(part: Any, payloads: Any) -> Picture:
+    width_px, height_px = part["picture"]
+    return Picture(width_px, height_px, next(payloads))

@@ -1,0 +1,68 @@
+"""Decode the planned units of a chunk. Knows no format: a sandboxed decoder does.
+
+Total: every planned unit comes out once, in its place, with its pictures or with the reason why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from operators.media.sandbox import Sandbox, failed
+from schemas import tables
+from schemas.decode import DecodeSettings
+from schemas.errors import Failure
+
+
+class Decode:
+    """CHUNKS in, DECODED_CHUNKS out. Owns one decoder child; for one thread at a time."""
+
+    def __init__(self, settings: DecodeSettings) -> None:
+        self._sandbox = Sandbox(settings)
+
+    def __call__(self, chunks: pa.Table) -> pa.Table:
+        decoded = [self._chunk(units.as_py()) for units in chunks.column("units")]
+        place = chunks.schema.get_field_index("units")
+        column = pa.chunked_array(decoded, type=tables.DECODED_CHUNKS.field("units").type)
+        return chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column)
+
+    def close(self) -> None:
+        self._sandbox.close()
+
+    def _chunk(self, units: list[dict[str, Any]]) -> pa.ListArray:
+        """The decoded units as a list array of one row. Pictures stay in Arrow buffers all the way."""
+        parts = pa.Table.from_batches(list(self._units(units)), schema=tables.DECODED).combine_chunks()
+        columns = {name: parts.column(name).chunk(0) for name in parts.schema.names}
+        planned = pa.Table.from_pylist(
+            [{**unit, "error": None} for unit in units], schema=tables.PLANNED_UNITS
+        ).combine_chunks()
+        arrays = [
+            columns[field.name] if field.name in columns else planned.column(field.name).chunk(0)
+            for field in tables.UNITS
+        ]
+        rows = pa.StructArray.from_arrays(arrays, fields=list(tables.UNITS))
+        return pa.ListArray.from_arrays(
+            pa.array([0, len(units)], pa.int32()), rows, type=tables.DECODED_CHUNKS.field("units").type
+        )
+
+    def _units(self, units: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+        for (path, media, here), run in groupby(
+            units, key=lambda unit: (unit["input_uri"], unit["media"], _is_decoded_here(unit))
+        ):
+            if not here:
+                for unit in run:
+                    yield failed(Failure(**unit["error"])) if unit["error"] else _NOTHING
+            else:
+                wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in run]
+                yield from self._sandbox.decode(path, media, wanted)
+
+
+_NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
+
+
+def _is_decoded_here(unit: dict[str, Any]) -> bool:
+    """Not what cannot be read, has no pictures, or is opened whole beside the engine (operators/media/full_input.py)."""
+    return unit["error"] is None and unit["unit_kind"] in ("page", "image", "clip")

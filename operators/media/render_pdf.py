@@ -1,0 +1,145 @@
+"""Pages of a PDF as pictures, through PDFium. Runs in a decoder child: PDFium is not thread-safe and can be
+made to crash or spin by a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pypdfium2
+
+from model.prompts.pixels import smart_resize
+from operators.checks.text_layer import hyphened
+from operators.media.blank import is_blank
+from operators.media.full_res import fine_bytes, fine_size, resized
+from operators.text_lines.cut_lines import cut_lines
+from operators.units import Decoded, Planned
+from schemas.decode import DecodeSettings
+from schemas.errors import InputError
+
+_LINES_DPI = 216
+_MOST_LETTERS = 200_000
+"""Characters of a page's text layer that are kept; a page of print has some thousands."""
+
+
+def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
+    """One unit per page. Raises InputError: encrypted, malformed, no_frames."""
+    with _opened(path) as document:
+        if len(document) == 0:
+            raise InputError("no_frames", "the document has no pages")
+        return [
+            Planned(page=index + 1, decoded_bytes=_seen_bytes(document, index, settings))
+            for index in range(len(document))
+        ]
+
+
+def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
+    """The pages in order. Each is rendered straight at about the size that the model sees.
+
+    The scale comes from the page's size before anything is drawn, so a page of 200 x 200 inches costs no more
+    than any other.
+    """
+    with _opened(path) as document:
+        with contextlib.suppress(pypdfium2.PdfiumError):  # filled-in forms are drawn where they can be
+            document.init_forms()
+        for unit in units:
+            assert unit.page is not None
+            try:
+                yield _render(document, unit.page - 1, settings)
+            except InputError as error:
+                yield error
+            except pypdfium2.PdfiumError as error:
+                yield InputError("malformed", f"page {unit.page}: {error}")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[pypdfium2.PdfDocument]:
+    try:
+        document = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise InputError("encrypted", "the document needs a password") from error
+        raise InputError("malformed", f"not a readable PDF: {error}") from error
+    try:
+        yield document
+    finally:
+        document.close()
+
+
+def _sizes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> tuple[int, int, int, int]:
+    """(width, height) of the page at page_dpi, then as the model sees it; pixels."""
+    width_pt, height_pt = document.get_page_size(index)
+    width_px, height_px = (max(1, round(side / 72 * settings.page_dpi)) for side in (width_pt, height_pt))
+    seen_height, seen_width = smart_resize(
+        height_px,
+        width_px,
+        min_pixels=settings.image_min_px,
+        max_pixels=settings.image_max_px,
+        factor=settings.token_side_px,
+    )
+    return width_px, height_px, seen_width, seen_height
+
+
+def _seen_bytes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> int:
+    try:
+        width_px, height_px, width, height = _sizes(document, index, settings)
+    except (InputError, pypdfium2.PdfiumError):
+        return 0  # decoding will say what is wrong with this page
+    return width * height * 3 + fine_bytes(width_px, height_px, (width, height), settings)
+
+
+def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> Decoded:
+    width_px, height_px, seen_width, seen_height = _sizes(document, index, settings)
+    own = fine_size(width_px, height_px, (seen_width, seen_height), settings)
+    page = document[index]
+    try:
+        width_pt, height_pt = page.get_size()
+        needed = own or (seen_width, seen_height)
+        scale = max(needed[0] / width_pt, needed[1] / height_pt)
+        if settings.line_reader is not None:
+            # print of 6 points is 18 px high; a huge page stays under the source cap
+            fine = _LINES_DPI / 72
+            scale = max(scale, min(fine, (settings.max_source_px / 4 / (width_pt * height_pt)) ** 0.5))
+        bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
+        picture = bitmap.to_pil().convert("RGB")
+        bitmap.close()
+        text_layer = _text_layer(page)
+    finally:
+        page.close()
+    strips = None
+    if settings.line_reader is not None:
+        strips = cut_lines(picture, settings.line_reader, width_px / picture.width)
+    pixels = resized(picture, (seen_width, seen_height))
+    return Decoded(
+        width_px,
+        height_px,
+        (pixels,),
+        strips=strips,
+        text_layer=text_layer,
+        blank=is_blank(pixels),
+        fine=resized(picture, own) if own else None,
+    )
+
+
+def _text_layer(page: pypdfium2.PdfPage) -> str | None:
+    """The text that the file itself gives for the page, None when it gives none or nonsense.
+
+    Fonts without a mapping to Unicode come out as U+FFFD or private characters: such a layer is no reference.
+    """
+    try:
+        layer = page.get_textpage()
+    except pypdfium2.PdfiumError:
+        return None
+    try:
+        text: str = layer.get_text_range(count=min(layer.count_chars(), _MOST_LETTERS))
+    except (pypdfium2.PdfiumError, UnicodeError):
+        return None
+    finally:
+        layer.close()
+    text = hyphened(text)
+    text = text.encode("utf-8", "replace").decode()
+    letters = [char for char in text if not char.isspace()]
+    unmapped = sum(char == "\ufffd" or "\ue000" <= char <= "\uf8ff" for char in letters)
+    return text if letters and unmapped < 0.1 * len(letters) else None

@@ -1,0 +1,188 @@
+"""The parent's side of the child that tries code out: orders, deadline, memory, and what a death costs: one trial.
+
+What hostile code starts is a browser of many processes. Their memory is looked at together, ten times a second, and
+when it is too much or the time is over the child and all its descendants are killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from operators.processes.child import Child, Frame, Limits, spawn
+from operators.processes.orphan_reaper import descendants, processes
+from operators.units import RGB
+from schemas.errors import ChildDied
+from schemas.task import TrialKind
+
+DEADLINE_S = 120.0
+"""Of one trial, the start of a browser included, which on a busy machine takes long; seconds otherwise."""
+LOAD_S = 12.0
+"""How long a page may take to load, and a picture of it to be taken; its browser is closed then."""
+MEMORY_MB = 1536
+"""What a child and its browser may hold together."""
+TRIALS_PER_CHILD = 100
+LOOK_S = 0.1
+_GONE_S = 5.0
+
+OUTCOMES = ("shown", "read", "unreadable", "no_browser", "timeout", "out_of_memory", "crashed")
+_LISTS = ("errors", "refused", "imports", "unresolved")
+_MOST = 200
+_LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Made:
+    """said: of schemas.tables.TRIAL's fields those that need no input to compare with. picture: what was seen."""
+
+    said: dict[str, Any] = field(default_factory=dict)
+    picture: RGB | None = None
+
+
+class Trials:
+    """One child, started when it is needed. For one thread at a time."""
+
+    def __init__(self, *, deadline_s: float = DEADLINE_S, load_s: float = LOAD_S, memory_mb: int = MEMORY_MB) -> None:
+        self._deadline_s = deadline_s
+        self._load_s = load_s
+        self._memory_mb = memory_mb
+        self._child: Child | None = None
+        self._folder: Path | None = None
+        self._made = 0
+        self._started: set[tuple[int, int]] = set()  # what descends from the child: pid and start time
+
+    def make(self, kind: TrialKind, code: str, width_px: int, height_px: int) -> Made:
+        """Try one piece of code out, in a window of that size. Never raises."""
+        if self._made >= TRIALS_PER_CHILD:
+            self.close()
+        self._made += 1
+        try:
+            child = self._running()
+            order = {"kind": kind, "width_px": width_px, "height_px": height_px, "load_s": self._load_s}
+            child.channel.send(order, [code.encode("utf-8", "replace")])
+            return _checked(self._answer(child))
+        except ChildDied as death:
+            self.close()
+            return Made({"outcome": death.kind, "message": str(death)[:_LONGEST]})
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            self.close()
+            return Made({"outcome": "crashed", "message": f"the trial spoke nonsense: {error!r}"[:_LONGEST]})
+
+    def close(self) -> None:
+        """Kill the child and all that descends from it, and remove what it left on the disk. Safe to call again."""
+        if self._child is not None:
+            self._look(self._child)
+            self._child.kill()
+            self._child = None
+        # where there is no PID namespace, a browser outlives the group of the child in a session of its own
+        deadline = time.monotonic() + _GONE_S
+        while (left := self._alive()) and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)  # the dying still write to the folder
+        self._started.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        self._made = 0
+
+    def _alive(self) -> list[int]:
+        alive = processes() if self._started else {}
+        return [pid for pid, started in self._started if alive.get(pid, (0, 0))[1] == started]
+
+    def _running(self) -> Child:
+        if self._child is None:
+            self._folder = _new_folder()
+            self._child = spawn(
+                "operators.render.code_check_child",
+                limits=Limits(),
+                name="the trial",
+                stderr=None,
+                variables={"TMPDIR": str(self._folder), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        return self._child
+
+    def _answer(self, child: Child) -> Frame:
+        """Raises ChildDied."""
+        deadline = time.monotonic() + self._deadline_s
+        poll = select.poll()
+        poll.register(child.channel, select.POLLIN)
+        while not poll.poll(LOOK_S * 1000):
+            if self._look(child) > self._memory_mb << 20:
+                raise ChildDied("out_of_memory", f"the page held more than {self._memory_mb} MB")
+            if time.monotonic() > deadline:
+                raise ChildDied("timeout", f"the trial gave no answer within {self._deadline_s:g} s")
+        try:
+            frame = child.channel.recv(self._deadline_s)
+        except TimeoutError:
+            raise ChildDied("timeout", "the trial stopped in the middle of its answer") from None
+        if frame is None:
+            raise child.obituary()
+        return frame
+
+    def _look(self, child: Child) -> int:
+        """Bytes that the child and its descendants hold for themselves; remembers them."""
+        self._started |= descendants([child.pid], processes())
+        return sum(_held(pid) for pid in (child.pid, *(pid for pid, _ in self._started)))
+
+
+def _new_folder() -> Path:
+    """For temporary files; those that are left of processes that were killed are removed."""
+    places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108  mkdtemp makes the names
+    place = next(filter(_serves, places), places[0])
+    ours = f"sightread-trial-{zlib.crc32(socket.gethostname().encode()) & 0xFFFFFF:06x}-"
+    for left in place.glob(f"{ours}*"):
+        pid = left.name.removeprefix(ours).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-", dir=place))
+    folder.chmod(0o711)
+    return folder
+
+
+def _serves(place: Path) -> bool:
+    """Whether nobody, who runs a root's browser, can reach what lies there, under a name that is not too long: the
+    browser makes sockets in it, whose paths have at most 107 bytes (unix(7))."""
+    here = place.resolve()
+    reached = all(each.is_dir() and each.stat().st_mode & 0o001 for each in (here, *here.parents))
+    return len(str(place)) <= 10 and (reached or os.getuid() != 0)
+
+
+def _held(pid: int) -> int:
+    """Anonymous and shared memory of a process, which files that are mapped do not count to (proc(5)); 0 if gone."""
+    total = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(("RssAnon:", "RssShmem:")):
+                total += int(line.split()[1]) << 10
+    return total
+
+
+def _checked(frame: Frame) -> Made:
+    """Raises ValueError, TypeError or LookupError for what is no answer."""
+    head = frame.head
+    if head["outcome"] not in OUTCOMES:
+        raise ValueError(f"outcome {str(head['outcome'])[:50]!r}")
+    said: dict[str, Any] = {"outcome": head["outcome"]}
+    for key in ("message", "isolation"):
+        said[key] = None if head.get(key) is None else str(head[key])[:_LONGEST]
+    for key in _LISTS:
+        said[key] = None if head.get(key) is None else [str(each)[:_LONGEST] for each in head[key][:_MOST]]
+    if head["outcome"] != "shown":
+        return Made(said)
+    width_px, height_px = int(head["width_px"]), int(head["height_px"])
+    picture = np.frombuffer(frame.payloads[0], np.uint8).reshape(height_px, width_px, 3)
+    return Made(said | {"width_px": width_px, "height_px": height_px}, picture)

@@ -1,0 +1,109 @@
+"""Code that is read and not run: programs in Python, Draw.io's diagrams, SVG before it is shown.
+
+Runs in a child (operators/render/code_check_child.py): Python's own parser may end the process that it runs in (`ast.parse`).
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+import zlib
+from base64 import b64decode
+from dataclasses import dataclass
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+_LONGEST = 4 << 20
+_MOST_TOLD = 50
+
+
+@dataclass(frozen=True)
+class Reading:
+    """message: why it cannot be read; then the rest is empty."""
+
+    message: str | None = None
+    imports: tuple[str, ...] = ()
+    unresolved: tuple[str, ...] = ()
+
+
+def read_python(code: str) -> Reading:
+    """The modules that a program imports, as it names them, wherever the import stands."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in its strings
+            tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return Reading(message=f"{error}"[:300] or type(error).__name__)
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or ""))
+    return Reading(imports=tuple(sorted(found)))
+
+
+def read_drawio(code: str) -> Reading:
+    """Whether the XML is well-formed and every `parent`, `source` and `target` names a cell of its diagram.
+
+    mxGraph's form: cells (`mxCell`, or `object`/`UserObject` around one, which then bears the id) below `root` of an
+    `mxGraphModel`, alone or in the `diagram`s of an `mxfile`; there also deflated, as Draw.io saves it.
+    """
+    try:
+        root = _xml(code)
+        models = _models(root)
+    except (ElementTree.ParseError, ValueError, zlib.error) as error:
+        return Reading(message=f"{error}"[:300])
+    if not models:
+        return Reading(message="there is no mxGraphModel in it")
+    unresolved = [name for model in models for name in _unresolved(model)]
+    return Reading(unresolved=tuple(unresolved[:_MOST_TOLD]))
+
+
+def read_svg(code: str) -> Reading:
+    """Whether it is well-formed XML whose root is `svg`."""
+    try:
+        root = ElementTree.fromstring(code.strip())  # noqa: S314  under a child's limits
+    except (ElementTree.ParseError, ValueError) as error:
+        return Reading(message=f"{error}"[:300])
+    if root.tag.rpartition("}")[2] != "svg":
+        return Reading(message=f"its root is <{root.tag[:100]}>, not <svg>")
+    return Reading()
+
+
+def _xml(text: str) -> ElementTree.Element:
+    # a diagram needs no entities of its own, and those that grow without end are one
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("it declares a document type")
+    return ElementTree.fromstring(text.strip())  # noqa: S314  no entities, under a child's limits
+
+
+def _models(root: ElementTree.Element) -> list[ElementTree.Element]:
+    if root.tag == "mxGraphModel":
+        return [root]
+    models = []
+    for diagram in root.iter("diagram"):
+        found = diagram.find("mxGraphModel")
+        if found is None and (diagram.text or "").strip():
+            found = _xml(_inflated((diagram.text or "").strip()))
+        if found is not None and found.tag == "mxGraphModel":
+            models.append(found)
+    return models
+
+
+def _inflated(text: str) -> str:
+    """base64 of raw deflate of percent-encoded XML (Draw.io's compressed form)."""
+    unpacker = zlib.decompressobj(-15)
+    data = unpacker.decompress(b64decode(text, validate=True), _LONGEST)
+    return unquote(data.decode("utf-8"))
+
+
+def _unresolved(model: ElementTree.Element) -> list[str]:
+    ids = {element.get("id") for element in model.iter() if element.get("id")}
+    wanted = (
+        element.get(name)
+        for element in model.iter()
+        if element.tag == "mxCell"
+        for name in ("parent", "source", "target")
+    )
+    return list(dict.fromkeys(name for name in wanted if name and name not in ids))
