@@ -59,15 +59,15 @@ def canary(engine: dict[str, Any], *, clips: bool, schema: bool, load_s: float) 
     if not failed:
         said = f"first answer after {ready_s:.1f} s, then {len(answers)} in {took_s:.1f} s"
         if took_s > SLOW_S:
-            mend = "short answers take this long: is the engine busy with others, or too large for this machine?"
-            found.append(Finding("note", "canary", said, mend))
+            fix = "short answers take this long: is the engine busy with others, or too large for this machine?"
+            found.append(Finding("note", "canary", said, fix))
         else:
             found.append(Finding("ok", "canary", said))
     return found + list(_doubts({name: each for name, each in answers.items() if isinstance(each, Completion)}))
 
 
 def _doubts(answers: dict[str, Completion]) -> Iterable[Finding]:
-    """What comes back without an error and is wrong all the same (facts/qwen3-vl.md §5)."""
+    """What comes back without an error and is wrong all the same (docs/facts/qwen3-vl.md §5)."""
     one, wide = answers.get("picture"), answers.get("wide")
     if one is not None and wide is not None and one.prompt_tokens:
         more = wide.prompt_tokens - one.prompt_tokens
@@ -99,17 +99,17 @@ def _fits(text: str) -> bool:
 
 def _mend(message: str) -> str:
     """What to do about a failure that explains itself only to those who have met it."""
-    for sign, mend in (
+    for sign, fix in (
         ("api_key_env", "export the variable in the shell that starts Ray on every node"),
         ("trust-request-mm-kwargs", "start vLLM with that flag, or say engine.clips: images"),
-        ("cannot be reached", "start the server, or mend engine.url"),
-        ("is not JSON", "mend engine.url: most servers want /v1 at its end"),
+        ("cannot be reached", "start the server, or fix engine.url"),
+        ("is not JSON", "fix engine.url: most servers want /v1 at its end"),
         ("does not serve", "say engine.model as the server names it"),
         ("memory", "take a smaller model, engine.slots or engine.max_context, or a larger GPU"),
         ("too_long", "raise engine.max_context"),
     ):
         if sign in message:
-            return mend
+            return fix
     return "see what the engine printed above"
 
 

@@ -93,7 +93,7 @@ class Display(Progress):
 def show_summary(summary: Summary, console: Console) -> None:
     """The table at the end of a run."""
     table = Table(title=escape(summary.name), title_justify="left", show_edge=False)
-    for column in ("task", "rows", "ok", "failed", "lost", "doubled"):
+    for column in ("task", "rows", "ok", "failed", "missing", "duplicate"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for name, audit in summary.tasks.items():
         table.add_row(
@@ -101,14 +101,14 @@ def show_summary(summary: Summary, console: Console) -> None:
             f"{audit.rows} of {audit.planned}",
             str(audit.ok),
             ", ".join(f"{number} {kind}" for kind, number in audit.failed.items()) or "0",
-            str(audit.lost) if summary.complete or not audit.lost else f"{audit.lost} still to do",
-            str(audit.doubled + audit.stray),
+            str(audit.missing) if summary.complete or not audit.missing else f"{audit.missing} still to do",
+            str(audit.duplicate + audit.unexpected),
         )
     console.print(table)
-    for kind, number in summary.unasked.items():
+    for kind, number in summary.unmatched.items():
         console.print(f"{number} {kind} units were not asked about: no task of this job takes them")
-    if summary.trials:
-        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.trials.items()))
+    if summary.code_checks:
+        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.code_checks.items()))
         console.print(f"code tried out: {outcomes}", highlight=False)
     for line in summary.uncommitted[:5]:
         console.print(f"not committed: {escape(line)}", soft_wrap=True)

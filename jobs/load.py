@@ -1,4 +1,4 @@
-"""Read a job spec from YAML. Every fault is one sentence that names the place and, where it can, the mend."""
+"""Read a job spec from YAML. Every fault is one sentence that names the place and, where it can, the fix."""
 
 from __future__ import annotations
 

@@ -32,15 +32,15 @@ _OPEN_FILES = 4096
 
 @dataclass(frozen=True)
 class Finding:
-    """One line. mend: what to do about it; every `fail` has one."""
+    """One line. fix: what to do about it; every `fail` has one."""
 
     level: Literal["ok", "note", "fail"]
     what: str
     said: str
-    mend: str = ""
+    fix: str = ""
 
     def __post_init__(self) -> None:
-        assert self.mend or self.level != "fail", self
+        assert self.fix or self.level != "fail", self
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,8 @@ def vllm_fits_torch() -> list[Finding]:
     have = installed("torch") or "none"
     public = have.split("+")[0]
     if wanted is not None and not any(wanted.specifier.contains(each) for each in {have, public} if each != "none"):
-        mend = f"pip install 'torch{wanted.specifier}' in an environment of its own for vLLM"
-        return [
-            Finding("fail", "vllm", f"{name} {installed(name)} wants torch{wanted.specifier}, here is {have}", mend)
-        ]
+        fix = f"pip install 'torch{wanted.specifier}' in an environment of its own for vLLM"
+        return [Finding("fail", "vllm", f"{name} {installed(name)} wants torch{wanted.specifier}, here is {have}", fix)]
     broken = [each for each in ("torchaudio", "torchcodec") if installed(each)] if cuda_of_torch() is None else []
     if broken:
         return [
@@ -167,11 +165,11 @@ def about_gpus(found: list[Gpu], wanted: float) -> list[Finding]:
         ]
     oldest = _CUDA_DRIVERS.get(int(cuda.split(".")[0]))
     if oldest and _numbers(found[0].driver) < _numbers(oldest):
-        mend = f"update the driver to {oldest} or later, or install a torch for an older CUDA"
-        return [Finding("fail", "gpus", f"{said}; torch is built for CUDA {cuda}", mend)]
+        fix = f"update the driver to {oldest} or later, or install a torch for an older CUDA"
+        return [Finding("fail", "gpus", f"{said}; torch is built for CUDA {cuda}", fix)]
     if wanted > len(found):
-        mend = "lower engine.replicas or gpus_per_replica, or run it on a cluster"
-        return [Finding("fail", "gpus", f"{said}; the spec asks for {wanted:g}", mend)]
+        fix = "lower engine.replicas or gpus_per_replica, or run it on a cluster"
+        return [Finding("fail", "gpus", f"{said}; the spec asks for {wanted:g}", fix)]
     return [Finding("ok", "gpus", f"{said}, torch for CUDA {cuda}")]
 
 
@@ -185,8 +183,8 @@ def cores(gpu_count: int) -> Finding:
     count = count if quota is None else min(count, quota)
     said = f"{count} cores" + (f" for {gpu_count} GPUs" if gpu_count else "")
     if gpu_count and count < _CORES_A_GPU * gpu_count:
-        mend = f"decode may starve the engine: have {_CORES_A_GPU} cores for each GPU, or more nodes without any"
-        return Finding("note", "cpus", said, mend)
+        fix = f"decode may starve the engine: have {_CORES_A_GPU} cores for each GPU, or more nodes without any"
+        return Finding("note", "cpus", said, fix)
     return Finding("ok", "cpus", said)
 
 

@@ -82,14 +82,14 @@ def replace_part(output: Path, task: str, chunk_id: str, rows: pa.Table) -> None
     there = read_footer(final)
     if there != footer:
         raise JobConflict(f"{final} holds other units than what would take its place: {there} against {footer}")
-    draft = _draft(output / "_job" / "tmp")
+    temporary = _temporary(output / "_job" / "tmp")
     try:
-        pq.write_table(table, draft, compression="zstd")
-        _sync(draft)
-        draft.replace(final)
+        pq.write_table(table, temporary, compression="zstd")
+        _sync(temporary)
+        temporary.replace(final)
         _sync(final.parent)
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _with_footer(task: str, chunk_id: str, rows: pa.Table) -> tuple[dict[str, Any], pa.Table]:
@@ -97,8 +97,8 @@ def _with_footer(task: str, chunk_id: str, rows: pa.Table) -> tuple[dict[str, An
     return footer, rows.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()})
 
 
-def _draft(tmp: Path) -> Path:
-    """A new name there that `sweep_drafts` knows."""
+def _temporary(tmp: Path) -> Path:
+    """A new name there that `sweep_temporaries` knows."""
     tmp.mkdir(parents=True, exist_ok=True)
     return tmp / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
 
@@ -106,27 +106,27 @@ def _draft(tmp: Path) -> Path:
 def create_if_absent(final: Path, tmp: Path, write: Any) -> bool:
     """Put a file in place, whole or not at all; False when one is there already. `write(path)` fills it."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft(tmp)
+    temporary = _temporary(tmp)
     try:
-        write(draft)
-        _sync(draft)
+        write(temporary)
+        _sync(temporary)
         try:
-            os.link(draft, final)
+            os.link(temporary, final)
         except FileExistsError:
             return False
         _sync(final.parent)
         return True
     finally:
         with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
+            temporary.unlink()
 
 
-def sweep_drafts(tmp: Path) -> None:
+def sweep_temporaries(tmp: Path) -> None:
     """Remove what writers of this machine left behind when they were killed. Drafts of the living stay."""
-    for draft in tmp.glob(f"{socket.gethostname()}-*.tmp"):
-        pid = draft.name.removeprefix(f"{socket.gethostname()}-").split("-")[0]
+    for temporary in tmp.glob(f"{socket.gethostname()}-*.tmp"):
+        pid = temporary.name.removeprefix(f"{socket.gethostname()}-").split("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def identity(rows: pa.Table) -> str:

@@ -12,7 +12,7 @@ RGB: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Strip:
+class LineImage:
     """A line of text, or one of the pieces of a long one. line: 0-based, in reading order. bbox_px: of the whole
     line in the upright original, [x0, y0, x1, y1] in pixels."""
 
@@ -24,18 +24,18 @@ class Strip:
 @dataclass(frozen=True)
 class Decoded:
     """width_px, height_px: the upright original. frames: at the model's size; one, or a clip's with times_s.
-    strips: its lines of text in reading order, None where nobody asked for them. text_layer: what a PDF itself says
-    that the page reads; None when it says nothing. blank: nothing is to be seen; None for clips. fine: the picture
-    nearer to its own size, where the settings ask for it and frames[0] is smaller."""
+    line_images: its lines of text in reading order, None where nobody asked for them. text_layer: what a PDF itself
+    says that the page reads; None when it says nothing. blank: nothing is to be seen; None for clips. full_res: the
+    picture nearer to its own size, where the settings ask for it and frames[0] is smaller."""
 
     width_px: int
     height_px: int
     frames: tuple[RGB, ...]
     times_s: tuple[float, ...] = ()
-    strips: tuple[Strip, ...] | None = None
+    line_images: tuple[LineImage, ...] | None = None
     text_layer: str | None = None
     blank: bool | None = None
-    fine: RGB | None = None
+    full_res: RGB | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Count what was planned against what is there: nothing lost, nothing twice. Reads only Parquet.
+"""Count what was planned against what is there: nothing missing, nothing twice. Reads only Parquet.
 
 The parts are asked, not the run's own counters: an audit that trusted those would repeat their mistakes.
 """
@@ -18,20 +18,20 @@ from schemas.task import Task
 
 @dataclass(frozen=True)
 class TaskAudit:
-    """Rows of one task. lost: planned units without a row; doubled: rows beyond the first of their identity;
-    stray: rows that no plan asked for. The last three are 0, or something is broken."""
+    """Rows of one task. missing: planned units without a row; duplicate: rows beyond the first of their identity;
+    unexpected: rows that no plan asked for. The last three are 0, or something is broken."""
 
     planned: int
     rows: int
     ok: int
     failed: dict[str, int] = field(default_factory=dict)
-    lost: int = 0
-    doubled: int = 0
-    stray: int = 0
+    missing: int = 0
+    duplicate: int = 0
+    unexpected: int = 0
 
     @property
     def complete(self) -> bool:
-        return self.lost == self.doubled == self.stray == 0
+        return self.missing == self.duplicate == self.unexpected == 0
 
 
 def audit(output: Path, task: Task, chunks: pa.Table) -> TaskAudit:
@@ -39,10 +39,10 @@ def audit(output: Path, task: Task, chunks: pa.Table) -> TaskAudit:
     parts = sorted(str(path) for path in (output / "results" / f"task={task.name}").glob("part-*.parquet"))
     with duckdb.connect() as db:
         # one core and a bounded sort: the audit runs beside nothing, on laptops too
-        db.register("owed", _owed(task, chunks))
+        db.register("expected", _expected(task, chunks))
         db.execute(
             """create temp table planned as
-            select input_id, unit_index, unnest(range(requests))::int as request_index from owed"""
+            select input_id, unit_index, unnest(range(requests))::int as request_index from expected"""
         )
         if parts:
             db.execute(
@@ -56,7 +56,7 @@ def audit(output: Path, task: Task, chunks: pa.Table) -> TaskAudit:
                 """create temp table found (input_id varchar, unit_index int, request_index int,
                 status varchar, kind varchar)"""
             )
-        planned, rows, ok, lost, doubled, stray = (
+        planned, rows, ok, missing, duplicate, unexpected = (
             _one(db, query)
             for query in (
                 "select count(*) from planned",
@@ -74,10 +74,10 @@ def audit(output: Path, task: Task, chunks: pa.Table) -> TaskAudit:
                 group by 1 order by 2 desc, 1"""
             ).fetchall()
         )
-    return TaskAudit(planned, rows, ok, failed, lost, doubled, stray)
+    return TaskAudit(planned, rows, ok, failed, missing, duplicate, unexpected)
 
 
-def _owed(task: Task, chunks: pa.Table) -> pa.Table:
+def _expected(task: Task, chunks: pa.Table) -> pa.Table:
     """The units that the task takes, each with its number of requests."""
     columns: dict[str, list[Any]] = {"input_id": [], "unit_index": [], "requests": []}
     for row in range(chunks.num_rows):

@@ -57,7 +57,7 @@ def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
             task = replace(task, prompt=spec.prompt, prompts={})
     own = asdict(task.sampling)
     said = {key: value for key in own if (value := getattr(spec, key, None)) is not None}
-    knows = (*task.knows(), *(COLUMNS if task.camera else ()))
+    knows = (*task.parameter_names(), *(COLUMNS if task.camera else ()))
     if unknown := sorted(spec.parameters.keys() - set(knows)):
         takes = f"takes {', '.join(knows)}" if knows else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
@@ -71,7 +71,7 @@ def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
         task,
         sampling=replace(task.sampling, **said),
         parameters={**task.parameters, **spec.parameters},
-        keeps_reasoning=task.keeps_reasoning or spec.reasoning,
+        reasoning_column=task.reasoning_column or spec.reasoning,
         zooms=task.zooms if spec.zooms is None else spec.zooms,
     )
     if task.zooms and not ZOOMABLE & set(task.unit_kinds):
@@ -90,7 +90,7 @@ def identity(task: Task) -> dict[str, Any]:
         "units": task.unit_kinds,
         "defaults": task.defaults,
         "zooms": task.zooms,
-        "reasoning": task.keeps_reasoning,
+        "reasoning": task.reasoning_column,
     }
 
 

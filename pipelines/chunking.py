@@ -12,23 +12,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from schemas.decode import WHOLE_KIND_OF
+from schemas.decode import FULL_INPUT_KIND_OF
 from schemas.task import Task
 
-WHOLE_KINDS = frozenset(WHOLE_KIND_OF.values())
+FULL_INPUT_KINDS = frozenset(FULL_INPUT_KIND_OF.values())
 
 
-def with_whole_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
+def with_full_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
     """PLANNED_UNITS rows in and out: an input that a task is asked about as a whole is one unit more, behind its
     pages or clips; these are left out where no task takes them.
     """
     for _, group in groupby(units, key=lambda unit: unit["input_id"]):
         parts = list(group)
-        whole = WHOLE_KIND_OF.get(parts[0]["media"]) if parts[0]["media"] else None
-        if whole is None or not takers(whole, tasks):
+        whole = FULL_INPUT_KIND_OF.get(parts[0]["media"]) if parts[0]["media"] else None
+        if whole is None or not tasks_for(whole, tasks):
             yield from parts
             continue
-        if takers(parts[0]["unit_kind"], tasks):
+        if tasks_for(parts[0]["unit_kind"], tasks):
             yield from parts
         good = [unit for unit in parts if unit["error"] is None]
         ends = [unit["end_s"] for unit in good if unit["end_s"] is not None]
@@ -57,12 +57,12 @@ def cut(
     for unit in units:
         kind = unit["unit_kind"]
         size = unit["decoded_bytes"] or 0
-        if kind in WHOLE_KINDS:
-            yield _chunk([unit], takers(kind, tasks))
+        if kind in FULL_INPUT_KINDS:
+            yield _chunk([unit], tasks_for(kind, tasks))
             continue
         chunk = open_chunks.setdefault(kind, [])
         if chunk and (len(chunk) >= max_units or open_bytes[kind] + size > max_bytes):
-            yield _chunk(chunk, takers(kind, tasks))
+            yield _chunk(chunk, tasks_for(kind, tasks))
             chunk = open_chunks[kind] = []
         if not chunk:
             open_bytes[kind] = 0
@@ -70,15 +70,15 @@ def cut(
         open_bytes[kind] += size
     for kind, chunk in open_chunks.items():
         if chunk:
-            yield _chunk(chunk, takers(kind, tasks))
+            yield _chunk(chunk, tasks_for(kind, tasks))
 
 
-def takers(unit_kind: str | None, tasks: Sequence[Task]) -> list[str]:
+def tasks_for(unit_kind: str | None, tasks: Sequence[Task]) -> list[str]:
     """Names of the tasks that such a unit gets a row from."""
     return [task.name for task in tasks if unit_kind is None or unit_kind in task.unit_kinds]
 
 
 def _chunk(units: list[dict[str, Any]], tasks: list[str]) -> dict[str, Any]:
-    whole = [unit["unit_kind"] for unit in units if unit["unit_kind"] in WHOLE_KINDS]
+    whole = [unit["unit_kind"] for unit in units if unit["unit_kind"] in FULL_INPUT_KINDS]
     text = "\n".join([*whole, *(f"{unit['input_id']} {unit['unit_index']}" for unit in units)])
     return {"chunk_id": hashlib.sha256(text.encode()).hexdigest()[:16], "tasks": tasks, "units": units}

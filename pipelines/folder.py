@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from operators.commit import create_if_absent, sweep_drafts
+from operators.commit import create_if_absent, sweep_temporaries
 from schemas import tables
 from schemas.errors import JobConflict
 
@@ -38,10 +38,12 @@ class JobFolder:
         """Make the folder this job's, or find that it is. Raises JobConflict with the difference."""
         path = self.job / "identity.json"
         text = json.dumps(identity, indent=1, sort_keys=True, ensure_ascii=False)
-        sweep_drafts(self.tmp)
-        if create_if_absent(path, self.tmp, lambda draft: draft.write_text(text, encoding="utf-8")):
+        sweep_temporaries(self.tmp)
+        if create_if_absent(path, self.tmp, lambda temporary: temporary.write_text(text, encoding="utf-8")):
             dump = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-            create_if_absent(self.job / "spec.yaml", self.tmp, lambda draft: draft.write_text(dump, encoding="utf-8"))
+            create_if_absent(
+                self.job / "spec.yaml", self.tmp, lambda temporary: temporary.write_text(dump, encoding="utf-8")
+            )
             return
         there = json.loads(path.read_text(encoding="utf-8"))
         if lines := differences(there, identity):
@@ -59,7 +61,7 @@ class JobFolder:
 
     def write_inputs(self, inputs: pa.Table, skipped: dict[str, int]) -> None:
         table = inputs.replace_schema_metadata({"skipped": json.dumps(skipped)})
-        create_if_absent(self._inputs, self.tmp, lambda draft: pq.write_table(table, draft))
+        create_if_absent(self._inputs, self.tmp, lambda temporary: pq.write_table(table, temporary))
 
     def read_inputs(self) -> tuple[pa.Table, dict[str, int]]:
         table = pq.read_table(self._inputs)
@@ -70,7 +72,7 @@ class JobFolder:
         return self.job / "chunks" / f"part-{index:05d}.parquet"
 
     def write_chunks(self, index: int, chunks: pa.Table) -> None:
-        create_if_absent(self.chunk_file(index), self.tmp, lambda draft: pq.write_table(chunks, draft))
+        create_if_absent(self.chunk_file(index), self.tmp, lambda temporary: pq.write_table(chunks, temporary))
 
     def read_chunks(self, index: int) -> pa.Table:
         return pq.read_table(self.chunk_file(index), schema=tables.CHUNKS)
@@ -85,9 +87,9 @@ class JobFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         self.tmp.mkdir(parents=True, exist_ok=True)
-        draft = self.tmp / "summary.json"
-        draft.write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
-        draft.replace(self.job / "summary.json")
+        temporary = self.tmp / "summary.json"
+        temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.replace(self.job / "summary.json")
 
 
 def sha256_of(value: Any) -> str:

@@ -1,6 +1,6 @@
 """How a screen is asked about: the tool of its device in the system message, the screen, the task and what was done.
 
-The wording is that of Qwen's agent cookbooks (facts/qwen3-vl.md §2.8). Knows nothing of how an answer is read.
+The wording is that of Qwen's agent cookbooks (docs/facts/qwen3-vl.md §2.8). Knows nothing of how an answer is read.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pipelines.replies.elements import read_cut_object, read_elements, read_valu
 from schemas.errors import InvalidOutput, SpecError
 from schemas.output import Output
 from schemas.spec import TaskSpec
-from schemas.task import Reading, Task, View
+from schemas.task import ParsedReply, Task, View
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
@@ -54,18 +54,18 @@ def output_of(name: str, schema: dict[str, Any]) -> Output:
         raise SpecError(f"tasks: {name}: {error}") from error
 
 
-def parse(schema: dict[str, Any], text: str, view: View) -> Reading:  # noqa: ARG001
+def parse(schema: dict[str, Any], text: str, view: View) -> ParsedReply:  # noqa: ARG001
     """The reply's JSON value; of one that is cut off, what is whole. The schema has the last word."""
     if schema["type"] == "array" and (keys := schema["items"].get("properties")):
         found = read_elements(text, tuple(keys))
         if found.found:
-            return Reading(fitted(list(found.values), schema), found.dropped, found.cut)
+            return ParsedReply(fitted(list(found.values), schema), found.dropped, found.cut)
     value, cut = read_value(text, "{" if schema["type"] == "object" else "["), False
     if value is None and schema["type"] == "object":
         value, cut = read_cut_object(text), True
     if value is None:
         raise InvalidOutput(f"the reply holds no JSON {schema['type']}")
-    return Reading(fitted(value, schema), cut=cut)
+    return ParsedReply(fitted(value, schema), cut=cut)
 
 
 def fitted(value: Any, schema: dict[str, Any]) -> Any:

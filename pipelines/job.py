@@ -15,8 +15,8 @@ from model.network.hub import config_json, resolve, weights_sha256
 from model.prompts.line_image import line_reader_of
 from model.prompts.pixels import PixelBudget
 from model.prompts.presets import preset, thinks
-from operators.infer.infer import AskSettings, Provenance
-from operators.media.full_res import FINE_PX
+from operators.infer.infer import InferSettings, Provenance
+from operators.media.full_res import FULL_RES_PX
 from operators.media.pictures import LARGEST_PX
 from pipelines.catalogue import bind, identity
 from pipelines.folder import sha256_of
@@ -26,9 +26,9 @@ from schemas.spec import EngineSpec, JobSpec, TaskSpec
 from schemas.task import Task
 from schemas.version import VERSION
 
-_WHOLE = frozenset(("document", "video"))
+_FULL_INPUT = frozenset(("document", "video"))
 _QUESTION_TOKENS = 1024
-_LEAST_WHOLE_TOKENS = 1024
+_LEAST_FULL_INPUT_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Job:
     output: Path
     tasks: tuple[Task, ...]
     decode: DecodeSettings
-    ask: AskSettings
+    infer: InferSettings
     workers: int
     identity: dict[str, Any]
 
@@ -59,8 +59,8 @@ def prepare(spec: JobSpec) -> Job:
     context = _context(spec, tasks, decode, engine)
     decode = replace(
         decode,
-        whole_tokens=_whole_tokens(tasks, context),
-        fine_max_px=FINE_PX if any(task.zooms for task in tasks) else 0,
+        full_input_tokens=_full_input_tokens(tasks, context),
+        full_res_max_px=FULL_RES_PX if any(task.zooms for task in tasks) else 0,
     )
     if spec.engine.kind == "vllm":
         engine |= {"max_context": context, **_largest(tasks, decode)}
@@ -86,7 +86,7 @@ def prepare(spec: JobSpec) -> Job:
         output=Path(os.path.abspath(Path(spec.output).expanduser())),  # noqa: PTH100
         tasks=tasks,
         decode=decode,
-        ask=AskSettings(engine, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s),
+        infer=InferSettings(engine, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s),
         workers=spec.decode.workers or os.cpu_count() or 1,
         identity=identity_of_job,
     )
@@ -133,7 +133,7 @@ def _context(spec: JobSpec, tasks: tuple[Task, ...], decode: DecodeSettings, eng
         visual = max(largest["image_max_px"] // side, largest["video_max_px"] // (2 * side))
         context = max(context, visual + max(task.sampling.max_tokens for task in tasks) + _QUESTION_TOKENS)
         return min(context, native)
-    if context > native and not any(_WHOLE & set(task.unit_kinds) for task in tasks):
+    if context > native and not any(_FULL_INPUT & set(task.unit_kinds) for task in tasks):
         raise SpecError(
             f"engine.max_context: {context} tokens are more than the {native} of the model; it is stretched beyond "
             "them only for tasks about whole documents or videos"
@@ -146,23 +146,23 @@ def _context(spec: JobSpec, tasks: tuple[Task, ...], decode: DecodeSettings, eng
 def _largest(tasks: tuple[Task, ...], decode: DecodeSettings) -> dict[str, int]:
     """Areas in pixels of the largest picture and of the largest clip that will be asked about; 0 where none can be."""
     kinds = {kind for task in tasks for kind in task.unit_kinds}
-    whole_px = decode.whole_tokens * 2 * decode.token_side_px**2
+    full_input_px = decode.full_input_tokens * 2 * decode.token_side_px**2
     return {
         "image_max_px": max(decode.image_max_px, LARGEST_PX) if kinds - {"text", "video"} else 0,
-        "video_max_px": max(decode.video_max_px * ("clip" in kinds), whole_px * ("video" in kinds)),
+        "video_max_px": max(decode.video_max_px * ("clip" in kinds), full_input_px * ("video" in kinds)),
     }
 
 
-def _whole_tokens(tasks: tuple[Task, ...], context: int) -> int:
+def _full_input_tokens(tasks: tuple[Task, ...], context: int) -> int:
     """What the pictures of a whole document or video may take of the engine's context; 0 where nobody asks.
 
     The longest answer and the question keep their room.
     """
-    answers = [task.sampling.max_tokens for task in tasks if _WHOLE & set(task.unit_kinds)]
+    answers = [task.sampling.max_tokens for task in tasks if _FULL_INPUT & set(task.unit_kinds)]
     if not answers:
         return 0
     left = context - max(answers) - _QUESTION_TOKENS
-    if left < _LEAST_WHOLE_TOKENS:
+    if left < _LEAST_FULL_INPUT_TOKENS:
         raise SpecError(
             f"engine.max_context: {context} tokens leave no room for a whole document or video beside an answer "
             f"of {max(answers)}; raise it, or lower max_tokens"

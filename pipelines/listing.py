@@ -1,7 +1,7 @@
 """List the inputs of a job before any work: one row each, nothing silently left out. Knows no decoder.
 
 An entry of `inputs:` is a file, a folder (walked), a glob, or a table of paths (.csv, .parquet) whose other
-columns are carried into the results. A folder that a table names is one input, an episode: its pictures are the
+columns are passthrough into the results. A folder that a table names is one input, an episode: its pictures are the
 screens. A path that is named and missing is an input that cannot be read; what a folder holds and no decoder knows is
 counted and shown.
 """
@@ -32,14 +32,10 @@ _RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.
 
 @dataclass
 class Listing:
-    """inputs: INPUTS and the carried columns after them. skipped: reason -> number of files."""
+    """inputs: INPUTS and the passthrough columns after them. skipped: reason -> number of files."""
 
     inputs: pa.Table
     skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def carried(self) -> list[str]:
-        return list(self.inputs.schema.names[len(tables.INPUTS) :])
 
 
 def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) -> Listing:
@@ -81,11 +77,11 @@ def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) 
     inputs = pa.Table.from_pylist(rows, schema=tables.INPUTS)
     if named:
         try:
-            carried = pa.concat_tables(named, promote_options="default").drop_columns(["uri"])
+            passthrough = pa.concat_tables(named, promote_options="default").drop_columns(["uri"])
         except pa.ArrowException as error:
             raise SpecError(f"inputs: the tables do not fit together: {error}") from error
-        for name in carried.schema.names:
-            inputs = inputs.append_column(carried.schema.field(name), carried.column(name))
+        for name in passthrough.schema.names:
+            inputs = inputs.append_column(passthrough.schema.field(name), passthrough.column(name))
     return Listing(inputs, skipped)
 
 
@@ -200,7 +196,7 @@ def _read_table(path: Path, *, texts: bool) -> pa.Table:
 def check_values(tasks: Sequence[Task], inputs: pa.Table) -> None:
     """Raises SpecError for a prompt that takes a value which neither the spec nor any input table has."""
     for task in tasks:
-        for name in task.wants():
+        for name in task.required_parameters():
             if name not in {*task.parameters, *task.defaults, *inputs.schema.names}:
                 raise SpecError(
                     f"tasks: {task.name}: its prompt takes {{{name}}}: give a column {name!r} in an input table, "

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.infer.infer import Ask
+from operators.infer.infer import Infer
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from pipelines.job import Job
@@ -27,7 +27,7 @@ def answer(job: Job) -> Iterator[dict[str, Any]]:
     if not chunks.num_rows:
         return
     decode = Decode(job.decode)
-    ask = Ask(job.ask)
+    ask = Infer(job.infer)
     try:
         for index in range(chunks.num_rows):
             for answered in ask(decode(chunks.slice(index, 1))).to_pylist():

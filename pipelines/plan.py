@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from operators.commit import Commit
-from operators.infer.infer import Ask
+from operators.infer.infer import Infer
 from operators.media.decode import Decode
-from operators.render.code_check import TryOut
+from operators.render.code_check import CodeCheck
 from pipelines.job import Job
 from schemas.errors import SpecError
 
@@ -38,8 +38,8 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
     """decode -> ask -> commit.
 
     The engine must never wait for the next chunk: calls x requests a chunk >= 2 x slots keeps it full while
-    chunks come and go (facts/architecture-probe.md: below that, a third of the engine stood idle), and more of them
-    while some wait for their last replies.
+    chunks come and go (docs/facts/architecture-probe.md: below that, a third of the engine stood idle), and more of
+    them while some wait for their last replies.
     Decode takes whole CPUs; ask and commit wait for others most of their time and take none, which also
     keeps Ray from fusing decode and ask into one actor.
     """
@@ -49,8 +49,8 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
         Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1),
         Stage(
             "ask",
-            Ask,
-            (job.ask,),
+            Infer,
+            (job.infer,),
             actors=engine.replicas,
             calls=min(MOST_CALLS, max(2, calls)),
             cpus=0,
@@ -60,10 +60,10 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
     ]
 
 
-def trial_stages(job: Job) -> list[Stage]:
+def code_check_stages(job: Job) -> list[Stage]:
     """Over committed parts, once the engines have gone: they take all CPUs."""
-    tasks = tuple(task for task in job.tasks if task.trial is not None)
-    return [Stage("try out", TryOut, (job.output, tasks, job.decode), actors=job.workers, calls=1, cpus=1)]
+    tasks = tuple(task for task in job.tasks if task.code_check is not None)
+    return [Stage("code check", CodeCheck, (job.output, tasks, job.decode), actors=job.workers, calls=1, cpus=1)]
 
 
 def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:

@@ -1,6 +1,6 @@
 """Run a plan on Ray Data: the one place that imports it, and the one translation of a Stage.
 
-Ray is an at-least-once executor here (facts/ray-data.md): it moves chunks, starts actors again when they die
+Ray is an at-least-once executor here (docs/facts/ray-data.md): it moves chunks, starts actors again when they die
 and repeats what they were doing. That every unit comes out once is the commit's doing, not Ray's; so none of
 its checkpoints, save modes or error budgets are used.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from operators.processes import orphan_reaper as watchman
+from operators.processes import orphan_reaper
 from pipelines.plan import Stage, check_resources
 
 _OBJECT_STORE_BYTES = 512 << 20, 2 << 30
@@ -37,7 +37,7 @@ def connect(workers: int) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     # its core prints an ERROR about actor arguments in the object store on every run (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    watchman.post()
+    orphan_reaper.start()
     with _held_back_stderr():  # and a line that it has read this setting
         import ray
 

@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.checks.check_reply import judge
+from operators.checks.check_reply import check_reply
 from operators.commit import read_footer, replace_part
 from operators.media.opened import view_of
 from pipelines.catalogue import bind
 from schemas import tables
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
-from schemas.task import TRIAL_FAULTS, Task
+from schemas.task import CODE_FAULTS, Task
 from schemas.version import VERSION
 
 
@@ -64,14 +64,14 @@ def _part(output: Path, path: Path, task: Task, total: Reparsed, *, by_line: boo
             total.kept += 1
             continue
         again = _again(task, row)
-        if again["result"] == row["result"] and row["verified"].get("trial") is not None:
+        if again["result"] == row["result"] and row["verified"].get("code_check") is not None:
             again["verified"] = _with_trial(again["verified"], row["verified"])
         if any(row[key] != value for key, value in again.items()):
             changed += 1
             row |= again | {"version": VERSION}
     total.ok_after += sum(row["status"] == "ok" for row in rows)
     total.changed += changed
-    schema = tables.results_schema(task.output.arrow_type, tables.carried_fields(table.schema))
+    schema = tables.results_schema(task.output.arrow_type, tables.passthrough_fields(table.schema))
     if changed or not table.schema.remove_metadata().equals(schema):
         replace_part(output, task.name, footer["chunk_id"], pa.Table.from_pylist(rows, schema=schema))
 
@@ -82,23 +82,23 @@ def _again(task: Task, row: dict[str, Any]) -> dict[str, Any]:
         parsed = task.parse(row["text"], view)
     except Exception as error:  # noqa: BLE001  the row's boundary: a parser may do anything
         parsed = error
-    judged = judge(task, view, row["text"], parsed, cut=row["finish_reason"] == "length")
+    checked = check_reply(task, view, row["text"], parsed, cut=row["finish_reason"] == "length")
     return {
-        "status": "ok" if judged.failure is None else "invalid_output",
-        "error": asdict(judged.failure) if judged.failure else None,
-        "result": judged.result,
-        "verified": judged.verified,
+        "status": "ok" if checked.failure is None else "invalid_output",
+        "error": asdict(checked.failure) if checked.failure else None,
+        "result": checked.result,
+        "verified": checked.verified,
     }
 
 
 def _with_trial(verified: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """What trying the same code out came to holds; another code is due for another trial."""
-    found = [fault for fault in before["faults"] if fault in TRIAL_FAULTS and fault not in verified["faults"]]
+    found = [fault for fault in before["faults"] if fault in CODE_FAULTS and fault not in verified["faults"]]
     return {
         **verified,
         "ok": verified["ok"] and not found,
         "faults": [*verified["faults"], *found],
-        "trial": before["trial"],
+        "code_check": before["code_check"],
     }
 
 

@@ -12,16 +12,16 @@ from schemas.task import Task
 def counts(task: Task, chunks: pa.Table, row: int) -> list[int]:
     """For every unit of a row of CHUNKS, in order."""
     units = len(chunks.column("units")[row])
-    wants = [name for name in task.wants() if name not in task.parameters and name not in task.defaults]
-    if not task.wants():
+    wants = [name for name in task.required_parameters() if name not in task.parameters and name not in task.defaults]
+    if not task.required_parameters():
         return [1] * units
-    carried = pa.ipc.open_stream(chunks.column("carried")[row].as_buffer()).read_all()
-    own = [name for name in wants if name in carried.schema.names]
-    rows = carried.select(own).to_pylist() if own else [{}] * units
+    passthrough = pa.ipc.open_stream(chunks.column("passthrough")[row].as_buffer()).read_all()
+    own = [name for name in wants if name in passthrough.schema.names]
+    rows = passthrough.select(own).to_pylist() if own else [{}] * units
     return [len(task.requests(values)) for values in rows]
 
 
-def rows_owed(tasks: Sequence[Task], chunks: pa.Table) -> int:
+def expected_rows(tasks: Sequence[Task], chunks: pa.Table) -> int:
     """By all tasks for all units of these chunks that they take."""
     return sum(
         sum(counts(task, chunks, row))

@@ -13,16 +13,16 @@ import pyarrow as pa
 
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
-from operators.render.code_check import due
+from operators.render.code_check import pending_code_checks
 from pipelines.audit import TaskAudit, audit
-from pipelines.chunking import cut, with_whole_inputs
+from pipelines.chunking import cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
 from pipelines.job import Job
 from pipelines.listing import Listing, check_values, list_inputs
-from pipelines.plan import Stage, stages, trial_stages
+from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.progress import Progress
-from pipelines.requests import counts, rows_owed
-from pipelines.utilization import Saturation, saturation
+from pipelines.requests import counts, expected_rows
+from pipelines.utilization import UtilizationSummary, summarize_utilization
 from schemas import tables
 from schemas.errors import EngineError
 
@@ -35,7 +35,7 @@ class Summary:
     output: str
     inputs: int
     skipped: dict[str, int]
-    unasked: dict[str, int]  # units by kind that no task of the job takes
+    unmatched: dict[str, int]  # units by kind that no task of the job takes
     tasks: dict[str, TaskAudit]
     complete: bool  # every planned row is there (false after --limit, or when parts could not be written)
     failed_fraction: float
@@ -46,8 +46,8 @@ class Summary:
     prompt_tokens: int = 0
     output_tokens: int = 0
     uncommitted: list[str] = field(default_factory=list)  # what the disk refused
-    trials: dict[str, int] = field(default_factory=dict)  # what came of code that was tried out in this run
-    engine: Saturation | None = None  # how busy it was; None where it was asked nothing
+    code_checks: dict[str, int] = field(default_factory=dict)  # what came of code that was checked in this run
+    engine: UtilizationSummary | None = None  # how busy it was; None where it was asked nothing
 
 
 def run(job: Job, *, limit: int | None = None, progress: Progress | None = None) -> Summary:
@@ -69,12 +69,12 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     mark = time.monotonic()
     chunks, pending, committed = _pending(job, folder, listing, limit, progress)
     seconds["probe"] = time.monotonic() - mark
-    planned, open_rows = rows_owed(job.tasks, chunks), rows_owed(job.tasks, pending)
+    planned, open_rows = expected_rows(job.tasks, chunks), expected_rows(job.tasks, pending)
     progress.planned(planned, committed, pending.num_rows)
 
     mark = time.monotonic()
     receipts: list[dict[str, Any]] = []
-    tried: list[dict[str, Any]] = []
+    checked_parts: list[dict[str, Any]] = []
     with _Cluster(job, progress) as cluster:
         try:
             if pending.num_rows:
@@ -86,14 +86,14 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
         seconds["run"] = time.monotonic() - mark
 
         mark = time.monotonic()
-        if untried := list(due(job.output, job.tasks)):
+        if unchecked := list(pending_code_checks(job.output, job.tasks)):
             progress.starting("to try the code out")
-            parts = pa.Table.from_pylist(untried, schema=tables.UNTRIED)
-            for batch in cluster.execute(parts, trial_stages(job)):
-                tried += batch.to_pylist()
-            seconds["try out"] = time.monotonic() - mark
+            parts = pa.Table.from_pylist(unchecked, schema=tables.CODE_UNCHECKED)
+            for batch in cluster.execute(parts, code_check_stages(job)):
+                checked_parts += batch.to_pylist()
+            seconds["code check"] = time.monotonic() - mark
 
-    summary = _summarise(job, chunks, listing, receipts, tried, limited=planned > committed + open_rows)
+    summary = _summarise(job, chunks, listing, receipts, checked_parts, limited=planned > committed + open_rows)
     summary.seconds = {**seconds, **_stage_seconds(receipts)}
     summary.wall_s = time.monotonic() - started
     folder.write_summary(asdict(summary))
@@ -169,16 +169,16 @@ def outlook(job: Job) -> tuple[Listing, pa.Table]:
 def chunk_table(inputs: pa.Table, probe: Probe, job: Job) -> pa.Table:
     """Probe a slice of the input manifest and cut it: rows of CHUNKS."""
     units = probe(inputs.select(tables.INPUTS.names))
-    carried_names = inputs.schema.names[len(tables.INPUTS) :]
+    passthrough_names = inputs.schema.names[len(tables.INPUTS) :]
     place = {input_id: row for row, input_id in enumerate(inputs.column("input_id").to_pylist())}
-    carried = inputs.select(carried_names)
+    passthrough = inputs.select(passthrough_names)
     rows = [
         {
             **chunk,
-            "carried": to_ipc(_carried(carried, [place[unit["input_id"]] for unit in chunk["units"]])),
+            "passthrough": to_ipc(_passthrough(passthrough, [place[unit["input_id"]] for unit in chunk["units"]])),
         }
         for chunk in cut(
-            with_whole_inputs(units.to_pylist(), job.tasks),
+            with_full_inputs(units.to_pylist(), job.tasks),
             job.tasks,
             max_units=job.spec.limits.chunk_units,
             max_bytes=job.spec.limits.chunk_mb << 20,
@@ -187,8 +187,8 @@ def chunk_table(inputs: pa.Table, probe: Probe, job: Job) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=tables.CHUNKS)
 
 
-def _carried(carried: pa.Table, rows: list[int]) -> pa.Table:
-    return carried.take(pa.array(rows, pa.int64())) if carried.num_columns else carried
+def _passthrough(passthrough: pa.Table, rows: list[int]) -> pa.Table:
+    return passthrough.take(pa.array(rows, pa.int64())) if passthrough.num_columns else passthrough
 
 
 def _with_tasks(chunk: pa.Table, tasks: list[str]) -> pa.Table:
@@ -196,7 +196,7 @@ def _with_tasks(chunk: pa.Table, tasks: list[str]) -> pa.Table:
     return chunk.set_column(place, tables.CHUNKS.field("tasks"), [pa.array([tasks], tables.CHUNKS.field("tasks").type)])
 
 
-def unasked(chunks: pa.Table) -> dict[str, int]:
+def unmatched(chunks: pa.Table) -> dict[str, int]:
     """Units by kind that no task of the job takes: their chunks name no task."""
     kinds = Counter(
         unit["unit_kind"]
@@ -256,7 +256,7 @@ def _summarise(
     chunks: pa.Table,
     listing: Listing,
     receipts: list[dict[str, Any]],
-    tried: list[dict[str, Any]],
+    checked_parts: list[dict[str, Any]],
     *,
     limited: bool,
 ) -> Summary:
@@ -264,11 +264,11 @@ def _summarise(
     rows = sum(each.rows for each in audits.values())
     failed = sum(each.rows - each.ok for each in audits.values())
     fraction = failed / rows if rows else 0.0
-    sound = all(each.doubled == each.stray == 0 for each in audits.values())
+    sound = all(each.duplicate == each.unexpected == 0 for each in audits.values())
     complete = all(each.complete for each in audits.values())
     uncommitted = [
         f"{each['task']}/{each['chunk_id']}: {each['message']}"
-        for each in (*(each for each in receipts if each["outcome"] == "failed"), *tried)
+        for each in (*(each for each in receipts if each["outcome"] == "failed"), *checked_parts)
         if each["message"] is not None
     ]
     if not sound or uncommitted or not (complete or limited):
@@ -280,7 +280,7 @@ def _summarise(
         output=str(job.output),
         inputs=listing.inputs.num_rows,
         skipped=dict(listing.skipped),
-        unasked=unasked(chunks),
+        unmatched=unmatched(chunks),
         tasks=audits,
         complete=complete,
         failed_fraction=fraction,
@@ -290,8 +290,8 @@ def _summarise(
         prompt_tokens=sum(each["prompt_tokens"] for each in receipts),
         output_tokens=sum(each["output_tokens"] for each in receipts),
         uncommitted=uncommitted,
-        trials=dict(Counter(outcome for each in tried for outcome in each["outcomes"])),
-        engine=saturation(receipts, workers=job.workers),
+        code_checks=dict(Counter(outcome for each in checked_parts for outcome in each["outcomes"])),
+        engine=summarize_utilization(receipts, workers=job.workers),
     )
 
 

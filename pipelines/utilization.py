@@ -14,7 +14,7 @@ ENOUGH = 10
 
 
 @dataclass(frozen=True)
-class Saturation:
+class UtilizationSummary:
     """efficiency: share of the engines' slots in use from the first request to the last answer; the output tokens a
     second over those of the same engine with all requests at hand are close to it (`sightread bench pipeline`
     measures both). decode, commit: share of that time in which their workers worked. span_s: that time.
@@ -31,7 +31,7 @@ class Saturation:
     bottleneck: str
 
 
-def saturation(receipts: Sequence[dict[str, Any]], *, workers: int) -> Saturation | None:
+def summarize_utilization(receipts: Sequence[dict[str, Any]], *, workers: int) -> UtilizationSummary | None:
     """receipts: rows of RECEIPTS. workers: decoders. None where no engine answered anything."""
     used: dict[str, dict[str, Any]] = {}
     for receipt in receipts:
@@ -52,7 +52,7 @@ def saturation(receipts: Sequence[dict[str, Any]], *, workers: int) -> Saturatio
     commit = min(1.0, sum(each["commit_s"] or 0.0 for each in receipts) / span_s)
     deaths = sum(engine["deaths"] for engine in used.values())
     rows = sum(each["rows"] or 0 for each in receipts)
-    return Saturation(
+    return UtilizationSummary(
         efficiency=efficiency,
         tokens_per_s=sum(each["output_tokens"] or 0 for each in receipts) / span_s,
         decode=decode,

@@ -1,7 +1,7 @@
 """Zooming in: the model asks for a part of the picture, gets it larger, and goes on until it answers.
 
-The tool is Qwen's `image_zoom_in_tool` (facts/qwen3-vl.md §2.8; qwen_agent/tools/image_zoom_in_qwen3vl.py): a box on
-a scale of 0-1000 of the picture img_idx, where 0 is the first of the conversation and crops count on. A task that
+The tool is Qwen's `image_zoom_in_tool` (docs/facts/qwen3-vl.md §2.8; qwen_agent/tools/image_zoom_in_qwen3vl.py): a box
+on a scale of 0-1000 of the picture img_idx, where 0 is the first of the conversation and crops count on. A task that
 zooms keeps its own loop: what it sees as its history are the steps that answered, and each of its own requests may
 be followed by `Task.zooms` crops at most. Every step is in the row's `attempts`, its note saying what was shown.
 """
@@ -185,8 +185,8 @@ def _crop(region: Region, unit: Unit) -> tuple[Picture, str]:
     content = unit.content if isinstance(unit.content, tuple) else (unit.content,)
     own = [part for part in content if isinstance(part, Picture)]
     place = next((place for place, part in enumerate(own) if part is source), None)
-    fine = unit.fine[place] if place is not None and place < len(unit.fine) else None
-    picture = fine or source
+    full_res = unit.full_res[place] if place is not None and place < len(unit.full_res) else None
+    picture = full_res or source
     box_px = grown(region.box, picture.width_px, picture.height_px)
     crop = cropped(picture, box_px, LEAST_PX, max(LEAST_PX, source.width_px * source.height_px))
     size_px = (picture.width_px, picture.height_px)

@@ -15,7 +15,7 @@ UNIT_KIND_OF: dict[Media, UnitKind] = {
     "episode": "image",  # a folder of screens that an input table names: each is a picture like any other
     "text": "text",
 }
-WHOLE_KIND_OF: dict[Media, UnitKind] = {"document": "document", "video": "video", "episode": "episode"}
+FULL_INPUT_KIND_OF: dict[Media, UnitKind] = {"document": "document", "video": "video", "episode": "episode"}
 """An input as one unit, for tasks that are asked about all of it at once."""
 
 EXTENSIONS: dict[str, Media] = {
@@ -84,11 +84,11 @@ class DecodeSettings:
     """Seconds that a decoder may take for one unit, or for the probe of one input."""
     memory_mb: int = 2048
     """Address space of a decoder child."""
-    whole_tokens: int = 0
+    full_input_tokens: int = 0
     """Tokens that all pictures of a whole document or video may take together: the engine's context, less answer."""
     line_reader: LineReader | None = None
     """Set: pages and pictures also come as their lines of text, in this form."""
-    fine_max_px: int = 0
+    full_res_max_px: int = 0
     """Area up to which a picture also comes at its own size, where that is more than the model sees; 0: never."""
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 
 class SightreadError(Exception):
-    """The root. Its text is one sentence that names the place and the mend."""
+    """The root. Its text is one sentence that names the place and the fix."""
 
 
 class SpecError(SightreadError):
@@ -80,7 +80,7 @@ FAILURE_KINDS = (
 class Failure:
     """Why a row is not `ok`: the `error` struct of the output tables.
 
-    `stage` is probe, decode, ask or parse; `attempts` counts how often it was tried (at least 1).
+    `stage` is probe, decode, infer or parse; `attempts` counts how often it was tried (at least 1).
     """
 
     stage: str

@@ -43,7 +43,7 @@ PICTURE = pa.struct(
 )
 
 # A line of text of a page or picture, or one of the pieces of a long line.
-STRIP = pa.struct(
+LINE_IMAGE = pa.struct(
     [
         ("line", pa.int32()),  # 0-based, in reading order
         ("bbox_px", pa.list_(pa.float64())),  # of the whole line: x0, y0, x1, y1 in pixels of the original
@@ -59,8 +59,8 @@ DECODED_FIELDS = [
     pa.field("height_px", pa.int32()),
     pa.field("times_s", pa.list_(pa.float64())),  # clips: presentation time of each frame in `pictures`
     pa.field("pictures", pa.list_(PICTURE)),  # one for pages and images, the sampled frames for clips
-    pa.field("strips", pa.list_(STRIP)),  # null when units are not split into lines
-    pa.field("fine", PICTURE),  # at its own size, for crops; null where `pictures` show as much, or nobody zooms in
+    pa.field("line_images", pa.list_(LINE_IMAGE)),  # null when units are not split into lines
+    pa.field("full_res", PICTURE),  # at its own size, for crops; null where `pictures` show as much, or nobody zooms in
     pa.field("text_layer", pa.string()),  # pages: the text that the PDF itself holds; null when it holds none
     pa.field("blank", pa.bool_()),  # pages and images: nothing is to be seen on it; null for clips
     pa.field("decode_s", pa.float64()),
@@ -76,7 +76,7 @@ CHUNKS = pa.schema(
     [
         ("chunk_id", pa.string()),
         ("tasks", pa.list_(pa.string())),
-        ("carried", pa.large_binary()),  # IPC stream: the input table's other columns, one row per unit
+        ("passthrough", pa.large_binary()),  # IPC stream: the input table's other columns, one row per unit
         ("units", pa.list_(pa.struct(PLANNED_UNIT_FIELDS))),
     ]
 )
@@ -86,7 +86,7 @@ DECODED_CHUNKS = pa.schema(
     [
         ("chunk_id", pa.string()),
         ("tasks", pa.list_(pa.string())),
-        ("carried", pa.large_binary()),
+        ("passthrough", pa.large_binary()),
         ("units", pa.list_(pa.struct(UNIT_FIELDS))),
     ]
 )
@@ -149,7 +149,7 @@ ATTEMPT = pa.struct(
 )
 
 # What came of trying code out, over committed rows. Null for tasks without a trial, and until it was made.
-TRIAL = pa.struct(
+CODE_CHECK = pa.struct(
     [
         # shown (a page or drawing), read (a diagram or program), no_browser (none is installed), or what became of the
         # browser: timeout, out_of_memory, crashed
@@ -162,7 +162,8 @@ TRIAL = pa.struct(
         ("screenshot", pa.string()),  # PNG, relative to the output folder
         ("width_px", pa.int32()),  # of the screenshot
         ("height_px", pa.int32()),
-        # how like the input it looks, 0 to 1 (operators/render/visual_similarity.py); null where the input shows no blocks of print
+        # how like the input it looks, 0 to 1 (operators/render/visual_similarity.py); null where the input shows no
+        # blocks of print
         ("score", pa.float64()),  # mean of the next four
         ("block_match", pa.float64()),
         ("text", pa.float64()),
@@ -185,14 +186,14 @@ VERIFIED = pa.struct(
         ("cer", pa.float64()),  # edits per character of the PDF's own text; null where there is none
         ("missing_words", pa.int32()),  # words of the PDF's own text that the result lacks
         ("extra_words", pa.int32()),  # words of the result that the PDF's own text lacks
-        ("trial", TRIAL),
+        ("code_check", CODE_CHECK),
     ]
 )
 
 
 # A committed part whose code is to be tried out, and what came of it.
-UNTRIED = pa.schema([("chunk_id", pa.string()), ("task", pa.string())])
-TRIED = pa.schema(
+CODE_UNCHECKED = pa.schema([("chunk_id", pa.string()), ("task", pa.string())])
+CODE_CHECKED = pa.schema(
     [
         ("chunk_id", pa.string()),
         ("task", pa.string()),
@@ -203,14 +204,14 @@ TRIED = pa.schema(
 )
 
 
-def carried_fields(schema: pa.Schema) -> list[pa.Field]:
+def passthrough_fields(schema: pa.Schema) -> list[pa.Field]:
     """Of a part: the columns that came from the input table."""
     standard = set(results_schema(pa.null(), []).names)
     return [field for field in schema if field.name not in standard]
 
 
-def results_schema(result: pa.DataType, carried: list[pa.Field]) -> pa.Schema:
-    """Columns of a task's Parquet: `result` in the task's own type, `carried` from the input table.
+def results_schema(result: pa.DataType, passthrough: list[pa.Field]) -> pa.Schema:
+    """Columns of a task's Parquet: `result` in the task's own type, `passthrough` from the input table.
 
     The task itself is the folder (`results/task=ocr/`), which DuckDB, Polars and Spark read as a column.
     """
@@ -226,7 +227,7 @@ def results_schema(result: pa.DataType, carried: list[pa.Field]) -> pa.Schema:
             pa.field("start_s", pa.float64()),
             pa.field("end_s", pa.float64()),
             pa.field("page_count", pa.int32()),  # of a whole document
-            *carried,
+            *passthrough,
             pa.field("width_px", pa.int32()),
             pa.field("height_px", pa.int32()),
             pa.field("times_s", pa.list_(pa.float64())),

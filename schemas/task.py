@@ -54,14 +54,15 @@ class TextLine:
 @dataclass(frozen=True)
 class Unit:
     """content: one picture or clip; the pages of a document in order; each screen of an episode behind its heading
-    (operators/media/episode.py); nothing for a text. lines: in reading order; None unless the job splits pages into lines.
-    fine: each picture of the content at its own size (any size), None where the content shows as much; empty unless a
-    task of the job zooms in."""
+    (operators/media/episode.py); nothing for a text. lines: in reading order; None unless the job splits pages into
+    lines.
+    full_res: each picture of the content at its own size (any size), None where the content shows as much; empty unless
+    a task of the job zooms in."""
 
     view: View
     content: Picture | Clip | tuple[Part, ...]
     lines: tuple[TextLine, ...] | None = None
-    fine: tuple[Picture | None, ...] = ()
+    full_res: tuple[Picture | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedReply:
     """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early.
     faults: of FAULTS, what the value does not show any more: why a piece was dropped."""
 
@@ -83,7 +84,7 @@ class Reading:
     faults: tuple[str, ...] = ()
 
 
-TRIAL_FAULTS = (
+CODE_FAULTS = (
     "not_well_formed",  # XML or Python that does not parse
     "unresolved_id",  # a diagram's edge or parent names a cell that is not there
     "not_shown",  # it could not be rendered within its limits
@@ -113,13 +114,13 @@ FAULTS = (
     "no_choice",  # the question offers options and the answer takes none of them
     "point_outside",  # a point that is not on the screen
     "not_on_element",  # a point on none of the elements that are known
-    *TRIAL_FAULTS,
+    *CODE_FAULTS,
 )
 """What a check can find; a row's `verified.faults`. A task of one's own may add others."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """What a task's own check found. faults: of FAULTS. cer: edits per character of the text layer."""
 
     faults: tuple[str, ...] = ()
@@ -128,9 +129,9 @@ class Verdict:
     extra_words: int | None = None
 
 
-TrialKind: TypeAlias = Literal["html", "svg", "drawio", "python"]
-"""How code is tried out over committed rows (operators/render/code_check.py): a page or a drawing is rendered and compared with
-the input, a diagram's cells are resolved, a program is parsed and never run."""
+CodeKind: TypeAlias = Literal["html", "svg", "drawio", "python"]
+"""How code is tried out over committed rows (operators/render/code_check.py): a page or a drawing is rendered and
+compared with the input, a diagram's cells are resolved, a program is parsed and never run."""
 
 ReadLine: TypeAlias = "tuple[TextLine, tuple[str, ...]]"
 Next: TypeAlias = "Callable[[Task, Unit, tuple[Step, ...]], Request | None]"
@@ -142,14 +143,14 @@ def ask_once(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | Non
 
 
 def first_request(task: Task, unit: Unit) -> Request:
-    # the picture comes first, as in the model's cookbooks (facts/qwen3-vl.md §2.6)
+    # the picture comes first, as in the model's cookbooks (docs/facts/qwen3-vl.md §2.6)
     content = unit.content if isinstance(unit.content, tuple) else (unit.content,)
     message = Message("user", (*content, task.ask_text(unit.view)))
     return Request("", (message,), task.sampling, schema=task.output.schema if task.constrained else None)
 
 
-def no_faults(value: Any, view: View) -> Verdict:  # noqa: ARG001
-    return Verdict()
+def no_faults(value: Any, view: View) -> CheckResult:  # noqa: ARG001
+    return CheckResult()
 
 
 def last_step(task: Task, view: View, history: tuple[Step, ...]) -> int:  # noqa: ARG001
@@ -165,21 +166,22 @@ class Task:
     zooms and tool calls all live there. The operator fills in the request's id, label and deadline.
     choose: which step of an ended loop holds the answer; the last unless the task says otherwise.
     gather: for loops whose steps make up the answer together: the text that stands for all of them.
-    parse: reads that reply, or that text, into the value that `output` describes, alone or in a Reading that counts
+    parse: reads that reply, or that text, into the value that `output` describes, alone or in a ParsedReply that counts
     what was lost; raises InvalidOutput.
     parse_lines: for tasks that may be asked about a unit's lines one by one (each piece is a unit to `next`): reads
     all lines, each with its pieces' last replies, into the value of the whole unit; raises InvalidOutput.
     verify: checks a value against what is known of the unit; cheap, and never raises.
     parameters: fixed values, by name. defaults: values by name where neither the spec nor the input table has one;
     they need not stand in the prompt, and each is one value, even if it is a list.
-    joined: names of the parameters whose list of texts is one value, said with commas, instead of a request for each.
+    list_parameters: names of the parameters whose list of texts is one value, said with commas, instead of a request
+    for each.
     camera: the task is told the picture's intrinsics, as `view.parameters["intrinsics"]` (the fields of
     schemas.camera.Intrinsics; absent where nobody knows them).
     zooms: how often the model may ask for a crop before it answers (pipelines/zoom.py).
     constrained: engines that can, keep the reply to the output's JSON Schema.
-    keeps_thinking: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart; for
-    other tasks the reply is the answer alone, where the engine parts the two.
-    keeps_reasoning: what was thought goes to the row's own column for it besides.
+    reasoning_in_reply: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart;
+    for other tasks the reply is the answer alone, where the engine parts the two.
+    reasoning_column: what was thought goes to the row's own column for it besides.
     trial: how the `code` of a result is tried out once its row is committed; None where there is nothing to try.
     """
 
@@ -195,19 +197,19 @@ class Task:
     choose: Callable[[Task, View, tuple[Step, ...]], int] = last_step
     gather: Callable[[Unit, tuple[Step, ...]], str] | None = None
     parse_lines: Callable[[tuple[ReadLine, ...], View], Any] | None = None
-    verify: Callable[[Any, View], Verdict] = no_faults
+    verify: Callable[[Any, View], CheckResult] = no_faults
     parameters: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     zooms: int = 0
-    joined: tuple[str, ...] = ()
+    list_parameters: tuple[str, ...] = ()
     camera: bool = False
     constrained: bool = False
-    keeps_thinking: bool = False
-    keeps_reasoning: bool = False
-    trial: TrialKind | None = None
+    reasoning_in_reply: bool = False
+    reasoning_column: bool = False
+    code_check: CodeKind | None = None
 
     def __post_init__(self) -> None:
-        if self.trial is not None and "code" not in self.output.schema["properties"]:
+        if self.code_check is not None and "code" not in self.output.schema["properties"]:
             raise SpecError(f"task {self.name}: a trial needs an output with a `code`")
 
     def prompt_for(self, unit_kind: UnitKind) -> str:
@@ -217,31 +219,31 @@ class Task:
     def ask_text(self, view: View) -> str:
         """The user text for this unit. Values are put in as they are; braces in them mean nothing."""
         return _PLACE.sub(
-            lambda found: f"{{{found[1]}}}" if found[1] else _said(view.parameters[found[2]]),
+            lambda found: f"{{{found[1]}}}" if found[1] else _rendered(view.parameters[found[2]]),
             self.prompt_for(view.unit_kind),
         )
 
-    def wants(self) -> tuple[str, ...]:
+    def required_parameters(self) -> tuple[str, ...]:
         """Names of the values that the prompts need, in the order of their first place."""
         found = (match[2] for prompt in (self.prompt, *self.prompts.values()) for match in _PLACE.finditer(prompt))
         return tuple(dict.fromkeys(name for name in found if name))
 
-    def knows(self) -> tuple[str, ...]:
+    def parameter_names(self) -> tuple[str, ...]:
         """Names of all values that a request may have: those of the prompts, and those with a default."""
-        return tuple(dict.fromkeys((*self.wants(), *self.defaults)))
+        return tuple(dict.fromkeys((*self.required_parameters(), *self.defaults)))
 
     def requests(self, row: Mapping[str, Any]) -> list[dict[str, Any] | None]:
         """The values of each request about a unit, given its row of the input table; None where one is missing.
 
-        A list of texts is as many requests, unless the value has a default or is one of `joined`; lists beside each
-        other go in step and must be of one length.
+        A list of texts is as many requests, unless the value has a default or is one of `list_parameters`; lists beside
+        each other go in step and must be of one length.
         """
-        values = {name: self.parameters.get(name, row.get(name)) for name in self.knows()}
+        values = {name: self.parameters.get(name, row.get(name)) for name in self.parameter_names()}
         values |= {name: value for name, value in self.defaults.items() if _missing(values[name])}
         many = {
             name: value
             for name, value in values.items()
-            if name not in (*self.defaults, *self.joined) and isinstance(value, list) and _texts(value)
+            if name not in (*self.defaults, *self.list_parameters) and isinstance(value, list) and _texts(value)
         }
         counts = {len(value) for value in many.values()}
         if len(counts) > 1 or 0 in counts:
@@ -250,7 +252,7 @@ class Task:
             {name: many[name][index] if name in many else value for name, value in values.items()}
             for index in range(counts.pop() if counts else 1)
         ]
-        needs = [name for name in self.wants() if name not in self.defaults]
+        needs = [name for name in self.required_parameters() if name not in self.defaults]
         return [
             None
             if any(_missing(each[name]) for name in needs)
@@ -267,5 +269,5 @@ def _missing(value: Any) -> bool:
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
-def _said(value: Any) -> str:
+def _rendered(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) and _texts(value) else str(value)

@@ -16,8 +16,8 @@ FILES = sorted(path for folder in ORDER for path in (ROOT / folder).rglob("*.py"
 # a heavy library -> the only files or folders that may import it
 ROOMS = {
     "ray": ["pipelines/ray_data.py", "jobs/bench/ray_llm.py"],  # the second is the peer, in the peer's own way
-    "torch": ["model"],
-    "safetensors": ["model"],
+    "torch": ["model", "jobs/bench"],
+    "safetensors": ["model", "jobs/bench"],
     "tokenizers": ["model"],
     "jinja2": ["model"],
     "llguidance": ["model/engines/constraint.py"],

@@ -61,10 +61,10 @@ def test_the_requests_of_a_job_are_known_without_asking_and_an_engine_alone_answ
     kinds = sorted(type(part).__name__ for each in requests for part in each.messages[0].parts[:1])
     assert kinds == ["Clip"] * 2 + ["Picture"] * 18
     assert len({each.request_id for each in requests}) == 20
-    assert measure(job.ask.engine, requests).output_tokens == 60
+    assert measure(job.infer.engine, requests).output_tokens == 60
     (tmp_path / "r.jsonl").unlink()
     with pytest.raises(EngineError, match=r"r\.jsonl cannot be read"):
-        measure(job.ask.engine, requests)
+        measure(job.infer.engine, requests)
 
 
 def test_the_peer_gets_the_same_pixels_and_times(tmp_path: Path) -> None:

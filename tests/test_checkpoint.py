@@ -17,10 +17,9 @@ from model.network.checkpoint import load
 from model.network.config import Config
 from model.network.hub import resolve, weights_sha256
 from model.network.qwen3vl import Qwen3VL
+from schemas.checkout import ROOT
 from schemas.errors import SpecError
 from tests.support.tiny import tiny_checkpoint
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

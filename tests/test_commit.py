@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.commit import Commit, part_path, sweep_drafts, write_part
+from operators.commit import Commit, part_path, sweep_temporaries, write_part
 from pipelines.audit import audit
 from pipelines.catalogue import find
 from schemas import tables
@@ -96,19 +96,19 @@ def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path: Pat
     living = tmp_path / f"{socket.gethostname()}-{os.getpid()}-x.tmp"
     for path in (dead, living):
         path.write_bytes(b"x")
-    sweep_drafts(tmp_path)
+    sweep_temporaries(tmp_path)
     assert not dead.exists()
     assert living.exists()
 
 
 def test_the_audit_sees_what_is_lost_doubled_and_stray(tmp_path: Path) -> None:
-    assert audit(tmp_path, find("ocr"), chunks(0, 1)).lost == 2  # nothing written at all
+    assert audit(tmp_path, find("ocr"), chunks(0, 1)).missing == 2  # nothing written at all
     write_part(tmp_path, "ocr", "c", rows(0, 1))
     sound = audit(tmp_path, find("ocr"), chunks(0, 1))
     assert sound.complete
     assert (sound.planned, sound.rows, sound.ok) == (2, 2, 2)
-    assert audit(tmp_path, find("ocr"), chunks(0, 1, 2)).lost == 1
+    assert audit(tmp_path, find("ocr"), chunks(0, 1, 2)).missing == 1
     write_part(tmp_path, "ocr", "d", rows(1, 3))
     broken = audit(tmp_path, find("ocr"), chunks(0, 1))
-    assert (broken.lost, broken.doubled, broken.stray) == (0, 1, 1)
+    assert (broken.missing, broken.duplicate, broken.unexpected) == (0, 1, 1)
     assert not broken.complete

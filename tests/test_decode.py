@@ -57,7 +57,7 @@ def probe(*paths: Path, settings: DecodeSettings = SMALL) -> list[dict[str, Any]
 def decode(*paths: Path, settings: DecodeSettings = SMALL) -> list[dict[str, Any]]:
     """All units of the files in one chunk, decoded; pictures as arrays."""
     units = probe(*paths, settings=settings)
-    chunk = {"chunk_id": "c", "tasks": ["ocr"], "carried": b"", "units": units}
+    chunk = {"chunk_id": "c", "tasks": ["ocr"], "passthrough": b"", "units": units}
     operator = Decode(settings)
     try:
         table = operator(pa.Table.from_pylist([chunk], schema=tables.CHUNKS))
@@ -366,7 +366,7 @@ def test_closing_leaves_no_child(tmp_path: Path) -> None:
 def test_a_killed_parent_takes_its_decoder_along(tmp_path: Path) -> None:
     write_pdf(tmp_path / "a.pdf", pages=1)
     code = (
-        "import time; from operators.sandbox import Sandbox; from schemas.decode import DecodeSettings\n"
+        "import time; from operators.media.sandbox import Sandbox; from schemas.decode import DecodeSettings\n"
         f"s = Sandbox(DecodeSettings()); s.probe({str(tmp_path / 'a.pdf')!r}, 'document')\n"
         "print(s.child_pid, flush=True); time.sleep(60)"
     )

@@ -86,4 +86,4 @@ def test_real_documents_pictures_and_clips_come_out_once(world: World) -> None:
         )
         assert {row["input_uri"]: row["n"] for row in rows} == dict(wanted)
         assert all(row["n"] == row["once"] == row["planned"] == row["ok"] for row in rows)
-        assert (audit[task]["lost"], audit[task]["doubled"], audit[task]["stray"]) == (0, 0, 0)
+        assert (audit[task]["missing"], audit[task]["duplicate"], audit[task]["unexpected"]) == (0, 0, 0)

@@ -138,7 +138,7 @@ def test_vllm_wants_the_torch_that_it_was_compiled_against(tmp_path: Path, monke
     assert [each.level for each in machine.vllm_fits_torch()] == ["ok"]
     distribution(tmp_path, "torchaudio", "2.11.0")
     (found,) = machine.vllm_fits_torch()
-    assert found.mend == "pip uninstall -y torchaudio"
+    assert found.fix == "pip uninstall -y torchaudio"
 
 
 def test_disks_and_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_disks_and_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shutil, "disk_usage", usage(100 * gb, 3 * gb))
     assert [each.level for each in machine.disk(tmp_path)] == ["note", "fail"]
     monkeypatch.setattr(shutil, "disk_usage", usage(64 << 20, 64 << 20))  # Docker's
-    assert machine.shared_memory(0).mend == "start the container with --shm-size=2g"
+    assert machine.shared_memory(0).fix == "start the container with --shm-size=2g"
 
 
 def test_few_cores_for_many_gpus() -> None:
@@ -207,7 +207,7 @@ def test_a_server_that_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ({"url": "http://127.0.0.1:9/v1"}, ("cannot be reached", "-> start the server")),
         ({"api_key_env": "NO_SUCH_KEY"}, ("NO_SUCH_KEY is not set", "-> export it")),
         ({"kind": "torch", "model": "/no/such"}, ("there is no checkpoint folder", "-> name a")),
-        ({"kind": "warp"}, ("engine.kind", "-> mend the spec")),
+        ({"kind": "warp"}, ("engine.kind", "-> fix the spec")),
     ],
 )
 def test_what_is_wrong_with_a_spec(
@@ -229,7 +229,7 @@ def test_answers_that_come_and_are_wrong(tmp_path: Path) -> None:
             return canary(engine, clips=False, schema=True, load_s=60)
 
     (schema,) = [each for each in findings("   ", "right length") if each.what == "schema"]
-    assert "disable_any_whitespace" in schema.mend
+    assert "disable_any_whitespace" in schema.fix
     assert [each.what for each in findings("<think>hm")].count("thinking") == 1
     refused = findings("", "400 no such thing")
     assert [(each.level, each.what) for each in refused] == [("fail", "canary")]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.engines.encoder_cache import Album, Feed
+from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.runner import Row, Runner
 from model.engines.torch_engine import TorchEngine, free_bytes
 from model.network.positions import positions
@@ -47,12 +47,12 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def row(folder: Path, runner: Runner, messages: tuple[Message, ...]) -> Row:
-    prompt = Chat(folder).encode_with(Album().see, messages)
+    prompt = Chat(folder).encode_with(EncoderCache().preprocess, messages)
     config = runner.network.config
     visual_ids = (config.image_id, config.video_id)
     places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
     frames = [frame for seen, _ in prompt.visuals for frame in seen]
-    return Row.of(prompt.input_ids, places, delta, Feed(frames), visual_ids)
+    return Row.of(prompt.input_ids, places, delta, VisualCursor(frames), visual_ids)
 
 
 def stepped(folder: Path, device: str, dtype: str, chunk: int, steps: int = 8) -> torch.Tensor:

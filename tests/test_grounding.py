@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from operators.checks.check_reply import Judged, judge
+from operators.checks.check_reply import CheckedReply, check_reply
 from pipelines.catalogue import bind, find
 from pipelines.replies.choices import choice_of, options_in
 from schemas.errors import InvalidOutput
@@ -19,9 +19,9 @@ from tests.test_replies import recorded
 PAGE = View("image", 0, 2000, 1000)
 
 
-def judged(task: str, reply: str, view: View) -> Judged:
+def judged(task: str, reply: str, view: View) -> CheckedReply:
     own = find(task)
-    return judge(own, view, reply, own.parse(reply, view), cut=False)
+    return check_reply(own, view, reply, own.parse(reply, view), cut=False)
 
 
 def test_the_recorded_food() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from operators.checks.on_screen import boxes_of, point_faults
-from operators.infer.unit_request import Answer
+from operators.infer.unit_request import UnitRequest
 from operators.media import episode
 from operators.units import Decoded, Planned
 from pipelines.catalogue import find
@@ -206,7 +206,7 @@ ELEMENTS = """```json
 [
     {"bbox_2d": [0, 0, 100, 50], "role": "Text field", "text": "Search \\"X\\"", "clickable": true},
     {"bbox_2d": [200, 0, 200, 50], "type": "icon", "text": "", "clickable": "no"},
-    {"bbox_2d": [300, 0, 5000, 50], "role": "link", "text": "lost"},
+    {"bbox_2d": [300, 0, 5000, 50], "role": "link", "text": "missing"},
     {"bbox": [900, 900, 1000, 1000], "label": "button"},
 ]
 ```"""
@@ -342,25 +342,27 @@ def test_what_was_done_is_told_at_the_next_screen() -> None:
     task = find("gui_episode")
     shown = tuple(Picture(64, 64, b"") for _ in range(3))
     content = ("[screen 1, 9 x 9 px]", shown[0], "[screen 2, 9 x 9 px]", shown[1], "[screen 3, 9 x 9 px]", shown[2])
-    answer = Answer(task, Unit(View("episode", 0, 9, 9), content), {"instruction": "Go", "device": "mobile"}, "r", {})
-    (talk,) = answer.talks
+    answer = UnitRequest(
+        task, Unit(View("episode", 0, 9, 9), content), {"instruction": "Go", "device": "mobile"}, "r", {}
+    )
+    (conversation,) = answer.conversations
     told_so_far = []
     for reply in ('Action: "I opened X"\n' + call("mobile_use", action="open", text="X"), "nonsense", "more"):
-        request = talk.next()
+        request = conversation.next()
         assert request is not None
         system, question = request.messages
         assert '"mobile_use"' in system.parts[0]  # type: ignore[operator]
         assert question.parts[0] is shown[len(told_so_far)]
         told_so_far.append(str(question.parts[1]).rpartition("device): ")[2])
-        talk.hear(request, Completion(reply, "stop", 1, 1, 0.1))
-    assert talk.next() is None
+        conversation.receive(request, Completion(reply, "stop", 1, 1, 0.1))
+    assert conversation.next() is None
     assert told_so_far == [NOTHING_DONE, "Step 1: I opened X;", "Step 1: I opened X; Step 2: (no action);"]
 
 
 def test_a_device_that_is_none_is_a_value_that_is_missing() -> None:
     unit = Unit(View("image", 0, 9, 9), Picture(64, 64, b""))
-    answer = Answer(find("gui_action"), unit, {"instruction": "Go", "device": "tv"}, "r", {})
-    assert answer.talks[0].next() is None
+    answer = UnitRequest(find("gui_action"), unit, {"instruction": "Go", "device": "tv"}, "r", {})
+    assert answer.conversations[0].next() is None
     columns = answer.columns(None)
     assert (columns["status"], columns["error"]["kind"]) == ("unreadable_input", "no_value")
     assert columns["error"]["message"] == "device is 'tv': say computer or mobile"

@@ -122,7 +122,7 @@ def test_requests_that_kill_the_engine_are_one_typed_row_each(world: World) -> N
     [
         ("operators.infer.engine_child", False),
         ("operators.media.decoder_child", False),
-        ("ray::MapWorker(MapBatches(Ask))", False),
+        ("ray::MapWorker(MapBatches(Infer))", False),
         ("jobs.cli", True),
     ],
 )

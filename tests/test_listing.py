@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.listing import list_inputs
+from schemas import tables
 from schemas.errors import SpecError
 
 
@@ -101,7 +102,7 @@ def test_a_table_of_paths_carries_its_other_columns(tmp_path: Path, form: str) -
         pq.write_table(table, source)
     listing = list_inputs((str(source),), tmp_path / "out")
     assert names(listing) == ["a.pdf", "b.pdf", "a.pdf"]
-    assert listing.carried == ["shelf"]
+    assert listing.inputs.schema.names[len(tables.INPUTS) :] == ["shelf"]
     assert listing.inputs.column("shelf").to_pylist() == [3, 4, 5]
     assert len(set(listing.inputs.column("input_id").to_pylist())) == 3
 

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.engines.encoder_cache import Album, Feed
+from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.runner import Row, Runner
 from model.nano.export import CHECKPOINT
 from model.network.positions import positions
 from model.prompts.chat import Chat
+from schemas.checkout import ROOT
 from schemas.request import Clip, Message
 from tests.support.reference import make_checkpoint, picture, transformers
 
 TOTAL = 40 * 60 * 30  # frames
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def long_clip() -> tuple[Clip, np.ndarray[Any, Any], list[int]]:
@@ -80,14 +80,14 @@ def test_forty_minutes_in_chunks_are_those_in_one(tmp_path: Path) -> None:
     plain, _, _ = long_clip()
     clip = Clip(tuple(frames[index % 16] for index in range(768)), plain.times_s)
     chat = Chat(folder)
-    prompt = chat.encode_with(Album().see, [Message("user", (clip, "What happens?"))])
+    prompt = chat.encode_with(EncoderCache().preprocess, [Message("user", (clip, "What happens?"))])
     visual_ids = (chat.image_id, chat.video_id)
     places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
     found = []
     for chunk in (len(prompt.input_ids), 1000):
         # patches are given up as they are encoded, so they are opened anew
-        seen = chat.encode_with(Album().see, [Message("user", (clip, "What happens?"))]).visuals
-        feed = Feed([frame for frames, _ in seen for frame in frames])
+        seen = chat.encode_with(EncoderCache().preprocess, [Message("user", (clip, "What happens?"))]).visuals
+        feed = VisualCursor([frame for frames, _ in seen for frame in frames])
         row = Row.of(prompt.input_ids, places, delta, feed, visual_ids)
         runner = Runner.load(folder, dtype="float32", device="cpu", rows=1)
         with torch.inference_mode():

@@ -23,13 +23,13 @@ from model.nano.batches import (
     Scenes,
     collate,
     collate_scenes,
+    line_image_patches,
+    normalize,
     scene_patches,
-    shades,
-    strip_patches,
 )
 from model.nano.export import CHECKPOINT, export
 from model.nano.fonts import Face
-from model.nano.losses import Teacher, losses, scene_losses
+from model.nano.losses import AuxiliaryHeads, losses, scene_losses
 from model.nano.metrics import iou, judge_events, judge_objects
 from model.nano.pages import held_out_lines
 from model.nano.render import draw_sample
@@ -88,7 +88,7 @@ def test_a_batch_of_lines_asks_for_their_text() -> None:
 
 def test_a_line_is_learnt_alike_alone_and_among_wider_ones() -> None:
     network = Qwen3VL(Config.from_json(config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)))
-    teacher = Teacher(network)
+    teacher = AuxiliaryHeads(network)
     samples = [draw_sample(random.Random(seed), PILLOW, chars) for seed, chars in ((1, 3), (2, 3), (3, 9), (4, 20))]
     samples.sort(key=lambda sample: sample.width_px)
     together = collate(samples)
@@ -121,10 +121,10 @@ def test_every_process_draws_its_own(dataset: Lines | Scenes) -> None:
 def test_patches_are_those_of_the_engine() -> None:
     sample = draw_sample(random.Random(1), PILLOW, 20)
     wanted, _ = patchify(picture_of(sample.picture))
-    assert torch.equal(shades(strip_patches(torch.from_numpy(sample.picture.copy())[None])), wanted)
+    assert torch.equal(normalize(line_image_patches(torch.from_numpy(sample.picture.copy())[None])), wanted)
     clip = draw_clip(random.Random(2), PILLOW, pairs=2, rows=2, columns=3)
     wanted, _ = patchify(shown(clip))
-    assert torch.equal(shades(scene_patches(torch.from_numpy(clip.frames.copy()))), wanted)
+    assert torch.equal(normalize(scene_patches(torch.from_numpy(clip.frames.copy()))), wanted)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -269,7 +269,7 @@ def test_a_part_of_a_clip_holds_what_is_seen_in_it() -> None:
 def test_the_tokens_of_a_clip_find_the_timestamp_before_them() -> None:
     torch.manual_seed(0)
     network = Qwen3VL(Config.from_json(config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)))
-    teacher = Teacher(network)
+    teacher = AuxiliaryHeads(network)
     clip = draw_clip(random.Random(5), PILLOW, pairs=4, rows=2, columns=3)
     batch = collate_scenes([clip], [questions.ask_all(random.Random(5), clip)])
     optimiser = torch.optim.AdamW([*network.language_model.parameters()], lr=3e-3)

@@ -77,7 +77,7 @@ def test_troubles_cost_no_unit_and_the_key_stays_where_it_is(world: World) -> No
             # the search finds what is there
             assert places_of(str(world.spec_file), cluster.folder)
             assert str(world.spec_file) in told["/api/jobs/"]
-            assert "Ask" in told["/api/v0/actors?detail=1"]
+            assert "Infer" in told["/api/v0/actors?detail=1"]
         finally:
             cluster.stop()
         assert {number for body, number in server.asked.items() if "Doomed" not in body} == {2}

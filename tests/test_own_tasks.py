@@ -15,8 +15,8 @@ import yaml
 from jobs.demo_media import write_demo_media
 from jobs.load import load, parse
 from operators.commit import Commit, replace_part
-from operators.infer.infer import Ask
-from operators.infer.unit_request import Answer
+from operators.infer.infer import Infer
+from operators.infer.unit_request import UnitRequest
 from operators.media.decode import Decode
 from operators.media.full_input import LEAST_PAIR_TOKENS, frame_budget, page_tokens
 from operators.media.probe import Probe
@@ -135,7 +135,7 @@ def test_the_specs_sampling_stands_over_the_tasks_own() -> None:
 
 def test_values_of_a_prompt() -> None:
     task = bind(TaskSpec(name="locate_moment", prompt="Find {query} on {day}, not {{this}} nor {1}."))
-    assert task.wants() == ("query", "day")
+    assert task.required_parameters() == ("query", "day")
     assert task.requests({"query": "a dog", "day": 7, "other": 1}) == [{"query": "a dog", "day": 7}]
     assert task.requests({"query": ["a", None, "c"], "day": 7}) == [
         {"query": "a", "day": 7},
@@ -179,7 +179,7 @@ def test_a_value_that_nobody_gives_is_refused_before_any_work(tmp_path: Path) ->
 
 
 def test_budgets_of_whole_inputs() -> None:
-    # 256K of context hold 350 pages at full size (facts/qwen3-vl.md §2.6); 32K hold 35 pages, smaller
+    # 256K of context hold 350 pages at full size (docs/facts/qwen3-vl.md §2.6); 32K hold 35 pages, smaller
     assert page_tokens(350, 262_144) == 730
     assert page_tokens(35, 27_000) == 730
     assert page_tokens(100, 27_000) == 268  # 270 less the two marks of a picture
@@ -244,7 +244,7 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     job = prepare(parse(spec, "test"))
     folder = JobFolder(job.output)
     folder.claim(job.identity, job.spec.model_dump(mode="json"))
-    probe, decode, ask = Probe(job.decode), Decode(job.decode), Ask(job.ask)
+    probe, decode, ask = Probe(job.decode), Decode(job.decode), Infer(job.infer)
     try:
         Commit(job.output)(ask(decode(chunk_table(listed(job).inputs, probe, job))))
     finally:
@@ -275,29 +275,31 @@ def test_a_thought_is_kept_in_its_own_column_on_request_and_counted_always() -> 
     view = View("image", 0, 64, 64)
     for asked in (False, True):
         task = bind(TaskSpec(name="caption", reasoning=asked))
-        answer = Answer(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (talk,) = answer.talks
-        request = talk.next()
+        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        (conversation,) = answer.conversations
+        request = conversation.next()
         assert request is not None
-        talk.hear(request, Completion("A cat.", "stop", 1, 9, 0.1, reasoning="ears, \udce9", reasoning_tokens=6))
-        assert talk.next() is None
+        conversation.receive(
+            request, Completion("A cat.", "stop", 1, 9, 0.1, reasoning="ears, \udce9", reasoning_tokens=6)
+        )
+        assert conversation.next() is None
         row = answer.columns(None)
         assert (row["text"], row["output_tokens"], row["reasoning_tokens"]) == ("A cat.", 9, 6)
         assert row["reasoning"] == ("ears, ?" if asked else None)
-    unasked, keeping = (identity(bind(TaskSpec(name="caption", reasoning=asked))) for asked in (False, True))
-    assert unasked != keeping
+    unmatched, keeping = (identity(bind(TaskSpec(name="caption", reasoning=asked))) for asked in (False, True))
+    assert unmatched != keeping
 
 
 def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> None:
     view = View("image", 0, 64, 64)
     for name, thought in (("solve", "six times seven"), ("caption", None)):
         task = find(name)
-        answer = Answer(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (talk,) = answer.talks
-        request = talk.next()
+        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        (conversation,) = answer.conversations
+        request = conversation.next()
         assert request is not None
-        talk.hear(request, Completion("It is \\boxed{42}.", "stop", 1, 9, 0.1, reasoning="six times seven"))
-        assert talk.next() is None
+        conversation.receive(request, Completion("It is \\boxed{42}.", "stop", 1, 9, 0.1, reasoning="six times seven"))
+        assert conversation.next() is None
         row = answer.columns(None)
         assert row["status"] == "ok"
         assert row["result"].get("thinking") == thought

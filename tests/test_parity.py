@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.engines.encoder_cache import Album, Feed
-from model.engines.kv_cache import RowCache
+from model.engines.encoder_cache import EncoderCache, VisualCursor
+from model.engines.kv_cache import SlotCache
 from model.engines.runner import Row, Runner
 from model.network.checkpoint import load
 from model.network.positions import positions
@@ -157,7 +157,7 @@ def our_inputs(pair: Pair, one: Case) -> tuple[torch.Tensor, torch.Tensor, int, 
 def greedy(pair: Pair, one: Case, count: int) -> list[int]:
     """With the engine's cache, one row. A pad token that the model itself writes is a token like any other."""
     ids, places, delta, visual, _ = our_inputs(pair, one)
-    cache = RowCache(pair.ours.config.text, rows=1, dtype=torch.float32, device="cpu")
+    cache = SlotCache(pair.ours.config.text, rows=1, dtype=torch.float32, device="cpu")
     cache.begin_prefill([ids.shape[1]])
     with torch.inference_mode():
         hidden = pair.ours(ids, places, visual, cache=cache)
@@ -279,11 +279,11 @@ def test_bfloat16_strays_no_further_than_the_reference_does(pair: Pair) -> None:
 
 
 def engine_row(pair: Pair, one: Case) -> Row:
-    prompt = pair.chat.encode_with(Album().see, [Message("user", one.parts)])
+    prompt = pair.chat.encode_with(EncoderCache().preprocess, [Message("user", one.parts)])
     visual_ids = (pair.ours.config.image_id, pair.ours.config.video_id)
     places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
     frames = [frame for seen, _ in prompt.visuals for frame in seen]
-    return Row.of(prompt.input_ids, places, delta, Feed(frames), visual_ids)
+    return Row.of(prompt.input_ids, places, delta, VisualCursor(frames), visual_ids)
 
 
 def stepped(pair: Pair, one: Case, chunk: int) -> tuple[torch.Tensor, list[int]]:

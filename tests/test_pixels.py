@@ -1,4 +1,4 @@
-"""Pixel budgets: the vectors of facts/qwen3-vl.md §1.7 and §1.8, and what must hold for any size."""
+"""Pixel budgets: the vectors of docs/facts/qwen3-vl.md §1.7 and §1.8, and what must hold for any size."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from pipelines.catalogue import find
 from pipelines.replies.elements import read_elements, read_value
 from pipelines.replies.times import seconds, spans_in
 from schemas.errors import InvalidOutput
-from schemas.task import Reading, View
+from schemas.task import ParsedReply, View
 from tests.support.world import ROOT
 
 RECORDED = ROOT.parent / "shared" / "replies" / "qwen3_vl_recorded.jsonl"
@@ -71,11 +71,11 @@ SPACE = """```json
 ```"""
 
 
-def read(task: str, reply: str, view: View) -> Reading:
+def read(task: str, reply: str, view: View) -> ParsedReply:
     """What the task makes of a reply, checked as the operator checks it."""
     own = find(task)
     found = own.parse(reply, view)
-    reading = found if isinstance(found, Reading) else Reading(found)
+    reading = found if isinstance(found, ParsedReply) else ParsedReply(found)
     own.output.check(reading.value)
     own.verify(reading.value, view)
     return reading
@@ -345,35 +345,35 @@ SCREEN = """```json
 STRAY = '{}[],"\n'
 
 
-def spotted(reading: Reading) -> list[Any]:
+def spotted(reading: ParsedReply) -> list[Any]:
     return [(line["text"], tuple(round(side, 6) for side in line["bbox_px"])) for line in reading.value["lines"]]
 
 
-def events(reading: Reading) -> list[Any]:
+def events(reading: ParsedReply) -> list[Any]:
     return [(each["start_s"], each["end_s"], each["text"]) for each in reading.value["events"]]
 
 
-def elements(reading: Reading) -> list[Any]:
+def elements(reading: ParsedReply) -> list[Any]:
     return [tuple(map(str, each.values())) for each in reading.value["elements"]]
 
 
-def blocks(reading: Reading) -> list[Any]:
+def blocks(reading: ParsedReply) -> list[Any]:
     return [(each["type"], each["text"], str(each["bbox_px"]), each["caption"]) for each in reading.value["blocks"]]
 
 
-def things(reading: Reading) -> list[Any]:
+def things(reading: ParsedReply) -> list[Any]:
     return [(each["label"], str(each["bbox_px"]), str(each["point_px"])) for each in reading.value["objects"]]
 
 
-def named(reading: Reading) -> list[Any]:
+def named(reading: ParsedReply) -> list[Any]:
     return [([name["name"] for name in each["names"]], each["bbox_px"]) for each in reading.value["objects"]]
 
 
-def timed(reading: Reading) -> list[Any]:
+def timed(reading: ParsedReply) -> list[Any]:
     return [(each["label"], each["time_s"], each["bbox_px"]) for each in reading.value["boxes"]]
 
 
-def in_space(reading: Reading) -> list[Any]:
+def in_space(reading: ParsedReply) -> list[Any]:
     return [(each["label"], each["center_m"], each["size_m"], each["rotation_rad"]) for each in reading.value["boxes"]]
 
 

@@ -66,7 +66,7 @@ def test_penalties_are_those_of_the_formula(
     output = [token for token in (0, size // 2) if token < size]
     chooser = TokenChooser(Sampling(repetition_penalty=repetition, presence_penalty=presence), inside)
     for token in output:
-        chooser.took(token)
+        chooser.accept(token)
     expected = list(logits)
     for token in {*inside, *output}:
         expected[token] = expected[token] / repetition if expected[token] > 0 else expected[token] * repetition

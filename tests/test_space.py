@@ -26,7 +26,7 @@ from operators.checks.boxes_3d import (
     rotation,
     up_angle_deg,
 )
-from operators.checks.check_reply import Judged, judge
+from operators.checks.check_reply import CheckedReply, check_reply
 from operators.checks.intrinsics import find_intrinsics, from_field_of_view
 from operators.checks.space_check import is_upright
 from pipelines.catalogue import bind, find
@@ -44,9 +44,9 @@ CAMERA = {"fx_px": 800.0, "fy_px": 800.0, "cx_px": 500.0, "cy_px": 300.0, "sourc
 ROOM = View("image", 0, 1000, 600, parameters={"phrases": "chair", "intrinsics": CAMERA})
 
 
-def judged(task: str, reply: str, view: View) -> Judged:
+def judged(task: str, reply: str, view: View) -> CheckedReply:
     own = find(task)
-    return judge(own, view, reply, own.parse(reply, view), cut=False)
+    return check_reply(own, view, reply, own.parse(reply, view), cut=False)
 
 
 def in_space(*boxes: list[float], label: str = "chair") -> str:
@@ -99,7 +99,7 @@ def test_the_recorded_boxes_lie_on_their_picture_and_agree_on_up(
     (row,) = rows_of(tmp_path, [task], [tmp_path / picture], {"sample": picture, "task": "ground_3d", "reply": said})
     assert row["verified"] == {
         "ok": True, "faults": [], "dropped": 0, "cer": None, "missing_words": None, "extra_words": None,
-            "trial": None,
+            "code_check": None,
     }  # fmt: skip
     camera = json.loads((IMAGES / "cam_infos.json").read_text())[picture]
     assert row["result"]["camera"] == {
@@ -312,7 +312,7 @@ def test_a_bad_camera_costs_its_row_and_one_in_the_spec_the_job(tmp_path: Path) 
     rows = rows_of(tmp_path, [task], [tmp_path / "list.csv"], {"sample": "*", "task": "ground_3d", "reply": reply})
     assert [row["status"] for row in rows] == ["ok", "unreadable_input", "ok"]
     assert [row["result"] and row["result"]["camera"]["source"] for row in rows] == ["given", None, "field_of_view"]
-    assert (rows[1]["error"]["kind"], rows[1]["error"]["stage"], rows[1]["shelf"]) == ("malformed", "ask", 2)
+    assert (rows[1]["error"]["kind"], rows[1]["error"]["stage"], rows[1]["shelf"]) == ("malformed", "infer", 2)
     assert rows[1]["error"]["message"].startswith("b.json: needs fx")
     # nearest face at 1.5 m, half a metre to each side: 100 / 3 px
     assert rows[0]["result"]["boxes"][0]["bbox_px"][0] == pytest.approx(160 - 100 / 3)

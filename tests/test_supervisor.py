@@ -1,4 +1,4 @@
-"""The supervisor over a real engine child with seeded faults: the guilty fail, the innocent are answered once."""
+"""The supervisor over a real engine child with seeded faults: the poisoned fail, the innocent are answered once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.infer.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
-from operators.infer.poison_bisector import Suspects
+from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.supervisor import Supervisor
-from operators.processes.child import ROOT, Limits
+from operators.processes.child import Limits
+from schemas.checkout import ROOT
 from schemas.errors import EngineError, Failure
 from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
 from tests.support.world import write_recording
@@ -177,7 +178,7 @@ def test_closing_leaves_no_process_and_fails_what_waits(start: Start) -> None:
 def test_a_killed_supervisor_takes_its_engine_along(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "replies.jsonl", OK)
     code = (
-        "import time; from operators.supervisor import Supervisor\n"
+        "import time; from operators.infer.supervisor import Supervisor\n"
         f"s = Supervisor({{'kind': 'scripted', 'recording': {str(recording)!r}, 'slots': 2}})\n"
         "while s.child_pid is None: time.sleep(.01)\n"
         "print(s.child_pid, flush=True); time.sleep(60)"
@@ -199,7 +200,7 @@ def test_the_wire_keeps_requests_and_answers() -> None:
     before = Request("x", (Message("user", (Picture(32, 32, b"p"), "a", clip)),), sampling, 5.0, (("task", "ocr"),))
     head, payloads = pack_request(before)
     assert unpack_request(head["ask"], [bytes(each) for each in payloads]) == before
-    for answer in (Completion("t", "stop", 1, 2, 0.5), Failure("ask", "crashed", "m", 2)):
+    for answer in (Completion("t", "stop", 1, 2, 0.5), Failure("infer", "crashed", "m", 2)):
         assert unpack_answer(pack_answer("x", answer)) == answer
 
 
@@ -212,29 +213,29 @@ def test_halving_finds_every_killer_and_charges_no_innocent(
     case: tuple[int, set[int]], limit: int, chance: random.Random
 ) -> None:
     count, killers = case
-    policy = Suspects(limit)
+    policy = PoisonBisector(limit)
     ids = [f"r{number}" for number in range(count)]
-    guilty = {f"r{number}" for number in killers}
+    poisoned = {f"r{number}" for number in killers}
     for request_id in ids:
         policy.submit(request_id)
     answered: list[str] = []
-    condemned: list[str] = []
+    quarantined: list[str] = []
     deaths = 0
-    while len(answered) + len(condemned) < count:
+    while len(answered) + len(quarantined) < count:
         policy.admit()
         assert policy.running, "nothing runs although something waits"
         # some are answered before the killer strikes
-        for request_id in sorted(policy.running - guilty):
-            if chance.random() < 0.3 or not policy.running & guilty:
+        for request_id in sorted(policy.running - poisoned):
+            if chance.random() < 0.3 or not policy.running & poisoned:
                 assert policy.answered(request_id)
                 answered.append(request_id)
-        if policy.running & guilty:
+        if policy.running & poisoned:
             deaths += 1
             found = policy.died(ids)
             if found is not None:
                 policy.deaths.pop(found)
-                condemned.append(found)
-    assert sorted(condemned) == sorted(guilty)
-    assert sorted(answered) == sorted(set(ids) - guilty)
+                quarantined.append(found)
+    assert sorted(quarantined) == sorted(poisoned)
+    assert sorted(answered) == sorted(set(ids) - poisoned)
     rounds = (min(limit, count) - 1).bit_length() + 2
-    assert deaths <= len(guilty) * rounds
+    assert deaths <= len(poisoned) * rounds

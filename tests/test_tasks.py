@@ -254,12 +254,12 @@ def grounded(rows: dict[str, list[dict[str, Any]]]) -> None:
 def check_trials(world: World, rows: dict[str, list[dict[str, Any]]]) -> None:
     """All code was tried out over the committed rows; what was seen lies beside them."""
     assert rows["code_chart"][0]["result"] == {"code": "import matplotlib.pyplot as plt\nplt.plot([1, 2])\n"}
-    trials = {task: [row["verified"]["trial"] for row in rows[task]] for task in rows if task.startswith("code_")}
+    trials = {task: [row["verified"]["code_check"] for row in rows[task]] for task in rows if task.startswith("code_")}
     assert all(trial["outcome"] == "read" for trial in trials["code_chart"] + trials["code_drawio"])
     assert trials["code_chart"][0]["imports"] == ["matplotlib.pyplot"]
     assert trials["code_drawio"][0]["unresolved"] == ["7"]
     assert rows["code_drawio"][0]["verified"]["faults"] == ["unresolved_id"]
-    assert rows["caption"][0]["verified"]["trial"] is None
+    assert rows["caption"][0]["verified"]["code_check"] is None
     pages = trials["code_html"] + trials["code_svg"]
     if missing() is not None:
         assert {trial["outcome"] for trial in pages} == {"no_browser"}

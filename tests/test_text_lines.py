@@ -18,7 +18,7 @@ from model.nano.line_image import READER
 from operators.text_lines.cut_lines import cut_lines
 from operators.text_lines.find_lines import find_lines, reading_order, slope_of
 from operators.text_lines.foreground import components
-from operators.units import Strip
+from operators.units import LineImage
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.decode import LineReader
@@ -155,8 +155,8 @@ def test_a_tilted_page_is_read_upright_and_its_boxes_lie_on_the_original(degrees
     tilted = page.picture.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="white")
     slope = slope_of(find_lines(np.asarray(tilted.convert("L"))))
     assert slope == pytest.approx(-np.tan(np.radians(degrees)), abs=0.003)
-    strips = cut_lines(tilted, READER, 1.0)
-    boxes = {strip.line: strip.bbox_px for strip in strips}
+    line_images = cut_lines(tilted, READER, 1.0)
+    boxes = {strip.line: strip.bbox_px for strip in line_images}
     assert len(boxes) == 12
     ink = np.asarray(tilted.convert("L")) < 100
     covered = np.zeros_like(ink)
@@ -173,15 +173,15 @@ def test_a_blank_page_and_a_speck_have_no_lines() -> None:
     assert cut_lines(Image.new("RGB", (1, 1), "black"), READER, 1.0) == ()
 
 
-def strips_of(page: Page, reader: LineReader = READER) -> tuple[Strip, ...]:
+def strips_of(page: Page, reader: LineReader = READER) -> tuple[LineImage, ...]:
     return cut_lines(page.picture, reader, 1.0)
 
 
 def test_strips_have_the_readers_form_and_hold_one_line_each() -> None:
     page = Page().column(60, 60, lines=5, pitch=1.05)
-    strips = strips_of(page)
-    assert [strip.line for strip in strips] == [0, 1, 2, 3, 4]
-    for strip in strips:
+    line_images = strips_of(page)
+    assert [strip.line for strip in line_images] == [0, 1, 2, 3, 4]
+    for strip in line_images:
         height, width, _ = strip.frame.shape
         assert height == READER.height_px
         assert width % READER.token_side_px == 0
@@ -193,11 +193,11 @@ def test_strips_have_the_readers_form_and_hold_one_line_each() -> None:
 
 def test_a_long_line_comes_in_pieces_cut_between_words() -> None:
     page = Page(1800, 120).write(20, 40, " ".join(WORDS), 24)
-    strips = strips_of(page)
-    assert len(strips) > 1
-    assert {strip.line for strip in strips} == {0}
-    assert all(strip.frame.shape[1] <= READER.max_width_px + READER.token_side_px for strip in strips)
-    for strip in strips:  # nothing is cut through a letter: white at both sides
+    line_images = strips_of(page)
+    assert len(line_images) > 1
+    assert {strip.line for strip in line_images} == {0}
+    assert all(strip.frame.shape[1] <= READER.max_width_px + READER.token_side_px for strip in line_images)
+    for strip in line_images:  # nothing is cut through a letter: white at both sides
         dark = strip.frame.min(axis=2) < 128
         assert not dark[:, :2].any()
 

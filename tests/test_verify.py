@@ -172,7 +172,7 @@ def test_a_page_that_fails_its_check_is_asked_again_and_the_best_reading_wins(tm
     )
     assert page["result"]["text"] == page["text"] == "Page 1 of a"
     assert page["verified"] == {
-        "ok": True, "faults": [], "dropped": 0, "cer": 0.0, "missing_words": 0, "extra_words": 0, "trial": None,
+        "ok": True, "faults": [], "dropped": 0, "cer": 0.0, "missing_words": 0, "extra_words": 0, "code_check": None,
     }  # fmt: skip
     assert [attempt["note"] for attempt in page["attempts"]] == ["", "enlarged", "rotated 90"]
     assert page["text_layer"].strip() == "Page 1 of a"

@@ -115,9 +115,9 @@ def job(tmp_path: Path, **changes: Any) -> Any:
 
 def test_a_job_without_clips_says_so_and_keeps_128_requests_under_way(tmp_path: Path) -> None:
     made = job(tmp_path)
-    assert made.ask.engine["video_max_px"] == 0
-    assert made.ask.engine["slots"] == 128
-    assert made.ask.engine["max_context"] == 4096  # nano's
+    assert made.infer.engine["video_max_px"] == 0
+    assert made.infer.engine["slots"] == 128
+    assert made.infer.engine["max_context"] == 4096  # nano's
     (ask,) = (stage for stage in stages(made, requests_per_chunk=32) if stage.name == "ask")
     assert ask.calls * 32 == 6 * 256
     assert job(tmp_path, tasks=[{"name": "caption"}]).ask.engine["video_max_px"] > 0
@@ -129,8 +129,8 @@ def test_only_whole_documents_and_videos_stretch_the_context(tmp_path: Path) -> 
         job(tmp_path, engine=engine)
     whole = [{"name": "document_qa", "parameters": {"question": "Who?"}, "max_tokens": 512}]
     made = job(tmp_path, engine=engine, tasks=whole)
-    assert made.ask.engine["max_context"] == 8192
-    assert made.decode.whole_tokens == 8192 - 512 - 1024
+    assert made.infer.engine["max_context"] == 8192
+    assert made.decode.full_input_tokens == 8192 - 512 - 1024
 
 
 def test_options_that_change_answers_are_part_of_the_job(tmp_path: Path) -> None:

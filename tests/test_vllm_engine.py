@@ -21,7 +21,7 @@ import pytest
 from model.engines.torch_engine import TorchEngine
 from model.nano.export import CHECKPOINT
 from operators.infer.supervisor import Supervisor
-from operators.processes import orphan_reaper as watchman
+from operators.processes import orphan_reaper
 from schemas.errors import Failure
 from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
 from tests.support.tiny import noise_picture
@@ -141,7 +141,11 @@ def family(supervisor: Supervisor) -> list[int]:
     """The engine child's own processes: vLLM's core and its worker."""
     child = supervisor.child_pid
     assert child is not None
-    return sorted(pid for pid, _ in watchman.descendants([child], watchman.processes()) if "watchman" not in _line(pid))
+    return sorted(
+        pid
+        for pid, _ in orphan_reaper.descendants([child], orphan_reaper.processes())
+        if "orphan_reaper" not in _line(pid)
+    )
 
 
 def _line(pid: int) -> str:

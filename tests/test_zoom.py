@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from operators.infer.unit_request import Answer, Talk
+from operators.infer.unit_request import Conversation, UnitRequest
 from operators.media import images, render_pdf
-from operators.media.full_res import FINE_PX
-from operators.media.opened import fine_of
+from operators.media.full_res import FULL_RES_PX
+from operators.media.opened import full_res_of
 from operators.media.pictures import cropped, grown
 from operators.media.sandbox import Sandbox
 from operators.units import Decoded, Planned
@@ -63,20 +63,20 @@ SHOWN = picture(quarters(640, 640))
 UNIT = Unit(View("image", 0, 1280, 1280, blank=False), SHOWN)
 
 
-def talk_of(unit: Unit = UNIT, **spec: Any) -> Talk:
+def talk_of(unit: Unit = UNIT, **spec: Any) -> Conversation:
     task = bind(TaskSpec(**{"name": "caption", "zooms": 2, **spec}))
-    answer = Answer(task, unit, {}, "r", {})
-    return answer.talks[0]
+    answer = UnitRequest(task, unit, {}, "r", {})
+    return answer.conversations[0]
 
 
-def ask(talk: Talk) -> Request:
-    request = talk.next()
+def ask(conversation: Conversation) -> Request:
+    request = conversation.next()
     assert request is not None
     return request
 
 
-def hear(talk: Talk, request: Request, reply: str) -> None:
-    talk.hear(request, Completion(reply, "stop", 1, 1, 0.1))
+def hear(conversation: Conversation, request: Request, reply: str) -> None:
+    conversation.receive(request, Completion(reply, "stop", 1, 1, 0.1))
 
 
 def pictures_in(message: Message) -> list[Picture]:
@@ -88,12 +88,12 @@ def words(message: Message) -> str:
 
 
 def test_a_part_is_shown_and_the_conversation_goes_on() -> None:
-    talk = talk_of()
-    first = ask(talk)
+    conversation = talk_of()
+    first = ask(conversation)
     assert [message.role for message in first.messages] == ["system", "user"]
     assert TOOL in words(first.messages[0])
-    hear(talk, first, zoom(500, 0, 1000, 500))
-    second = ask(talk)
+    hear(conversation, first, zoom(500, 0, 1000, 500))
+    second = ask(conversation)
     assert second.messages[:2] == first.messages
     assert [message.role for message in second.messages[2:]] == ["assistant", "user"]
     assert words(second.messages[2]) == zoom(500, 0, 1000, 500)
@@ -102,19 +102,19 @@ def test_a_part_is_shown_and_the_conversation_goes_on() -> None:
     assert (pixels_of(crop) == (0, 255, 0)).all()
     assert words(second.messages[3]).startswith("<tool_response>\n\nThis is image 1. Zoom in again, or answer.")
     assert second.note == "zoom 640 0 1280 640 px"  # of the original
-    hear(talk, second, "A green wall.")
-    assert talk.next() is None
-    assert talk.reply() == "A green wall."
+    hear(conversation, second, "A green wall.")
+    assert conversation.next() is None
+    assert conversation.reply() == "A green wall."
 
 
 def test_a_crop_of_a_crop_is_cut_from_the_first_picture() -> None:
     """The right half of the lower half: white, and as many pixels as the picture has there."""
-    talk = talk_of()
-    request = ask(talk)
-    hear(talk, request, zoom(0, 500, 1000, 1000))
-    request = ask(talk)
-    hear(talk, request, zoom(500, 0, 1000, 1000, img_idx=1))
-    request = ask(talk)
+    conversation = talk_of()
+    request = ask(conversation)
+    hear(conversation, request, zoom(0, 500, 1000, 1000))
+    request = ask(conversation)
+    hear(conversation, request, zoom(500, 0, 1000, 1000, img_idx=1))
+    request = ask(conversation)
     (crop,) = pictures_in(request.messages[-1])
     assert (pixels_of(crop) == 255).all()
     assert request.note == "zoom 640 640 1280 1280 px"
@@ -127,10 +127,10 @@ def test_the_sharpest_picture_at_hand_is_cut() -> None:
     own = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
     shown = np.asarray(Image.fromarray(own).resize((160, 160), Image.Resampling.BOX))
     assert shown.std() < 1
-    talk = talk_of(Unit(UNIT.view, picture(shown), fine=(picture(own),)))
-    request = ask(talk)
-    hear(talk, request, zoom(250, 250, 650, 650))
-    (crop,) = pictures_in(ask(talk).messages[-1])
+    conversation = talk_of(Unit(UNIT.view, picture(shown), full_res=(picture(own),)))
+    request = ask(conversation)
+    hear(conversation, request, zoom(250, 250, 650, 650))
+    (crop,) = pictures_in(ask(conversation).messages[-1])
     assert (crop.width_px, crop.height_px) == (512, 512)
     assert pixels_of(crop).std() > 120
 
@@ -147,23 +147,23 @@ def test_the_sharpest_picture_at_hand_is_cut() -> None:
     ],
 )
 def test_a_call_that_cannot_be_done_is_told_why_and_counts(call: str, sentence: str) -> None:
-    talk = talk_of(zooms=1)
-    hear(talk, ask(talk), call)
-    request = ask(talk)
+    conversation = talk_of(zooms=1)
+    hear(conversation, ask(conversation), call)
+    request = ask(conversation)
     assert pictures_in(request.messages[-1]) == []
     assert f"Error: {sentence}. You cannot zoom in again." in words(request.messages[-1])
     assert request.note == f"zoom refused: {sentence}"
-    hear(talk, request, "A sign.")
-    assert talk.next() is None
+    hear(conversation, request, "A sign.")
+    assert conversation.next() is None
 
 
 def test_it_ends_and_a_reply_that_only_asks_on_is_no_answer() -> None:
     task = bind(TaskSpec(name="caption", zooms=2))
-    answer = Answer(task, UNIT, {}, "r", {})
-    (talk,) = answer.talks
+    answer = UnitRequest(task, UNIT, {}, "r", {})
+    (conversation,) = answer.conversations
     for _ in range(3):
-        hear(talk, ask(talk), zoom(0, 0, 100, 100))
-    assert talk.next() is None
+        hear(conversation, ask(conversation), zoom(0, 0, 100, 100))
+    assert conversation.next() is None
     columns = answer.columns(None)
     assert columns["status"] == "invalid_output"
     assert columns["error"]["message"] == "the reply asks to zoom in once more than the 2 times that it may"
@@ -175,39 +175,39 @@ def test_another_tools_call_is_an_answer() -> None:
         '<tool_call>{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [1, 2]}}</tool_call>'
     )
     task = bind(TaskSpec(name="gui_action", zooms=2))
-    answer = Answer(task, UNIT, {"instruction": "Go", "device": "computer"}, "r", {})
-    (talk,) = answer.talks
-    request = ask(talk)
+    answer = UnitRequest(task, UNIT, {"instruction": "Go", "device": "computer"}, "r", {})
+    (conversation,) = answer.conversations
+    request = ask(conversation)
     offered = [line for line in words(request.messages[0]).splitlines() if line.startswith('{"type": "function"')]
     assert [json.loads(line)["function"]["name"] for line in offered] == ["computer_use", TOOL]
-    hear(talk, request, zoom(0, 0, 500, 500))
-    hear(talk, ask(talk), click)
-    assert talk.next() is None
+    hear(conversation, request, zoom(0, 0, 500, 500))
+    hear(conversation, ask(conversation), click)
+    assert conversation.next() is None
     assert answer.columns(None)["result"]["point_px"] == [1.28, 2.56]
 
 
 def test_a_second_look_may_zoom_in_too_and_is_chosen_among_answers() -> None:
     """ocr asks again when nothing was read; its own history holds no zooms."""
-    talk = talk_of(name="ocr", zooms=1)
-    hear(talk, ask(talk), zoom(0, 0, 500, 500))
-    hear(talk, ask(talk), "")
-    larger = ask(talk)
+    conversation = talk_of(name="ocr", zooms=1)
+    hear(conversation, ask(conversation), zoom(0, 0, 500, 500))
+    hear(conversation, ask(conversation), "")
+    larger = ask(conversation)
     assert larger.note == "enlarged"
     assert pictures_in(larger.messages[1])[0].width_px == 1280
-    hear(talk, larger, zoom(0, 0, 1000, 500))
-    part = ask(talk)
+    hear(conversation, larger, zoom(0, 0, 1000, 500))
+    part = ask(conversation)
     assert part.note == "zoom 0 0 1280 640 px"
-    hear(talk, part, "EXIT")
-    assert talk.next() is None
-    assert talk.reply() == "EXIT"
+    hear(conversation, part, "EXIT")
+    assert conversation.next() is None
+    assert conversation.reply() == "EXIT"
 
 
 def test_a_schema_holds_the_last_reply_only() -> None:
-    talk = talk_of(**{**RECEIPT, "zooms": 1})
-    first = ask(talk)
+    conversation = talk_of(**{**RECEIPT, "zooms": 1})
+    first = ask(conversation)
     assert first.schema is None
-    hear(talk, first, zoom(0, 0, 500, 500))
-    assert ask(talk).schema == RECEIPT["output"]
+    hear(conversation, first, zoom(0, 0, 500, 500))
+    assert ask(conversation).schema == RECEIPT["output"]
     assert ask(talk_of(**{**RECEIPT, "zooms": 0})).schema == RECEIPT["output"]
 
 
@@ -271,8 +271,8 @@ def test_from_the_file_to_the_row(tmp_path: Path) -> None:
 SMALL = DecodeSettings(image_min_px=32 * 32, image_max_px=256 * 256)
 
 
-def decoded(opened: ModuleType, path: Path, fine_max_px: int) -> tuple[Planned, Decoded]:
-    settings = replace(SMALL, fine_max_px=fine_max_px)
+def decoded(opened: ModuleType, path: Path, full_res_max_px: int) -> tuple[Planned, Decoded]:
+    settings = replace(SMALL, full_res_max_px=full_res_max_px)
     (unit,) = opened.probe(path, settings)
     (found,) = opened.decode(path, [unit], settings)
     assert isinstance(found, Decoded)
@@ -286,30 +286,30 @@ def test_decoders_keep_pictures_at_their_own_size_where_a_task_zooms(tmp_path: P
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(stripes).save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
-    unit, photo = decoded(images, tmp_path / "a.jpg", FINE_PX)
-    assert photo.fine is not None
-    assert photo.fine.shape == (1200, 400, 3)
-    assert photo.fine[100:-100, 100:-100].std() > 100  # the stripes are there, one pixel each
-    assert unit.decoded_bytes == photo.fine.size + photo.frames[0].size
-    assert decoded(images, tmp_path / "a.jpg", 0)[1].fine is None
-    capped = decoded(images, tmp_path / "a.jpg", 400 * 1200 // 4)[1].fine
+    unit, photo = decoded(images, tmp_path / "a.jpg", FULL_RES_PX)
+    assert photo.full_res is not None
+    assert photo.full_res.shape == (1200, 400, 3)
+    assert photo.full_res[100:-100, 100:-100].std() > 100  # the stripes are there, one pixel each
+    assert unit.decoded_bytes == photo.full_res.size + photo.frames[0].size
+    assert decoded(images, tmp_path / "a.jpg", 0)[1].full_res is None
+    capped = decoded(images, tmp_path / "a.jpg", 400 * 1200 // 4)[1].full_res
     assert capped is not None
     assert capped.shape == (600, 200, 3)
 
     write_pdf(tmp_path / "a.pdf", pages=1)
-    unit, page = decoded(render_pdf, tmp_path / "a.pdf", FINE_PX)
-    assert page.fine is not None
-    assert page.fine.shape == (page.height_px, page.width_px, 3)
-    assert unit.decoded_bytes == page.fine.size + page.frames[0].size
+    unit, page = decoded(render_pdf, tmp_path / "a.pdf", FULL_RES_PX)
+    assert page.full_res is not None
+    assert page.full_res.shape == (page.height_px, page.width_px, 3)
+    assert unit.decoded_bytes == page.full_res.size + page.frames[0].size
 
     Image.new("RGB", (256, 256), "red").save(tmp_path / "small.png")
-    assert decoded(images, tmp_path / "small.png", FINE_PX)[1].fine is None
+    assert decoded(images, tmp_path / "small.png", FULL_RES_PX)[1].full_res is None
 
-    sandbox = Sandbox(replace(SMALL, fine_max_px=FINE_PX))
+    sandbox = Sandbox(replace(SMALL, full_res_max_px=FULL_RES_PX))
     try:
         (batch,) = sandbox.decode(str(tmp_path / "a.jpg"), "image", [{"page": None, "start_s": None, "end_s": None}])
     finally:
         sandbox.close()
-    crossed = fine_of(batch.column("fine")[0])
+    crossed = full_res_of(batch.column("full_res")[0])
     assert crossed is not None
-    assert (pixels_of(crossed) == photo.fine).all()
+    assert (pixels_of(crossed) == photo.full_res).all()

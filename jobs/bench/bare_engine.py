@@ -14,7 +14,9 @@ from typing import Any
 from operators.infer.engine_child import build
 from operators.infer.engine_wire import pack_request, unpack_request
 from operators.infer.supervisor import interpreter
-from operators.processes.child import Channel, Limits, parent_channel, spawn
+from operators.processes.channel import Channel
+from operators.processes.child import Limits, spawn
+from operators.processes.startup import parent_channel
 from schemas.errors import EngineError, SightreadError
 from schemas.request import Completion, Request
 
@@ -41,7 +43,7 @@ def measure(engine: dict[str, Any], requests: Sequence[Request], *, warm_up: int
             child.channel.send(*pack_request(request))
         frame = child.channel.recv()
         if frame is None:
-            raise EngineError("engine_error", str(child.obituary()))
+            raise EngineError("engine_error", str(child.exit_reason()))
         if "fatal" in frame.head:
             raise EngineError("engine_error", frame.head["fatal"])
         return Bare(**frame.head)

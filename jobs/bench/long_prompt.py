@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from jobs.bench.peer_worker import forget_peak, peak_mb
-from model.engines.encoder_cache import Feed
+from model.engines.encoder_cache import VisualCursor
 from model.engines.runner import Row, Runner
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.positions import positions
@@ -43,7 +43,7 @@ def read_long(folder: Path, tokens: int, say: Callable[[str], None]) -> Long:
     ids = torch.randint(0, 256, (tokens,), generator=generator).tolist()
     visual_ids = (runner.network.config.image_id, runner.network.config.video_id)
     places, delta = positions(ids, [], visual_ids)
-    row = Row.of(ids, places, delta, Feed([]), visual_ids)
+    row = Row.of(ids, places, delta, VisualCursor([]), visual_ids)
     forget_peak("cpu")
     loaded = peak_mb("cpu")
     started = said = time.monotonic()

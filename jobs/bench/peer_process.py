@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from schemas.checkout import ROOT
 from schemas.errors import EngineError
 
 VLLM = "vllm"
 VLLM_PYTHON = "SIGHTREAD_VLLM_PYTHON"
 """Environment: the interpreter of an environment that has vLLM."""
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Process:

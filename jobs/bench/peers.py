@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from jobs.bench.pages import Prompt, Timing
-from model.engines.encoder_cache import Feed, Frame
+from model.engines.encoder_cache import VisualCursor, VisualItem
 from model.engines.runner import DTYPES, Row, Runner
 from model.engines.scheduler import Job, Scheduler
 from model.engines.torch_engine import PREFILL_TOKENS
@@ -43,7 +43,7 @@ class Ours:
         for prompt in prompts:
             ids = prompt.input_ids(config.image_id)
             places, delta = positions(ids, [prompt.grid], visual_ids, config.vision.merge)
-            row = Row.of(ids, places, delta, Feed([Frame(prompt.grid, _patches(prompt))]), visual_ids)
+            row = Row.of(ids, places, delta, VisualCursor([VisualItem(prompt.grid, _patches(prompt))]), visual_ids)
             rows.append(row)
             scheduler.submit(Job(row, len(ids), len(ids) + new_tokens))
         _settle(self._device)

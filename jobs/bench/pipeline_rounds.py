@@ -23,14 +23,14 @@ from typing import Any
 
 from jobs.bench.bare_engine import measure
 from jobs.bench.ray_llm import SAYS, write_requests
-from operators.infer.infer import Ask
+from operators.infer.infer import Infer
 from operators.infer.supervisor import Done, Stats, interpreter
-from operators.infer.utilization import Occupancy
+from operators.infer.utilization import Utilization
 from operators.media.decode import Decode
 from operators.media.probe import Probe
-from operators.processes.child import ROOT
 from pipelines.job import Job, prepare
 from pipelines.run import chunk_table, listed
+from schemas.checkout import ROOT
 from schemas.errors import SightreadError
 from schemas.request import Completion, Request
 from schemas.spec import JobSpec
@@ -78,7 +78,7 @@ def requests_of(job: Job) -> list[Request]:
 
     class Listener:
         broken = None
-        occupancy, stats = Occupancy(1), Stats()
+        utilization, stats = Utilization(1), Stats()
 
         def submit(self, request: Request, done: Done) -> None:
             told.append(request)
@@ -88,7 +88,7 @@ def requests_of(job: Job) -> list[Request]:
             pass
 
     probe, decode = Probe(job.decode, workers=job.workers), Decode(job.decode)
-    ask = Ask(job.ask, Listener())  # type: ignore[arg-type]
+    ask = Infer(job.infer, Listener())  # type: ignore[arg-type]
     try:
         chunks = chunk_table(listed(job).inputs, probe, job)
         for row in range(chunks.num_rows):
@@ -193,13 +193,13 @@ def compare(
     asked = folder / "requests.arrow"
     if peer is not None:
         write_requests(requests, asked)
-        if fault := peer.choose(asked, job.ask.engine, told):
+        if fault := peer.choose(asked, job.infer.engine, told):
             other.note, peer = f"cannot be run here: {fault}", None
         else:
             other.note = f"{peer.best[0]} rows a batch, {peer.best[1]} batches at once; given decoded pictures"
     for number in range(rounds):
         place = f"round {number + 1} of {rounds}"
-        bare.rates.append(measure(job.ask.engine, requests).rate)
+        bare.rates.append(measure(job.infer.engine, requests).rate)
         told(f"{place}: {BARE}: {bare.rates[-1]:.0f} tokens/s")
         ran = _ours({**spec, "output": str(folder / f"out-{number}")}, len(requests))
         ours.rates.append(ran["tokens_per_s"])
@@ -208,7 +208,7 @@ def compare(
             raise SightreadError(f"the engine died {ran['deaths']} times: its rate says nothing")
         told(f"{place}: {OURS}: {ours.rates[-1]:.0f} tokens/s; {ours.note}")
         if peer is not None:
-            other.rates.append(peer.rate(asked, job.ask.engine))
+            other.rates.append(peer.rate(asked, job.infer.engine))
             told(f"{place}: {PEER}: {other.rates[-1]:.0f} tokens/s")
     return [bare, ours, *([other] if other.note else [])]
 

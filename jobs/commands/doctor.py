@@ -15,8 +15,8 @@ from jobs.load import load, parse
 from jobs.machine import Finding
 from model.network.hub import resolve, to_be_fetched, weight_files
 from model.prompts.memory import SIZES, Precision, gpus, needed_gb, size_of, splits
-from operators.processes.child import ROOT
 from pipelines.catalogue import bind
+from schemas.checkout import ROOT
 from schemas.errors import EngineLost, SpecError
 from schemas.spec import EngineSpec, JobSpec
 
@@ -38,7 +38,7 @@ def doctor(path: Path | None, console: Console) -> int:
             spec = load(path)
             findings.append(Finding("ok", "spec", f"{spec.name}: {spec.engine.kind} engine"))
         except SpecError as error:
-            findings.append(Finding("fail", "spec", str(error), "mend the spec"))
+            findings.append(Finding("fail", "spec", str(error), "fix the spec"))
     findings += _machine(spec)
     asked = spec
     if path is None and NANO.exists():
@@ -98,10 +98,10 @@ def _canary(spec: JobSpec) -> list[Finding]:
     try:
         job = prepare(spec)
     except SpecError as error:
-        return [Finding("fail", "spec", str(error), "mend the spec")]
+        return [Finding("fail", "spec", str(error), "fix the spec")]
     kinds = {kind for task in job.tasks for kind in task.unit_kinds}
     schema = any(task.constrained for task in job.tasks)
-    return canary(job.ask.engine, clips=bool(kinds & _CLIPS), schema=schema, load_s=LOAD_S)
+    return canary(job.infer.engine, clips=bool(kinds & _CLIPS), schema=schema, load_s=LOAD_S)
 
 
 def _engine(engine: EngineSpec) -> tuple[bool, list[Finding]]:
@@ -160,7 +160,7 @@ def _server(engine: EngineSpec) -> Finding:
     except SpecError as error:
         return Finding("fail", "endpoint", str(error), "export it in this shell; on a cluster, where Ray starts")
     except EngineLost as error:
-        return Finding("fail", "endpoint", str(error), "start the server, or mend engine.url and the key")
+        return Finding("fail", "endpoint", str(error), "start the server, or fix engine.url and the key")
     said = f"{url} answers" + (f", by {served.owner}" if served.owner else "")
     if served.names is not None and model not in served.names:
         near = difflib.get_close_matches(model, served.names, n=1) or served.names[:3]
@@ -176,8 +176,8 @@ def _server(engine: EngineSpec) -> Finding:
 def _show(findings: list[Finding], console: Console) -> None:
     for each in findings:
         console.print(f"{each.level:4}  {each.what:10}  {each.said}", markup=False, highlight=False, soft_wrap=True)
-        if each.mend:
-            console.print(f"      {'':10}  -> {each.mend}", markup=False, highlight=False, soft_wrap=True)
+        if each.fix:
+            console.print(f"      {'':10}  -> {each.fix}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _sizes() -> Table:

@@ -37,7 +37,7 @@ def write_documents(output: Path) -> Iterator[Path]:
             # a name from elsewhere: nothing in it may lead out of the folder or steer a terminal
             stem = re.sub(r"[^\w.-]+", "_", Path(uri).stem)[:80]
             path = folder / f"{stem}-{input_id}.md"
-            draft = path.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(f"{text}\n", encoding="utf-8")
-            draft.replace(path)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+            temporary.replace(path)
             yield path

@@ -89,9 +89,9 @@ def _draw(sandbox: Sandbox, place: Path, row: dict[str, Any], marks: list[Mark])
     for index, own in sorted(by_frame.items()):
         if index < len(frames):
             path = place / (f"{name}.png" if len(frames) == 1 else f"{name}-frame{index}.png")
-            draft = path.with_suffix(f".{os.getpid()}.tmp")
-            draw(pixels_of(frames[index]), own, row["width_px"], row["height_px"]).save(draft, "PNG")
-            draft.replace(path)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            draw(pixels_of(frames[index]), own, row["width_px"], row["height_px"]).save(temporary, "PNG")
+            temporary.replace(path)
             yield path
 
 

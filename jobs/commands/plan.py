@@ -8,8 +8,8 @@ from pathlib import Path
 from jobs.display import console_for
 from jobs.load import load
 from pipelines.job import prepare
-from pipelines.plan import stages, trial_stages
-from pipelines.requests import rows_owed
+from pipelines.plan import code_check_stages, stages
+from pipelines.requests import expected_rows
 from pipelines.run import outlook
 
 
@@ -33,7 +33,7 @@ def show_plan(path: Path) -> int:
             if not tasks:
                 rows[f"(no task takes a {kind})"] += 1
     for task in job.tasks:
-        if owed := rows_owed([task], chunks):
+        if owed := expected_rows([task], chunks):
             rows[task.name] = owed
     say(f"job      {job.spec.name} -> {job.output}")
     skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(listing.skipped.items()))
@@ -45,8 +45,8 @@ def show_plan(path: Path) -> int:
     say(f"chunks   {asked.num_rows}")
     for name, number in sorted(rows.items()):
         say(f"rows     {name}: {number}")
-    trials = trial_stages(job) if any(task.trial for task in job.tasks) else []
-    for stage in (*stages(job, sum(rows.values()) / max(1, asked.num_rows)), *trials):
+    code_checks = code_check_stages(job) if any(task.code_check for task in job.tasks) else []
+    for stage in (*stages(job, sum(rows.values()) / max(1, asked.num_rows)), *code_checks):
         say(
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
             f"{stage.cpus:g} CPUs and {stage.gpus:g} GPUs each"

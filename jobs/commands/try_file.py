@@ -7,9 +7,9 @@ from pathlib import Path
 
 from jobs.display import console_for
 from jobs.load import parse
-from operators.processes.child import ROOT
 from pipelines.job import prepare
 from pipelines.local import answer
+from schemas.checkout import ROOT
 
 NANO = ROOT / "model" / "nano" / "checkpoint"
 

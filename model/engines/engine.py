@@ -13,8 +13,9 @@ DEFAULT_CONTEXT = 32_768
 class Engine(Protocol):
     """Runs in a process of its own, on one asyncio loop; any number of `generate` calls are under way.
 
-    Implementations: model/engines/torch_engine.py (ours), model/engines/vllm_engine.py (vLLM), model/engines/openai_engine.py (any server that
-    speaks OpenAI's API), model/engines/scripted_engine.py (the fake that the project ships).
+    Implementations: model/engines/torch_engine.py (ours), model/engines/vllm_engine.py (vLLM),
+    model/engines/openai_engine.py (any server that speaks OpenAI's API), model/engines/scripted_engine.py (the fake
+    that the project ships).
     """
 
     @property

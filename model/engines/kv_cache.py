@@ -21,7 +21,7 @@ _APART = 0.75
 """Where less than this share of the rectangle is in use, rows decode one by one rather than padded."""
 
 
-class RowCache:
+class SlotCache:
     """`lengths[i]`: tokens that row i holds. Say what comes (begin_…) before each forward pass.
 
     budget_tokens: rows x capacity at most; None is no bound.

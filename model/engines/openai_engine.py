@@ -70,9 +70,9 @@ class OpenAIEngine:
     """url: the server's base address, as http://host:8000/v1. model: as the server names it.
 
     api_key_env: name of the environment variable that holds the key; None asks without one. slots: requests in flight
-    at once. clips: see model/engines/openai_wire.py. silence_s: seconds without a byte after which a request is given up and
-    asked again, and seconds without a connection after which the server is. Raises SpecError for a key that is not
-    there; `generate` raises EngineLost when there is no server, none that takes the key, or none with the model.
+    at once. clips: see model/engines/openai_wire.py. silence_s: seconds without a byte after which a request is given
+    up and asked again, and seconds without a connection after which the server is. Raises SpecError for a key that is
+    not there; `generate` raises EngineLost when there is no server, none that takes the key, or none with the model.
     """
 
     def __init__(

@@ -6,7 +6,8 @@ are decoded already:
 
     video    data:video/jpeg;base64,… of PNG frames, with their times as indices of a microsecond clock: the same
              tokens as in our own engine (vllm/multimodal/media/video.py; wants --trust-request-mm-kwargs)
-    images   each frame a picture behind its timestamp, as Qwen writes grounding in frames (facts/qwen3-vl.md §2.5):
+    images   each frame a picture behind its timestamp, as Qwen writes grounding in frames (docs/facts/qwen3-vl.md
+    §2.5):
              any server, twice the visual tokens
 """
 
@@ -177,7 +178,7 @@ class Reply:
         if self.finish_reason not in _REASONS:
             raise EngineError("engine_error", f"the server ended the answer for another reason: {self.finish_reason}")
         text, thought = self.text, self.reasoning
-        if not thought and "</think>" in text:  # served without a reasoning parser (facts/qwen3-vl.md §5)
+        if not thought and "</think>" in text:  # served without a reasoning parser (docs/facts/qwen3-vl.md §5)
             thought, _, text = text.rpartition("</think>")
             thought, text = thought.removeprefix("<think>"), text.lstrip("\n")
         return Completion(

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.engines.encoder_cache import Feed, encode, joined
-from model.engines.kv_cache import RowCache
+from model.engines.encoder_cache import VisualCursor, encode, joined
+from model.engines.kv_cache import SlotCache
 from model.network.checkpoint import load
 from model.network.cpu_linear import pack
 from model.network.qwen3vl import Qwen3VL
@@ -24,20 +24,22 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(eq=False)
 class Row:
-    """One sequence. places: [3, S] of the prompt; delta: index of a later token + delta is its position; marks:
+    """One sequence. places: [3, S] of the prompt; delta: index of a later token + delta is its position; visual_prefix:
     how many visual tokens stand before each index of the prompt, [S + 1]."""
 
     input_ids: list[int]
     places: Tensor
     delta: int
-    feed: Feed
-    marks: Tensor
+    cursor: VisualCursor
+    visual_prefix: Tensor
     output_ids: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, input_ids: list[int], places: Tensor, delta: int, feed: Feed, visual_ids: tuple[int, int]) -> Row:
+    def of(
+        cls, input_ids: list[int], places: Tensor, delta: int, cursor: VisualCursor, visual_ids: tuple[int, int]
+    ) -> Row:
         pads = torch.isin(torch.tensor(input_ids), torch.tensor(visual_ids))
-        return cls(input_ids, places, delta, feed, torch.cat((torch.zeros(1, dtype=torch.long), pads.cumsum(0))))
+        return cls(input_ids, places, delta, cursor, torch.cat((torch.zeros(1, dtype=torch.long), pads.cumsum(0))))
 
 
 class Runner:
@@ -48,7 +50,7 @@ class Runner:
         self._device = device
         self._dtype = network.language_model.embed_tokens.weight.dtype
         self.rows: list[Row] = []
-        self._cache = RowCache(network.config.text, rows, dtype=self._dtype, device=device)
+        self._cache = SlotCache(network.config.text, rows, dtype=self._dtype, device=device)
 
     @classmethod
     def load(cls, folder: Path, *, dtype: str, device: str, rows: int) -> Runner:
@@ -73,10 +75,10 @@ class Runner:
         """The prompt tokens start … start + count of some rows, new or known; logits [chunks, V] after the last
         token of each."""
         spans = [(row, start, start + count) for row, start, count in chunks]
-        seen = [int(row.marks[end] - row.marks[start]) for row, start, end in spans]
-        due = [row.feed.due(tokens) for (row, _, _), tokens in zip(spans, seen, strict=True)]
-        encode(self.network, itertools.chain.from_iterable(due), dtype=self._dtype, device=self._device)
-        visuals = [each for (row, _, _), tokens in zip(spans, seen, strict=True) for each in row.feed.take(tokens)]
+        seen = [int(row.visual_prefix[end] - row.visual_prefix[start]) for row, start, end in spans]
+        pending = [row.cursor.pending(tokens) for (row, _, _), tokens in zip(spans, seen, strict=True)]
+        encode(self.network, itertools.chain.from_iterable(pending), dtype=self._dtype, device=self._device)
+        visuals = [each for (row, _, _), tokens in zip(spans, seen, strict=True) for each in row.cursor.take(tokens)]
         ids_T = torch.tensor([token for row, start, end in spans for token in row.input_ids[start:end]])
         places_3T = torch.cat([row.places[:, start:end] for row, start, end in spans], dim=1)
         self.rows += [row for row, _, _ in chunks if row not in self.rows]

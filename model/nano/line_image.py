@@ -1,9 +1,9 @@
-"""The one picture geometry that nano reads: a line of text as a strip. Knows nothing of fonts or training.
+"""The one picture geometry that nano reads: a line of text as a line_image. Knows nothing of fonts or training.
 
 The network has 32 px tokens. A line of print at 32 px height has two to three characters in each, which it
-learns slowly; stretched to twice its width it has about 1.4 (facts/nano-training.md). Training sees type of 15 to
-24 px, and strips of up to about 40 tokens or 52 characters; pieces of 24 tokens stay within that in narrow type too
-(cut at 32 tokens, the network lost its place in one line of three).
+learns slowly; stretched to twice its width it has about 1.4 (docs/facts/nano-training.md). Training sees type of 15 to
+24 px, and line_images of up to about 40 tokens or 52 characters; pieces of 24 tokens stay within that in narrow type
+too (cut at 32 tokens, the network lost its place in one line of three).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What training asks of the network: the reply, and two or three things that teach it to look.
 
 Left to the reply's loss alone, the network learns English first and ignores the picture for a long time
-(facts/nano-training.md). So heads that are dropped at export supervise what lies between:
+(docs/facts/nano-training.md). So heads that are dropped at export supervise what lies between:
 
 - frames: a linear map on the merger's output names the characters under each image token;
 - count: another says how many characters began before that token, so that the decoder can find its place;
@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch, shades
+from model.nano.batches import CLASSES, IGNORED, NOWHERE, SLOTS, THING_CLASSES, Batch, SceneBatch, normalize
 from model.nano.scenes import MOTIONS
 from model.nano.sinusoidal import Coordinates
 from model.nano.tokens import COORDINATE_STEP, COORDINATES, LONGEST_S, SHOWN_SECONDS, THINGS, token_ids
@@ -48,7 +48,7 @@ SPREAD = 1.5
 """Standard deviation, in steps, of the targets about a coordinate: near is better than far."""
 
 
-class Teacher(nn.Module):
+class AuxiliaryHeads(nn.Module):
     """The auxiliary heads, and hooks that note what the guided layers are given."""
 
     def __init__(self, network: Qwen3VL) -> None:
@@ -199,23 +199,23 @@ class Losses:
     frame_errors: Tensor  # share of characters under the tokens that the frame-wise head gets wrong
 
 
-def losses(network: Qwen3VL, teacher: Teacher, batch: Batch, *, decoder: bool = True) -> Losses:
+def losses(network: Qwen3VL, heads: AuxiliaryHeads, batch: Batch, *, decoder: bool = True) -> Losses:
     """All losses of a batch. decoder False leaves the language model out: only the vision tower learns."""
-    visual = network.vision(shades(batch.patches), batch.grid)
-    frame_logits = teacher.frames(visual.embeds).view(-1, SLOTS, CLASSES)
+    visual = network.vision(normalize(batch.patches), batch.grid)
+    frame_logits = heads.frames(visual.embeds).view(-1, SLOTS, CLASSES)
     frames = F.cross_entropy(frame_logits.flatten(0, 1), batch.slots.flatten())
     with torch.no_grad():
         inked = batch.slots != 0
         wrong = (frame_logits.argmax(-1) != batch.slots) & inked
         frame_errors = wrong.sum() / inked.sum()
-    count = F.smooth_l1_loss(teacher.count(visual.embeds)[:, 0], batch.counts / 8, beta=0.1)
+    count = F.smooth_l1_loss(heads.count(visual.embeds)[:, 0], batch.counts / 8, beta=0.1)
     nothing = frames.new_zeros(())
     if not decoder:
         return Losses(nothing, frames, count, nothing, frame_errors)
     hidden = network(batch.input_ids, batch.places, visual)
     spoken = batch.labels != IGNORED
     reply = F.cross_entropy(network.logits(hidden[spoken]), batch.labels[spoken])
-    return Losses(reply, frames, count, teacher.line_attention(network, batch), frame_errors)
+    return Losses(reply, frames, count, heads.line_attention(network, batch), frame_errors)
 
 
 @dataclass(frozen=True)
@@ -232,39 +232,39 @@ class SceneLosses:
     side_error: Tensor  # median distance of a named side of a box, as a share of the picture
 
 
-def scene_losses(network: Qwen3VL, teacher: Teacher, batch: SceneBatch, *, decoder: bool = True) -> SceneLosses:
+def scene_losses(network: Qwen3VL, heads: AuxiliaryHeads, batch: SceneBatch, *, decoder: bool = True) -> SceneLosses:
     """The same for scenes. What a batch has none of (motions in pictures, order in clips) loses nothing.
 
     Tokens on things and tokens beside them weigh alike, though there are five times as many beside: averaged over all
     tokens, forty thousand scenes had not taught the colours.
     """
-    visual = network.vision(shades(batch.patches), batch.grid)
+    visual = network.vision(normalize(batch.patches), batch.grid)
     embeds = visual.embeds
     nothing = embeds.new_zeros((), dtype=torch.float32)
-    named = teacher.things(embeds)
+    named = heads.things(embeds)
     on_thing = batch.things != 0
     things = F.cross_entropy(named[~on_thing], batch.things[~on_thing])
-    sides, side_error = teacher.places_loss(embeds, batch)
+    sides, side_error = heads.places_loss(embeds, batch)
     order = motion = reply = times = wanted = attention = thing_errors = nothing
     if on_thing.any():
         things = things + 2 * F.cross_entropy(named[on_thing], batch.things[on_thing])
         thing_errors = (named.argmax(-1) != batch.things)[on_thing].float().mean()
     if (batch.leftmost != IGNORED).any():
-        order = F.cross_entropy(teacher.leftmost(embeds), batch.leftmost)
+        order = F.cross_entropy(heads.leftmost(embeds), batch.leftmost)
         if on_thing.any():
-            order = order + F.cross_entropy(teacher.following(embeds[on_thing]), batch.following[on_thing])
+            order = order + F.cross_entropy(heads.following(embeds[on_thing]), batch.following[on_thing])
     clips = batch.motions != IGNORED
     if clips.any():
-        motion = F.cross_entropy(teacher.motions(embeds[clips]), batch.motions[clips])
+        motion = F.cross_entropy(heads.motions(embeds[clips]), batch.motions[clips])
     if decoder:
         hidden = network(batch.input_ids, batch.places, _repeated(visual, len(batch.grid), batch.questions))
         spoken = batch.labels != IGNORED
-        reply = teacher.reply_loss(network.logits(hidden[spoken]), batch.labels[spoken])
-        attention = teacher.scene_attention(network, batch)
-        wanted = teacher.wanted_loss(batch)
+        reply = heads.reply_loss(network.logits(hidden[spoken]), batch.labels[spoken])
+        attention = heads.scene_attention(network, batch)
+        wanted = heads.wanted_loss(batch)
         if clips.any():
-            times = teacher.times_loss(batch)
-            attention = attention + 0.5 * teacher.stamp_attention(network, batch)
+            times = heads.times_loss(batch)
+            attention = attention + 0.5 * heads.stamp_attention(network, batch)
     return SceneLosses(reply, things, sides, order, motion, times, wanted, attention, thing_errors, side_error)
 
 

@@ -1,7 +1,7 @@
 """What nano is asked about a scene, and the right reply, in the words and forms of the real model.
 
-Knows nothing of drawing or of networks. Forms: facts/qwen3-vl.md §2.3 and 2.5; coordinates are integers of 0 … 1000
-relative to the picture, x first.
+Knows nothing of drawing or of networks. Forms: docs/facts/qwen3-vl.md §2.3 and 2.5; coordinates are integers of 0 …
+1000 relative to the picture, x first.
 """
 
 from __future__ import annotations

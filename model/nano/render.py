@@ -1,6 +1,6 @@
 """Draws lines of print with exact ground truth, from a seed. Knows nothing of networks or tokens.
 
-The same seed, Pillow and fonts give the same lines. Every line leaves here through `line_strip`, the function
+The same seed, Pillow and fonts give the same lines. Every line leaves here through `line_image`, the function
 that cuts of real pages go through as well.
 """
 
@@ -19,14 +19,14 @@ from PIL import Image, ImageDraw, ImageFilter
 from model.nano.corpus import ASCII, LATIN_1, line_text
 from model.nano.fonts import Face, missing_glyphs
 from model.nano.line_image import READER, STRETCH, STRIP_HEIGHT_PX
-from model.prompts.line_image import line_strip
+from model.prompts.line_image import line_image
 
 Colour: TypeAlias = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A strip and what it says. centres_px: the middle of each character's advance, in strip pixels."""
+    """A line_image and what it says. centres_px: the middle of each character's advance, in line_image pixels."""
 
     picture: NDArray[np.uint8]  # [32, width, 3]
     text: str
@@ -46,7 +46,7 @@ def draw_sample(
         text = line_text(rng, max_chars)
     face = _face_for(rng, faces, text)
     size_px = rng.choice((17, 20, 24, 29, 36, 44))  # few sizes, so that opened fonts are met again
-    em_px = rng.uniform(15.0, 24.0)  # of the letters in the strip
+    em_px = rng.uniform(15.0, 24.0)  # of the letters in the line_image
     font = face.at(size_px)
     scale = em_px / size_px
     ascent, descent = font.getmetrics()
@@ -54,24 +54,24 @@ def draw_sample(
 
     height_px = STRIP_HEIGHT_PX / scale
     left_px, right_px = (rng.uniform(0.05, 0.6) * size_px for _ in range(2))
-    # the baseline may stand wherever usual ascent and descent stay inside the strip
+    # the baseline may stand wherever usual ascent and descent stay inside the line_image
     above, below = min(ascent, 0.95 * size_px), min(descent, 0.26 * size_px)
     room = max(height_px - above - below, 0.0)
     baseline_px = above + rng.uniform(0.15, 0.85) * room if room else height_px * 0.78
-    paper, ink = _colours(rng, noise)
-    picture = Image.new("RGB", (round(left_px + lengths[-1] + right_px), round(height_px)), paper)
-    ImageDraw.Draw(picture).text((left_px, baseline_px), text, fill=ink, font=font, anchor="ls")
+    background, foreground = _colours(rng, noise)
+    picture = Image.new("RGB", (round(left_px + lengths[-1] + right_px), round(height_px)), background)
+    ImageDraw.Draw(picture).text((left_px, baseline_px), text, fill=foreground, font=font, anchor="ls")
     if noise and rng.random() < 0.1 * noise:
-        _rule(rng, picture, ink, baseline_px + 0.2 * size_px)
+        _rule(rng, picture, foreground, baseline_px + 0.2 * size_px)
     if noise and rng.random() < 0.3 * noise:
-        picture = _skew(rng, picture, paper)
+        picture = _skew(rng, picture, background)
     if noise and rng.random() < 0.35 * noise:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8) * size_px / 24))
 
     to_strip = STRETCH * STRIP_HEIGHT_PX / picture.height
     starts = [0.0, *lengths[:-1]]
     centres = tuple((left_px + (start + end) / 2) * to_strip for start, end in zip(starts, lengths, strict=True))
-    pixels = np.asarray(line_strip(picture, READER))
+    pixels = np.asarray(line_image(picture, READER))
     if noise and rng.random() < 0.4 * noise:
         grain = np.random.default_rng(rng.getrandbits(32)).standard_normal((*pixels.shape[:2], 1))
         noisy = pixels + grain.astype(np.float32) * rng.uniform(2.0, 14.0)
@@ -102,7 +102,7 @@ def _face_for(rng: random.Random, faces: list[Face], text: str) -> Face:
 
 
 def _colours(rng: random.Random, noise: float) -> tuple[Colour, Colour]:
-    """Paper and ink: black on white mostly, else coloured, at times light on dark, never too close."""
+    """Background and foreground: black on white mostly, else coloured, at times light on dark, never too close."""
     if rng.random() > 0.55 * noise:
         grey = rng.randint(0, 40)
         return (255, 255, 255), (grey, grey, grey)
@@ -117,14 +117,14 @@ def _colour(rng: random.Random) -> Colour:
     return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
 
 
-def _rule(rng: random.Random, picture: Image.Image, ink: Colour, y_px: float) -> None:
+def _rule(rng: random.Random, picture: Image.Image, foreground: Colour, y_px: float) -> None:
     width_px = picture.width
     start_px = rng.uniform(0, width_px * 0.6)
     end_px = rng.uniform(start_px, width_px)
-    ImageDraw.Draw(picture).line((start_px, y_px, end_px, y_px), fill=ink, width=max(1, picture.height // 30))
+    ImageDraw.Draw(picture).line((start_px, y_px, end_px, y_px), fill=foreground, width=max(1, picture.height // 30))
 
 
-def _skew(rng: random.Random, picture: Image.Image, paper: Colour) -> Image.Image:
+def _skew(rng: random.Random, picture: Image.Image, background: Colour) -> Image.Image:
     """Tilt by shearing: at most a tenth of the height from one end to the other, and 0.7 degrees."""
     width_px, height_px = picture.size
     slope = rng.uniform(-1, 1) * min(0.1 * height_px / width_px, 0.012)
@@ -133,5 +133,5 @@ def _skew(rng: random.Random, picture: Image.Image, paper: Colour) -> Image.Imag
         Image.Transform.AFFINE,
         (1, 0, 0, slope, 1, -slope * width_px / 2),
         Image.Resampling.BILINEAR,
-        fillcolor=paper,
+        fillcolor=background,
     )

@@ -197,8 +197,8 @@ def _paper(rng: random.Random, width: int, height: int) -> tuple[Image.Image, Im
     draw = ImageDraw.Draw(canvas)
     if rng.random() < 0.15:
         inset = rng.uniform(0.01, 0.04) * width
-        ink = tuple(rng.randint(0, 140) for _ in range(3))
-        draw.rectangle((inset, inset, width - inset, height - inset), outline=ink, width=rng.randint(2, 8))
+        foreground = tuple(rng.randint(0, 140) for _ in range(3))
+        draw.rectangle((inset, inset, width - inset, height - inset), outline=foreground, width=rng.randint(2, 8))
     return canvas, draw
 
 
@@ -236,13 +236,13 @@ def _print_only(rng: random.Random, draw: ImageDraw.ImageDraw, faces: list[Face]
     """Draw some lines of print; how many."""
     lines = 1 if height < 200 or rng.random() < 0.2 else rng.randint(2, 6)
     room = height / (lines + 1)
-    ink = tuple(rng.randint(0, 110) for _ in range(3))
+    foreground = tuple(rng.randint(0, 110) for _ in range(3))
     font = rng.choice(faces).at(round(min(room * rng.uniform(0.45, 0.75), 90)))
     centred = rng.random() < 0.5
     for index in range(lines):
         text = line_text(rng, max(4, int(1.6 * width / font.size)))
         place = (width / 2, (index + 0.6) * room) if centred else (0.06 * width, (index + 0.6) * room)
-        draw.text(place, text, fill=ink, font=font, anchor="mt" if centred else "lt")
+        draw.text(place, text, fill=foreground, font=font, anchor="mt" if centred else "lt")
     return lines
 
 

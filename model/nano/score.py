@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from model.engines.kv_cache import RowCache
-from model.nano.batches import shades, strip_patches
+from model.engines.kv_cache import SlotCache
+from model.nano.batches import line_image_patches, normalize
 from model.nano.line_image import TOKEN_SIDE_PX
 from model.nano.render import Sample
 from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
@@ -62,13 +62,13 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
     visual = join(
         [
             network.vision(
-                shades(strip_patches(torch.from_numpy(np.array(sample.picture))[None]).to(device)),
+                normalize(line_image_patches(torch.from_numpy(np.array(sample.picture))[None]).to(device)),
                 torch.tensor([grid]),
             )
             for sample, grid in zip(samples, grids, strict=True)
         ]
     )
-    cache = RowCache(network.config.text, len(samples), dtype=visual.embeds.dtype, device=device)
+    cache = SlotCache(network.config.text, len(samples), dtype=visual.embeds.dtype, device=device)
     cache.begin_prefill(lengths)
     hidden = network(input_ids.to(device), places.to(device), visual, cache=cache)
     last = hidden[torch.arange(len(samples)), torch.tensor(lengths) - 1]

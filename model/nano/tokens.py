@@ -46,7 +46,7 @@ BOX_OPENS, POINT_OPENS, LABEL, OBJECT_CLOSES, NEXT_OBJECT = (
     ",\n\t",
 )
 EVENTS_OPEN, EVENTS_CLOSE, EVENT_TEXT, NEXT_EVENT = '{\n    "', '"\n}', '": "', '",\n    "'
-"""The fixed parts of the real model's JSON, as its authors' recordings have them (facts/qwen3-vl.md §2.3, 2.5)."""
+"""The fixed parts of the real model's JSON, as its authors' recordings have them (docs/facts/qwen3-vl.md §2.3, 2.5)."""
 TO, SHARP = ".00 - ", ".00"
 """What follows the full seconds of an event's start and of its end."""
 

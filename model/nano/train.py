@@ -27,7 +27,7 @@ from model.nano import corpus as prose
 from model.nano import sinusoidal as codes
 from model.nano.batches import Batch, Lines, SceneBatch, Scenes
 from model.nano.fonts import Face, seen_faces, unseen_faces
-from model.nano.losses import Teacher, losses, scene_losses
+from model.nano.losses import AuxiliaryHeads, losses, scene_losses
 from model.nano.pages import held_out_lines
 from model.nano.score import cer, read
 from model.nano.shape import nano_config
@@ -92,12 +92,12 @@ class Run:
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
         codes.start(self.network)
-        self.teacher = Teacher(self.network)
+        self.heads = AuxiliaryHeads(self.network)
         self.network.to(recipe.device)
-        self.teacher.to(recipe.device)
+        self.heads.to(recipe.device)
         if recipe.boxes:
             self.network.visual.requires_grad_(False)
-        parameters = [*self.network.parameters(), *self.teacher.parameters()]
+        parameters = [*self.network.parameters(), *self.heads.parameters()]
         matrices = [each for each in parameters if each.ndim > 1]
         rest = [each for each in parameters if each.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -113,14 +113,14 @@ class Run:
     def resume(self) -> None:
         state = torch.load(self.folder / STATE, weights_only=True, map_location=self.recipe.device)
         self.network.load_state_dict(state["network"])
-        self.teacher.load_state_dict(state["teacher"])
+        self.heads.load_state_dict(state["heads"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
 
     def save(self) -> None:
         state = {
             "network": self.network.state_dict(),
-            "teacher": self.teacher.state_dict(),
+            "heads": self.heads.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "progress": asdict(self.progress),
             "config": self.config,
@@ -205,7 +205,7 @@ class Run:
         progress = self.progress
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            found = losses(self.network, self.teacher, batch, decoder=decoder)
+            found = losses(self.network, self.heads, batch, decoder=decoder)
         self._learn(2.0 * found.frames + 0.2 * found.count + found.reply + 0.6 * found.attention)
         progress.lines += batch.lines
         progress.characters += batch.characters
@@ -220,7 +220,7 @@ class Run:
     def _scene_step(self, batch: SceneBatch, means: _Means, *, decoder: bool) -> None:
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            found = scene_losses(self.network, self.teacher, batch, decoder=decoder)
+            found = scene_losses(self.network, self.heads, batch, decoder=decoder)
         seen = found.things + found.sides + 0.3 * found.order + found.motion
         self._learn(seen + found.reply + found.times + found.wanted + found.attention)
         self.progress.scenes += len(batch.grid)

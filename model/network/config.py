@@ -1,5 +1,5 @@
 """What varies between Qwen3-VL checkpoints, read from their config.json. Nothing is taken from class defaults:
-transformers changed them between versions (facts/qwen3-vl.md §1.3), checkpoints name every value.
+transformers changed them between versions (docs/facts/qwen3-vl.md §1.3), checkpoints name every value.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Text counts up on all three axes alike. A picture stands still in time and spreads its rows and columns over
 the other two; what follows it goes on after its longer side. Every temporal patch of a clip is a picture of
-its own: between them stand timestamps, which are text (facts/qwen3-vl.md §1.5).
+its own: between them stand timestamps, which are text (docs/facts/qwen3-vl.md §1.5).
 """
 
 from __future__ import annotations

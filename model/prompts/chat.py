@@ -87,7 +87,7 @@ class Chat:
         return self.encode_with(patchify, messages)
 
     def encode_with(
-        self, see: Callable[[Picture | Clip], tuple[Seen, Grid]], messages: Sequence[Message]
+        self, preprocess: Callable[[Picture | Clip], tuple[Seen, Grid]], messages: Sequence[Message]
     ) -> Prompt[Seen]:
         """The same with another way to open pictures and clips."""
         contents: list[Picture | Clip] = []
@@ -97,7 +97,7 @@ class Chat:
             rendered = self._template.render(messages=turns, add_generation_prompt=True)
         except TemplateError as error:
             raise SpecError(f"the chat template cannot render this conversation: {error}") from error
-        visuals = [see(content) for content in contents]
+        visuals = [preprocess(content) for content in contents]
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         upcoming = iter(zip(contents, visuals, strict=True))
@@ -137,7 +137,7 @@ class Chat:
     def split_thinking(self, input_ids: Sequence[int], output_ids: Sequence[int]) -> tuple[list[int], list[int]]:
         """Generated ids as reasoning (its closing tag included) and answer, split at the last closing tag.
 
-        A thought that was cut short is all reasoning (facts/qwen3-vl.md §1.1, §5).
+        A thought that was cut short is all reasoning (docs/facts/qwen3-vl.md §1.1, §5).
         """
         ids = list(output_ids)
         end = self._think_ids[1]

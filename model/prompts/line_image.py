@@ -1,7 +1,7 @@
 """The picture of one line of text, for checkpoints that read lines better than pages.
 
 A checkpoint folder that holds line_reader.json reads lines; `sightread` then splits pages by default. Training
-(model/nano) and inference make their strips with the same function.
+(model/nano) and inference make their line_images with the same function.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.decode import LineReader
 from schemas.errors import SpecError
 
 FILE = "line_reader.json"
-_MOST_TOKENS = 64  # of one strip, however long the line
+_MOST_TOKENS = 64  # of one line_image, however long the line
 
 
 def line_reader_of(folder: Path) -> LineReader | None:
@@ -29,7 +29,7 @@ def line_reader_of(folder: Path) -> LineReader | None:
         raise SpecError(f"{path} cannot be read: {error}") from error
 
 
-def line_strip(picture: Image.Image, reader: LineReader) -> Image.Image:
+def line_image(picture: Image.Image, reader: LineReader) -> Image.Image:
     """One line as cut from a page: RGB, height_px high, a whole number of tokens wide.
 
     picture: the line with room above and below, so that its type is about em_px once it is height_px high.
@@ -41,8 +41,8 @@ def line_strip(picture: Image.Image, reader: LineReader) -> Image.Image:
     padded_px = -(-width_px // reader.token_side_px) * reader.token_side_px
     if padded_px == width_px:
         return scaled
-    strip = Image.new("RGB", (padded_px, reader.height_px))
-    strip.paste(scaled, (0, 0))
+    line_image = Image.new("RGB", (padded_px, reader.height_px))
+    line_image.paste(scaled, (0, 0))
     last_column = scaled.crop((width_px - 1, 0, width_px, reader.height_px))
-    strip.paste(last_column.resize((padded_px - width_px, reader.height_px)), (width_px, 0))
-    return strip
+    line_image.paste(last_column.resize((padded_px - width_px, reader.height_px)), (width_px, 0))
+    return line_image

@@ -1,7 +1,7 @@
 """How much GPU memory a Qwen3-VL checkpoint takes, and how many GPUs that makes. Imports nothing heavy.
 
-Published shapes: facts/qwen3-vl.md §1.9. Memory besides the weights: vLLM's recipes name 564 and 282 GB for the 235B
-size in BF16 and FP8, which is 1.2 times the weights; the same factor meets their 72 GB for 30B-A3B.
+Published shapes: docs/facts/qwen3-vl.md §1.9. Memory besides the weights: vLLM's recipes name 564 and 282 GB for the
+235B size in BF16 and FP8, which is 1.2 times the weights; the same factor meets their 72 GB for 30B-A3B.
 """
 
 from __future__ import annotations
@@ -96,5 +96,5 @@ def gpus(size: Size, precision: Precision, gpu_gb: float) -> int | None:
 
 def splits(size: Size, precision: Precision, count: int) -> bool:
     """Whether tensors of an expert can be cut so: FP8 has scales of blocks of 128, which must stay whole
-    (facts/qwen3-vl.md §5). Where not, experts go to GPUs whole: expert parallel."""
+    (docs/facts/qwen3-vl.md §5). Where not, experts go to GPUs whole: expert parallel."""
     return precision != "fp8" or not size.experts or size.ffn % (_FP8_BLOCK * count) == 0

@@ -2,7 +2,7 @@
 
 One token of the language model stands for a square of `token_side_px` (patch 16, merged 2 x 2: 32). Sizes are
 rounded to multiples of that side, then scaled into the checkpoint's bounds, which are areas in pixels.
-Rules: `smart_resize` of the Qwen3-VL image and video processors (facts/qwen3-vl.md §1.7, §1.8).
+Rules: `smart_resize` of the Qwen3-VL image and video processors (docs/facts/qwen3-vl.md §1.7, §1.8).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How Qwen samples each kind of its models (facts/qwen3-vl.md §3). Opens no weights and needs no torch."""
+"""How Qwen samples each kind of its models (docs/facts/qwen3-vl.md §3). Opens no weights and needs no torch."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ DEFAULT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-"""For folders that bring none: ChatML with Qwen3-VL's vision marks (facts/qwen3-vl.md §1.1)."""
+"""For folders that bring none: ChatML with Qwen3-VL's vision marks (docs/facts/qwen3-vl.md §1.1)."""
 
 
 def chat_template(folder: Path) -> str:

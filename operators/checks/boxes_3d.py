@@ -2,7 +2,7 @@
 
 Camera frame: X to the right, Y down, Z forward; metres and radians. A box's own x, y and z axes are turned about the
 camera's x axis first, then y, then z: R = Rz Ry Rx. Of upright things the own y axis is the vertical one
-(facts/qwen3-vl.md §2.4, worked out on the cookbook's sample outputs).
+(docs/facts/qwen3-vl.md §2.4, worked out on the cookbook's sample outputs).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import Failure, InvalidOutput
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 _TURNS = 8
 _LOOP_LETTERS = 200
@@ -19,7 +19,7 @@ _SAME_LINES = 25
 
 
 @dataclass(frozen=True)
-class Judged:
+class CheckedReply:
     """failure: why there is no result; verified: a value of tables.VERIFIED."""
 
     result: Any
@@ -27,18 +27,18 @@ class Judged:
     verified: dict[str, Any]
 
 
-def judge(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -> Judged:
-    """Check what a parser made of a reply. parsed: a value, a Reading, or the exception that it raised.
+def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -> CheckedReply:
+    """Check what a parser made of a reply. parsed: a value, a ParsedReply, or the exception that it raised.
 
     reply: the raw text; cut: whether any request ended at its max_tokens. Total.
     """
-    reading = parsed if isinstance(parsed, Reading) else Reading(parsed)
+    reading = parsed if isinstance(parsed, ParsedReply) else ParsedReply(parsed)
     faults = [*(["cut"] if cut or reading.cut else ()), *(["repeats"] if repeats(reply) else ())]
     if reading.dropped:
         faults.append("dropped")
     faults += reading.faults
     failure: Failure | None = None
-    verdict = Verdict()
+    verdict = CheckResult()
     try:
         if isinstance(parsed, BaseException):
             raise parsed
@@ -56,14 +56,14 @@ def judge(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -> Judg
         "cer": verdict.cer,
         "missing_words": verdict.missing_words,
         "extra_words": verdict.extra_words,
-        "trial": None,
+        "code_check": None,
     }
-    return Judged(result, failure, verified)
+    return CheckedReply(result, failure, verified)
 
 
 def repeats(text: str) -> bool:
     """Whether a text ends turning in a circle, or says one line over and over: the loops that greedy decoding
-    falls into (facts/qwen3-vl.md §5). Leaders and rules, which hold no letter, are no loops."""
+    falls into (docs/facts/qwen3-vl.md §5). Leaders and rules, which hold no letter, are no loops."""
     tail = text.rstrip()[-_LONGEST_TURN * _TURNS * 2 :]
     for period in range(1, min(_LONGEST_TURN, len(tail) // _TURNS) + 1):
         turns = max(_TURNS, -(-_LOOP_LETTERS // period))

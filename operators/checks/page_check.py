@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from operators.checks.text_layer import compare
-from schemas.task import Verdict, View
+from schemas.task import CheckResult, View
 
 _LATEX = re.compile(r"\\[A-Za-z]+\*?")
 FAR = 0.25
@@ -14,7 +14,7 @@ one side leaves out stay below it, another page's text does not."""
 _FEW_WORDS = 3
 
 
-def text_faults(read: str, view: View) -> Verdict:
+def text_faults(read: str, view: View) -> CheckResult:
     letters = sum(char.isalnum() for char in read)
     faults = []
     if view.blank and letters:
@@ -25,8 +25,8 @@ def text_faults(read: str, view: View) -> Verdict:
         read = _LATEX.sub(" ", read)  # formulas: a page does not show the commands
     found = compare(read, view.text_layer) if view.text_layer else None
     if found is None:
-        return Verdict(tuple(faults))
+        return CheckResult(tuple(faults))
     most = max(_FEW_WORDS, FAR * found.words)
     if found.missing_words > most or found.extra_words > most:
         faults.append("text_layer")
-    return Verdict(tuple(faults), found.cer, found.missing_words, found.extra_words)
+    return CheckResult(tuple(faults), found.cer, found.missing_words, found.extra_words)

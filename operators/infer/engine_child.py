@@ -2,7 +2,7 @@
 
 Says {"ready"} once the engine is loaded, {"alive": progress} several times a second, {"answer"} for every
 request, {"fatal": sentence} when no engine can be built from the description, or it is lost for good, and
-{"last_words": reason} before it dies of what may be over when it is started anew.
+{"last_error": reason} before it dies of what may be over when it is started anew.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 from model.engines.engine import Engine
 from operators.infer.engine_wire import pack_answer, unpack_request
-from operators.processes import orphan_reaper as watchman
-from operators.processes.child import EXIT_CHILD_DIED, EXIT_OUT_OF_MEMORY, Channel, Frame, parent_channel
+from operators.processes import orphan_reaper
+from operators.processes.channel import Channel, Frame
+from operators.processes.child import EXIT_CHILD_DIED, EXIT_OUT_OF_MEMORY
+from operators.processes.startup import parent_channel
 from schemas.errors import ChildDied, EngineError, EngineLost, Failure, SightreadError
 from schemas.request import Completion, Request
 
@@ -52,7 +54,7 @@ def build(description: dict[str, Any]) -> Engine:
         from model.engines.vllm_args import VLLMSettings
         from model.engines.vllm_engine import VLLMEngine
 
-        watchman.post()  # its core outlives a parent that is killed, and holds the GPU (vllm issue 16259)
+        orphan_reaper.start()  # its core outlives a parent that is killed, and holds the GPU (vllm issue 16259)
         return VLLMEngine(VLLMSettings(**arguments))
     from model.engines.torch_engine import TorchEngine  # torch: seconds, and only here
 
@@ -66,7 +68,7 @@ async def _serve(channel: Channel, description: dict[str, Any]) -> None:
         channel.send({"fatal": str(error)})
         return
     except Exception as error:
-        channel.send({"last_words": f"{type(error).__name__}: {error}"})
+        channel.send({"last_error": f"{type(error).__name__}: {error}"})
         raise
     channel.send({"ready": {"slots": engine.slots}})
     loop = asyncio.get_running_loop()
@@ -112,19 +114,19 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
         async with asyncio.timeout(request.deadline_s):
             answer = await engine.generate(request)
     except TimeoutError:
-        answer = Failure("ask", "deadline", f"no answer within {request.deadline_s:g} s")
+        answer = Failure("infer", "deadline", f"no answer within {request.deadline_s:g} s")
     except EngineError as error:
-        answer = Failure("ask", error.kind, str(error))
+        answer = Failure("infer", error.kind, str(error))
     except EngineLost as error:
         channel.send({"fatal": str(error)})
         return
     except ChildDied as error:
-        channel.send({"last_words": str(error)})
+        channel.send({"last_error": str(error)})
         os._exit(EXIT_CHILD_DIED)  # nothing that is under way will be answered: the supervisor asks it elsewhere
     except MemoryError:
-        answer = Failure("ask", "out_of_memory", "the engine ran out of memory over this request")
+        answer = Failure("infer", "out_of_memory", "the engine ran out of memory over this request")
     except Exception as error:  # noqa: BLE001  the request's boundary
-        answer = Failure("ask", "internal", f"{type(error).__name__}: {error}")
+        answer = Failure("infer", "internal", f"{type(error).__name__}: {error}")
     channel.send(pack_answer(request.request_id, answer))
 
 

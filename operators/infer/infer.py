@@ -1,4 +1,4 @@
-"""Ask the engine about every unit of a chunk. Knows nothing of Ray, of Parquet, or of what runs the model.
+"""Infer the engine about every unit of a chunk. Knows nothing of Ray, of Parquet, or of what runs the model.
 
 One instance lives in one actor and owns one engine child through its supervisor. It is called from several
 threads at once, a chunk each, so that the engine always has requests waiting while chunks come and go.
@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from operators.checks.intrinsics import COLUMNS, find_intrinsics
 from operators.infer.supervisor import Supervisor
-from operators.infer.unit_request import Answer, Talk
-from operators.media.full_input import WHOLE_KINDS, WholeInputs
+from operators.infer.unit_request import Conversation, UnitRequest
+from operators.media.full_input import FULL_INPUT_KINDS, FullInputs
 from operators.media.opened import Opened, opened
 from operators.processes.child import Limits
 from schemas import tables
@@ -43,9 +43,9 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class AskSettings:
-    """engine: what the engine child builds (`operators/infer/engine_child.py`). decode: how whole documents and videos are
-    opened, which happens beside the engine. deadline_s: per request."""
+class InferSettings:
+    """engine: what the engine child builds (`operators/infer/engine_child.py`). decode: how whole documents and videos
+    are opened, which happens beside the engine. deadline_s: per request."""
 
     engine: dict[str, Any]
     tasks: tuple[Task, ...]
@@ -55,17 +55,17 @@ class AskSettings:
     stall_s: float
 
 
-class Ask:
+class Infer:
     """DECODED_CHUNKS in, ANSWERED out: one row per chunk and task, holding the result rows of its units.
 
     Total: whatever happens to a unit becomes its row's status. When no engine can be had at all, the row says
     so instead (`fault`): raising would reach the driver as Ray's own error, without ours.
     """
 
-    def __init__(self, settings: AskSettings, supervisor: Supervisor | None = None) -> None:
+    def __init__(self, settings: InferSettings, supervisor: Supervisor | None = None) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in settings.tasks}
-        self._whole = WholeInputs(settings.decode)
+        self._full_inputs = FullInputs(settings.decode)
         # a model maps more address space than it uses; the fake has faults that would eat the machine
         limits = Limits(memory_mb=2048) if settings.engine["kind"] == "scripted" else Limits()
         self._supervisor = supervisor or Supervisor(settings.engine, limits=limits, stall_s=settings.stall_s)
@@ -87,7 +87,7 @@ class Ask:
 
     def _use(self) -> dict[str, Any]:
         """How much of this actor's engine was in use so far, and how often it died."""
-        used = self._supervisor.occupancy.snapshot()
+        used = self._supervisor.utilization.snapshot()
         return {
             "actor": f"{socket.gethostname()}/{os.getpid()}", **used, "deaths": self._supervisor.stats.deaths
         }  # fmt: skip
@@ -96,8 +96,8 @@ class Ask:
         chunk_id: str = chunk["chunk_id"].as_py()
         tasks = [self._tasks[name] for name in chunk["tasks"].as_py()]
         units = [self._opened(row) for row in chunk["units"].values]
-        carried = pa.ipc.open_stream(chunk["carried"].as_buffer()).read_all()
-        asked = {task.name: _answers(task, units, carried) for task in tasks}
+        passthrough = pa.ipc.open_stream(chunk["passthrough"].as_buffer()).read_all()
+        asked = {task.name: _answers(task, units, passthrough) for task in tasks}
         self._ask(chunk_id, [answer for answers in asked.values() for *_, answer in answers])
         for task in tasks:
             rows = [
@@ -105,42 +105,42 @@ class Ask:
                 for index, request_index, answer in asked[task.name]
             ]
             places = pa.array([index for index, *_ in asked[task.name]], pa.int64())
-            own = carried.take(places) if carried.num_columns else carried
+            own = passthrough.take(places) if passthrough.num_columns else passthrough
             yield {"chunk_id": chunk_id, "task": task.name, "rows": to_ipc(results_table(task, rows, own))}
 
     def _opened(self, row: pa.StructScalar) -> Opened:
-        return self._whole.open(row.as_py()) if row["unit_kind"].as_py() in WHOLE_KINDS else opened(row)
+        return self._full_inputs.open(row.as_py()) if row["unit_kind"].as_py() in FULL_INPUT_KINDS else opened(row)
 
-    def _ask(self, chunk_id: str, answers: list[Answer]) -> None:
+    def _ask(self, chunk_id: str, answers: list[UnitRequest]) -> None:
         """Carry on the loop of every answer until all have ended."""
         heard: queue.SimpleQueue[tuple[Request, Completion | Failure]] = queue.SimpleQueue()
-        waiting: dict[str, Talk] = {}
+        waiting: dict[str, Conversation] = {}
 
-        def ask_next(talk: Talk) -> None:
-            request = talk.next()
+        def ask_next(conversation: Conversation) -> None:
+            request = conversation.next()
             if request is not None:
                 request = replace(
                     request,
-                    request_id=f"{chunk_id}/{talk.name}/{len(talk.history)}",
+                    request_id=f"{chunk_id}/{conversation.name}/{len(conversation.history)}",
                     deadline_s=self._settings.deadline_s,
-                    label=talk.label(),
+                    label=conversation.label(),
                 )
-                waiting[request.request_id] = talk
+                waiting[request.request_id] = conversation
                 self._supervisor.submit(request, lambda request, reply: heard.put((request, reply)))
 
         for answer in answers:
-            for talk in answer.talks:
-                ask_next(talk)
+            for conversation in answer.conversations:
+                ask_next(conversation)
         while waiting:
             request, reply = heard.get()
-            talk = waiting.pop(request.request_id)
-            talk.hear(request, reply)
-            ask_next(talk)
+            conversation = waiting.pop(request.request_id)
+            conversation.receive(request, reply)
+            ask_next(conversation)
         if self._supervisor.broken is not None:
             raise EngineError("engine_error", self._supervisor.broken)
 
-    def _row(self, chunk_id: str, task: Task, unit: Opened, request_index: int, answer: Answer) -> dict[str, Any]:
-        """One result row, all columns but the carried ones."""
+    def _row(self, chunk_id: str, task: Task, unit: Opened, request_index: int, answer: UnitRequest) -> dict[str, Any]:
+        """One result row, all columns but the passthrough ones."""
         source = self._settings.provenance
         return {
             **unit.columns,
@@ -157,11 +157,11 @@ class Ask:
         }
 
 
-def _answers(task: Task, units: list[Opened], carried: pa.Table) -> list[tuple[int, int, Answer]]:
+def _answers(task: Task, units: list[Opened], passthrough: pa.Table) -> list[tuple[int, int, UnitRequest]]:
     """(index of the unit, request_index, what is to be answered), in order."""
-    known = [*task.knows(), *(COLUMNS if task.camera else ())]
-    known = [name for name in dict.fromkeys(known) if name in carried.schema.names]
-    values = carried.select(known).to_pylist() if known else [{}] * len(units)
+    known = [*task.parameter_names(), *(COLUMNS if task.camera else ())]
+    known = [name for name in dict.fromkeys(known) if name in passthrough.schema.names]
+    values = passthrough.select(known).to_pylist() if known else [{}] * len(units)
     found = []
     for index, (unit, row) in enumerate(zip(units, values, strict=True)):
         camera, fault = _camera(task, unit, row) if task.camera else ({}, None)
@@ -173,7 +173,7 @@ def _answers(task: Task, units: list[Opened], carried: pa.Table) -> list[tuple[i
                 "request": str(number),
             }
             request = None if request is None else {**request, **camera}
-            answer = Answer(task, unit.unit, request, f"{task.name}/{index}/{number}", label, fault)
+            answer = UnitRequest(task, unit.unit, request, f"{task.name}/{index}/{number}", label, fault)
             found.append((index, number, answer))
     return found
 
@@ -186,7 +186,7 @@ def _camera(task: Task, unit: Opened, row: Mapping[str, Any]) -> tuple[dict[str,
     try:
         found = find_intrinsics({**row, **task.parameters}, unit.columns["input_uri"], view.width_px, view.height_px)
     except InputError as error:
-        return {}, Failure("ask", error.kind, str(error))
+        return {}, Failure("infer", error.kind, str(error))
     return {} if found is None else {"intrinsics": asdict(found)}, None
 
 
@@ -197,12 +197,12 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
             yield {name: batch.column(name)[index] for name in batch.schema.names}
 
 
-def results_table(task: Task, rows: list[dict[str, Any]], carried: pa.Table) -> pa.Table:
-    """The result rows of one chunk in the task's own schema, with the carried columns in their place."""
-    schema = tables.results_schema(task.output.arrow_type, list(carried.schema))
+def results_table(task: Task, rows: list[dict[str, Any]], passthrough: pa.Table) -> pa.Table:
+    """The result rows of one chunk in the task's own schema, with the passthrough columns in their place."""
+    schema = tables.results_schema(task.output.arrow_type, list(passthrough.schema))
     columns = [
-        carried.column(field.name)
-        if field.name in carried.schema.names
+        passthrough.column(field.name)
+        if field.name in passthrough.schema.names
         else pa.array([row[field.name] for row in rows], type=field.type)
         for field in schema
     ]

@@ -1,7 +1,7 @@
 """Who may have killed the engine: pure policy, no processes.
 
 When an engine dies, everything it was working on is suspect. Asking the suspects again one by one would be
-sure and slow (51 innocents took 18 s, facts/architecture-probe.md); so they are halved, and each half runs
+sure and slow (51 innocents took 18 s, docs/facts/architecture-probe.md); so they are halved, and each half runs
 alone, until the one that kills is alone too. That is about log2(n) + 2 deaths for one killer among n, and a
 death from outside (kill -9) costs two undisturbed rounds and nobody a failure.
 """
@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Iterable
 
 
-class Suspects:
-    """Ids wait, run, and are answered; `died` says who is guilty. `limit`: how many run at once."""
+class PoisonBisector:
+    """Ids wait, run, and are answered; `died` says who is poisoned. `limit`: how many run at once."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -27,7 +27,7 @@ class Suspects:
         self._waiting.append(request_id)
 
     def admit(self) -> list[str]:
-        """Ids to run now. Suspects run in their group alone, before anything new."""
+        """Ids to run now. PoisonBisector run in their group alone, before anything new."""
         if self._on_trial and self.running:
             return []
         self._on_trial = False
@@ -52,7 +52,7 @@ class Suspects:
         return True
 
     def died(self, order: Iterable[str] = ()) -> str | None:
-        """The engine died under all that run. Returns the id that is guilty: alone, and not for the first time.
+        """The engine died under all that run. Returns the id that is poisoned: alone, and not for the first time.
 
         order: in which to halve them (any fixed one).
         """

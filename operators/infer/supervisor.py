@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from operators.infer.engine_wire import pack_request, unpack_answer
-from operators.infer.poison_bisector import Suspects
-from operators.infer.utilization import Occupancy
-from operators.processes.child import Child, Frame, Limits, spawn
+from operators.infer.poison_bisector import PoisonBisector
+from operators.infer.utilization import Utilization
+from operators.processes.channel import Frame
+from operators.processes.child import Child, Limits, spawn
 from schemas.errors import ChildDied, EngineError, Failure
 from schemas.request import Completion, Request
 
@@ -44,12 +45,12 @@ class Stats:
     asked: int = 0  # requests sent to a child, repeats included
     asked_again: int = 0
     answered: int = 0
-    condemned: int = 0
+    quarantined: int = 0
 
 
 @dataclass
 class _Running:
-    """One life of the engine child."""
+    """One generation of the engine child."""
 
     child: Child
     number: int
@@ -58,7 +59,7 @@ class _Running:
     progress: int = -1
     moved_at: float = field(default_factory=time.monotonic)
     moved_mb: int = 0  # address space at that time
-    last_words: str = ""
+    last_error: str = ""
 
 
 class Supervisor:
@@ -85,9 +86,9 @@ class Supervisor:
         """Why no engine can be had at all; set once and for good."""
         self._requests: dict[str, tuple[Request, Done]] = {}
         slots = int(engine.get("slots", 8))
-        self._suspects = Suspects(limit=2 * slots)
-        self.occupancy = Occupancy(slots)
-        self._life: _Running | None = None
+        self._bisector = PoisonBisector(limit=2 * slots)
+        self.utilization = Utilization(slots)
+        self._generation: _Running | None = None
         self._load_deaths = 0
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._closed = False
@@ -116,8 +117,8 @@ class Supervisor:
 
     @property
     def child_pid(self) -> int | None:
-        life = self._life
-        return life.child.pid if life is not None else None
+        generation = self._generation
+        return generation.child.pid if generation is not None else None
 
     # everything below runs in the supervisor's thread
 
@@ -131,8 +132,8 @@ class Supervisor:
             match message:
                 case ("submit", request, done):
                     self._take(request, done)
-                case ("frame", number, frame) if self._life is not None and number == self._life.number:
-                    self._hear(self._life, frame)
+                case ("frame", number, frame) if self._generation is not None and number == self._generation.number:
+                    self._receive(self._generation, frame)
                 case ("close",):
                     self._closed = True
                 case _:
@@ -140,69 +141,69 @@ class Supervisor:
             if not self._closed:
                 self._watch()
                 self._send()
-                self.occupancy.note(len(self._suspects.running), time.time())
+                self.utilization.note(len(self._bisector.running), time.time())
         self._end()
 
     def _start(self) -> None:
-        number = self._life.number + 1 if self._life is not None else 0
+        number = self._generation.number + 1 if self._generation is not None else 0
         python = interpreter(self._engine)
         child = spawn("operators.infer.engine_child", limits=self._limits, name="the engine", python=python)
-        life = self._life = _Running(child, number)
-        threading.Thread(target=self._read, args=(life,), daemon=True).start()
-        threading.Thread(target=self._write, args=(life,), daemon=True).start()
+        generation = self._generation = _Running(child, number)
+        threading.Thread(target=self._read, args=(generation,), daemon=True).start()
+        threading.Thread(target=self._write, args=(generation,), daemon=True).start()
 
-    def _read(self, life: _Running) -> None:
+    def _read(self, generation: _Running) -> None:
         frame: Frame | None = Frame({})
         while frame is not None:
             try:
-                frame = life.child.channel.recv()
+                frame = generation.child.channel.recv()
             except (OSError, ValueError):
                 frame = None
-            self._inbox.put(("frame", life.number, frame))
+            self._inbox.put(("frame", generation.number, frame))
 
-    def _write(self, life: _Running) -> None:
+    def _write(self, generation: _Running) -> None:
         """Sends on a thread of their own: a child that does not read must not stop us from noticing."""
         with contextlib.suppress(OSError):
-            life.child.channel.send({"engine": self._engine})
-            while (request := life.outbox.get()) is not None:
-                life.child.channel.send(*pack_request(request))
+            generation.child.channel.send({"engine": self._engine})
+            while (request := generation.outbox.get()) is not None:
+                generation.child.channel.send(*pack_request(request))
 
     def _take(self, request: Request, done: Done) -> None:
         if self.broken is not None:
-            done(request, Failure("ask", "engine_error", self.broken))
+            done(request, Failure("infer", "engine_error", self.broken))
             return
         assert request.request_id not in self._requests, f"request {request.request_id} is under way already"
         self._requests[request.request_id] = (request, done)
-        self._suspects.submit(request.request_id)
+        self._bisector.submit(request.request_id)
 
-    def _hear(self, life: _Running, frame: Frame | None) -> None:
+    def _receive(self, generation: _Running, frame: Frame | None) -> None:
         if self.broken is not None:
             return
         if frame is None:
-            self._bury(life, life.child.obituary())
-        elif "last_words" in frame.head:
-            life.last_words = frame.head["last_words"][:500]
+            self._on_exit(generation, generation.child.exit_reason())
+        elif "last_error" in frame.head:
+            generation.last_error = frame.head["last_error"][:500]
         elif "fatal" in frame.head:
             self._give_up(frame.head["fatal"])
         elif "ready" in frame.head:
-            life.ready = True
+            generation.ready = True
             self._load_deaths = 0
-            self._moved(life)
+            self._moved(generation)
         elif "alive" in frame.head:
-            if frame.head["alive"] != life.progress:
-                life.progress = frame.head["alive"]
-                self._moved(life)
-        elif self._suspects.answered(frame.head["answer"]):
-            self._moved(life)
+            if frame.head["alive"] != generation.progress:
+                generation.progress = frame.head["alive"]
+                self._moved(generation)
+        elif self._bisector.answered(frame.head["answer"]):
+            self._moved(generation)
             self._finish(frame.head["answer"], unpack_answer(frame.head))
 
-    def _moved(self, life: _Running) -> None:
-        life.moved_at = time.monotonic()
-        life.moved_mb = life.child.address_space_mb
+    def _moved(self, generation: _Running) -> None:
+        generation.moved_at = time.monotonic()
+        generation.moved_mb = generation.child.address_space_mb
 
-    def _stall(self, life: _Running) -> ChildDied:
+    def _stall(self, generation: _Running) -> ChildDied:
         """A runaway allocation holds the loop long before the limit strikes; it is not the same as a hang."""
-        grown_mb = life.child.address_space_mb - life.moved_mb
+        grown_mb = generation.child.address_space_mb - generation.moved_mb
         reason = f"the engine made no progress for {self._stall_s:g} s"
         if grown_mb > RUNAWAY_MB:
             return ChildDied("out_of_memory", f"{reason} while its memory grew by {grown_mb} MB")
@@ -210,47 +211,47 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Kill a child that does nothing."""
-        life = self._life
-        if life is None or self.broken is not None:
+        generation = self._generation
+        if generation is None or self.broken is not None:
             return
-        if life.ready and not self._suspects.running:
-            self._moved(life)  # idle is no stall
+        if generation.ready and not self._bisector.running:
+            self._moved(generation)  # idle is no stall
             return
-        still_s = time.monotonic() - life.moved_at
-        if not life.ready and still_s > self._load_s:
-            self._bury(life, ChildDied("timeout", f"the engine was not loaded within {self._load_s:g} s"))
-        elif life.ready and still_s > self._stall_s:
-            self._bury(life, self._stall(life))
+        still_s = time.monotonic() - generation.moved_at
+        if not generation.ready and still_s > self._load_s:
+            self._on_exit(generation, ChildDied("timeout", f"the engine was not loaded within {self._load_s:g} s"))
+        elif generation.ready and still_s > self._stall_s:
+            self._on_exit(generation, self._stall(generation))
 
-    def _bury(self, life: _Running, death: ChildDied) -> None:
-        life.outbox.put(None)
-        life.child.kill()
+    def _on_exit(self, generation: _Running, death: ChildDied) -> None:
+        generation.outbox.put(None)
+        generation.child.kill()
         self.stats.deaths += 1
-        said = f" ({life.last_words})" if life.last_words else ""
-        if not life.ready:
+        said = f" ({generation.last_error})" if generation.last_error else ""
+        if not generation.ready:
             self._load_deaths += 1
             if self._load_deaths >= LOAD_ATTEMPTS:
                 self._give_up(f"{death} while it was loading, {LOAD_ATTEMPTS} times in a row{said}")
                 return
-        guilty = self._suspects.died(self._requests)
-        if guilty is not None:
-            deaths = self._suspects.deaths.pop(guilty)
-            self.stats.condemned += 1
-            self._finish(guilty, Failure("ask", death.kind, f"{death} over this request{said}", deaths))
+        poisoned = self._bisector.died(self._requests)
+        if poisoned is not None:
+            deaths = self._bisector.deaths.pop(poisoned)
+            self.stats.quarantined += 1
+            self._finish(poisoned, Failure("infer", death.kind, f"{death} over this request{said}", deaths))
         self._start()
 
     def _send(self) -> None:
-        life = self._life
-        if life is None or not life.ready or self.broken is not None:
+        generation = self._generation
+        if generation is None or not generation.ready or self.broken is not None:
             return
-        idle = not self._suspects.running
-        for request_id in self._suspects.admit():
+        idle = not self._bisector.running
+        for request_id in self._bisector.admit():
             if idle:
-                self._moved(life)
+                self._moved(generation)
                 idle = False
             self.stats.asked += 1
-            self.stats.asked_again += request_id in self._suspects.deaths
-            life.outbox.put(self._requests[request_id][0])
+            self.stats.asked_again += request_id in self._bisector.deaths
+            generation.outbox.put(self._requests[request_id][0])
 
     def _finish(self, request_id: str, answer: Completion | Failure) -> None:
         request, done = self._requests.pop(request_id)
@@ -259,18 +260,18 @@ class Supervisor:
 
     def _give_up(self, reason: str) -> None:
         self.broken = reason
-        if self._life is not None:
-            self._life.outbox.put(None)
-            self._life.child.kill()
-        for request_id in self._suspects.drain():
-            self._finish(request_id, Failure("ask", "engine_error", reason))
+        if self._generation is not None:
+            self._generation.outbox.put(None)
+            self._generation.child.kill()
+        for request_id in self._bisector.drain():
+            self._finish(request_id, Failure("infer", "engine_error", reason))
 
     def _end(self) -> None:
-        if self._life is not None:
-            life, self._life = self._life, None
-            life.outbox.put(None)
-            life.child.channel.close()  # the child takes that for the end
-            life.child.wait(CLOSE_S)
-            life.child.kill()
-        for request_id in self._suspects.drain():
-            self._finish(request_id, Failure("ask", "aborted", "the job ended before this was answered"))
+        if self._generation is not None:
+            generation, self._generation = self._generation, None
+            generation.outbox.put(None)
+            generation.child.channel.close()  # the child takes that for the end
+            generation.child.wait(CLOSE_S)
+            generation.child.kill()
+        for request_id in self._bisector.drain():
+            self._finish(request_id, Failure("infer", "aborted", "the job ended before this was answered"))

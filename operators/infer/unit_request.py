@@ -1,5 +1,5 @@
 """One request of a task about one unit, from the first question to the result: loops, lines, attempts, outcome.
-Knows nothing of engines; what is asked and what comes back passes through `Talk`.
+Knows nothing of engines; what is asked and what comes back passes through `Conversation`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from operators.checks.check_reply import judge
+from operators.checks.check_reply import check_reply
 from schemas.errors import Failure, InputError
 from schemas.request import Completion, Picture, Request
 from schemas.task import Step, Task, TextLine, Unit, View
 
 
-class Answer:
-    """A single talk, or one for each piece of the unit's lines.
+class UnitRequest:
+    """A single conversation, or one for each piece of the unit's lines.
 
     unit: None when it could not be read. values: what the prompt takes from the input table, None when the table
     lacks it. name: a prefix of request ids. label: what the request is about. fault: why it cannot be asked although
@@ -34,25 +34,27 @@ class Answer:
         self.task = task
         self.values = values
         self._fault = fault
-        self.talks: list[Talk] = []
+        self.conversations: list[Conversation] = []
         self._view: View | None = None
-        self._lines: list[tuple[TextLine, list[Talk]]] | None = None
+        self._lines: list[tuple[TextLine, list[Conversation]]] | None = None
         if unit is None or values is None or fault is not None:
             return
         unit = replace(unit, view=replace(unit.view, parameters=values))
         self._view = unit.view
         if task.parse_lines is None or unit.lines is None:
-            self.talks.append(Talk(task, f"{name}/0", unit, label))
+            self.conversations.append(Conversation(task, f"{name}/0", unit, label))
             return
         self._lines = []
         part = replace(unit.view, text_layer=None, blank=None)  # those are of the page
         for line in unit.lines:
             pieces = [
-                Talk(task, f"{name}/{len(self.talks) + i}", Unit(part, piece), label, _most_tokens(piece))
+                Conversation(
+                    task, f"{name}/{len(self.conversations) + i}", Unit(part, piece), label, _most_tokens(piece)
+                )
                 for i, piece in enumerate(line.pieces)
             ]
             self._lines.append((line, pieces))
-            self.talks += pieces
+            self.conversations += pieces
 
     def columns(self, unreadable: dict[str, Any] | None) -> dict[str, Any]:
         """What the answer gives to its row: status, error, result, replies, checks, cost.
@@ -60,7 +62,7 @@ class Answer:
         unreadable: the error struct of a unit that could not be read.
         """
         status, failure, result, verified = self._outcome(unreadable)
-        completions = [step.completion for talk in self.talks for step in talk.history]
+        completions = [step.completion for conversation in self.conversations for step in conversation.history]
         return {
             "status": status,
             "error": failure,
@@ -77,25 +79,27 @@ class Answer:
         }
 
     def _text(self) -> str | None:
-        """The raw replies: as it is of a single talk, lines and their pieces otherwise."""
+        """The raw replies: as it is of a single conversation, lines and their pieces otherwise."""
         if self._lines is None:
-            return self.talks[0].reply() if self.talks else None
-        return "\n".join(" ".join(talk.reply() or "" for talk in pieces) for _, pieces in self._lines)
+            return self.conversations[0].reply() if self.conversations else None
+        return "\n".join(" ".join(conversation.reply() or "" for conversation in pieces) for _, pieces in self._lines)
 
     def _reasoning(self) -> str | None:
         """Before the answer, where the task keeps it; of a unit's lines, one after the other."""
-        steps = [step for talk in self.talks if (step := talk.chosen()) is not None]
+        steps = [step for conversation in self.conversations if (step := conversation.chosen()) is not None]
         thoughts = [step.completion.reasoning for step in steps if step.completion.reasoning is not None]
-        return clean_text("\n\n".join(thoughts)) if self.task.keeps_reasoning and thoughts else None
+        return clean_text("\n\n".join(thoughts)) if self.task.reasoning_column and thoughts else None
 
     def _finish_reason(self) -> str | None:
         """`length` when any reply was cut."""
-        reasons = {step.completion.finish_reason for talk in self.talks for step in talk.answers()}
+        reasons = {
+            step.completion.finish_reason for conversation in self.conversations for step in conversation.answers()
+        }
         return "length" if "length" in reasons else "stop" if reasons else None
 
     def _attempts(self) -> list[dict[str, Any]] | None:
-        """Every exchange of a single talk that took more than one."""
-        if self._lines is not None or not self.talks or len(self.talks[0].history) < 2:
+        """Every exchange of a single conversation that took more than one."""
+        if self._lines is not None or not self.conversations or len(self.conversations[0].history) < 2:
             return None
         return [
             {
@@ -105,7 +109,7 @@ class Answer:
                 "prompt_tokens": step.completion.prompt_tokens,
                 "output_tokens": step.completion.output_tokens,
             }
-            for step in self.talks[0].history
+            for step in self.conversations[0].history
         ]
 
     def _outcome(
@@ -117,30 +121,34 @@ class Answer:
         if self._fault is not None:
             return "unreadable_input", asdict(self._fault), None, None
         if self.values is None:
-            wants = ", ".join(self.task.wants())
-            failure = Failure("ask", "no_value", f"the row of the input table lacks a value: the prompt takes {wants}")
+            wants = ", ".join(self.task.required_parameters())
+            failure = Failure(
+                "infer", "no_value", f"the row of the input table lacks a value: the prompt takes {wants}"
+            )
             return "unreadable_input", asdict(failure), None, None
-        for number, talk in enumerate(self.talks, start=1):
-            if (fault := talk.failure()) is not None:
+        for number, conversation in enumerate(self.conversations, start=1):
+            if (fault := conversation.failure()) is not None:
                 if fault.kind == "no_value":
                     return "unreadable_input", asdict(fault), None, None
                 if self._lines is not None:
-                    fault = replace(fault, message=f"part {number} of {len(self.talks)}: {fault.message}")
+                    fault = replace(fault, message=f"part {number} of {len(self.conversations)}: {fault.message}")
                 return "engine_failed", asdict(fault), None, None
         assert self._view is not None
         try:
             parsed = self._parsed(self._view)
         except Exception as error:  # noqa: BLE001  the row's boundary: a parser may do anything
             parsed = error
-        judged = judge(self.task, self._view, self._text() or "", parsed, cut=self._finish_reason() == "length")
-        status = "ok" if judged.failure is None else "invalid_output"
-        return status, asdict(judged.failure) if judged.failure else None, judged.result, judged.verified
+        checked = check_reply(self.task, self._view, self._text() or "", parsed, cut=self._finish_reason() == "length")
+        status = "ok" if checked.failure is None else "invalid_output"
+        return status, asdict(checked.failure) if checked.failure else None, checked.result, checked.verified
 
     def _parsed(self, view: View) -> Any:
         if self._lines is None:
-            return self.task.parse(self.talks[0].reply() or "", view)
+            return self.task.parse(self.conversations[0].reply() or "", view)
         assert self.task.parse_lines is not None
-        read = tuple((line, tuple(talk.reply() or "" for talk in pieces)) for line, pieces in self._lines)
+        read = tuple(
+            (line, tuple(conversation.reply() or "" for conversation in pieces)) for line, pieces in self._lines
+        )
         return self.task.parse_lines(read, view)
 
 
@@ -149,7 +157,7 @@ def _most_tokens(piece: Picture) -> int:
     return 16 + 6 * (piece.width_px * piece.height_px // 1024)
 
 
-class Talk:
+class Conversation:
     """The loop of one task over one unit, or over a piece of it: what was asked and what came back."""
 
     def __init__(
@@ -170,17 +178,17 @@ class Talk:
         try:
             request = self.task.next(self.task, self._unit, self.history)
         except InputError as error:  # a value of the prompt is none that the task knows
-            self._failure = Failure("ask", error.kind, str(error))
+            self._failure = Failure("infer", error.kind, str(error))
             return None
         except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
-            self._failure = Failure("ask", "internal", f"task {self.task.name}: {error!r}")
+            self._failure = Failure("infer", "internal", f"task {self.task.name}: {error!r}")
             return None
         if request is not None and self._most_tokens is not None:
             most = min(request.sampling.max_tokens, self._most_tokens)
             request = replace(request, sampling=replace(request.sampling, max_tokens=most))
         return request
 
-    def hear(self, request: Request, answer: Completion | Failure) -> None:
+    def receive(self, request: Request, answer: Completion | Failure) -> None:
         if isinstance(answer, Failure):
             self._failure = answer
         else:
@@ -212,19 +220,19 @@ class Talk:
             try:
                 return clean_text(self.task.gather(self._unit, self.history))
             except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
-                self._failure = Failure("ask", "internal", f"task {self.task.name}: {error!r}")
+                self._failure = Failure("infer", "internal", f"task {self.task.name}: {error!r}")
                 return None
         step = self.chosen()
         if step is None:
             return None
         said = step.completion.text
-        if self.task.keeps_thinking and step.completion.reasoning is not None:
+        if self.task.reasoning_in_reply and step.completion.reasoning is not None:
             said = f"<think>{step.completion.reasoning}</think>\n\n{said}"
         return clean_text(said)
 
     def failure(self) -> Failure | None:
         if self._failure is None and not self.history:
-            return Failure("ask", "internal", f"task {self.task.name} asked nothing")
+            return Failure("infer", "internal", f"task {self.task.name} asked nothing")
         return self._failure
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Occupancy:
+class Utilization:
     """slots: requests that the engine works on at once. busy_s: slot-seconds in use; since_s and until_s: when the
     first request went to a loaded engine, and when the last answer came (seconds of one clock)."""
 

@@ -64,5 +64,6 @@ _NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schem
 
 
 def _is_decoded_here(unit: dict[str, Any]) -> bool:
-    """Not what cannot be read, has no pictures, or is opened whole beside the engine (operators/media/full_input.py)."""
+    """Not what cannot be read, has no pictures, or is opened whole beside the engine
+    (operators/media/full_input.py)."""
     return unit["error"] is None and unit["unit_kind"] in ("page", "image", "clip")

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.processes.child import EXIT_OUT_OF_MEMORY, Channel, parent_channel
-from operators.units import RGB, Decoded, Planned, Strip
+from operators.processes.channel import Channel
+from operators.processes.child import EXIT_OUT_OF_MEMORY
+from operators.processes.startup import parent_channel
+from operators.units import RGB, Decoded, LineImage, Planned
 from schemas import tables
 from schemas.decode import DecodeSettings, Media
 from schemas.errors import InputError
@@ -130,8 +132,8 @@ def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:
         "height_px": result.height_px,
         "times_s": list(result.times_s),
         "pictures": [_picture(frame) for frame in result.frames],
-        "strips": None if result.strips is None else [_strip(strip) for strip in result.strips],
-        "fine": None if result.fine is None else _picture(result.fine),
+        "line_images": None if result.line_images is None else [_strip(strip) for strip in result.line_images],
+        "full_res": None if result.full_res is None else _picture(result.full_res),
         "text_layer": result.text_layer,
         "blank": result.blank,
         "decode_s": seconds,
@@ -139,7 +141,7 @@ def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:
     }
 
 
-def _strip(strip: Strip) -> dict[str, Any]:
+def _strip(strip: LineImage) -> dict[str, Any]:
     return {"line": strip.line, "bbox_px": list(strip.bbox_px), "picture": _picture(strip.frame)}
 
 

@@ -3,7 +3,7 @@ prompt, or all its screens, which are asked about one after another.
 
 They would fill the object store on the way from a decode actor, so they are decoded here, in a child of their
 own, and nothing is cut: the pixels of a page and the number of frames follow from what the engine's context holds
-(facts/qwen3-vl.md §1.8, §2.6). One at a time: two of them could fill the memory.
+(docs/facts/qwen3-vl.md §1.8, §2.6). One at a time: two of them could fill the memory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from operators.media.episode import heading
-from operators.media.opened import UNIT_COLUMNS, Opened, fine_of, pictures, view_of
+from operators.media.opened import UNIT_COLUMNS, Opened, full_res_of, pictures, view_of
 from operators.media.sandbox import Sandbox
-from schemas.decode import WHOLE_KIND_OF, DecodeSettings
+from schemas.decode import FULL_INPUT_KIND_OF, DecodeSettings
 from schemas.request import Clip, Part, Picture
 from schemas.task import Unit
 
-WHOLE_KINDS = frozenset(WHOLE_KIND_OF.values())
+FULL_INPUT_KINDS = frozenset(FULL_INPUT_KIND_OF.values())
 
 PAGE_TOKENS = 730
 """What a page gets where there is room (the cookbook's most for long documents)."""
@@ -36,21 +36,21 @@ PAIR_MARK_TOKENS = 9
 """Every pair of frames is preceded by its time: some seven tokens and two marks."""
 
 
-def page_tokens(pages: int, whole_tokens: int) -> int:
+def page_tokens(pages: int, full_input_tokens: int) -> int:
     """Tokens of each page of a document."""
-    return max(LEAST_PAGE_TOKENS, min(PAGE_TOKENS, whole_tokens // pages - 2))
+    return max(LEAST_PAGE_TOKENS, min(PAGE_TOKENS, full_input_tokens // pages - 2))
 
 
-def frame_budget(length_s: float, fps: float, whole_tokens: int) -> tuple[float, int]:
+def frame_budget(length_s: float, fps: float, full_input_tokens: int) -> tuple[float, int]:
     """(frames a second, tokens of all pairs together) for a video of that length."""
-    most = max(2, min(FRAMES, 2 * (whole_tokens // (LEAST_PAIR_TOKENS + PAIR_MARK_TOKENS))))
+    most = max(2, min(FRAMES, 2 * (full_input_tokens // (LEAST_PAIR_TOKENS + PAIR_MARK_TOKENS))))
     frames = max(2, min(most, round(length_s * fps)))
     pairs = -(-frames // 2)
-    tokens = min(whole_tokens - pairs * PAIR_MARK_TOKENS, pairs * FRAME_TOKENS)
+    tokens = min(full_input_tokens - pairs * PAIR_MARK_TOKENS, pairs * FRAME_TOKENS)
     return min(fps, most / max(length_s, 1e-6)), max(tokens, pairs)
 
 
-class WholeInputs:
+class FullInputs:
     """May be called from several threads; they take turns."""
 
     def __init__(self, settings: DecodeSettings) -> None:
@@ -80,12 +80,12 @@ class WholeInputs:
         if "error" in found:
             return Opened(None, found["error"], columns)
         count = len(found["units"])
-        most_px = page_tokens(count, self._settings.whole_tokens) * self._settings.token_side_px**2
+        most_px = page_tokens(count, self._settings.full_input_tokens) * self._settings.token_side_px**2
         settings = replace(
             self._settings,
             image_max_px=most_px,
             image_min_px=min(self._settings.image_min_px, most_px),
-            fine_max_px=0,
+            full_res_max_px=0,
         )
         wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in found["units"]]
         parts: list[Part] = []
@@ -107,7 +107,7 @@ class WholeInputs:
         done before it would be missing from the story of all that follow."""
         sandbox = Sandbox(self._settings)
         parts: list[Part] = []
-        fine: list[Picture | None] = []
+        full_res: list[Picture | None] = []
         try:
             found = sandbox.probe(columns["input_uri"], "episode")
             if "error" in found:
@@ -124,14 +124,14 @@ class WholeInputs:
                 if number == 1:
                     columns |= {"width_px": width_px, "height_px": height_px}
                 parts += [heading(number, width_px, height_px), *pictures(batch["pictures"])]
-                fine.append(fine_of(batch["fine"]))
+                full_res.append(full_res_of(batch["full_res"]))
         finally:
             sandbox.close()
-        return Opened(Unit(view_of(columns), tuple(parts), fine=tuple(fine)), None, columns)
+        return Opened(Unit(view_of(columns), tuple(parts), full_res=tuple(full_res)), None, columns)
 
     def _video(self, columns: dict[str, Any]) -> Opened:
         start_s, end_s = columns["start_s"], columns["end_s"]
-        fps, tokens = frame_budget(end_s - start_s, self._settings.video_fps, self._settings.whole_tokens)
+        fps, tokens = frame_budget(end_s - start_s, self._settings.video_fps, self._settings.full_input_tokens)
         most_px = tokens * 2 * self._settings.token_side_px**2
         settings = replace(
             self._settings,

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model.prompts.pixels import smart_resize
 from operators.media.blank import is_blank
-from operators.media.full_res import fine_bytes, fine_size, resized
+from operators.media.full_res import full_res_bytes, full_res_size, resized
 from operators.text_lines.cut_lines import cut_lines
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
@@ -31,7 +31,7 @@ def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
         count = _frames(picture)
         width_px, height_px = _upright_size(picture)
         height, width = _seen(height_px, width_px, settings)
-        size = height * width * 3 + fine_bytes(width_px, height_px, (width, height), settings)
+        size = height * width * 3 + full_res_bytes(width_px, height_px, (width, height), settings)
         return [Planned(page=index + 1 if count > 1 else None, decoded_bytes=size) for index in range(count)]
 
 
@@ -66,20 +66,20 @@ def _decode(picture: Image.Image, settings: DecodeSettings) -> Decoded:
     _check_size(picture, settings)
     width_px, height_px = _upright_size(picture)
     height, width = _seen(height_px, width_px, settings)
-    own = fine_size(width_px, height_px, (width, height), settings)
+    own = full_res_size(width_px, height_px, (width, height), settings)
     if picture.format == "JPEG" and settings.line_reader is None:
         # lets libjpeg decode at 1/2, 1/4 or 1/8 where the model sees no more anyway
         needed = own or (width, height)
         picture.draft(None, needed[::-1] if picture.getexif().get(_ORIENTATION) in _SIDEWAYS else needed)
     picture.load()
     shown = upright(picture)
-    strips = None
+    line_images = None
     if settings.line_reader is not None:
         large = _fine(shown)
-        strips = cut_lines(large, settings.line_reader, width_px / large.width)
+        line_images = cut_lines(large, settings.line_reader, width_px / large.width)
     pixels = resized(shown, (width, height))
-    fine = resized(shown, own) if own else None
-    return Decoded(width_px, height_px, (pixels,), strips=strips, blank=is_blank(pixels), fine=fine)
+    full_res = resized(shown, own) if own else None
+    return Decoded(width_px, height_px, (pixels,), line_images=line_images, blank=is_blank(pixels), full_res=full_res)
 
 
 def _fine(picture: Image.Image) -> Image.Image:
@@ -93,7 +93,7 @@ def _fine(picture: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Pillow's convert cuts off at 255, which turns a 16-bit scan white (facts/media-decoding.md §3)."""
+    """Pillow's convert cuts off at 255, which turns a 16-bit scan white (docs/facts/media-decoding.md §3)."""
     values = np.asarray(picture).astype(np.float64)
     top = values.max(initial=0.0)
     scale = 255.0 if picture.mode == "F" and top <= 1 else 1.0 if top <= 255 and picture.mode == "F" else 255 / 65535

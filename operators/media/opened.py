@@ -76,17 +76,17 @@ def _unit(row: pa.StructScalar, columns: dict[str, Any]) -> Unit:
     own = pictures(row["pictures"])
     if view.unit_kind == "clip":
         return Unit(view, Clip(own, view.times_s))
-    lines = _text_lines(row["strips"].values) if row["strips"].is_valid else None
-    return Unit(view, own[0], lines, (fine_of(row["fine"]),))
+    lines = _text_lines(row["line_images"].values) if row["line_images"].is_valid else None
+    return Unit(view, own[0], lines, (full_res_of(row["full_res"]),))
 
 
-def fine_of(row: pa.StructScalar) -> Picture | None:
+def full_res_of(row: pa.StructScalar) -> Picture | None:
     return pictures([row])[0] if row.is_valid else None
 
 
-def _text_lines(strips: pa.StructArray) -> tuple[TextLine, ...]:
+def _text_lines(line_images: pa.StructArray) -> tuple[TextLine, ...]:
     lines = []
-    for _, pieces in groupby(strips, key=lambda strip: strip["line"].as_py()):
+    for _, pieces in groupby(line_images, key=lambda strip: strip["line"].as_py()):
         own = list(pieces)
         x0, y0, x1, y1 = own[0]["bbox_px"].as_py()
         lines.append(TextLine((x0, y0, x1, y1), pictures(piece["picture"] for piece in own)))

@@ -13,7 +13,7 @@ import pypdfium2
 from model.prompts.pixels import smart_resize
 from operators.checks.text_layer import hyphened
 from operators.media.blank import is_blank
-from operators.media.full_res import fine_bytes, fine_size, resized
+from operators.media.full_res import full_res_bytes, full_res_size, resized
 from operators.text_lines.cut_lines import cut_lines
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
@@ -87,12 +87,12 @@ def _seen_bytes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSet
         width_px, height_px, width, height = _sizes(document, index, settings)
     except (InputError, pypdfium2.PdfiumError):
         return 0  # decoding will say what is wrong with this page
-    return width * height * 3 + fine_bytes(width_px, height_px, (width, height), settings)
+    return width * height * 3 + full_res_bytes(width_px, height_px, (width, height), settings)
 
 
 def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> Decoded:
     width_px, height_px, seen_width, seen_height = _sizes(document, index, settings)
-    own = fine_size(width_px, height_px, (seen_width, seen_height), settings)
+    own = full_res_size(width_px, height_px, (seen_width, seen_height), settings)
     page = document[index]
     try:
         width_pt, height_pt = page.get_size()
@@ -100,26 +100,26 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
         scale = max(needed[0] / width_pt, needed[1] / height_pt)
         if settings.line_reader is not None:
             # print of 6 points is 18 px high; a huge page stays under the source cap
-            fine = _LINES_DPI / 72
-            scale = max(scale, min(fine, (settings.max_source_px / 4 / (width_pt * height_pt)) ** 0.5))
+            full_res = _LINES_DPI / 72
+            scale = max(scale, min(full_res, (settings.max_source_px / 4 / (width_pt * height_pt)) ** 0.5))
         bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
         picture = bitmap.to_pil().convert("RGB")
         bitmap.close()
         text_layer = _text_layer(page)
     finally:
         page.close()
-    strips = None
+    line_images = None
     if settings.line_reader is not None:
-        strips = cut_lines(picture, settings.line_reader, width_px / picture.width)
+        line_images = cut_lines(picture, settings.line_reader, width_px / picture.width)
     pixels = resized(picture, (seen_width, seen_height))
     return Decoded(
         width_px,
         height_px,
         (pixels,),
-        strips=strips,
+        line_images=line_images,
         text_layer=text_layer,
         blank=is_blank(pixels),
-        fine=resized(picture, own) if own else None,
+        full_res=resized(picture, own) if own else None,
     )
 
 

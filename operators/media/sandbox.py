@@ -102,13 +102,13 @@ class Sandbox:
         try:
             self._child.channel.send(order)
         except OSError:
-            raise self.bury() from None
+            raise self.on_exit() from None
         return running
 
-    def bury(self, reason: ChildDied | None = None) -> ChildDied:
+    def on_exit(self, reason: ChildDied | None = None) -> ChildDied:
         """Reap the child; how it died."""
         assert self._child is not None
-        death = reason or self._child.obituary()
+        death = reason or self._child.exit_reason()
         self.close()
         return death
 
@@ -127,11 +127,11 @@ class _Order:
             frame = self._child.channel.recv(self._timeout_s)
         except TimeoutError:
             late = ChildDied("timeout", f"the decoder gave no answer within {self._timeout_s:g} s")
-            raise self._sandbox.bury(late) from None
+            raise self._sandbox.on_exit(late) from None
         except (OSError, ValueError) as error:
-            raise self._sandbox.bury(ChildDied("crashed", f"the decoder spoke nonsense: {error}")) from error
+            raise self._sandbox.on_exit(ChildDied("crashed", f"the decoder spoke nonsense: {error}")) from error
         if frame is None:
-            raise self._sandbox.bury()
+            raise self._sandbox.on_exit()
         return frame
 
     def unit(self) -> pa.RecordBatch:
@@ -146,7 +146,7 @@ class _Order:
             if not batch.schema.equals(tables.DECODED) or batch.num_rows != 1:
                 raise ValueError("a batch of another form")
         except (ValueError, OSError, pa.ArrowException) as error:
-            raise self._sandbox.bury(ChildDied("crashed", f"the decoder sent nonsense: {error}")) from error
+            raise self._sandbox.on_exit(ChildDied("crashed", f"the decoder sent nonsense: {error}")) from error
         finally:
             for each in frame.fds:
                 os.close(each)

@@ -2,7 +2,7 @@
 
 Frames are chosen by `get_frame_timestamp`, never by index times average rate, which is wrong on every variable
 frame rate (7 of 32 frames right in our measurement). Known faults that no caller can mend, and why PyAV is the
-default (facts/media-decoding.md): no AV1; a file with an edit list shows its pre-roll; one damaged stretch
+default (docs/facts/media-decoding.md): no AV1; a file with an edit list shows its pre-roll; one damaged stretch
 loses the whole file; H.264 in MPEG-TS with long GOPs may spin until the decoder's deadline.
 """
 

@@ -11,34 +11,24 @@ long as the process does all the spawning.
 
 from __future__ import annotations
 
-import array
 import contextlib
-import ctypes
 import json
 import os
 import queue
 import resource
-import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from operators.processes.channel import Channel
+from schemas.checkout import ROOT
 from schemas.errors import ChildDied
-
-ROOT = Path(__file__).resolve().parent.parent
-
-_HEAD = struct.Struct("!II")  # bytes of JSON, number of payloads
-_SIZE = struct.Struct("!Q")
-_MAX_JSON = 64 << 20
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -52,99 +42,6 @@ class Limits:
 
     memory_mb: int | None = None
     cpu_s: int | None = None
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One message: a JSON object, any number of payloads, and file descriptors that came along (now ours)."""
-
-    head: dict[str, Any]
-    payloads: tuple[bytes, ...] = ()
-    fds: tuple[int, ...] = ()
-
-
-class Channel:
-    """Frames over a connected Unix socket. `send` may be called from several threads, `recv` from one."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._lock = threading.Lock()
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def send(self, head: dict[str, Any], payloads: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
-        """Raises OSError (BrokenPipeError) when the other side is gone."""
-        text = json.dumps(head).encode()
-        with self._lock:
-            lead = _HEAD.pack(len(text), len(payloads))
-            if fds:
-                socket.send_fds(self._sock, [lead], list(fds))
-            else:
-                self._sock.sendall(lead)
-            self._sock.sendall(text)
-            for payload in payloads:
-                view = memoryview(payload).cast("B")
-                self._sock.sendall(_SIZE.pack(len(view)))
-                self._sock.sendall(view)
-
-    def recv(self, timeout_s: float | None = None) -> Frame | None:
-        """The next frame, or None when the other side closed.
-
-        Raises TimeoutError when timeout_s pass without a byte.
-        """
-        try:
-            lead, fds = self._recv_head(timeout_s)
-            if not lead:
-                return None
-            text_bytes, payload_count = _HEAD.unpack(lead)
-            if text_bytes > _MAX_JSON:
-                raise OSError(f"frame of {text_bytes} bytes of JSON")
-            head = json.loads(self._recv_exact(text_bytes, timeout_s))
-            payloads = tuple(
-                bytes(self._recv_exact(_SIZE.unpack(self._recv_exact(_SIZE.size, timeout_s))[0], timeout_s))
-                for _ in range(payload_count)
-            )
-        except (ConnectionResetError, EOFError):
-            return None
-        return Frame(head, payloads, fds)
-
-    def _recv_head(self, timeout_s: float | None) -> tuple[bytes, tuple[int, ...]]:
-        ancillary_bytes = socket.CMSG_LEN(16 * array.array("i").itemsize)
-        self._wait_readable(timeout_s)
-        data, ancillary, _, _ = self._sock.recvmsg(_HEAD.size, ancillary_bytes)
-        fds = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        if data and len(data) < _HEAD.size:
-            data += bytes(self._recv_exact(_HEAD.size - len(data), timeout_s))
-        return data, tuple(fds)
-
-    def _wait_readable(self, timeout_s: float | None) -> None:
-        # poll, not settimeout: that would also bound the sends of other threads on the same socket
-        if timeout_s is not None:
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
-            if not poll.poll(max(0.0, timeout_s) * 1000):
-                raise TimeoutError
-
-    def _recv_exact(self, size: int, timeout_s: float | None) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            self._wait_readable(timeout_s)
-            got = self._sock.recv_into(view)
-            if got == 0:
-                raise EOFError
-            view = view[got:]
-        return data
-
-    def close(self) -> None:
-        # shutdown first: it wakes a thread of ours that sits in recv, which close alone does not
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
 
 
 class Child:
@@ -191,7 +88,7 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self.channel.close()
 
-    def obituary(self, waited_s: float = 5.0) -> ChildDied:
+    def exit_reason(self, waited_s: float = 5.0) -> ChildDied:
         """How the child ended, as an error; waits a moment for its exit status, then kills it."""
         try:
             code = self._process.wait(waited_s)
@@ -297,22 +194,3 @@ class _Spawner:
 
 
 _spawner = _Spawner()
-
-
-def parent_channel() -> Channel:
-    """Called first in a child's main: take up the limits, tie our life to the parent's, open the channel."""
-    fd, parent_pid, limits_json = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent_pid:  # the parent went before the tie was made
-        os._exit(1)
-    limits = Limits(**json.loads(limits_json))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if limits.memory_mb is not None:
-        size = limits.memory_mb << 20
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    if limits.cpu_s is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    return Channel(socket.socket(fileno=fd))

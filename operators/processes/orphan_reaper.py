@@ -2,9 +2,9 @@
 
 Ray's own processes go within seconds of their driver, but for two of its agents, which first wait a minute for a
 server that is dead already (`publish_error_to_driver`, ray/_private/utils.py: a time-out of 60 s). So a driver that
-starts a Ray of its own also starts a watchman, in a session of its own. It remembers the driver's descendants, waits
-for the driver's end of a pipe to close, gives them a moment to end by themselves, and kills the rest. (A mark in the
-environment would be simpler, but Ray's agents write their title over it.)
+starts a Ray of its own also starts an orphan reaper, in a session of its own. It remembers the driver's descendants,
+waits for the driver's end of a pipe to close, gives them a moment to end by themselves, and kills the rest. (A mark in
+the environment would be simpler, but Ray's agents write their title over it.)
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from schemas.checkout import ROOT
+
 LOOK_S = 1.0
 GRACE_S = 5.0
-ROOT = Path(__file__).resolve().parent.parent
 
-_posted = False
+_started = False
 
 
-def post() -> None:
-    """Have a watchman for this process and what it starts; once is enough, more is harmless."""
-    global _posted
-    if _posted or not Path("/proc/self/stat").exists():
+def start() -> None:
+    """Have an orphan reaper for this process and what it starts; once is enough, more is harmless."""
+    global _started
+    if _started or not Path("/proc/self/stat").exists():
         return
-    _posted = True
+    _started = True
     reads, _ = os.pipe()  # not inherited: the write end is this process's alone, and closes with it
     try:
         subprocess.Popen(

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from operators.processes.child import Channel, parent_channel
+from operators.processes.channel import Channel
+from operators.processes.startup import parent_channel
 from operators.render.isolation import seclude
-from operators.render.read_code import Reading, read_drawio, read_python, read_svg
+from operators.render.read_code import ParsedReply, read_drawio, read_python, read_svg
 from operators.render.render_page import Renderer, Shown, missing
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         renderer.close()
 
 
-def _tell_reading(channel: Channel, found: Reading) -> None:
+def _tell_reading(channel: Channel, found: ParsedReply) -> None:
     channel.send(
         {
             "outcome": "read" if found.message is None else "unreadable",

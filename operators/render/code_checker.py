@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from operators.processes.child import Child, Frame, Limits, spawn
+from operators.processes.channel import Frame
+from operators.processes.child import Child, Limits, spawn
 from operators.processes.orphan_reaper import descendants, processes
 from operators.units import RGB
 from schemas.errors import ChildDied
-from schemas.task import TrialKind
+from schemas.task import CodeKind
 
 DEADLINE_S = 120.0
 """Of one trial, the start of a browser included, which on a busy machine takes long; seconds otherwise."""
@@ -45,13 +46,13 @@ _LONGEST = 500
 
 @dataclass(frozen=True)
 class Made:
-    """said: of schemas.tables.TRIAL's fields those that need no input to compare with. picture: what was seen."""
+    """said: of schemas.tables.CODE_CHECK's fields those that need no input to compare with. picture: what was seen."""
 
     said: dict[str, Any] = field(default_factory=dict)
     picture: RGB | None = None
 
 
-class Trials:
+class CodeChecker:
     """One child, started when it is needed. For one thread at a time."""
 
     def __init__(self, *, deadline_s: float = DEADLINE_S, load_s: float = LOAD_S, memory_mb: int = MEMORY_MB) -> None:
@@ -63,7 +64,7 @@ class Trials:
         self._made = 0
         self._started: set[tuple[int, int]] = set()  # what descends from the child: pid and start time
 
-    def make(self, kind: TrialKind, code: str, width_px: int, height_px: int) -> Made:
+    def make(self, kind: CodeKind, code: str, width_px: int, height_px: int) -> Made:
         """Try one piece of code out, in a window of that size. Never raises."""
         if self._made >= TRIALS_PER_CHILD:
             self.close()
@@ -130,7 +131,7 @@ class Trials:
         except TimeoutError:
             raise ChildDied("timeout", "the trial stopped in the middle of its answer") from None
         if frame is None:
-            raise child.obituary()
+            raise child.exit_reason()
         return frame
 
     def _look(self, child: Child) -> int:

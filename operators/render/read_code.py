@@ -1,6 +1,7 @@
 """Code that is read and not run: programs in Python, Draw.io's diagrams, SVG before it is shown.
 
-Runs in a child (operators/render/code_check_child.py): Python's own parser may end the process that it runs in (`ast.parse`).
+Runs in a child (operators/render/code_check_child.py): Python's own parser may end the process that it runs in
+(`ast.parse`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _MOST_TOLD = 50
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedReply:
     """message: why it cannot be read; then the rest is empty."""
 
     message: str | None = None
@@ -26,24 +27,24 @@ class Reading:
     unresolved: tuple[str, ...] = ()
 
 
-def read_python(code: str) -> Reading:
+def read_python(code: str) -> ParsedReply:
     """The modules that a program imports, as it names them, wherever the import stands."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in its strings
             tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return Reading(message=f"{error}"[:300] or type(error).__name__)
+        return ParsedReply(message=f"{error}"[:300] or type(error).__name__)
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add("." * node.level + (node.module or ""))
-    return Reading(imports=tuple(sorted(found)))
+    return ParsedReply(imports=tuple(sorted(found)))
 
 
-def read_drawio(code: str) -> Reading:
+def read_drawio(code: str) -> ParsedReply:
     """Whether the XML is well-formed and every `parent`, `source` and `target` names a cell of its diagram.
 
     mxGraph's form: cells (`mxCell`, or `object`/`UserObject` around one, which then bears the id) below `root` of an
@@ -53,22 +54,22 @@ def read_drawio(code: str) -> Reading:
         root = _xml(code)
         models = _models(root)
     except (ElementTree.ParseError, ValueError, zlib.error) as error:
-        return Reading(message=f"{error}"[:300])
+        return ParsedReply(message=f"{error}"[:300])
     if not models:
-        return Reading(message="there is no mxGraphModel in it")
+        return ParsedReply(message="there is no mxGraphModel in it")
     unresolved = [name for model in models for name in _unresolved(model)]
-    return Reading(unresolved=tuple(unresolved[:_MOST_TOLD]))
+    return ParsedReply(unresolved=tuple(unresolved[:_MOST_TOLD]))
 
 
-def read_svg(code: str) -> Reading:
+def read_svg(code: str) -> ParsedReply:
     """Whether it is well-formed XML whose root is `svg`."""
     try:
         root = ElementTree.fromstring(code.strip())  # noqa: S314  under a child's limits
     except (ElementTree.ParseError, ValueError) as error:
-        return Reading(message=f"{error}"[:300])
+        return ParsedReply(message=f"{error}"[:300])
     if root.tag.rpartition("}")[2] != "svg":
-        return Reading(message=f"its root is <{root.tag[:100]}>, not <svg>")
-    return Reading()
+        return ParsedReply(message=f"its root is <{root.tag[:100]}>, not <svg>")
+    return ParsedReply()
 
 
 def _xml(text: str) -> ElementTree.Element:

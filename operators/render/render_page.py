@@ -62,7 +62,7 @@ _ARGUMENTS = (
 
 @dataclass
 class Shown:
-    """picture: the page from its top; None when fault and message say why not, as in schemas.tables.TRIAL.
+    """picture: the page from its top; None when fault and message say why not, as in schemas.tables.CODE_CHECK.
     errors: of its console and scripts. refused: what it asked for and did not get, as `kind address`."""
 
     picture: RGB | None = None

@@ -5,11 +5,11 @@ found in both and matched; block_match is the share of their area that has a par
 means over the partners, and the score is the mean of the four. Structural similarity (SSIM) stands beside it.
 
 What is different, because of an input only the pixels are known: blocks are words of print found by
-operators/text_lines/find_lines.py, on both sides alike, so that what it misses is missed on both; and `text` compares how words
-are printed, not what they say. The same word in another typeface counts for about 0.7, another word of that length
-for about 0.3, which makes no pair; it is no reading, and a spelling error may pass. What is no text (pictures, icons,
-empty panels) shows in `ssim` and the colours behind words alone. Handwriting, as in a sketch, is hardly found: such
-scores say little. Partners are chosen greedily, best first, where Design2Code finds the best assignment.
+operators/text_lines/find_lines.py, on both sides alike, so that what it misses is missed on both; and `text` compares
+how words are printed, not what they say. The same word in another typeface counts for about 0.7, another word of that
+length for about 0.3, which makes no pair; it is no reading, and a spelling error may pass. What is no text (pictures,
+icons, empty panels) shows in `ssim` and the colours behind words alone. Handwriting, as in a sketch, is hardly found:
+such scores say little. Partners are chosen greedily, best first, where Design2Code finds the best assignment.
 
 Shapes: pictures [H, W, 3] uint8; n words; prints [n, P].
 """
@@ -54,7 +54,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class _Words:
-    """boxes: x0, y0, x1, y1 in pixels. prints: the ink of each, in a frame of one size, centred and of length 1.
+    """boxes: x0, y0, x1, y1 in pixels. prints: the foreground of each, in a frame of one size, centred and of length 1.
     inks, papers: colours in CIELAB."""
 
     boxes: Floats
@@ -94,7 +94,7 @@ def compare(given: RGB, shown: RGB) -> Likeness:
 
 
 def _alike(one: _Words, other: _Words) -> Floats:
-    """[n, m]: how alike words are printed: correlation of their ink, less where one is longer."""
+    """[n, m]: how alike words are printed: correlation of their foreground, less where one is longer."""
     shape = np.log(_lengths(one))[:, None] - np.log(_lengths(other))
     alike: Floats = (one.prints @ other.prints.T).clip(0, 1) * np.exp(-np.abs(shape))
     return alike
@@ -134,23 +134,23 @@ def _words(picture: RGB) -> _Words:
     factor = 2 if shown.width * shown.height < _SMALL_PX else 1
     grey = np.array(shown.convert("L").resize((shown.width * factor, shown.height * factor), Image.Resampling.BICUBIC))
     layout = find_lines(grey)
-    ink = np.abs(grey.astype(np.float32) - layout.paper)
-    boxes = [box for line in layout.lines for box in _split(line, layout, ink)][:MAX_WORDS]
-    prints = [_print(ink[y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
-    colors = [_colors(picture, ink, box, factor) for box in boxes]
+    foreground = np.abs(grey.astype(np.float32) - layout.background)
+    boxes = [box for line in layout.lines for box in _split(line, layout, foreground)][:MAX_WORDS]
+    prints = [_print(foreground[y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
+    colors = [_colors(picture, foreground, box, factor) for box in boxes]
     return _Words(
         np.array(boxes, np.float64).reshape(-1, 4) / factor,
         np.array(prints, np.float64).reshape(-1, _PRINT_W * _PRINT_H),
-        lab_of(np.array([ink for ink, _ in colors]).reshape(-1, 3)),
-        lab_of(np.array([paper for _, paper in colors]).reshape(-1, 3)),
+        lab_of(np.array([foreground for foreground, _ in colors]).reshape(-1, 3)),
+        lab_of(np.array([background for _, background in colors]).reshape(-1, 3)),
     )
 
 
-def _split(line: TextLine, layout: Layout, ink: NDArray[np.float32]) -> list[tuple[int, int, int, int]]:
-    """The words of a line: where its own ink leaves a gap that is wider than those between letters."""
+def _split(line: TextLine, layout: Layout, foreground: NDArray[np.float32]) -> list[tuple[int, int, int, int]]:
+    """The words of a line: where its own foreground leaves a gap that is wider than those between letters."""
     x0, y0, x1, y1 = line.box
     own = np.isin(layout.labels[y0:y1, x0:x1], line.members)
-    own &= ink[y0:y1, x0:x1] > 0
+    own &= foreground[y0:y1, x0:x1] > 0
     columns = np.nonzero(own.any(axis=0))[0]
     if not len(columns):
         return []
@@ -165,9 +165,9 @@ def _split(line: TextLine, layout: Layout, ink: NDArray[np.float32]) -> list[tup
     return words
 
 
-def _print(ink: NDArray[np.float32]) -> Floats:
-    """Of one word: its ink at one size, without its mean, of length 1."""
-    small = Image.fromarray(ink).resize((_PRINT_W, _PRINT_H), Image.Resampling.BOX)
+def _print(foreground: NDArray[np.float32]) -> Floats:
+    """Of one word: its foreground at one size, without its mean, of length 1."""
+    small = Image.fromarray(foreground).resize((_PRINT_W, _PRINT_H), Image.Resampling.BOX)
     values = np.asarray(small, np.float64).ravel()
     values = values - values.mean()
     length = float(np.linalg.norm(values))
@@ -176,13 +176,13 @@ def _print(ink: NDArray[np.float32]) -> Floats:
 
 
 def _colors(
-    picture: RGB, ink: NDArray[np.float32], box: tuple[int, int, int, int], factor: int
+    picture: RGB, foreground: NDArray[np.float32], box: tuple[int, int, int, int], factor: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """RGB of a word's strongest ink, and of what lies under it."""
+    """RGB of a word's strongest foreground, and of what lies under it."""
     x0, y0, x1, y1 = (side // factor for side in box)
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     pixels = picture[y0:y1, x0:x1].reshape(-1, 3)
-    strength = ink[y0 * factor : y1 * factor : factor, x0 * factor : x1 * factor : factor].ravel()
+    strength = foreground[y0 * factor : y1 * factor : factor, x0 * factor : x1 * factor : factor].ravel()
     strong, weak = strength >= 0.8 * strength.max(), strength <= np.quantile(strength, 0.1)
     return np.median(pixels[strong], axis=0), np.median(pixels[weak], axis=0)
 

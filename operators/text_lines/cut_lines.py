@@ -1,4 +1,4 @@
-"""Cut the lines of a page out as the strips that a line reader wants. Runs in a decoder child."""
+"""Cut the lines of a page out as the line_images that a line reader wants. Runs in a decoder child."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from model.prompts.line_image import line_strip
+from model.prompts.line_image import line_image
 from operators.text_lines.find_lines import Layout, TextLine, find_lines, slope_of
-from operators.units import RGB, Strip
+from operators.units import RGB, LineImage
 from schemas.decode import LineReader
 
 _STEEP = 0.0015
 """Slopes above this (2 px over a page's width) are turned upright first."""
 _SIDE_EM = 0.3
-"""Paper left beside a line."""
+"""Background left beside a line."""
 
 
-def cut_lines(picture: Image.Image, reader: LineReader, to_original: float) -> tuple[Strip, ...]:
+def cut_lines(picture: Image.Image, reader: LineReader, to_original: float) -> tuple[LineImage, ...]:
     """The lines of text in reading order, long ones in pieces. to_original: original pixels per picture pixel."""
     layout = find_lines(np.asarray(picture.convert("L")))
     angle = math.atan(slope_of(layout))
     if abs(angle) > _STEEP:
-        paper = tuple(int(value) for value in np.median(np.asarray(picture).reshape(-1, 3)[::97], axis=0))
-        straight = picture.rotate(math.degrees(angle), Image.Resampling.BICUBIC, fillcolor=paper)
+        background = tuple(int(value) for value in np.median(np.asarray(picture).reshape(-1, 3)[::97], axis=0))
+        straight = picture.rotate(math.degrees(angle), Image.Resampling.BICUBIC, fillcolor=background)
         layout = find_lines(np.asarray(straight.convert("L")))
         centre = (picture.width / 2, picture.height / 2)
         boxes = [_turned(line.box, angle, centre) for line in layout.lines]
@@ -33,13 +33,13 @@ def cut_lines(picture: Image.Image, reader: LineReader, to_original: float) -> t
     else:
         boxes = [line.box for line in layout.lines]
     pixels = np.asarray(picture)
-    strips = []
+    line_images = []
     for number, (line, box) in enumerate(zip(layout.lines, boxes, strict=True)):
         x0, y0, x1, y1 = (side * to_original for side in box)
         for piece in _pieces(line, reader):
-            strip = line_strip(Image.fromarray(_crop(pixels, layout, line, piece, reader)), reader)
-            strips.append(Strip(number, (x0, y0, x1, y1), np.asarray(strip)))
-    return tuple(strips)
+            cut = line_image(Image.fromarray(_crop(pixels, layout, line, piece, reader)), reader)
+            line_images.append(LineImage(number, (x0, y0, x1, y1), np.asarray(cut)))
+    return tuple(line_images)
 
 
 def _pieces(line: TextLine, reader: LineReader) -> Iterator[tuple[float, float]]:
@@ -62,7 +62,7 @@ def _pieces(line: TextLine, reader: LineReader) -> Iterator[tuple[float, float]]
 
 
 def _crop(pixels: RGB, layout: Layout, line: TextLine, piece: tuple[float, float], reader: LineReader) -> RGB:
-    """The piece at page resolution, on clean paper: ink of other lines, rules and specks is wiped away."""
+    """The piece at page resolution, on clean background: foreground of other lines, rules and specks is wiped away."""
     _, y0, _, y1 = line.box
     scale = min(reader.em_px / line.em_px, 0.94 * reader.height_px / (y1 - y0))
     height = max(round(reader.height_px / scale), y1 - y0 + 1)
@@ -72,23 +72,23 @@ def _crop(pixels: RGB, layout: Layout, line: TextLine, piece: tuple[float, float
     cut_left, cut_right = piece[0] > line.box[0], piece[1] < line.box[2]
     left = round(piece[0] - (0 if cut_left else side))
     right = round(piece[1] + (0 if cut_right else side))
-    paper = _paper_colour(pixels, layout, line)
+    background = _background_color(pixels, layout, line)
     crop = np.empty((height, max(right - left, 1), 3), np.uint8)
-    crop[:] = paper
+    crop[:] = background
     rows = slice(max(top, 0), min(top + height, pixels.shape[0]))
     columns = slice(max(left, 0), min(right, pixels.shape[1]))
     labels = layout.labels[rows, columns]
     foreign = _grown((labels > 0) & ~np.isin(labels, line.members))
     inside = crop[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    inside[:] = np.where(foreign[..., None], paper, pixels[rows, columns])
-    # beyond the ink of the line there is nothing of it: a picture's edge or a bar's end would only confuse
+    inside[:] = np.where(foreign[..., None], background, pixels[rows, columns])
+    # beyond the foreground of the line there is nothing of it: a picture's edge or a bar's end would only confuse
     margin = max(2, round(0.08 * line.em_px))
-    crop[: max(0, y0 - top - margin)] = paper
-    crop[max(0, y1 - top + margin) :] = paper
+    crop[: max(0, y0 - top - margin)] = background
+    crop[max(0, y1 - top + margin) :] = background
     return crop
 
 
-def _paper_colour(pixels: RGB, layout: Layout, line: TextLine) -> RGB:
+def _background_color(pixels: RGB, layout: Layout, line: TextLine) -> RGB:
     x0, y0, x1, y1 = line.box
     area, bare = pixels[y0:y1, x0:x1], layout.labels[y0:y1, x0:x1] == 0
     chosen = area[bare] if bare.any() else area.reshape(-1, 3)

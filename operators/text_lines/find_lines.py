@@ -1,7 +1,7 @@
 """Find the lines of print on a page and cut them out, by classical means. Knows nothing of models or files.
 
-Connected ink (operators/text_lines/foreground.py) makes components, mostly letters; neighbouring components make lines; lines are put in
-reading order. Works on numpy arrays alone.
+Connected foreground (operators/text_lines/foreground.py) makes components, mostly letters; neighbouring components make
+lines; lines are put in reading order. Works on numpy arrays alone.
 
 Source: reading order by the two relations of Breuel, High Performance Document Layout Analysis (SDIUT 2003).
 
@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.text_lines.foreground import Boxes, Grey, components, connected, ink_of, is_cut_off, is_solid, paper_of
+from operators.text_lines.foreground import (
+    Boxes,
+    Grey,
+    background_of,
+    components,
+    connected,
+    foreground_of,
+    is_cut_off,
+    is_solid,
+)
 
 MAX_LINES = 400
 """More than any page of print has; a photograph of gravel has no end of them."""
@@ -28,7 +37,7 @@ _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stret
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
 _MARK_PARTS = 3  # most components of a mark that stands apart from its line
 _ASCENDER_EM = 0.72  # of most types; their x-heights differ more
-_COLUMN_INK = 0.2  # share of rows that have ink beside a gutter
+_COLUMN_INK = 0.2  # share of rows that have foreground beside a gutter
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,11 @@ class TextLine:
 
 @dataclass(frozen=True)
 class Layout:
-    """lines in reading order; labels [H, W]: component of every pixel, 0 where there is paper; boxes by label."""
+    """lines in reading order; labels [H, W]: component of every pixel, 0 where there is background; boxes by label."""
 
     lines: list[TextLine]
     labels: NDArray[np.int32]
-    paper: Grey
+    background: Grey
     boxes: Boxes
 
 
@@ -57,7 +66,7 @@ def find_lines(grey: Grey) -> Layout:
     """The lines of an upright page in reading order."""
     layout = _find(grey, banners=True)
     order = reading_order(_with_headings(layout.lines))
-    return Layout([layout.lines[i] for i in order], layout.labels, layout.paper, layout.boxes)
+    return Layout([layout.lines[i] for i in order], layout.labels, layout.background, layout.boxes)
 
 
 def _with_headings(lines: list[TextLine]) -> Boxes:
@@ -74,27 +83,27 @@ def _with_headings(lines: list[TextLine]) -> Boxes:
 
 
 def _find(grey: Grey, *, banners: bool) -> Layout:
-    paper = paper_of(grey)
-    ink = ink_of(grey, paper)
-    labels, boxes, areas = _parted(*components(ink))
-    lines = [line for line in _lines(boxes, areas, ink) if not _is_drawn(line, labels, boxes, paper, grey)]
+    background = background_of(grey)
+    foreground = foreground_of(grey, background)
+    labels, boxes, areas = _parted(*components(foreground))
+    lines = [line for line in _lines(boxes, areas, foreground) if not _is_drawn(line, labels, boxes, background, grey)]
     for label in _banners(boxes, areas) if banners else []:
         x0, y0, x1, y1 = (int(side) for side in boxes[label])
         inside = _find(grey[y0:y1, x0:x1], banners=False)
         shift, offset = len(boxes), np.array([x0, y0, x0, y0])
-        paper[y0:y1, x0:x1] = inside.paper
+        background[y0:y1, x0:x1] = inside.background
         labels[y0:y1, x0:x1] = np.where(inside.labels > 0, inside.labels + shift, 0)
         boxes = np.concatenate([boxes, inside.boxes + offset])
         # the insides of light letters are islands of dark
         lines = [line for line in lines if not _lies_in(line.box, (x0, y0, x1, y1))]
         lines += [_moved(line, x0, y0, shift) for line in inside.lines if line.em_px < 2 * (y1 - y0)]
-    return Layout(lines, labels, paper, boxes)
+    return Layout(lines, labels, background, boxes)
 
 
 def _parted(
     labels: NDArray[np.int32], boxes: Boxes, areas: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], Boxes, NDArray[np.int64]]:
-    """Letters of two lines that touch (a descender on an ascender) cut where there is least ink between them."""
+    """Letters of two lines that touch (a descender on an ascender) cut where there is least foreground between them."""
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     letters = np.nonzero((heights >= _SMALLEST_PX) & (areas >= 6))[0]
     if len(letters) < 10:
@@ -150,13 +159,13 @@ def _banners(boxes: Boxes, areas: NDArray[np.int64]) -> list[int]:
     return [int(label) for label in np.nonzero(solid)[0][:50]]
 
 
-def _is_drawn(line: TextLine, labels: NDArray[np.int32], boxes: Boxes, paper: Grey, grey: Grey) -> bool:
+def _is_drawn(line: TextLine, labels: NDArray[np.int32], boxes: Boxes, background: Grey, grey: Grey) -> bool:
     """Whether a line is nothing but solid shapes and pieces of large ones: a row of bullets may pass for them, a word
     does not."""
     heights = boxes[line.members, 3] - boxes[line.members, 1]
     large = line.members[heights >= 0.35 * line.em_px]
     return all(
-        is_solid(labels, label, boxes[label], paper) or is_cut_off(labels, label, boxes[label], grey)
+        is_solid(labels, label, boxes[label], background) or is_cut_off(labels, label, boxes[label], grey)
         for label in large.tolist()
     )
 
@@ -189,7 +198,7 @@ def slope_of(layout: Layout) -> float:
     return float(np.median(slopes)) if slopes else 0.0
 
 
-def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_]) -> list[TextLine]:
+def _lines(boxes: Boxes, areas: NDArray[np.int64], foreground: NDArray[np.bool_]) -> list[TextLine]:
     """Components to lines, in no order."""
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     letters = (heights >= _SMALLEST_PX) & (areas >= 6)
@@ -201,7 +210,7 @@ def _lines(boxes: Boxes, areas: NDArray[np.int64], ink: NDArray[np.bool_]) -> li
     rule |= (heights > 14 * np.maximum(widths, 0.3 * usual)) & (heights > 6 * usual)
     picture = (heights > 9 * usual) | ((widths > 25 * usual) & (heights > 4 * usual))
     body = letters & ~rule & ~picture & (heights >= 0.45 * usual)
-    segments = _merged(boxes, _chains(boxes, np.nonzero(body)[0]), ink)
+    segments = _merged(boxes, _chains(boxes, np.nonzero(body)[0]), foreground)
     small = (areas >= 3) & ~body & ~rule & ~picture & (heights > 0)
     small[0] = False
     segments = _with_marks(boxes, segments, np.nonzero(small)[0])
@@ -236,9 +245,9 @@ def _chains(boxes: Boxes, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [order[root == r] for r in np.unique(root)]
 
 
-def _merged(boxes: Boxes, segments: list[NDArray[np.int64]], ink: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+def _merged(boxes: Boxes, segments: list[NDArray[np.int64]], foreground: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     """Segments of one row joined over gaps between words, nearest first; gutters between columns are left."""
-    inked = np.pad(ink.cumsum(axis=1, dtype=np.int32), ((0, 0), (1, 0)))
+    inked = np.pad(foreground.cumsum(axis=1, dtype=np.int32), ((0, 0), (1, 0)))
     while True:
         spans = np.array([_span(boxes, members) for members in segments]).reshape(-1, 4)
         ems = np.array([_rough_em(boxes, members) for members in segments])
@@ -298,7 +307,8 @@ def _is_gutter(inked: NDArray[np.int32], gap: tuple[int, int, int, int], em_px: 
 
 
 def _beside(inked: NDArray[np.int32], columns: slice, rows: tuple[int, int], own_row: tuple[int, int]) -> float:
-    """Share of rows that have ink in these columns, the gap's own row left out: of a column of text about a half."""
+    """Share of rows that have foreground in these columns, the gap's own row left out: of a column of text about a
+    half."""
     right = min(columns.stop, inked.shape[1] - 1)
     inky = inked[rows[0] : rows[1], right] > inked[rows[0] : rows[1], columns.start]
     others = np.ones(len(inky), np.bool_)

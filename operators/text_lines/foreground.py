@@ -1,4 +1,5 @@
-"""Ink on paper: what differs from the paper around it, and its connected components. Works on numpy arrays alone.
+"""Foreground on background: what differs from the background around it, and its connected components. Works on numpy
+arrays alone.
 
 Source: components by runs (He, Chao, Suzuki: run-based two-scan labelling).
 
@@ -22,8 +23,9 @@ _LEAST_STEP = 6  # of brightness from a pixel to the next, across the softest ed
 _CUT = 0.15
 
 
-def paper_of(grey: Grey) -> Grey:
-    """Brightness of the paper under every pixel, [H, W]: medians of blocks, since ink never fills half of one."""
+def background_of(grey: Grey) -> Grey:
+    """Brightness of the background under every pixel, [H, W]: medians of blocks, since foreground never fills half of
+    one."""
     height, width = grey.shape
     rows, columns = -(-height // _BLOCK_PX), -(-width // _BLOCK_PX)
     padded = np.pad(grey, ((0, rows * _BLOCK_PX - height), (0, columns * _BLOCK_PX - width)), mode="edge")
@@ -36,9 +38,9 @@ def paper_of(grey: Grey) -> Grey:
     return np.repeat(np.repeat(smooth, _BLOCK_PX, 0), _BLOCK_PX, 1)[:height, :width]
 
 
-def ink_of(grey: Grey, paper: Grey) -> NDArray[np.bool_]:
-    """Where the page differs from its paper, in either direction; threshold by Otsu's method."""
-    difference = np.abs(grey.astype(np.int16) - paper).astype(np.uint8)
+def foreground_of(grey: Grey, background: Grey) -> NDArray[np.bool_]:
+    """Where the page differs from its background, in either direction; threshold by Otsu's method."""
+    difference = np.abs(grey.astype(np.int16) - background).astype(np.uint8)
     counts = np.bincount(difference[difference >= _LEAST_CONTRAST // 2], minlength=256).astype(np.float64)
     if counts.sum() == 0:
         return np.zeros(grey.shape, np.bool_)
@@ -47,19 +49,20 @@ def ink_of(grey: Grey, paper: Grey) -> NDArray[np.bool_]:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = (moment[-1] * mass / mass[-1] - moment) ** 2 / (mass * (mass[-1] - mass))
     threshold = int(np.nanargmax(np.where(np.isfinite(between), between, -1)))
-    ink: NDArray[np.bool_] = difference > min(max(threshold, _LEAST_CONTRAST), 110)
-    return ink
+    foreground: NDArray[np.bool_] = difference > min(max(threshold, _LEAST_CONTRAST), 110)
+    return foreground
 
 
-def components(ink: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Boxes, NDArray[np.int64]]:
-    """Connected ink (8 neighbours): label of every pixel (0: paper), box and area by label; row 0 is empty."""
-    height, width = ink.shape
-    edges = np.diff(np.pad(ink, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+def components(foreground: NDArray[np.bool_]) -> tuple[NDArray[np.int32], Boxes, NDArray[np.int64]]:
+    """Connected foreground (8 neighbours): label of every pixel (0: background), box and area by label; row 0 is
+    empty."""
+    height, width = foreground.shape
+    edges = np.diff(np.pad(foreground, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)
     _, ends = np.nonzero(edges == -1)
     count = len(rows)
     if count == 0:
-        return np.zeros(ink.shape, np.int32), np.zeros((1, 4), np.int64), np.zeros(1, np.int64)
+        return np.zeros(foreground.shape, np.int32), np.zeros((1, 4), np.int64), np.zeros(1, np.int64)
     stride = width + 3
     # runs of the next row that touch this one: a range, since both are sorted
     first = np.searchsorted(rows * stride + ends, (rows + 1) * stride + starts, "left")
@@ -98,14 +101,14 @@ def connected(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> N
         root = after
 
 
-def is_solid(labels: NDArray[np.int32], label: int, box: NDArray[np.int64], paper: Grey) -> bool:
+def is_solid(labels: NDArray[np.int32], label: int, box: NDArray[np.int64], background: Grey) -> bool:
     """Whether a component is as large as a headline's letter and holds a square that no stroke is thick enough for."""
     x0, y0, x1, y1 = (int(side) for side in box)
     width, height = x1 - x0, y1 - y0
     if height < 24 or width < 0.5 * height:
         return False
-    here = paper[y0:y1, x0:x1].astype(np.int16)
-    # amid a large shape its own colour passes for paper
+    here = background[y0:y1, x0:x1].astype(np.int16)
+    # amid a large shape its own colour passes for background
     around = np.median(np.concatenate([here[0], here[-1], here[:, 0], here[:, -1]]))
     own = (labels[y0:y1, x0:x1] == label) | (np.abs(here - around) > _LEAST_CONTRAST)
     own = np.pad(own, ((1, 0), (1, 0))).cumsum(0, dtype=np.int32).cumsum(1)
@@ -115,8 +118,8 @@ def is_solid(labels: NDArray[np.int32], label: int, box: NDArray[np.int64], pape
 
 
 def is_cut_off(labels: NDArray[np.int32], label: int, box: NDArray[np.int64], grey: Grey) -> bool:
-    """Whether some of a component's edge is none of the picture's: amid a large shape `paper_of` sees its colour as
-    paper, and what is left of the shape ends where a block does."""
+    """Whether some of a component's edge is none of the picture's: amid a large shape `background_of` sees its colour
+    as background, and what is left of the shape ends where a block does."""
     x0, y0, x1, y1 = (int(side) for side in box)
     around = slice(max(0, y0 - 1), y1 + 1), slice(max(0, x0 - 1), x1 + 1)
     own, here = labels[around] == label, grey[around].astype(np.int16)

@@ -1,7 +1,7 @@
 """From the model's coordinates to pixels of the original picture: a 0-1000 scale, x first.
 
 The model's cookbooks are not uniform: grounding and documents count to 1000, text spotting to 999
-(facts/qwen3-vl.md §2). Mixing them up costs a thousandth of a side.
+(docs/facts/qwen3-vl.md §2). Mixing them up costs a thousandth of a side.
 """
 
 from __future__ import annotations

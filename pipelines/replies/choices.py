@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipelines.replies.thinking import final_answer, last_words
+from pipelines.replies.thinking import final_answer, last_error
 
 _OPTION = re.compile(
     r"(?:(?<=[\s:;,.?!])|^)\(?([A-J])[.):：、]\s*(\S.*?)(?=[\s;,.]\(?[A-J][.):：、]\s*\S|\n|$)", re.DOTALL
@@ -31,7 +31,7 @@ def choice_of(said: str, options: dict[str, str]) -> str | None:
     """The letter that an answer settles on: what it marks as final, else how it begins or ends, else the option that it
     names in words; None where it takes none of them, or more than one."""
     final = final_answer(said)
-    lines = [line for line in (final, said.strip(), last_words(said)) if line]
+    lines = [line for line in (final, said.strip(), last_error(said)) if line]
     for line in lines:
         bare = _BARE.match(line)
         if bare and bare[1] in options and (bare[1] != "A" or not re.match(r"\s*A\s+[a-z]", line)):

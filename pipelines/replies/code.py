@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from schemas.errors import InvalidOutput
 from schemas.output import Output
-from schemas.task import Reading
+from schemas.task import ParsedReply
 
 _FENCE = re.compile(r"^[^\S\n]*(`{3,}|~{3,})[^\S\n]*([\w+#.-]*)", re.MULTILINE)
 
@@ -44,7 +44,7 @@ DRAWIO = Language("mxGraph XML", ("xml", "drawio", "mxgraph"), r"<\?xml\b|<mxfil
 PYTHON = Language("Python", ("python", "py", "python3"), r"(?:import|from)\s+\w|#|[\w.]+\s*=", None)
 
 
-def read_code(reply: str, language: Language) -> Reading:
+def read_code(reply: str, language: Language) -> ParsedReply:
     """{"code": …}; cut where the code, or its fence, does not end. Raises InvalidOutput where there is none."""
     begins = re.compile(language.begins, re.IGNORECASE)
     blocks = _blocks(reply)
@@ -60,7 +60,7 @@ def read_code(reply: str, language: Language) -> Reading:
     code, whole = _ended(code, language)
     if not code.strip():
         raise InvalidOutput(f"the reply holds no {language.title}")
-    return Reading({"code": code.strip() + "\n"}, cut=not (closed and whole))
+    return ParsedReply({"code": code.strip() + "\n"}, cut=not (closed and whole))
 
 
 @dataclass(frozen=True)

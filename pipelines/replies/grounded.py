@@ -56,7 +56,7 @@ class Grounded:
 def read_grounded(text: str, view: View, *, keys: Collection[str] = (), needs_place: bool = True) -> Grounded:
     """keys: others by which an element is known; needs_place: whether one without box and point is none. Raises
     nothing."""
-    _, said = split_thinking(text)  # a thinking model drafts its list before it gives it
+    _, said = split_thinking(text)  # a thinking model temporaries its list before it gives it
     read = read_elements(said, (*BOX_KEYS, *POINT_KEYS, *keys))
     values: list[Placed] = []
     dropped, outside = read.dropped, False

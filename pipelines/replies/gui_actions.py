@@ -1,6 +1,6 @@
 """One action of the computer or the mobile vocabulary, from a tool call to a typed result in pixels of the screen.
 
-The vocabularies are those of Qwen's cookbooks (facts/qwen3-vl.md §2.8): `computer_use` counts coordinates to 1000,
+The vocabularies are those of Qwen's cookbooks (docs/facts/qwen3-vl.md §2.8): `computer_use` counts coordinates to 1000,
 `mobile_use` to 999. A point that lies off the screen is kept as it was said: the check tells.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.replies.boxes import numbers
 from pipelines.replies.tool_calls import Call, read_calls
 from schemas.errors import InvalidOutput
-from schemas.task import Reading
+from schemas.task import ParsedReply
 
 _AT = {"coordinate": True}
 _SAYS = {"text": True}
@@ -78,7 +78,7 @@ ACTION: dict[str, Any] = {
 """Properties of an action in a JSON Schema. What an action does not take is null."""
 
 
-def read_action(reply: str, device: str, width_px: int, height_px: int) -> Reading:
+def read_action(reply: str, device: str, width_px: int, height_px: int) -> ParsedReply:
     """The first action of a reply; others count as dropped. device: a key of TAKES, for calls that name no tool.
 
     Raises InvalidOutput: no call, an unknown action, an argument that is missing or of another form.
@@ -90,7 +90,7 @@ def read_action(reply: str, device: str, width_px: int, height_px: int) -> Readi
         raise InvalidOutput(f"the reply holds no action that can be read{other}")
     value = _action(calls[0], device, width_px, height_px)
     value |= _words(found.said)
-    return Reading(value, len(calls) - 1 + found.dropped)
+    return ParsedReply(value, len(calls) - 1 + found.dropped)
 
 
 def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str, Any]:

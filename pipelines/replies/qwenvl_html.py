@@ -1,7 +1,7 @@
 """The model's HTML of a page (prompt `qwenvl html`): every element with its box, kinds of figures as classes.
 
 A reader of its own, not a browser's: a tag that lost its bracket or quote must not swallow the elements behind it,
-and an end that is missing is implied by the next element. Format: facts/qwen3-vl.md §2.2.
+and an end that is missing is implied by the next element. Format: docs/facts/qwen3-vl.md §2.2.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The model's Markdown of a page (prompt `qwenvl markdown`): boxes of pictures and tables in comments, tables in
-LaTeX. Tables with pipes or in HTML, as other prompts bring them, are read as well. Format: facts/qwen3-vl.md §2.2.
+LaTeX. Tables with pipes or in HTML, as other prompts bring them, are read as well. Format: docs/facts/qwen3-vl.md §2.2.
 """
 
 from __future__ import annotations

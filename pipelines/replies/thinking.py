@@ -12,7 +12,7 @@ _FINAL = re.compile(
 
 def split_thinking(reply: str) -> tuple[str | None, str]:
     """(what was thought, what is said). The opening tag is part of the prompt, so often only the end is there; a
-    reply that ends while still thinking says nothing (facts/qwen3-vl.md §5)."""
+    reply that ends while still thinking says nothing (docs/facts/qwen3-vl.md §5)."""
     before, end, after = reply.rpartition("</think>")
     if end:
         return before.replace("<think>", "").strip() or None, after.strip()
@@ -30,7 +30,7 @@ def final_answer(said: str) -> str | None:
     return next((line for line in reversed(lines) if line), None)
 
 
-def last_words(said: str) -> str:
+def last_error(said: str) -> str:
     """The last line that says anything."""
     lines = [line.strip() for line in said.splitlines() if any(char.isalnum() for char in line)]
     return lines[-1] if lines else ""

@@ -1,6 +1,6 @@
 """Tools in the form that the model was trained on: how they are offered to it, and how its calls are read.
 
-The Hermes style of Qwen-Agent (facts/qwen3-vl.md §2.8): signatures in the system message, and in the reply
+The Hermes style of Qwen-Agent (docs/facts/qwen3-vl.md §2.8): signatures in the system message, and in the reply
 `<tool_call>{"name": …, "arguments": {…}}</tool_call>`. Calls are read without their tags too, fenced or bare, and
 where the arguments stand alone. Knows nothing of what a tool does.
 """

@@ -9,12 +9,12 @@ from pipelines.replies.elements import read_cut_object, read_value
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, View
+from schemas.task import ParsedReply, Task, View
 
 _LISTS = ("actions", "visible_text")
 
 
-def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     """One JSON object. Parts that are missing are empty; a summary there must be."""
     value = read_value(text, "{")
     if isinstance(value, list):
@@ -37,7 +37,7 @@ def parse(text: str, view: View) -> Reading:  # noqa: ARG001
         entries = [_plain(each) for each in _list(value.get(key))]
         lists[key] = [each for each in entries if each]
         dropped += len(entries) - len(lists[key])
-    return Reading(
+    return ParsedReply(
         {"summary": summary, "setting": _plain(value.get("setting")), "objects": objects, **lists}, dropped, cut
     )
 

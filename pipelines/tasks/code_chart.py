@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipelines.replies.code import CODE, PYTHON, read_code
 from schemas.request import Sampling
-from schemas.task import Reading, Task, View
+from schemas.task import ParsedReply, Task, View
 
 
-def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     return read_code(text, PYTHON)
 
 
@@ -17,8 +17,8 @@ TASK = Task(
     unit_kinds=("page", "image"),
     prompt="Convert this chart image to Python matplotlib code that can reproduce the chart.",
     output=CODE,
-    # facts/qwen3-vl.md §2.7
+    # docs/facts/qwen3-vl.md §2.7
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,
-    trial="python",
+    code_check="python",
 )

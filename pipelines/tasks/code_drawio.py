@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipelines.replies.code import CODE, DRAWIO, read_code
 from schemas.request import Sampling
-from schemas.task import Reading, Task, View
+from schemas.task import ParsedReply, Task, View
 
 
-def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     return read_code(text, DRAWIO)
 
 
@@ -20,8 +20,8 @@ TASK = Task(
         "style and mxGeometry, and every connection is an mxCell whose source and target are the ids of the shapes."
     ),
     output=CODE,
-    # facts/qwen3-vl.md §2.7
+    # docs/facts/qwen3-vl.md §2.7
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,
-    trial="drawio",
+    code_check="drawio",
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipelines.replies.code import CODE, SVG, read_code
 from schemas.request import Sampling
-from schemas.task import Reading, Task, View
+from schemas.task import ParsedReply, Task, View
 
 
-def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     return read_code(text, SVG)
 
 
@@ -20,8 +20,8 @@ TASK = Task(
         "files and no embedded bitmaps."
     ),
     output=CODE,
-    # facts/qwen3-vl.md §2.7
+    # docs/facts/qwen3-vl.md §2.7
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,
-    trial="svg",
+    code_check="svg",
 )

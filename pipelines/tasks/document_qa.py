@@ -10,7 +10,7 @@ from pipelines.replies.thinking import final_answer, split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Task, Verdict, View
+from schemas.task import CheckResult, Task, View
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
@@ -20,13 +20,13 @@ def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     return {"answer": said, "short_answer": final_answer(said), "pages": cited_pages(said)}
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     """Cited pages must exist, and some must be cited."""
     pages = value["pages"]
     faults = [] if pages else ["not_cited"]
     if view.page_count is not None and any(page > view.page_count for page in pages):
         faults.append("no_page")
-    return Verdict(tuple(faults))
+    return CheckResult(tuple(faults))
 
 
 TASK = Task(
@@ -53,5 +53,5 @@ TASK = Task(
     sampling=Sampling(max_tokens=4096),
     parse=parse,
     verify=verify,
-    keeps_thinking=True,
+    reasoning_in_reply=True,
 )

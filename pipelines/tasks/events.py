@@ -11,10 +11,10 @@ from pipelines.replies.times import LONGEST_S
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 
-def parse(text: str, view: View) -> Reading:  # noqa: ARG001
+def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     """Spans with descriptions, in seconds from the start of the file, as the model saw the frames' times.
 
     A span that lies outside the clip is kept as it was said: the check tells.
@@ -26,12 +26,12 @@ def parse(text: str, view: View) -> Reading:  # noqa: ARG001
         {"start_s": each.start_s, "end_s": each.end_s, "text": unicodedata.normalize("NFC", each.text)}
         for each in found.values
     ]
-    return Reading({"events": events}, found.dropped, found.cut)
+    return ParsedReply({"events": events}, found.dropped, found.cut)
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     spans = [(each["start_s"], each["end_s"]) for each in value["events"]]
-    return Verdict(span_faults(spans, view, ordered=True))
+    return CheckResult(span_faults(spans, view, ordered=True))
 
 
 _TIME = {"type": "number", "minimum": 0, "maximum": LONGEST_S}

@@ -20,12 +20,12 @@ from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 _OWN = {*BOX_KEYS, *POINT_KEYS, *LABEL_KEYS}
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": [x0, y0, x1, y1] or "point_2d": [x, y], "label": "…"}; an empty one is a valid answer.
 
     What an element says beyond that (a colour, a role, as the prompt asks for) are its attributes.
@@ -46,11 +46,11 @@ def parse(text: str, view: View) -> Reading:
         }
         for each in found.values
     ]
-    return Reading({"objects": objects}, found.dropped, found.cut, found.faults)
+    return ParsedReply({"objects": objects}, found.dropped, found.cut, found.faults)
 
 
-def verify(value: Any, view: View) -> Verdict:  # noqa: ARG001
-    return Verdict(box_faults([each["bbox_px"] for each in value["objects"]]))
+def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
+    return CheckResult(box_faults([each["bbox_px"] for each in value["objects"]]))
 
 
 TASK = Task(
@@ -63,7 +63,7 @@ TASK = Task(
         "Report {coordinates} coordinates in JSON format."
     ),
     parameters={"coordinates": "bbox"},
-    joined=("phrases",),
+    list_parameters=("phrases",),
     output=Output(
         {
             "type": "object",

@@ -20,16 +20,17 @@ from schemas.camera import Intrinsics
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 _BOX_KEYS = ("bbox_3d", "box_3d")
 _FARTHEST_M = 10_000.0
 _SMALLEST_M = 0.001
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_3d": [x, y, z, x_size, y_size, z_size, roll, pitch, yaw], "label": "…"}: metres, and rotations
-    about x, y, z as parts of π, whatever the prompt calls them (facts/qwen3-vl.md §2.4). An empty list is an answer.
+    about x, y, z as parts of π, whatever the prompt calls them (docs/facts/qwen3-vl.md §2.4). An empty list is an
+    answer.
 
     Of boxes that overlap too much to be two things the first stays; `duplicates` counts the others.
     """
@@ -46,7 +47,7 @@ def parse(text: str, view: View) -> Reading:
         "duplicates": len(boxes) - len(kept),
         "camera": None if camera is None else asdict(camera),
     }
-    return Reading(value, found.dropped + len(read) - len(boxes), found.cut)
+    return ParsedReply(value, found.dropped + len(read) - len(boxes), found.cut)
 
 
 def _box(element: dict[str, Any]) -> Box3D | None:
@@ -85,12 +86,12 @@ def _seen(corners_px: list[list[float]], width_px: int, height_px: int) -> list[
     return [x0, y0, x1, y1] if x0 < x1 and y0 < y1 else None
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     boxes = [
         Box3D(each["label"], tuple(each["center_m"]), tuple(each["size_m"]), tuple(each["rotation_rad"]))
         for each in value["boxes"]
     ]
-    return Verdict(space_faults(boxes, _camera(view), view.width_px, view.height_px))
+    return CheckResult(space_faults(boxes, _camera(view), view.width_px, view.height_px))
 
 
 def _numbers(count: int, **bounds: float) -> dict[str, Any]:
@@ -106,7 +107,7 @@ TASK = Task(
         'JSON: `[{"bbox_3d":[x_center, y_center, z_center, x_size, y_size, z_size, roll, pitch, yaw],'
         '"label":"category"}]`.'
     ),
-    joined=("phrases",),
+    list_parameters=("phrases",),
     camera=True,
     output=Output(
         {

@@ -12,7 +12,7 @@ from pipelines.replies.times import seconds
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Clip, Message, Part, Request, Sampling
-from schemas.task import Reading, Step, Task, Unit, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
 
 _TIME_KEYS = ("time", "timestamp", "time_s", "frame_time")
 
@@ -29,7 +29,7 @@ def ask_frames(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | N
     return Request("", (Message("user", (*parts, task.ask_text(unit.view))),), task.sampling)
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """A list of {"time": 1.0, "bbox_2d": […], "label": "…"}. A box belongs to the frame whose time is nearest; one
     that lies more than a second outside the clip belongs to none and is dropped."""
     found = read_grounded(text, view)
@@ -49,7 +49,7 @@ def parse(text: str, view: View) -> Reading:
         boxes.append(
             {"label": each.label, "frame_index": frame, "time_s": view.times_s[frame], "bbox_px": each.bbox_px}
         )
-    return Reading({"boxes": boxes}, dropped, found.cut, tuple(faults))
+    return ParsedReply({"boxes": boxes}, dropped, found.cut, tuple(faults))
 
 
 def _frame(time_s: float, times_s: tuple[float, ...]) -> int | None:
@@ -61,8 +61,8 @@ def _frame(time_s: float, times_s: tuple[float, ...]) -> int | None:
     return min(near, key=lambda index: abs(times_s[index] - time_s))
 
 
-def verify(value: Any, view: View) -> Verdict:  # noqa: ARG001
-    return Verdict(box_faults([each["bbox_px"] for each in value["boxes"]]))
+def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
+    return CheckResult(box_faults([each["bbox_px"] for each in value["boxes"]]))
 
 
 TASK = Task(

@@ -9,18 +9,18 @@ from pipelines.gui import NOTHING_DONE, PROMPT, action_request, device_of, told
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
 from schemas.output import Output
 from schemas.request import Picture, Request, Sampling
-from schemas.task import Reading, Step, Task, Unit, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     return read_action(text, device_of(view), view.width_px, view.height_px)
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     """On the screen, and on one of the elements that the column `elements` gives."""
     elements = boxes_of(view.parameters.get("elements")) if value["action"] in AIMED else []
     points = (value["point_px"], value["end_point_px"])
-    return Verdict(point_faults(points, view.width_px, view.height_px, elements))
+    return CheckResult(point_faults(points, view.width_px, view.height_px, elements))
 
 
 def ask_for_action(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:

@@ -11,7 +11,7 @@ from pipelines.replies.elements import read_elements
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 _ROLE_KEYS = ("role", "type", "label")
 _TEXT_KEYS = ("text", "text_content", "name")
@@ -20,7 +20,7 @@ _CLICKABLE = ("clickable", "interactive", "interactivity")
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """A list of {"role": "button", "text": "Save", "bbox_2d": [x0, y0, x1, y1], "clickable": true}; an empty list is a
     valid answer. An element without a box is dropped; of a role or text that is not said, "" and null stand."""
     found = read_elements(text, (*_BOX_KEYS, *_ROLE_KEYS, *_TEXT_KEYS, *_CLICKABLE))
@@ -42,7 +42,7 @@ def parse(text: str, view: View) -> Reading:
                 "clickable": _YES_NO.get(str(_first(element, _CLICKABLE)).lower()),
             }
         )
-    return Reading({"elements": elements}, dropped, found.cut)
+    return ParsedReply({"elements": elements}, dropped, found.cut)
 
 
 def _first(element: dict[str, Any], keys: tuple[str, ...]) -> Any:
@@ -53,12 +53,12 @@ def _words(value: Any) -> str:
     return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     empty = any(x0 == x1 or y0 == y1 for x0, y0, x1, y1 in (each["bbox_px"] for each in value["elements"]))
     faults = ["empty_box"] if empty else []
     if not value["elements"] and view.blank is False:
         faults.append("nothing_read")
-    return Verdict(tuple(faults))
+    return CheckResult(tuple(faults))
 
 
 TASK = Task(

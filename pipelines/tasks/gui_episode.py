@@ -17,7 +17,7 @@ from pipelines.replies.gui_actions import ACTION, AIMED, read_action
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Picture, Request, Sampling
-from schemas.task import Reading, Step, Task, Unit, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
 
 _LONGEST_TOLD = 300
 _HEADING_IN_A_REPLY = re.compile(r"^(?=\[screen \d)", re.MULTILINE)
@@ -53,7 +53,7 @@ def gather(unit: Unit, history: tuple[Step, ...]) -> str:
     )
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """What `gather` wrote. A step whose action cannot be read says why; InvalidOutput where none can be read."""
     marks = list(HEADING.finditer(text))
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
@@ -72,10 +72,10 @@ def parse(text: str, view: View) -> Reading:
             dropped += reading.dropped
     if all(step["action"] is None for step in steps):
         raise InvalidOutput(steps[0]["fault"] if steps else "the reply is of no screen")
-    return Reading({"steps": steps}, dropped)
+    return ParsedReply({"steps": steps}, dropped)
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     """Each point on its screen, and on one of the screen's elements: the column `elements` has a list for each."""
     known = view.parameters.get("elements")
     faults: list[str] = []
@@ -86,7 +86,7 @@ def verify(value: Any, view: View) -> Verdict:
         elements = boxes_of(screens[index]) if index < len(screens) else []
         points = (action["point_px"], action["end_point_px"])
         faults += point_faults(points, step["width_px"], step["height_px"], elements)
-    return Verdict(tuple(dict.fromkeys(faults)))
+    return CheckResult(tuple(dict.fromkeys(faults)))
 
 
 TASK = Task(

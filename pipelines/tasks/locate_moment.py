@@ -11,7 +11,7 @@ from pipelines.replies.times import LONGEST_S, span, span_in, span_of, times_in
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Task, Verdict, View
+from schemas.task import CheckResult, Task, View
 
 _NEVER = re.compile(r"\b(?:no|not|never|none|nowhere|cannot|can't|doesn't|isn't|null)\b", re.IGNORECASE)
 
@@ -30,9 +30,9 @@ def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     return {"start_s": found[0], "end_s": found[1]}
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     spans = [(value["start_s"], value["end_s"])] if value["start_s"] is not None else []
-    return Verdict(span_faults(spans, view))
+    return CheckResult(span_faults(spans, view))
 
 
 _TIME = {"type": ["number", "null"], "minimum": 0, "maximum": LONGEST_S}

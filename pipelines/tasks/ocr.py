@@ -9,13 +9,13 @@ import unicodedata
 from dataclasses import replace
 from typing import Any
 
-from operators.checks.check_reply import judge
+from operators.checks.check_reply import check_reply
 from operators.checks.page_check import text_faults
 from operators.media.pictures import enlarged, rotated
 from pipelines.replies.scripts import script_of
 from schemas.output import Output
 from schemas.request import Message, Picture, Request, Sampling
-from schemas.task import ReadLine, Step, Task, Unit, Verdict, View, first_request
+from schemas.task import CheckResult, ReadLine, Step, Task, Unit, View, first_request
 
 _TURNS = (90, 270, 180)
 _MISREAD = {"repeats", "nothing_read"}
@@ -44,7 +44,7 @@ def parse_lines(lines: tuple[ReadLine, ...], view: View) -> dict[str, Any]:  # n
     return {"text": whole, "script": script_of(whole), "lines": read}
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     return text_faults(value["text"], view)
 
 
@@ -82,7 +82,7 @@ def best_reading(task: Task, view: View, history: tuple[Step, ...]) -> int:
 def _badness(task: Task, view: View, step: Step) -> tuple[int, float, int]:
     """Faults that another look may mend, distance from the text layer, and whether nothing was read."""
     text = step.completion.text
-    verified = judge(task, view, text, task.parse(text, view), cut=False).verified
+    verified = check_reply(task, view, text, task.parse(text, view), cut=False).verified
     distance = verified["cer"] or 0.0
     faults = len(_MISREAD & set(verified["faults"])) + ("text_layer" in verified["faults"] and distance > _WORTH)
     return faults, distance, not any(char.isalnum() for char in text)

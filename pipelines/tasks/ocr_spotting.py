@@ -11,7 +11,7 @@ from pipelines.replies.elements import read_elements
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 _TEXT_KEYS = ("text_content", "text", "content")
 _BOX_KEYS = ("bbox_2d", "bbox")
@@ -19,7 +19,7 @@ _COUNTS_TO = 999
 """The scale of the model's text spotting; its documents and grounding count to 1000."""
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": [x0, y0, x1, y1], "text_content": "…"}; an empty list is a valid answer."""
     found = read_elements(text, (*_TEXT_KEYS, *_BOX_KEYS))
     if not found.found:
@@ -36,10 +36,10 @@ def parse(text: str, view: View) -> Reading:
             lines.append({"text": read, "bbox_px": place})
         else:
             dropped += 1
-    return Reading({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, found.cut)
+    return ParsedReply({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, found.cut)
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     return text_faults(value["text"], view)
 
 

@@ -15,17 +15,17 @@ from pipelines.replies.qwenvl_html import is_html, read_html
 from pipelines.replies.qwenvl_markdown import read_markdown
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """HTML or Markdown, whichever the reply is. An empty page is a valid answer."""
     text = unicodedata.normalize("NFC", text)
     found, cut = read_html(text) if is_html(text) else read_markdown(text)
     blocks = [_row(block, view) for block in found]
     strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(found, blocks, strict=True))
     # a box that is none is lost; its block is not
-    return Reading({"blocks": blocks, "markdown": page_markdown(found)}, dropped=strange, cut=cut)
+    return ParsedReply({"blocks": blocks, "markdown": page_markdown(found)}, dropped=strange, cut=cut)
 
 
 def _row(block: Block, view: View) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _row(block: Block, view: View) -> dict[str, Any]:
     }
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     said = [
         part
         for block in value["blocks"]

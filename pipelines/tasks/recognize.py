@@ -10,7 +10,7 @@ from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 _CODES = {
     "arabic": "ar", "chinese": "zh", "dutch": "nl", "english": "en", "french": "fr", "german": "de", "greek": "el",
@@ -25,7 +25,7 @@ _NAME_KEYS = {
 }
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": […], "name_zh": "…", "name_en": "…"}, or prose where the prompt asks for no list.
 
     Names may also stand together, {"names": {"zh": "…"}}, or alone as "name" or "label": then of no known language.
@@ -45,7 +45,7 @@ def parse(text: str, view: View) -> Reading:
             raise InvalidOutput("the reply is empty")
         body = next(fenced(said), said)
         answer = clean(said) if any(char.isalpha() for char in body) else None  # an empty list has no letters
-    return Reading({"objects": objects, "answer": answer}, dropped, found.cut, found.faults)
+    return ParsedReply({"objects": objects, "answer": answer}, dropped, found.cut, found.faults)
 
 
 def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
@@ -69,8 +69,8 @@ def _code(language: str) -> str:
     return "zh" if language == "cn" else _CODES.get(language, language)
 
 
-def verify(value: Any, view: View) -> Verdict:  # noqa: ARG001
-    return Verdict(box_faults([each["bbox_px"] for each in value["objects"]]))
+def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
+    return CheckResult(box_faults([each["bbox_px"] for each in value["objects"]]))
 
 
 TASK = Task(
@@ -79,7 +79,7 @@ TASK = Task(
     unit_kinds=("image",),
     prompt="Identify {what} in the image and return their bounding box and {languages} name in JSON format.",
     parameters={"what": "all objects", "languages": "Chinese and English"},
-    joined=("what", "languages"),
+    list_parameters=("what", "languages"),
     output=Output(
         {
             "type": "object",

@@ -5,25 +5,25 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from pipelines.replies.thinking import final_answer, last_words, split_thinking
+from pipelines.replies.thinking import final_answer, last_error, split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Task, Verdict, View
+from schemas.task import CheckResult, Task, View
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     """`answer` is what is marked as final; without a mark, the last line (the check tells)."""
     thought, said = split_thinking(unicodedata.normalize("NFC", text))
     final = final_answer(said)
-    answer = final or last_words(said)
+    answer = final or last_error(said)
     if not answer:
         raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
     return {"answer": answer, "final": final is not None, "solution": said, "thinking": thought}
 
 
-def verify(value: Any, view: View) -> Verdict:  # noqa: ARG001
-    return Verdict(() if value["final"] else ("not_final",))
+def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
+    return CheckResult(() if value["final"] else ("not_final",))
 
 
 TASK = Task(
@@ -44,9 +44,9 @@ TASK = Task(
             "additionalProperties": False,
         }
     ),
-    # facts/qwen3-vl.md §3: Thinking checkpoints circle when they are greedy
+    # docs/facts/qwen3-vl.md §3: Thinking checkpoints circle when they are greedy
     sampling=Sampling(temperature=1.0, top_p=0.95, top_k=20, max_tokens=16_384),
     parse=parse,
     verify=verify,
-    keeps_thinking=True,
+    reasoning_in_reply=True,
 )

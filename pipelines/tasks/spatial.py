@@ -12,10 +12,10 @@ from pipelines.replies.thinking import final_answer, split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Reading, Task, Verdict, View
+from schemas.task import CheckResult, ParsedReply, Task, View
 
 
-def parse(text: str, view: View) -> Reading:
+def parse(text: str, view: View) -> ParsedReply:
     """The answer in words, the option that it takes, and the boxes and points that it names."""
     thought, said = split_thinking(unicodedata.normalize("NFC", text))
     if not said:
@@ -31,7 +31,7 @@ def parse(text: str, view: View) -> Reading:
         "objects": [{"label": each.label, "bbox_px": each.bbox_px, "point_px": each.point_px} for each in found.values],
     }
     listed = bool(found.values or found.dropped)  # a bracket in prose opens no list
-    return Reading(value, found.dropped, found.cut and listed, found.faults)
+    return ParsedReply(value, found.dropped, found.cut and listed, found.faults)
 
 
 def _options(view: View) -> dict[str, str]:
@@ -39,10 +39,10 @@ def _options(view: View) -> dict[str, str]:
     return options_in(question) if isinstance(question, str) else {}
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     faults = box_faults([each["bbox_px"] for each in value["objects"]])
     missed = bool(_options(view)) and value["choice"] is None
-    return Verdict((*faults, *(("no_choice",) if missed else ())))
+    return CheckResult((*faults, *(("no_choice",) if missed else ())))
 
 
 TASK = Task(
@@ -79,5 +79,5 @@ TASK = Task(
     sampling=Sampling(max_tokens=4096),
     parse=parse,
     verify=verify,
-    keeps_thinking=True,
+    reasoning_in_reply=True,
 )

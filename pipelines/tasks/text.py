@@ -1,4 +1,4 @@
-"""Ask a question without a picture: every row of an input table with a column `prompt`."""
+"""Infer a question without a picture: every row of an input table with a column `prompt`."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ TASK = Task(
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,
-    keeps_thinking=True,
+    reasoning_in_reply=True,
 )

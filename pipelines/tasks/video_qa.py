@@ -11,7 +11,7 @@ from pipelines.replies.times import LONGEST_S, spans_in
 from schemas.errors import InvalidOutput
 from schemas.output import Output
 from schemas.request import Sampling
-from schemas.task import Task, Verdict, View
+from schemas.task import CheckResult, Task, View
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
@@ -23,9 +23,9 @@ def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     return {"answer": said, "short_answer": final_answer(said), "spans": spans}
 
 
-def verify(value: Any, view: View) -> Verdict:
+def verify(value: Any, view: View) -> CheckResult:
     spans = [(each["start_s"], each["end_s"]) for each in value["spans"]]
-    return Verdict((*(() if spans else ("not_cited",)), *span_faults(spans, view)))
+    return CheckResult((*(() if spans else ("not_cited",)), *span_faults(spans, view)))
 
 
 _TIME = {"type": "number", "minimum": 0, "maximum": LONGEST_S}
@@ -61,5 +61,5 @@ TASK = Task(
     sampling=Sampling(max_tokens=4096),
     parse=parse,
     verify=verify,
-    keeps_thinking=True,
+    reasoning_in_reply=True,
 )

@@ -2,7 +2,7 @@
 
 Importing this makes the torchvision wheel, which is linked against CUDA, import beside a CPU torch: its C++
 operators cannot load, so the two schemas that its Python side registers fakes for are defined first
-(facts/vllm-cpu.md §2). transformers' processors only use its Python transforms.
+(docs/facts/vllm-cpu.md §2). transformers' processors only use its Python transforms.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ import yaml
 from PIL import Image, ImageDraw
 
 from jobs.demo_media import Line, pdf_bytes
+from schemas.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT.parent / "shared" / "samples"
 MARK = "SIGHTREAD_TEST_MARK"
 

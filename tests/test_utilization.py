@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from operators.infer.utilization import Occupancy
+from operators.infer.utilization import Utilization
 from pipelines.job import prepare
 from pipelines.plan import stages
-from pipelines.utilization import saturation
+from pipelines.utilization import summarize_utilization
 from schemas.spec import JobSpec
 
 LENGTHS: dict[str, Callable[[random.Random], float]] = {
@@ -66,11 +66,11 @@ def test_enough_chunks_are_under_way_for_replies_of_any_length(
 def test_slots_in_use_are_counted_between_first_request_and_last_answer(
     steps: list[tuple[int, float]], slots: int
 ) -> None:
-    occupancy, now, busy = Occupancy(slots), 100.0, 0.0
+    utilization, now, busy = Utilization(slots), 100.0, 0.0
     last_fall = first = None
     before = 0
     for running, wait in steps:
-        occupancy.note(running, now)
+        utilization.note(running, now)
         if running and first is None:
             first = now
         if running < before:
@@ -78,13 +78,13 @@ def test_slots_in_use_are_counted_between_first_request_and_last_answer(
         before = running
         busy += min(running, slots) * wait
         now += wait
-    occupancy.note(before, now)
-    assert occupancy.busy_s == pytest.approx(busy)
-    assert occupancy.since_s == first
+    utilization.note(before, now)
+    assert utilization.busy_s == pytest.approx(busy)
+    assert utilization.since_s == first
     if last_fall is not None:
-        assert occupancy.until_s == last_fall
+        assert utilization.until_s == last_fall
     else:
-        assert occupancy.share() == 0.0
+        assert utilization.share() == 0.0
 
 
 def receipt(chunk: str, actor: str = "a", **more: Any) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def receipt(chunk: str, actor: str = "a", **more: Any) -> dict[str, Any]:
 
 
 def test_a_run_says_how_busy_its_engines_were_together() -> None:
-    found = saturation(
+    found = summarize_utilization(
         [
             receipt("x", until_s=12.0, busy_s=4.0),
             receipt("x", deaths=1),
@@ -110,8 +110,8 @@ def test_a_run_says_how_busy_its_engines_were_together() -> None:
     assert found.efficiency == pytest.approx((8 + 12) / (4 * 10))
     assert found.tokens_per_s == 30.0
     assert found.decode == pytest.approx(2 / 20), "a chunk is decoded once for all its tasks"
-    assert saturation([], workers=1) is None
-    assert saturation([{**receipt("x"), "engine": None}], workers=1) is None
+    assert summarize_utilization([], workers=1) is None
+    assert summarize_utilization([{**receipt("x"), "engine": None}], workers=1) is None
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,6 @@ def test_a_run_says_how_busy_its_engines_were_together() -> None:
      ({"busy_s": 4.0, "decode_s": 8.0, "deaths": 1}, "engine deaths"), ({"deaths": 1}, "engine")],
 )  # fmt: skip
 def test_a_run_names_what_held_the_engine_up(change: dict[str, Any], bottleneck: str) -> None:
-    found = saturation([receipt("x", **change)], workers=2)
+    found = summarize_utilization([receipt("x", **change)], workers=2)
     assert found is not None
     assert found.bottleneck == bottleneck

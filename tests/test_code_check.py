@@ -26,8 +26,8 @@ from PIL import Image
 
 from jobs.load import parse
 from operators.commit import part_path, write_part
-from operators.render.code_check import TryOut, due
-from operators.render.code_checker import Made, Trials
+from operators.render.code_check import CodeCheck, pending_code_checks
+from operators.render.code_checker import CodeChecker, Made
 from operators.render.render_page import missing
 from operators.render.visual_similarity import compare
 from operators.units import RGB
@@ -57,8 +57,8 @@ def leftovers() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def patient() -> Iterator[Trials]:
-    made = Trials(deadline_s=120, load_s=60)
+def patient() -> Iterator[CodeChecker]:
+    made = CodeChecker(deadline_s=120, load_s=60)
     yield made
     made.close()
 
@@ -70,7 +70,7 @@ def shown(made: Made) -> RGB:
 
 
 @needs_browser
-def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: Trials) -> None:
+def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: CodeChecker) -> None:
     page, _ = code_of(recorded("code_html"))
     made = patient.make("html", page, W, H)
     given = shown(made)
@@ -105,7 +105,7 @@ def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: Tr
 
 
 @needs_browser
-def test_a_drawing_is_rendered_without_its_scripts(patient: Trials) -> None:
+def test_a_drawing_is_rendered_without_its_scripts(patient: CodeChecker) -> None:
     drawing = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 50"><rect width="50" height="50" fill="#f00"/>'
         '<script>document.documentElement.innerHTML = ""</script></svg>'
@@ -116,14 +116,14 @@ def test_a_drawing_is_rendered_without_its_scripts(patient: Trials) -> None:
     assert patient.make("svg", drawing[:-8], 400, 300).said["outcome"] == "unreadable"
 
 
-def test_what_needs_no_browser(patient: Trials) -> None:
+def test_what_needs_no_browser(patient: CodeChecker) -> None:
     assert patient.make("python", "import matplotlib.pyplot as plt", 1, 1).said["imports"] == ["matplotlib.pyplot"]
     assert patient.make("python", "import", 1, 1).said["outcome"] == "unreadable"
     assert patient.make("drawio", GRAPH.replace('source="a"', 'source="z"'), 1, 1).said["unresolved"] == ["z"]
 
 
 @needs_browser
-def test_scripts_run_and_their_errors_are_kept(patient: Trials) -> None:
+def test_scripts_run_and_their_errors_are_kept(patient: CodeChecker) -> None:
     page = "<body bgcolor='red'><script>document.bgColor = 'blue'; console.error('so it goes'); nowhere()</script>"
     made = patient.make("html", page, 320, 240)
     assert shown(made)[100, 100].tolist() == [0, 0, 255]
@@ -160,7 +160,7 @@ HOSTILE = {
 def test_a_page_without_end_ends(name: str) -> None:
     page, outcomes, load_s = HOSTILE[name]
     before = set(leftovers())
-    trials = Trials(deadline_s=load_s + 30, load_s=load_s, memory_mb=1000)
+    trials = CodeChecker(deadline_s=load_s + 30, load_s=load_s, memory_mb=1000)
     made = trials.make("html", page, 400, 300)
     trials.close()
     assert set(leftovers()) <= before
@@ -262,7 +262,7 @@ def reaching(port: int) -> str:
 
 
 @needs_browser
-def test_what_reaches_out_is_refused_and_heard_by_nobody(patient: Trials, tmp_path: Path) -> None:
+def test_what_reaches_out_is_refused_and_heard_by_nobody(patient: CodeChecker, tmp_path: Path) -> None:
     with listening() as listener:
         made = patient.make("html", reaching(listener.port), 400, 300)
     shown(made)
@@ -275,7 +275,7 @@ def test_what_reaches_out_is_refused_and_heard_by_nobody(patient: Trials, tmp_pa
 def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
     """Where a machine gives no namespaces, this is what is left."""
     code = (
-        "import sys, json; from operators.render_page import Renderer; r = Renderer(); "
+        "import sys, json; from operators.render.render_page import Renderer; r = Renderer(); "
         "s = r.show(sys.stdin.read(), 400, 300, 60); r.close(); "
         "print(json.dumps([s.fault, s.message, s.refused, s.picture is not None]))"
     )
@@ -297,8 +297,8 @@ def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
 @needs_browser
 def test_nothing_outlives_a_parent_that_is_killed() -> None:
     code = (
-        "from operators.trials import Trials; t = Trials(deadline_s=100, load_s=90); print('on', flush=True); "
-        "t.make('html', '<script>while (true) {}</script>', 400, 300)"
+        "from operators.render.code_checker import CodeChecker; t = CodeChecker(deadline_s=100, load_s=90); "
+        "print('on', flush=True); t.make('html', '<script>while (true) {}</script>', 400, 300)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -320,7 +320,7 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
 
 def test_without_a_browser_the_trial_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    trials = Trials()
+    trials = CodeChecker()
     for kind, code in (("html", "<p>Hello"), ("svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')):
         made = trials.make(kind, code, 400, 300)  # type: ignore[arg-type]
         assert (made.said["outcome"], made.picture) == ("no_browser", None)
@@ -338,7 +338,7 @@ def answered(folder: Path, *codes: str) -> Job:
     )
     each = {"this": [str(number) for number in range(len(codes))]}
     spec = {
-        "name": "trial",
+        "name": "code_check",
         "inputs": [str(picture)],
         "output": str(folder / "out"),
         "tasks": [{"name": "code_html", "prompt": "Like {this}", "parameters": each}],
@@ -363,29 +363,29 @@ def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
 ) -> None:
     codes = ("<html><p>Fresh bread</p><img src='http://127.0.0.1:9/x'></html>", "<html></html>", "no page")
     job = answered(tmp_path, *codes)
-    output, operator = job.output, TryOut(job.output, job.tasks, job.decode)
-    part = pa.Table.from_pylist([{"chunk_id": "c1", "task": "code_html"}], schema=tables.UNTRIED)
+    output, operator = job.output, CodeCheck(job.output, job.tasks, job.decode)
+    part = pa.Table.from_pylist([{"chunk_id": "c1", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
-        assert list(due(output, job.tasks)) == part.to_pylist()
+        assert list(pending_code_checks(output, job.tasks)) == part.to_pylist()
         assert operator(part).to_pylist()[0]["outcomes"] == ["no_browser", "no_browser"]
         operator.close()
-        assert list(due(output, job.tasks)) == []
+        assert list(pending_code_checks(output, job.tasks)) == []
     before = rows_of(output)
     assert [row["verified"]["ok"] for row in before] == [True, True, False]
 
-    assert list(due(output, job.tasks)) == part.to_pylist()
+    assert list(pending_code_checks(output, job.tasks)) == part.to_pylist()
     (told,) = operator(part).to_pylist()
     operator.close()
     assert (told["rows"], told["outcomes"], told["message"]) == (2, ["shown", "shown"], None)
-    assert list(due(output, job.tasks)) == []
+    assert list(pending_code_checks(output, job.tasks)) == []
     first, blank, nothing = rows_of(output)
     assert first["verified"]["faults"] == ["reaches_out"]
-    assert first["verified"]["trial"]["refused"] == ["image http://127.0.0.1:9/x"]
+    assert first["verified"]["code_check"]["refused"] == ["image http://127.0.0.1:9/x"]
     assert blank["verified"]["faults"] == ["shows_nothing"]
-    assert (nothing["status"], nothing["verified"]["trial"]) == ("invalid_output", None)
+    assert (nothing["status"], nothing["verified"]["code_check"]) == ("invalid_output", None)
     # the window is as wide as the picture
-    with Image.open(output / first["verified"]["trial"]["screenshot"]) as screenshot:
+    with Image.open(output / first["verified"]["code_check"]["screenshot"]) as screenshot:
         assert screenshot.width == 320
     # all else is as it was
     for row, other in zip(rows_of(output), before, strict=True):
@@ -396,8 +396,8 @@ def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
-    operator = TryOut(tmp_path, (find("code_html"),), DecodeSettings())
-    part = pa.Table.from_pylist([{"chunk_id": "gone", "task": "code_html"}], schema=tables.UNTRIED)
+    operator = CodeCheck(tmp_path, (find("code_html"),), DecodeSettings())
+    part = pa.Table.from_pylist([{"chunk_id": "gone", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
     (told,) = operator(part).to_pylist()
     assert "gone" in told["message"]
     operator.close()

@@ -1,0 +1,7 @@
+"""Where this checkout lies: children and shipped files are found from here, whatever the working directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
