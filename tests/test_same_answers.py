@@ -81,6 +81,7 @@ def test_known_renames_and_additions(old: Path, tmp_path: Path) -> None:
         ({"result": None}, "result: {'text': 'page 0', 'score': nan} against None"),
         ({"status": "invalid_output"}, "status: 'ok' against 'invalid_output'"),
         ({"model": "other"}, "model: 'scripted' against 'other'"),
+        ({"model": "scripted" * 90}, f"model: 'scripted' against 'scripted{('scripted' * 90)[8:119]} …"),
     ],
 )
 def test_a_changed_answer(old: Path, tmp_path: Path, changed: dict[str, Any], told: str) -> None:
@@ -89,6 +90,12 @@ def test_a_changed_answer(old: Path, tmp_path: Path, changed: dict[str, Any], to
         f"job/ocr: input {'a' * 16} unit 0 request 0: {told}",
         "2 rows of 1 tasks equal, 1 differences",
     ]
+
+
+def test_a_difference_far_down_a_long_answer_is_shown(tmp_path: Path) -> None:
+    old, new = (write(tmp_path / end, row(0, text="." * 999 + end)) for end in ("old", "new"))
+    (told, _) = same(old, new, code=1)
+    assert told.endswith(f"text: … {'.' * 40}old' against … {'.' * 40}new'")
 
 
 def test_rows_tasks_and_jobs_that_are_missing_or_too_many(old: Path, tmp_path: Path) -> None:
@@ -114,10 +121,18 @@ def test_a_column_of_another_type(old: Path, tmp_path: Path) -> None:
     assert "job/ocr: column model: 'string' against 'binary'" in same(old, new, code=1)
 
 
-def test_many_differences_are_counted_and_the_first_ones_shown(tmp_path: Path) -> None:
+def test_what_many_rows_have_alike_is_told_once(tmp_path: Path) -> None:
     old = write(tmp_path / "old", *(row(unit) for unit in range(30)))
-    told = same(old, write(tmp_path / "new", *(row(unit, model="m") for unit in range(30))), code=1)
-    assert told[20:] == ["and 10 more differences", "0 rows of 1 tasks equal, 30 differences"]
+    new = write(tmp_path / "new", *(row(unit, model="m") for unit in range(30)))
+    assert same(old, new, code=1) == [
+        f"job/ocr: input {'a' * 16} unit 0 request 0: model: 'scripted' against 'm' (and 29 more like it)",
+        "0 rows of 1 tasks equal, 30 differences",
+    ]
+    other = write(tmp_path / "other", *(row(unit, model=f"m{unit}") for unit in range(30)))
+    assert same(old, other, code=1)[20:] == [
+        "and 10 more kinds of differences",
+        "0 rows of 1 tasks equal, 30 differences",
+    ]
 
 
 def test_nothing_to_compare(old: Path, tmp_path: Path) -> None:
