@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.load import load
+from jobs.load import load_stored
 from pipelines.reparse import reparse
 
 
 def reparse_output(output: Path) -> int:
-    spec = load(output / "_job" / "spec.yaml")
+    spec = load_stored(output / "_job" / "spec.yaml")
     for total in reparse(output, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
         print(
