@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from operators.checks.on_screen import boxes_of, point_faults
-from pipelines.gui import NOTHING_DONE, PROMPT, action_request, device_of, told
+from pipelines.loops.screens import NOTHING_DONE, PROMPT, action_request, device_of, told
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
 from schemas.output import Output
 from schemas.request import Picture, Request, Sampling
