@@ -15,7 +15,7 @@ from operators.media.episode import HEADING
 from pipelines.loops.screens import PROMPT, action_request, device_of, told
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Picture, Request, Sampling
 from schemas.task import CheckResult, ParsedReply, Reply, Step, Task, Unit, View
 
@@ -97,33 +97,17 @@ TASK = Task(
     prompt=PROMPT,  # its {history} is what the replay has done so far
     defaults={"device": "computer", "history": None, "elements": None},
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "steps": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "step": {"type": "integer", "minimum": 1},  # the screen, from 1
-                            "width_px": {"type": "integer"},
-                            "height_px": {"type": "integer"},
-                            "action": {
-                                "type": ["object", "null"],
-                                "properties": ACTION,
-                                "required": list(ACTION),
-                                "additionalProperties": False,
-                            },
-                            "fault": {"type": ["string", "null"]},  # why there is no action
-                        },
-                        "required": ["step", "width_px", "height_px", "action", "fault"],
-                        "additionalProperties": False,
-                    },
-                }
-            },
-            "required": ["steps"],
-            "additionalProperties": False,
-        }
+        record(
+            steps=list_of(
+                record(
+                    step={"type": "integer", "minimum": 1},  # the screen, from 1
+                    width_px={"type": "integer"},
+                    height_px={"type": "integer"},
+                    action=nullable(record(**ACTION)),
+                    fault=TEXT_OR_NULL,  # why there is no action
+                )
+            )
+        )
     ),
     sampling=Sampling(max_tokens=2048),
     next=ask_screen_by_screen,

@@ -14,7 +14,7 @@ from operators.checks.page_check import text_faults
 from operators.media.pictures import enlarged, rotated
 from pipelines.loops.lines import LineReplies, by_line
 from pipelines.replies.scripts import script_of
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Message, Picture, Request, Sampling
 from schemas.task import CheckResult, Reply, Step, Task, Unit, View, first_request, last_reply
 
@@ -89,15 +89,10 @@ def _badness(task: Task, view: View, step: Step) -> tuple[int, float, int]:
     return faults, distance, not any(char.isalnum() for char in text)
 
 
-_LINE = {
-    "type": "object",
-    "properties": {
-        "text": {"type": "string", "minLength": 1},
-        "bbox_px": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
-    },
-    "required": ["text", "bbox_px"],
-    "additionalProperties": False,
-}
+_LINE = record(
+    text={"type": "string", "minLength": 1},
+    bbox_px={"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+)
 
 TASK = by_line(
     Task(
@@ -106,17 +101,12 @@ TASK = by_line(
         unit_kinds=("page", "image"),
         prompt="Read all the text in the image.",
         output=Output(
-            {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "script": {"type": ["string", "null"]},  # of most letters, by its Unicode name
-                    # only where pages are split: each line and its box, x0, y0, x1, y1 in pixels of the original
-                    "lines": {"type": ["array", "null"], "items": _LINE},
-                },
-                "required": ["text", "script", "lines"],
-                "additionalProperties": False,
-            }
+            record(
+                text={"type": "string"},
+                script=TEXT_OR_NULL,  # of most letters, by its Unicode name
+                # only where pages are split: each line and its box, x0, y0, x1, y1 in pixels of the original
+                lines=nullable(list_of(_LINE)),
+            )
         ),
         sampling=Sampling(max_tokens=4096),
         parse=parse,
