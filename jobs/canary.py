@@ -14,17 +14,13 @@ from model.engines.kinds import EngineSettings
 from operators.infer.supervisor import Supervisor
 from schemas.errors import EngineError, Failure
 from schemas.finding import Finding
+from schemas.output import record
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
 
 SLOW_S = 10.0
 _SIDE_PX = 256
 _TOKENS = (_SIDE_PX // 32) ** 2
-_SCHEMA = {
-    "type": "object",
-    "properties": {"seen": {"type": "boolean"}},
-    "required": ["seen"],
-    "additionalProperties": False,
-}
+_SCHEMA = record(seen={"type": "boolean"})
 _QUESTION = "What is shown?"
 
 

@@ -275,15 +275,15 @@ def test_a_thought_is_kept_in_its_own_column_on_request_and_counted_always() -> 
     view = View("image", 0, 64, 64)
     for asked in (False, True):
         task = bind(TaskSpec(name="caption", reasoning=asked))
-        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (conversation,) = answer.conversations
-        request = conversation.next()
-        assert request is not None
+        unit_request = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        conversation = unit_request.conversation
+        assert conversation is not None
+        (request,) = conversation.next()
         conversation.receive(
             request, Completion("A cat.", "stop", 1, 9, 0.1, reasoning="ears, \udce9", reasoning_tokens=6)
         )
-        assert conversation.next() is None
-        row = answer.columns(None)
+        assert conversation.next() == ()
+        row = unit_request.columns(None)
         assert (row["text"], row["output_tokens"], row["reasoning_tokens"]) == ("A cat.", 9, 6)
         assert row["reasoning"] == ("ears, ?" if asked else None)
     unmatched, keeping = (identity(bind(TaskSpec(name="caption", reasoning=asked))) for asked in (False, True))
@@ -294,13 +294,13 @@ def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> N
     view = View("image", 0, 64, 64)
     for name, thought in (("solve", "six times seven"), ("caption", None)):
         task = find(name)
-        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (conversation,) = answer.conversations
-        request = conversation.next()
-        assert request is not None
+        unit_request = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        conversation = unit_request.conversation
+        assert conversation is not None
+        (request,) = conversation.next()
         conversation.receive(request, Completion("It is \\boxed{42}.", "stop", 1, 9, 0.1, reasoning="six times seven"))
-        assert conversation.next() is None
-        row = answer.columns(None)
+        assert conversation.next() == ()
+        row = unit_request.columns(None)
         assert row["status"] == "ok"
         assert row["result"].get("thinking") == thought
         assert ("six times seven" in row["text"]) == (thought is not None)
