@@ -5,3 +5,5 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+NANO = ROOT / "model" / "nano" / "checkpoint"
+"""The checkpoint that this repository trains and ships."""

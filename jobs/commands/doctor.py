@@ -1,7 +1,11 @@
-"""`sightread doctor [SPEC]`: what would go wrong, found before a job does; every line that fails says what to do."""
+"""`sightread doctor [SPEC]`: look for what would go wrong: machine, model, server, a few small questions.
+
+Every line that fails says what to do.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import difflib
 import os
@@ -11,16 +15,16 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import machine
+from jobs.display import console_for
 from jobs.load import load, parse
 from jobs.machine import Finding
 from model.network.hub import resolve, to_be_fetched, weight_files
 from model.prompts.memory import SIZES, Precision, gpus, needed_gb, size_of, splits
 from pipelines.catalogue import bind
-from schemas.checkout import ROOT
+from schemas.checkout import NANO
 from schemas.errors import EngineLost, SpecError
 from schemas.spec import EngineSpec, JobSpec
 
-NANO = ROOT / "model" / "nano" / "checkpoint"
 LOAD_S = 900.0
 _CARDS_GB = (24, 48, 80, 141)
 _CLIPS = {"clip", "video"}
@@ -29,8 +33,14 @@ _NOT_ASKED = Finding("note", "canary", "not asked while other lines fail")
 _OTHERS_GB = 2.0  # of memory, for decoders and Ray
 
 
-def doctor(path: Path | None, console: Console) -> int:
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", type=Path, nargs="?", help="the job spec (YAML); without, the machine and nano")
+
+
+def run(options: argparse.Namespace) -> int:
     """1 when a line fails, 0 otherwise."""
+    path: Path | None = options.spec
+    console = console_for()
     spec: JobSpec | None = None
     findings: list[Finding] = []
     if path is not None:
