@@ -1,4 +1,4 @@
-"""Run one job spec: what `sightread run` does, and the entry point of a Ray job.
+"""Run one job spec: what `sightread run` does, and the entry point of a Ray job. Knows no options of a command line.
 
 ray job submit --working-dir . -- python -m jobs.run SPEC
 """

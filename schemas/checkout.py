@@ -8,3 +8,4 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "model" / "nano" / "checkpoint"
+"""The checkpoint that this repository trains and ships."""

@@ -39,7 +39,7 @@ def test_another_pipe_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     def broken() -> None:
         raise BrokenPipeError("a child is gone")
 
-    monkeypatch.setattr("jobs.cli._tasks", lambda options: broken())
+    monkeypatch.setattr("jobs.commands.tasks.run", lambda options: broken())
     with pytest.raises(BrokenPipeError, match="a child is gone"):
         main(["tasks"])
 

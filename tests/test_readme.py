@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from jobs.cli import _parser
+from jobs.cli import parser
 from tests.support.world import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_its_commands_are_commands() -> None:
     ours = [shlex.split(line)[1:] for line in lines if re.match(r"(\.venv/bin/)?sightread ", line)]
     assert len(ours) >= 5
     for arguments in ours:
-        _parser().parse_args(arguments)
+        parser().parse_args(arguments)
     for line in lines:
         if line.startswith("scripts/"):
             assert (ROOT / line.split()[0]).exists(), line

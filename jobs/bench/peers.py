@@ -1,5 +1,5 @@
 """The engines that `sightread bench engine` measures in this interpreter, each over the same checkpoint and the same
-prompts: ours, and transformers' generate. Each gives its tokens and the seconds of its prefill and of its decode.
+prompts: ours, and transformers' generate. A run gives its tokens and the seconds of its prefill and of its decode.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Ours:
         started = time.perf_counter()
         with torch.inference_mode():
             while chunks := scheduler.next_prefill():
-                chosen = runner.prefill([(each.job.key, each.start, each.count) for each in chunks]).argmax(-1)
+                chosen = runner.prefill([(chunk.job.key, chunk.start, chunk.count) for chunk in chunks]).argmax(-1)
                 for chunk, token in zip(chunks, chosen.tolist(), strict=True):
                     if chunk.is_last:
                         chunk.job.key.output_ids.append(token)
@@ -78,8 +78,8 @@ class Transformers:
         tokens: list[list[int]] = []
         prefill_s = decode_s = 0.0
         for start in range(0, len(prompts), batch):
-            made, first_s, rest_s = self._run(prompts[start : start + batch], new_tokens)
-            tokens += made
+            answers, first_s, rest_s = self._run(prompts[start : start + batch], new_tokens)
+            tokens += answers
             prefill_s, decode_s = prefill_s + first_s, decode_s + rest_s
         return Timing(tokens, prefill_s, decode_s)
 
@@ -97,7 +97,7 @@ class Transformers:
         _settle(self._device)
         started = time.perf_counter()
         with torch.inference_mode():
-            made = self._model.generate(
+            ids_out = self._model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 mm_token_type_ids=(ids == config.image_token_id).int(),
@@ -110,7 +110,7 @@ class Transformers:
                 logits_processor=[note],
             )
         _settle(self._device)
-        return made[:, ids.shape[1] :].tolist(), moments[0] - started, time.perf_counter() - moments[0]
+        return ids_out[:, ids.shape[1] :].tolist(), moments[0] - started, time.perf_counter() - moments[0]
 
 
 def _patches(prompt: Prompt) -> Tensor:

@@ -1,7 +1,7 @@
 """The peer of `sightread bench pipeline`: ray.data.llm over vLLM. Run by the Python that has both.
 
-It is given what suits it: pictures and frames that are decoded already, prompts that are rendered, no templating or
-tokenising stages. Timed by the engine's own clock: from the first request that reaches vLLM to the last answer.
+It gets what suits it: pictures and frames that are decoded already, prompts that are rendered, no templating or
+tokenizing stages. Timed by the engine's own clock: from the first request that reaches vLLM to the last answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROWS = pa.schema(
 )
 
 
-SAYS = "ray.data.llm took: "
+RESULT = "ray.data.llm took: "
 """What stands before the result."""
 
 
@@ -68,7 +68,7 @@ def row_of_vllm(row: dict[str, Any]) -> dict[str, Any]:
     from PIL import Image
 
     codec = pa.Codec("zstd")
-    _, height, width = (int(each) for each in row["size"])
+    _, height, width = (int(side) for side in row["size"])
     size = height * width * 3
     frames = np.stack(
         [
@@ -76,16 +76,16 @@ def row_of_vllm(row: dict[str, Any]) -> dict[str, Any]:
             for data in row["frames"]
         ]
     )
-    found: dict[str, Any] = {"prompt": row["prompt"], "sampling_params": json.loads(row["sampling"])}
+    fields: dict[str, Any] = {"prompt": row["prompt"], "sampling_params": json.loads(row["sampling"])}
     if row["kind"] == "image":
-        return {**found, "multimodal_data": {"image": [Image.fromarray(frames[0])]}}
+        return {**fields, "multimodal_data": {"image": [Image.fromarray(frames[0])]}}
     fps = 1000.0  # times in milliseconds are the indices of such a source
     indices = [round(time_s * fps) for time_s in row["times_s"]]
     metadata = {
         "fps": fps, "frames_indices": indices, "total_num_frames": indices[-1] + 1, "duration": indices[-1] / fps,
         "video_backend": "opencv", "do_sample_frames": False,
     }  # fmt: skip
-    return {**found, "multimodal_data": {"video": [(frames, metadata)]}}
+    return {**fields, "multimodal_data": {"video": [(frames, metadata)]}}
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def main() -> None:
     seconds = max(row["end_s"] for row in rows) - min(row["start_s"] for row in rows)
     tokens = sum(row["tokens"] for row in rows)
     # Ray's workers write to this stdout too, and later
-    print(f"\n{SAYS}{json.dumps({'rows': len(rows), 'seconds': seconds, 'output_tokens': tokens})}", flush=True)
+    print(f"\n{RESULT}{json.dumps({'rows': len(rows), 'seconds': seconds, 'output_tokens': tokens})}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-"""`sightread doctor [SPEC]`: what would go wrong, found before a job does; every line that fails says what to do."""
+"""`sightread doctor [SPEC]`: look for what would go wrong: machine, model, server, a few small questions.
+
+Every line that fails says what to do.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import machine
+from jobs.display import console_for
 from jobs.load import load, parse
 from model.engines.kinds import FreeMemory, engine_kind
 from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
@@ -25,8 +30,14 @@ _NOT_ASKED = Finding("note", "canary", "not asked while other lines fail")
 _OTHERS_GB = 2.0  # of memory, for decoders and Ray
 
 
-def doctor(path: Path | None, console: Console) -> int:
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", type=Path, nargs="?", help="the job spec (YAML); without, the machine and nano")
+
+
+def run(options: argparse.Namespace) -> int:
     """1 when a line fails, 0 otherwise."""
+    path: Path | None = options.spec
+    console = console_for()
     spec: JobSpec | None = None
     findings: list[Finding] = []
     if path is not None:

@@ -1,4 +1,4 @@
-"""`sightread golden`: real weights on a page, a picture and a clip that this repository draws, held to what is known.
+"""`sightread golden MODEL`: hold a model to a page, a picture and a clip whose answers are known.
 
 For who has weights: that the checkpoint, its chat template and the engine fit together shows in answers that parse,
 pass their checks, end by themselves and say the text that was drawn. Of what a model sees, only reading is judged.
@@ -6,16 +6,17 @@ pass their checks, end by themselves and say the text that was drawn. Of what a 
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jobs.demo_media import PAGES, SIGN, pdf_bytes, write_demo_media
+from jobs.display import console_for
 from jobs.load import load, parse
 from model.prompts.line_image import line_reader_of
 from operators.checks.text_layer import compare
@@ -52,14 +53,17 @@ _LINE_READER_TASKS = {"ocr", "caption"}
 """A checkpoint that says of itself that it reads lines was taught neither layout nor to tell when things happen."""
 
 
-def golden(model: Path, *, gpus: float, console: Console) -> int:
-    """model: a checkpoint folder, or a job spec whose engine is asked. 1 when an answer is not as expected, else 0.
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="checkpoint folder, or a job spec (YAML) whose engine is asked")
+    parser.add_argument("--gpus", type=float, default=0, metavar="N", help="for a checkpoint folder (default: the CPU)")
 
-    Raises SpecError.
-    """
+
+def run(options: argparse.Namespace) -> int:
+    """1 when an answer is not as expected, else 0."""
+    model: Path = options.model
     expected = EXPECTATIONS
     if model.is_dir():
-        engine: dict[str, Any] = {"kind": "torch", "model": str(model), "gpus_per_replica": gpus}
+        engine: dict[str, Any] = {"kind": "torch", "model": str(model), "gpus_per_replica": options.gpus}
         decode: dict[str, Any] = {}
         if line_reader_of(model) is not None:
             expected = tuple(each for each in expected if each.task in _LINE_READER_TASKS)
@@ -77,6 +81,7 @@ def golden(model: Path, *, gpus: float, console: Console) -> int:
         )  # fmt: skip
         rows = _rows(spec)
     faults = {each: _faults(each, rows.get((each.task, each.input))) for each in expected}
+    console = console_for()
     console.print(_table(faults))
     failed = sum(bool(found) for found in faults.values())
     said = (

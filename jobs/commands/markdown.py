@@ -1,7 +1,8 @@
-"""`sightread markdown OUTPUT`: one Markdown file for each document, from the pages that parse_document read."""
+"""`sightread markdown OUTPUT`: assemble each document's Markdown from the pages that parse_document read."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,16 @@ select input_id, any_value(input_uri), string_agg(
     chr(10) || chr(10) order by unit_index)
 from read_parquet($parts, hive_partitioning = false) group by input_id order by 2
 """
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", type=Path, help="the folder of a job's output")
+
+
+def run(options: argparse.Namespace) -> int:
+    for path in write_documents(options.output):
+        print(path)
+    return 0
 
 
 def write_documents(output: Path) -> Iterator[Path]:

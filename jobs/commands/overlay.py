@@ -1,7 +1,11 @@
-"""`sightread overlay OUTPUT`: the pictures of a job with what was found drawn in. The inputs are decoded once more."""
+"""`sightread overlay OUTPUT`: draw boxes and points of a job's results into its pictures.
+
+The inputs are decoded once more.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -12,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from jobs.arguments import count
 from operators.media.opened import media_of, pictures
 from operators.media.pictures import pixels_of
 from operators.media.sandbox import Sandbox
@@ -26,6 +31,21 @@ select input_id, input_uri, unit_index, request_index, unit_kind, page, start_s,
 from read_parquet($parts, hive_partitioning = false)
 where status = 'ok' and width_px > 0 order by input_uri, unit_index, request_index
 """
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", type=Path, help="the folder of a job's output")
+    parser.add_argument("--task", help="of this task alone")
+    parser.add_argument("--rows", type=count, default=100, metavar="N", help="of each task at most")
+
+
+def run(options: argparse.Namespace) -> int:
+    """1 when a unit could not be decoded any more."""
+    failed = False
+    for written in write_overlays(options.output, task=options.task, rows=options.rows):
+        failed |= isinstance(written, str)
+        print(written)
+    return 1 if failed else 0
 
 
 def write_overlays(output: Path, *, task: str | None, rows: int) -> Iterator[Path | str]:

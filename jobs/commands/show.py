@@ -1,7 +1,8 @@
-"""`sightread show OUTPUT`: the first rows of every task, as a table on the terminal."""
+"""`sightread show OUTPUT`: show the first rows of every task of a job."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import duckdb
 from rich.table import Table
 from rich.text import Text
 
+from jobs.arguments import count
 from jobs.display import console_for
 from schemas.errors import SpecError
 
@@ -16,7 +18,17 @@ CELL_LINES = 12
 CELL_CHARACTERS = 700
 
 
-def show_rows(output: Path, *, rows: int) -> int:
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", type=Path, help="the folder of a job's output")
+    parser.add_argument("--rows", type=count, default=20, metavar="N", help="of each task at most")
+
+
+def run(options: argparse.Namespace) -> int:
+    show_rows(options.output, rows=options.rows)
+    return 0
+
+
+def show_rows(output: Path, *, rows: int) -> None:
     """Raises SpecError when there is nothing to show."""
     folders = sorted((output / "results").glob("task=*"))
     if not folders:
@@ -41,7 +53,6 @@ def show_rows(output: Path, *, rows: int) -> int:
         console.print(table)
         if found and found[0][-1] > len(found):
             console.print(f"and {found[0][-1] - len(found)} more")
-    return 0
 
 
 def _plain(result: str) -> str:
