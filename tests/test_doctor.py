@@ -23,7 +23,7 @@ from model.nano.export import CHECKPOINT
 from model.network.config import Config
 from model.network.qwen3vl import Qwen3VL
 from model.prompts.memory import SIZES, gpus, needed_gb, size_of, splits
-from tests.support.openai_server import MODEL, serving
+from tests.support.servers import MODEL, serving
 from tests.support.world import write_recording
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 81_559, 80_994, "580.95.05")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.world import ROOT
+from tests.support.world import ROOT
 
 STATUS = {0: "ok", 1: "engine_failed"}
 

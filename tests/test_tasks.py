@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,11 @@ from pipelines.catalogue import bind, find, names
 from schemas import tables
 from schemas.output import Output
 from schemas.task import Task, View
-from tests.support.world import ROOT, World, worlds, write_image, write_recording
+from tests.support.world import ROOT, World, write_image, write_recording
 
 pytestmark = pytest.mark.slow
 
 SPECS = ROOT / "jobs" / "specs"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
 
 
 def read_colour(text: str, view: View) -> dict[str, Any]:
