@@ -42,7 +42,7 @@ def write(folder: Path, *rows: dict[str, Any], task: str = "ocr", job: str = "jo
     return folder
 
 
-def same(*arguments: Path, code: int) -> list[str]:
+def same(*arguments: Path | str, code: int) -> list[str]:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "same-answers"), *map(str, arguments)], capture_output=True, text=True
     )
@@ -68,14 +68,14 @@ def test_known_renames_and_additions(old: Path, tmp_path: Path) -> None:
     assert same(old, new, code=0) == ["3 rows of 1 tasks equal, 0 differences"]
     rows[0]["verified"]["code_check"]["outcome"] = "timeout"
     new = write(tmp_path / "newer", *rows)
-    told, _ = same(old, new, code=1)
-    assert told.endswith("unit 0 request 0: verified.code_check.outcome: 'shown' against 'timeout'")
+    line, _ = same(old, new, code=1)
+    assert line.endswith("unit 0 request 0: verified.code_check.outcome: 'shown' against 'timeout'")
     # what was removed is not an addition
     assert "job/ocr: column media: only in OLD" in same(new, old, code=1)
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "difference"),
     [
         ({"result": {"text": "page 9", "score": float("nan")}}, "result.text: 'page 0' against 'page 9'"),
         ({"result": None}, "result: {'text': 'page 0', 'score': nan} against None"),
@@ -84,18 +84,18 @@ def test_known_renames_and_additions(old: Path, tmp_path: Path) -> None:
         ({"model": "scripted" * 90}, f"model: 'scripted' against 'scripted{('scripted' * 90)[8:119]} …"),
     ],
 )
-def test_a_changed_answer(old: Path, tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+def test_a_changed_answer(old: Path, tmp_path: Path, changed: dict[str, Any], difference: str) -> None:
     new = write(tmp_path / "new", row(0, **changed), row(1), row(2))
     assert same(old, new, code=1) == [
-        f"job/ocr: input {'a' * 16} unit 0 request 0: {told}",
+        f"job/ocr: input {'a' * 16} unit 0 request 0: {difference}",
         "2 rows of 1 tasks equal, 1 differences",
     ]
 
 
 def test_a_difference_far_down_a_long_answer_is_shown(tmp_path: Path) -> None:
     old, new = (write(tmp_path / end, row(0, text="." * 999 + end)) for end in ("old", "new"))
-    (told, _) = same(old, new, code=1)
-    assert told.endswith(f"text: … {'.' * 40}old' against … {'.' * 40}new'")
+    line, _ = same(old, new, code=1)
+    assert line.endswith(f"text: … {'.' * 40}old' against … {'.' * 40}new'")
 
 
 def test_rows_tasks_and_jobs_that_are_missing_or_too_many(old: Path, tmp_path: Path) -> None:
@@ -133,6 +133,18 @@ def test_what_many_rows_have_alike_is_told_once(tmp_path: Path) -> None:
         "and 10 more kinds of differences",
         "0 rows of 1 tasks equal, 30 differences",
     ]
+
+
+def test_a_column_that_is_left_out_by_name(old: Path, tmp_path: Path) -> None:
+    new = write(tmp_path / "new", *(row(unit, model="other", status=["ok"]) for unit in range(3)))
+    assert same(old, new, "--except", "model", "--except", "status", code=0) == [
+        "3 rows of 1 tasks equal, 0 differences"
+    ]
+    assert "model: 'scripted' against 'other'" in "".join(same(old, new, "--except", "status", code=1))
+    new = write(tmp_path / "newer", *(row(unit, spec_sha256="0") for unit in range(3)))
+    for pair in ((old, new), (new, old)):
+        assert same(*pair, "--except", "spec_sha256", code=0) == ["3 rows of 1 tasks equal, 0 differences"]
+    same(old, new, "--except", "unit_index", code=2)
 
 
 def test_nothing_to_compare(old: Path, tmp_path: Path) -> None:
