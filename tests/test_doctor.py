@@ -25,7 +25,7 @@ from model.network.memory import SIZES, gpus, needed_gb, size_of, splits
 from model.network.qwen3vl import Qwen3VL
 from schemas.checkout import NANO as CHECKPOINT
 from schemas.finding import Finding
-from tests.support.openai_server import MODEL, serving
+from tests.support.servers import MODEL, serving
 from tests.support.world import write_recording
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 81_559, 80_994, "580.95.05")

@@ -26,8 +26,9 @@ from schemas.decode import DecodeSettings
 from schemas.errors import InputError, InvalidOutput
 from schemas.request import Completion, Picture
 from schemas.task import Unit, View
+from tests.support.samples import recorded
 from tests.test_own_tasks import rows_of, spec_of
-from tests.test_replies import read, recorded
+from tests.test_replies import read
 
 PHONE = View("image", 0, 999, 1998, parameters={"device": "mobile"})
 DESK = View("image", 0, 2000, 1000, parameters={"device": "computer"})

@@ -92,7 +92,7 @@ def test_vllm_reads_the_same(samples: list[Sample], ours: list[str], tmp_path: P
     (tmp_path / "sitecustomize.py").write_text(SITE)
     assert VLLM is not None
     done = subprocess.run(
-        [VLLM, str(Path(__file__).parent / "vllm_lines.py")],
+        [VLLM, str(Path(__file__).parent / "support" / "vllm_lines.py")],
         input=json.dumps(order),
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,

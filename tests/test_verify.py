@@ -21,7 +21,8 @@ from pipelines.job import prepare
 from pipelines.local import answer
 from pipelines.replies.scripts import script_of
 from schemas.task import View
-from tests.support.world import SAMPLES, write_image, write_pdf, write_recording
+from tests.support.samples import SAMPLES, needs_samples
+from tests.support.world import write_image, write_pdf, write_recording
 
 
 def rows_of(folder: Path, tasks: Any, inputs: list[Path], *replies: dict[str, Any]) -> list[dict[str, Any]]:
@@ -111,7 +112,7 @@ def pages() -> Iterator[tuple[str, int, str]]:
         document.close()
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="no sample documents here")
+@needs_samples
 def test_the_true_text_comes_before_a_lossy_one_and_that_before_another_pages(tmp_path: Path) -> None:
     known = list(pages())
     assert len(known) > 10

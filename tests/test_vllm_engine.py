@@ -26,7 +26,7 @@ from schemas.checkout import NANO as CHECKPOINT
 from schemas.errors import Failure
 from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
 from tests.support.tiny import noise_picture
-from tests.support.world import World, worlds, write_image, write_pdf
+from tests.support.world import World, write_image, write_pdf
 
 pytestmark = [
     pytest.mark.slow,
@@ -173,7 +173,7 @@ def test_whatever_dies_every_request_is_answered_and_none_twice(supervisor: Supe
 
 
 def test_a_request_that_kills_the_core_every_time_is_one_typed_failure() -> None:
-    options = {"logits_processors": ["tests.support.vllm_killer:Killer"]}
+    options = {"logits_processors": ["tests.support.killers:Killer"]}
     supervisor = Supervisor(replace(SETTINGS, slots=1, options=options))
     try:
         poison = replace(request("text", 0), messages=(Message("user", ("some POISON",)),))
@@ -200,11 +200,6 @@ def test_an_option_that_vllm_does_not_have_is_one_sentence(options: dict[str, An
         assert "\n" not in answer.message
     finally:
         supervisor.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
 
 
 def test_a_whole_job_gives_the_rows_of_the_embedded_engine(world: World) -> None:
