@@ -50,9 +50,9 @@ else:
 class DecodeSpec(Section):
     video_fps: PositiveFloat = Field(2.0, description="frames sampled a second")
     video_clip_s: PositiveFloat = Field(30.0, description="longest clip")
-    video_backend: Literal["pyav", "decord"] = "pyav"
+    video_backend: Literal["pyav", "decord"] = Field("pyav", description="the library that reads videos")
     video_max_tokens: PositiveInt | None = Field(None, description="tokens of a clip; default: the checkpoint's")
-    page_dpi: Annotated[float, Field(ge=18, le=1200)] = 144.0
+    page_dpi: Annotated[float, Field(ge=18, le=1200)] = Field(144.0, description="at which pages are rendered")
     image_max_tokens: PositiveInt | None = Field(None, description="tokens of a picture; default: the checkpoint's")
     page_split: Literal["auto", "none", "lines"] = Field(
         "auto", description="lines: text is read line by line; auto: where the checkpoint says that it reads lines"
@@ -63,7 +63,7 @@ class DecodeSpec(Section):
 
 
 class LimitsSpec(Section):
-    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="more failed rows: exit code 3")
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="a larger share: exit code 3")
     chunk_units: PositiveInt = Field(32, description="units committed together at most")
     chunk_mb: PositiveInt = Field(64, description="decoded megabytes of a chunk at most")
 
@@ -71,12 +71,16 @@ class LimitsSpec(Section):
 class JobSpec(Section):
     """A job: which inputs, which tasks, which engine, and where the Parquet goes."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
-    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="stands in every row, as `job`")
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="files, folders, globs, and tables of paths (.csv, .parquet) whose other columns come along"
+    )
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1)] = Field(
+        description="what is asked; a bare name stands for {name: …}"
+    )
     engine: AnyEngineSpec
     decode: DecodeSpec = DecodeSpec()
-    output: Annotated[str, Field(min_length=1)]
+    output: Annotated[str, Field(min_length=1)] = Field(description="folder of the results")
     limits: LimitsSpec = LimitsSpec()
 
     @model_validator(mode="before")

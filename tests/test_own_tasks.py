@@ -32,7 +32,7 @@ from schemas.spec import TaskSpec
 from schemas.task import Unit, View
 from tests.support.world import ROOT, write_image, write_pdf, write_recording
 
-README = (ROOT / "README.md").read_text(encoding="utf-8").split("### A task of your own")[1].split("\n### ")[0]
+EXAMPLES = (ROOT / "docs/tasks.md").read_text(encoding="utf-8").split("## A task of your own")[1].split("\n## ")[0]
 
 
 def spec_of(folder: Path, tasks: Any, inputs: Any, *replies: dict[str, Any], **sections: Any) -> dict[str, Any]:
@@ -49,30 +49,30 @@ def rows_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def code(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    (found,) = re.findall(rf"```{language}\n(.*?)```", EXAMPLES, re.DOTALL)
     assert isinstance(found, str)
     return found
 
 
-def test_the_readmes_two_ways_of_adding_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(README.strip().splitlines()) < 30
-    (tmp_path / "colours.py").write_text(code("python"))
+def test_the_two_documented_ways_of_adding_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(EXAMPLES.strip().splitlines()) < 30
+    (tmp_path / "colors.py").write_text(code("python"))
     monkeypatch.chdir(tmp_path)
     write_image(tmp_path / "a.png")
     (tmp_path / "list.csv").write_text("path,shop\na.png,Harbour Cafe\n")
     spec = spec_of(
         tmp_path,
-        [*yaml.safe_load(code("yaml"))["tasks"], "colours:TASK"],
+        [*yaml.safe_load(code("yaml"))["tasks"], "colors:TASK"],
         [tmp_path / "list.csv"],
         {"sample": "*", "task": "receipt", "reply": 'The total:\n{"total": 7.5}'},
-        {"sample": "*", "task": "colour", "reply": "White."},
+        {"sample": "*", "task": "color", "reply": "White."},
     )
-    receipt, colour = rows_of(spec)
+    receipt, color = rows_of(spec)
     assert receipt["result"] == {"total": 7.5}
     assert json.loads(receipt["parameters"]) == {"shop": "Harbour Cafe"}
     assert receipt["verified"]["ok"]
-    assert colour["result"] == {"colour": "white"}
-    assert colour["verified"]["ok"]
+    assert color["result"] == {"color": "white"}
+    assert color["verified"]["ok"]
 
 
 RECEIPT = {
