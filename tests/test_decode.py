@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.prompts.preprocess import pixels
+from model.prompts.rgb import unpack
 from operators.media.decode import Decode
 from operators.media.frame_times import clip_bounds, shown, targets
 from operators.media.probe import Probe
@@ -30,6 +30,7 @@ from pipelines.listing import list_inputs
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.request import Picture
+from schemas.unit import Locator
 from tests.support.media import (
     cut,
     endless_page,
@@ -69,7 +70,7 @@ def decode(*paths: Path, settings: DecodeSettings = SMALL) -> list[dict[str, Any
         (unit["input_id"], unit["unit_index"]) for unit in units
     ]
     for row in rows:
-        row["pictures"] = [pixels(Picture(**each)) for each in row["pictures"] or []]
+        row["pictures"] = [unpack(Picture(**picture)) for picture in row["pictures"] or []]
     return rows
 
 
@@ -344,7 +345,7 @@ def test_a_file_that_hangs_its_decoder_again_and_again_is_given_up(tmp_path: Pat
 def test_a_decoder_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "a.pdf", pages=24)
     sandbox = Sandbox(SMALL)
-    units = [{"page": number, "start_s": None, "end_s": None} for number in range(1, 25)]
+    units = [Locator(page=number) for number in range(1, 25)]
     batches = sandbox.decode(str(path), "document", units)
     first = [next(batches) for _ in range(3)]
     assert sandbox.child_pid is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.units import RGB
+from model.prompts.rgb import RGB
 
 _CONTRAST = 40
 """Steps of 255 by which ink differs from its paper; less is the grain of a scan."""

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from model.prompts.line_image import line_image
+from model.prompts.rgb import RGB
 from operators.text_lines.find_lines import Layout, TextLine, find_lines, slope_of
-from operators.units import RGB, LineImage
+from operators.units import LineImage
 from schemas.decode import LineReader
 
 _STEEP = 0.0015
