@@ -101,10 +101,10 @@ def _results(
 
 def _decoder(source: Source, media: str | None) -> tuple[str, ModuleType]:
     """What the file is, and the module that reads it. Raises InputError."""
-    found = format_of(source.address, media, source.head(HEAD_BYTES))
-    if found is None or found.module is None:
+    kind = format_of(source.address, media, source.head(HEAD_BYTES))
+    if kind is None or kind.module is None:
         raise InputError("unknown_type", "neither its name nor its first bytes tell what it is")
-    return found.media, importlib.import_module(found.module)
+    return kind.media, importlib.import_module(kind.module)
 
 
 def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:

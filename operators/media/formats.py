@@ -1,4 +1,4 @@
-"""The formats of inputs: how each is recognized, what units it has, and which module decodes it. Imports no decoder.
+"""The formats of inputs: how it is recognized, what units it has, and which module decodes it. Imports no decoder.
 
 A new format is a module with `probe` and `decode` (operators/media/decoder_child.py says how they are called) and one
 line here.

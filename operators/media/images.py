@@ -90,7 +90,7 @@ def _decode(picture: Image.Image, settings: DecodeSettings) -> Decoded:
 
 
 def _at_line_size(picture: Image.Image) -> Image.Image:
-    """At a size at which lines can be told apart in a second: small pictures doubled, large scans reduced."""
+    """At a size at which lines can be found in a second: small pictures doubled, large scans reduced."""
     area = picture.width * picture.height
     factor = 2.0 if area < 1_000_000 else min(1.0, (12_000_000 / area) ** 0.5)
     if factor == 1:

@@ -1,4 +1,4 @@
-"""Videos: what PyAV tells of them, and their frames through the library that the settings name."""
+"""Videos: their clips as PyAV finds them, and their frames through the library that the settings name."""
 
 from __future__ import annotations
 
