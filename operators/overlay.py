@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from model.prompts.rgb import RGB
 from operators.checks.boxes_3d import EDGES
-from operators.units import RGB
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#000075")
 _LABEL_LETTERS = 40

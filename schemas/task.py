@@ -14,31 +14,26 @@ from schemas.decode import UnitKind
 from schemas.errors import SpecError
 from schemas.output import Output
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
+from schemas.unit import Locator, UnitFacts
 
 _PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 
 
 @dataclass(frozen=True)
-class View:
-    """What a task may know of the unit besides its pixels.
-
-    width_px, height_px: the original picture, upright; coordinates in results refer to it; 0 where there is none.
-    times_s: presentation times of a clip's or video's frames; empty for pages and images.
-    page_count: pages of a whole document. text_layer: what a PDF itself says that the page reads. blank: nothing is
-    to be seen on it. parameters: the values that the prompt took, by name.
-    """
+class UnitKey:
+    """What a unit is, and which of its input's, from 0."""
 
     unit_kind: UnitKind
     unit_index: int
-    width_px: int
-    height_px: int
-    page: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    times_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class View(Locator, UnitFacts, UnitKey):
+    """What a task may know of the unit besides its pixels: the fields of UnitKey, UnitFacts and Locator, in this order,
+    and these. page_count: pages of a whole document, screens of a whole episode. parameters: the values that the prompt
+    took, by name."""
+
     page_count: int | None = None
-    text_layer: str | None = None
-    blank: bool | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -25,12 +25,12 @@ import pytest
 from PIL import Image
 
 from jobs.load import parse
+from model.prompts.rgb import RGB
 from operators.commit import part_path, write_part
 from operators.render.code_check import CodeCheck, pending_code_checks
 from operators.render.code_checker import CodeChecker, Made
 from operators.render.render_page import missing
 from operators.render.visual_similarity import compare
-from operators.units import RGB
 from pipelines.catalogue import find
 from pipelines.folder import JobFolder
 from pipelines.job import Job, prepare

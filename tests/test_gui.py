@@ -17,7 +17,7 @@ from PIL import Image
 from operators.checks.on_screen import boxes_of, point_faults
 from operators.infer.unit_request import UnitRequest
 from operators.media import episode
-from operators.units import Decoded, Planned
+from operators.media.sandbox import Sandbox
 from pipelines.catalogue import find
 from pipelines.loops.screens import NOTHING_DONE, system_text, told
 from pipelines.replies.gui_actions import BUTTONS, STATUSES, TAKES
@@ -26,6 +26,7 @@ from schemas.decode import DecodeSettings
 from schemas.errors import InputError, InvalidOutput
 from schemas.request import Completion, Picture
 from schemas.task import Unit, View
+from schemas.unit import Locator
 from tests.support.samples import recorded
 from tests.test_own_tasks import rows_of, spec_of
 from tests.test_replies import read
@@ -381,8 +382,11 @@ def test_values_with_defaults() -> None:
 
 def test_a_decoder_that_gets_an_episode_of_fewer_screens_than_were_planned_says_so(tmp_path: Path) -> None:
     screen(tmp_path / "e", "1.png", "white")
-    first, second = episode.decode(tmp_path / "e", [Planned(page=1), Planned(page=2)], DecodeSettings())
-    assert isinstance(first, Decoded)
-    assert first.width_px == 200
-    assert isinstance(second, InputError)
-    assert second.kind == "not_found"
+    sandbox = Sandbox(DecodeSettings())
+    try:
+        batches = list(sandbox.decode(str(tmp_path / "e"), "episode", [Locator(page=1), Locator(page=2)]))
+    finally:
+        sandbox.close()
+    first, second = (batch.to_pylist()[0] for batch in batches)
+    assert (first["width_px"], first["error"]) == (200, None)
+    assert second["error"]["kind"] == "not_found"

@@ -81,10 +81,7 @@ def test_slots_in_use_are_counted_between_first_request_and_last_answer(
     utilization.note(before, now)
     assert utilization.busy_s == pytest.approx(busy)
     assert utilization.since_s == first
-    if last_fall is not None:
-        assert utilization.until_s == last_fall
-    else:
-        assert utilization.share() == 0.0
+    assert utilization.until_s == (last_fall or 0.0)
 
 
 def receipt(chunk: str, actor: str = "a", **more: Any) -> dict[str, Any]:

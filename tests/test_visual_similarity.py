@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from model.prompts.rgb import RGB
 from operators.render.color_distance import delta_e, lab_of
 from operators.render.visual_similarity import Likeness, compare, ssim
-from operators.units import RGB
 
 WORDS = ("Harbour office opening hours", "Monday to Friday", "Closed on public holidays", "Tickets cost seven pounds")
 OTHERS = (

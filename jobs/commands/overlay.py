@@ -17,18 +17,17 @@ from typing import Any
 import duckdb
 
 from jobs.arguments import count
+from model.prompts.rgb import unpack
 from operators.media.opened import media_of, pictures
-from operators.media.pictures import pixels_of
 from operators.media.sandbox import Sandbox
 from operators.overlay import Mark, draw, marks_in
 from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
 from schemas.request import Picture
+from schemas.unit import Locator
 
 _QUERY = """
-select input_id, input_uri, unit_index, request_index, unit_kind, page, start_s, end_s, width_px, height_px,
-    to_json(result) as result
-from read_parquet($parts, hive_partitioning = false)
+select * replace (to_json(result) as result) from read_parquet($parts, hive_partitioning = false, union_by_name = true)
 where status = 'ok' and width_px > 0 order by input_uri, unit_index, request_index
 """
 
@@ -88,10 +87,9 @@ def _marked(folder: Path, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark
 
 
 def _draw(sandbox: Sandbox, place: Path, row: dict[str, Any], marks: list[Mark]) -> Iterator[Path | str]:
-    wanted = [{key: row[key] for key in ("page", "start_s", "end_s")}]
     media = media_of(row)
     assert media is not None
-    (batch,) = sandbox.decode(row["input_uri"], media, wanted)
+    (batch,) = sandbox.decode(row["input_uri"], media, [Locator.of(row)])
     unit = {name: batch.column(name)[0] for name in batch.schema.names}
     if unit["error"].is_valid:
         yield f"{row['input_uri']}: {unit['error'].as_py()['message']}"
@@ -110,7 +108,7 @@ def _draw(sandbox: Sandbox, place: Path, row: dict[str, Any], marks: list[Mark])
         if index < len(frames):
             path = place / (f"{name}.png" if len(frames) == 1 else f"{name}-frame{index}.png")
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            draw(pixels_of(frames[index]), own, row["width_px"], row["height_px"]).save(temporary, "PNG")
+            draw(unpack(frames[index]), own, row["width_px"], row["height_px"]).save(temporary, "PNG")
             temporary.replace(path)
             yield path
 

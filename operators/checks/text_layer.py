@@ -14,6 +14,8 @@ from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
 
+from schemas.text_layer import hyphenated
+
 _SAME = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′`´", "'"),
@@ -54,13 +56,8 @@ def compare(read: str, layer: str) -> Difference | None:
     )
 
 
-def hyphened(text: str) -> str:
-    """PDFium writes a hyphen at the end of a line as U+FFFE or U+0002, and the line's end not at all."""
-    return text.replace("\r\n", "\n").replace("\ufffe", "-\n").replace("\x02", "-\n").replace("\0", "")
-
-
 def folded(text: str) -> str:
-    text = unicodedata.normalize("NFKC", hyphened(text)).translate(_SAME)
+    text = unicodedata.normalize("NFKC", hyphenated(text)).translate(_SAME)
     return " ".join(_BROKEN.sub("", text).split())
 
 

@@ -16,11 +16,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from model.prompts.rgb import RGB, unpack
 from operators.commit import part_path, replace_part
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
@@ -28,17 +28,16 @@ from operators.media.sandbox import Sandbox
 from operators.render.code_checker import CodeChecker, Made
 from operators.render.render_page import missing
 from operators.render.visual_similarity import compare
-from operators.units import RGB
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import JobConflict
 from schemas.task import CodeKind, Task
+from schemas.unit import Locator
 
 _WIDTHS_PX = (320, 1920)
 _HEIGHTS_PX = (240, 2160)
 """Least and most of a window. It is as wide as the input, so that a page is laid out as its original was."""
 _LARGEST_PX = 8_000_000
-_ZSTD = pa.Codec("zstd")
 
 
 class CodeCheck:
@@ -103,14 +102,10 @@ class CodeCheck:
         """The picture that the code was made from; None where it cannot be had any more."""
         if (media := media_of(row)) is None:
             return None
-        wanted = {key: row[key] for key in ("page", "start_s", "end_s")}
-        (batch,) = self._sandbox.decode(row["input_uri"], media, [wanted])
+        (batch,) = self._sandbox.decode(row["input_uri"], media, [Locator.of(row)])
         if batch.column("error")[0].is_valid:
             return None
-        first = pictures(batch.column("pictures")[0])[0]
-        size = first.height_px * first.width_px * 3
-        pixels = np.frombuffer(_ZSTD.decompress(first.data, size), np.uint8)
-        return pixels.reshape(first.height_px, first.width_px, 3)
+        return unpack(pictures(batch.column("pictures")[0])[0])
 
     def _store(self, task: str, row: dict[str, Any], picture: RGB) -> str:
         name = f"{row['input_id']}-{row['unit_index']}-{row['request_index']}.png"

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from model.prompts.rgb import RGB
 from operators.processes.channel import Frame
 from operators.processes.child import Child, Limits, spawn
 from operators.processes.orphan_reaper import descendants, processes
-from operators.units import RGB
 from schemas.errors import ChildDied
 from schemas.task import CodeKind
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from model.prompts.rgb import RGB
 from operators.render.isolation import NOBODY, may_nest, unprivileged
-from operators.units import RGB
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Dialog, Page, Playwright, Route, WebSocketRoute

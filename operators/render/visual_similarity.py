@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.prompts.rgb import RGB
 from operators.render.color_distance import delta_e, lab_of
 from operators.text_lines.find_lines import Layout, TextLine, find_lines
-from operators.units import RGB
 
 Floats: TypeAlias = NDArray[np.float64]
 
