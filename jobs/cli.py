@@ -73,20 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     attempt.set_defaults(command=_try)
 
     show = commands.add_parser("show", help="show the first rows of a job's output")
-    show.add_argument("output", type=Path)
+    show.add_argument("output", help="of a job: a path or another address")
     show.add_argument("--rows", type=_count, default=20, metavar="N")
     show.set_defaults(command=_show)
 
     again = commands.add_parser("reparse", help="read the raw replies of a job again, without an engine")
-    again.add_argument("output", type=Path)
+    again.add_argument("output", help="of a job: a path or another address")
     again.set_defaults(command=_reparse)
 
     markdown = commands.add_parser("markdown", help="assemble each document's Markdown from its parsed pages")
-    markdown.add_argument("output", type=Path)
+    markdown.add_argument("output", help="of a job: a path or another address")
     markdown.set_defaults(command=_markdown)
 
     overlay = commands.add_parser("overlay", help="draw what was found into the pictures of a job")
-    overlay.add_argument("output", type=Path)
+    overlay.add_argument("output", help="of a job: a path or another address")
     overlay.add_argument("--task", help="of this task alone")
     overlay.add_argument("--rows", type=_count, default=100, metavar="N", help="of each task at most")
     overlay.set_defaults(command=_overlay)
@@ -234,8 +234,8 @@ def _overlay(options: argparse.Namespace) -> int:
 
     failed = False
     for written in write_overlays(options.output, task=options.task, rows=options.rows):
-        failed |= isinstance(written, str)
-        print(written)
+        failed |= written.failed
+        print(written.text)
     return 1 if failed else 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 import yaml
 
+from operators.store.addresses import local_path
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
@@ -26,9 +27,10 @@ def load(path: Path) -> JobSpec:
     if not isinstance(data, dict):
         raise SpecError(f"{path} holds {type(data).__name__}, not a mapping of keys")
     spec = parse(data, str(path))
+    folder = local_path(spec.output)
     # the working directory of a Ray job is a copy that Ray deletes
     throw_away = "runtime_resources/working_dir_files" in str(Path.cwd())
-    if throw_away and not Path(spec.output).expanduser().is_absolute():
+    if throw_away and folder is not None and not folder.is_absolute():
         raise SpecError(f"{path}: output: a Ray job needs an absolute path, not {spec.output!r}")
     return spec
 

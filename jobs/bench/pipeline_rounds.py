@@ -29,7 +29,7 @@ from operators.infer.utilization import Utilization
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from pipelines.job import Job, prepare
-from pipelines.run import chunk_table, listed
+from pipelines.planning import chunk_table, list_job
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError
 from schemas.request import Completion, Request
@@ -90,7 +90,7 @@ def requests_of(job: Job) -> list[Request]:
     probe, decode = Probe(job.decode, workers=job.workers), Decode(job.decode)
     ask = Infer(job.infer, Listener())  # type: ignore[arg-type]
     try:
-        chunks = chunk_table(listed(job).inputs, probe, job)
+        chunks = chunk_table(list_job(job).inputs, probe, job)
         for row in range(chunks.num_rows):
             ask(decode(chunks.slice(row, 1)))
     finally:

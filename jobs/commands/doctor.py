@@ -15,6 +15,7 @@ from jobs.load import load, parse
 from jobs.machine import Finding
 from model.network.hub import resolve, to_be_fetched, weight_files
 from model.prompts.memory import SIZES, Precision, gpus, needed_gb, size_of, splits
+from operators.store.addresses import absolute, local_path
 from pipelines.catalogue import bind
 from schemas.checkout import ROOT
 from schemas.errors import EngineLost, SpecError
@@ -78,7 +79,7 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
         )
     found += machine.about_gpus(cards, 0.0 if on_cluster else wanted)
     found.append(machine.cores(len(cards)))
-    output = Path(os.path.abspath(Path(spec.output).expanduser())) if spec else None  # noqa: PTH100
+    output = local_path(absolute(spec.output)) if spec else None
     found += machine.disk(output)
     found.append(machine.shared_memory(spec.engine.gpus_per_replica if spec else 0))
     found.append(machine.open_files())

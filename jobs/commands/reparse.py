@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from jobs.load import load
+from jobs.load import parse
+from operators.store.addresses import store_at
+from pipelines.folder import JobFolder
 from pipelines.reparse import reparse
 
 
-def reparse_output(output: Path) -> int:
-    spec = load(output / "_job" / "spec.yaml")
-    for total in reparse(output, spec):
+def reparse_output(output: str) -> int:
+    store = store_at(output)
+    spec = parse(JobFolder(store).spec(), f"the spec of {output}")
+    for total in reparse(store, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
         print(
             f"{total.task}: {total.rows} rows, {total.changed} changed, "
