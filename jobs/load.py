@@ -9,7 +9,7 @@ from typing import Any
 import pydantic
 import yaml
 
-from operators.store.addresses import local_path
+from operators.store.addresses import local_path, store_at
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
@@ -27,6 +27,7 @@ def load(path: Path) -> JobSpec:
     if not isinstance(data, dict):
         raise SpecError(f"{path} holds {type(data).__name__}, not a mapping of keys")
     spec = parse(data, str(path))
+    store_at(spec.output)  # refuses an address that nothing can be written to
     folder = local_path(spec.output)
     # the working directory of a Ray job is a copy that Ray deletes
     throw_away = "runtime_resources/working_dir_files" in str(Path.cwd())

@@ -14,12 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from jobs.cli import main
 from operators.store.addresses import SCHEMES, absolute, local_path, store_at
 from operators.store.local import TEMPORARIES
 from operators.store.store import Store, overwrite, read
 from schemas.checkout import ROOT
 from schemas.errors import SpecError
+from tests.support.world import write_recording
 
 RACERS = 16
 
@@ -155,3 +158,32 @@ def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             store_at(address)
     assert list(tmp_path.iterdir()) == []
     assert set(SCHEMES) == {"file", "memory"}
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "doctor"])
+def test_an_output_that_no_store_is_there_for_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recording = write_recording(tmp_path / "r.jsonl")
+    spec = {
+        "name": "n", "inputs": [str(tmp_path)], "tasks": ["ocr"], "output": "s3://bucket/out",
+        "engine": {"kind": "scripted", "recording": str(recording)},
+    }  # fmt: skip
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    assert main([command, "spec.yaml"]) == (1 if command == "doctor" else 2)
+    printed = capsys.readouterr()
+    text = " ".join((printed.out + printed.err).split())
+    assert "output: 's3://bucket/out': nothing can be written to s3:// so far" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.jsonl", "spec.yaml"]
+
+
+def test_a_run_is_not_put_into_the_memory_of_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = write_recording(tmp_path / "r.jsonl")
+    spec = {
+        "name": "n", "inputs": [str(tmp_path)], "tasks": ["ocr"], "output": "memory://x",
+        "engine": {"kind": "scripted", "recording": str(recording)},
+    }  # fmt: skip
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    assert main(["run", str(tmp_path / "spec.yaml")]) == 2
+    assert "a run has many processes" in capsys.readouterr().err
