@@ -25,10 +25,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_a_store_is_one_module_and_one_line(world: World) -> None:
     text = (ROOT / "docs" / "extending-store.md").read_text(encoding="utf-8")
-    module, line = (
-        re.search(r"```python\n(.*?)```", text, re.DOTALL),
-        re.search(r"^2\. The line: `(.*?)`", text, re.MULTILINE),
-    )
+    module = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    line = re.search(r"^2\. The line: `(.*?)`", text, re.MULTILINE)
     assert module is not None
     assert line is not None
     copy = world.folder / "checkout"

@@ -41,5 +41,5 @@ def absolute(address: str) -> str:
 
 def _scheme(address: str) -> str:
     # one slash is a slip: no folder should be named "s3:"
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", address)
-    return found[1].lower() if found else "file"
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", address)
+    return scheme[1].lower() if scheme else "file"

@@ -123,8 +123,8 @@ class Results:
 
     def _parts(self, folder: str) -> Iterator[tuple[str, str]]:
         for key in self._store.list(folder):
-            if found := _KEY.fullmatch(key):
-                yield found[1], found[2]
+            if part := _KEY.fullmatch(key):
+                yield part[1], part[2]
 
     def _schema(self, task: str, chunk_ids: Sequence[str], columns: Sequence[str] | None) -> pa.Schema:
         if columns is not None and set(columns) <= set(_STANDARD.names) - {"result"}:
