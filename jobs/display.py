@@ -16,8 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from operators.store.addresses import store_at
+from operators.store.results import Results
 from pipelines.progress import Progress
-from pipelines.run import Summary
+from pipelines.summary import Summary
 
 _PLAIN_EVERY_S = 10.0
 
@@ -126,7 +128,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         if engine.deaths:
             console.print(f"the engine died {engine.deaths} times and was started anew; its log says why")
     console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
-    parts = f"{summary.output}/results/task={next(iter(summary.tasks))}/*.parquet"
+    parts = Results(store_at(summary.output)).pattern(next(iter(summary.tasks)))
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
     console.print(escape(f'look at it: duckdb -c "{query}"'), highlight=False, soft_wrap=True)
     if not summary.complete:

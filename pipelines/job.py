@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from model.engines.kinds import Demand, EngineKind, engine_kind
@@ -14,8 +13,9 @@ from model.prompts.presets import preset, thinks
 from operators.infer.infer import InferSettings, Provenance
 from operators.media.full_res import FULL_RES_PX
 from operators.media.pictures import LARGEST_PX
+from operators.store.addresses import absolute, store_at
 from pipelines.catalogue import bind, identity
-from pipelines.folder import sha256_of
+from pipelines.folder import LAYOUT, sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
 from schemas.spec import JobSpec, TaskSpec
@@ -29,10 +29,11 @@ _LEAST_FULL_INPUT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Job:
-    """identity: the keys that change answers, as they are compared when the folder is used again."""
+    """output: address of the store that everything is put into. identity: the keys that change answers, and the layout,
+    as they are compared when the folder is used again."""
 
     spec: JobSpec
-    output: Path
+    output: str
     tasks: tuple[Task, ...]
     decode: DecodeSettings
     infer: InferSettings
@@ -41,7 +42,8 @@ class Job:
 
 
 def prepare(spec: JobSpec) -> Job:
-    """Raises SpecError for a task, a checkpoint or a recording that is not there."""
+    """Raises SpecError for a task, a checkpoint or a recording that is not there, or a store that cannot be."""
+    store_at(spec.output)
     tasks = tuple(bind(task) for task in spec.tasks)
     names = [task.name for task in tasks]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
@@ -79,12 +81,12 @@ def prepare(spec: JobSpec) -> Job:
     )
     return Job(
         spec=spec,
-        output=Path(os.path.abspath(Path(spec.output).expanduser())),  # noqa: PTH100
+        output=absolute(spec.output),
         tasks=tasks,
         decode=decode,
         infer=InferSettings(settings, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s),
         workers=spec.decode.workers or os.cpu_count() or 1,
-        identity=identity_of_job,
+        identity=identity_of_job | {"layout": LAYOUT},
     )
 
 

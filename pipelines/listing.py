@@ -38,12 +38,12 @@ class Listing:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) -> Listing:
+def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = False) -> Listing:
     """List in the order of the entries, and by name within one. A file that comes up twice is read once.
 
-    output: the job's own folder, never taken for an input. texts: a table without a path column is as many inputs
-    without a file, for tasks that ask about its other columns alone. Raises SpecError for what no later step can fix:
-    a table without a path column, an address that is not a local path.
+    output: the job's own folder if it is one, never taken for an input. texts: a table without a path column is as many
+    inputs without a file, for tasks that ask about its other columns alone. Raises SpecError for what no later step can
+    fix: a table without a path column, an address that is not a local path.
     """
     skipped: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
@@ -84,15 +84,15 @@ def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) 
     return Listing(inputs, skipped)
 
 
-def _expand(path: Path, output: Path, skipped: Counter[str]) -> Iterator[Path]:
+def _expand(path: Path, output: Path | None, skipped: Counter[str]) -> Iterator[Path]:
     if path.is_dir():
-        yield from _walk(path, output.resolve(), skipped)
+        yield from _walk(path, output and output.resolve(), skipped)
     elif not path.exists() and glob.has_magic(str(path)):
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
         for match in matches:
             if Path(match).is_dir():
                 if "**" not in str(path):  # with ** the files inside match on their own
-                    yield from _walk(Path(match), output.resolve(), skipped)
+                    yield from _walk(Path(match), output and output.resolve(), skipped)
             elif _known(Path(match), skipped):
                 yield Path(match)
         if not matches:
@@ -101,7 +101,7 @@ def _expand(path: Path, output: Path, skipped: Counter[str]) -> Iterator[Path]:
         yield path
 
 
-def _walk(folder: Path, output: Path, skipped: Counter[str]) -> Iterator[Path]:
+def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[Path]:
     entered = {folder.resolve()}
 
     def unreadable(_: OSError) -> None:

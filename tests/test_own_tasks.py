@@ -13,19 +13,21 @@ import pytest
 import yaml
 
 from jobs.demo_media import write_demo_media
-from jobs.load import load, parse
-from operators.commit import Commit, replace_part
+from jobs.load import parse
+from operators.commit import Commit
 from operators.infer.infer import Infer
 from operators.infer.unit_request import UnitRequest
 from operators.media.decode import Decode
 from operators.media.full_input import LEAST_PAIR_TOKENS, frame_budget, page_tokens
 from operators.media.probe import Probe
+from operators.store.addresses import store_at
+from operators.store.results import Results
 from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
 from pipelines.local import answer
+from pipelines.planning import chunk_table, list_job
 from pipelines.reparse import reparse
-from pipelines.run import chunk_table, listed
 from schemas.errors import SpecError
 from schemas.request import Completion, Picture
 from schemas.spec import TaskSpec
@@ -242,15 +244,15 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
         {"sample": "b.png", "task": "*", "reply": "no list"},
     )
     job = prepare(parse(spec, "test"))
-    folder = JobFolder(job.output)
-    folder.claim(job.identity, job.spec.model_dump(mode="json"))
+    store = store_at(job.output)
+    JobFolder(store).claim(job.identity, job.spec.model_dump(mode="json"))
     probe, decode, ask = Probe(job.decode), Decode(job.decode), Infer(job.infer)
     try:
-        Commit(job.output)(ask(decode(chunk_table(listed(job).inputs, probe, job))))
+        Commit(job.output)(ask(decode(chunk_table(list_job(job).inputs, probe, job))))
     finally:
         for each in (probe, decode, ask):
             each.close()
-    (part,) = (job.output / "results" / "task=ocr_spotting").glob("*.parquet")
+    (part,) = (Path(job.output) / "results" / "task=ocr_spotting").glob("*.parquet")
     right = pq.read_table(part)
     assert [row["status"] for row in right.to_pylist()] == ["ok", "invalid_output"]
     assert right.to_pylist()[0]["verified"]["faults"] == ["cut"]
@@ -259,15 +261,16 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
         {**row, "status": "invalid_output", "result": None, "verified": {**row["verified"], "faults": []}}
         for row in right.to_pylist()
     ]
-    replace_part(job.output, "ocr_spotting", chunk_id, pa.Table.from_pylist(spoilt, schema=right.schema))
+    results = Results(store)
+    results.replace_part(results.read_part("ocr_spotting", chunk_id), pa.Table.from_pylist(spoilt, schema=right.schema))
     for path in (tmp_path / "replies.jsonl", tmp_path / "a.png", tmp_path / "b.png"):
         path.unlink()
-    (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))
+    (total,) = reparse(store, parse(JobFolder(store).spec(), "spec.yaml"))
     counted = (total.rows, total.changed, total.ok_before, total.ok_after)
     assert counted == (2, 1, 0, 1)  # the other cannot be read today either
     assert pq.read_table(part).to_pylist() == right.to_pylist()
     assert pq.read_schema(part).metadata[b"sightread"]
-    (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))
+    (total,) = reparse(store, parse(JobFolder(store).spec(), "spec.yaml"))
     assert total.changed == 0
 
 

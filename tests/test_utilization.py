@@ -55,11 +55,11 @@ def test_enough_chunks_are_under_way_for_replies_of_any_length(
     (tmp_path / "r.jsonl").write_text("")
     engine = {"kind": "scripted", "recording": str(tmp_path / "r.jsonl"), "slots": slots}
     spec = {"name": "n", "inputs": [str(tmp_path)], "tasks": ["ocr"], "output": str(tmp_path / "o"), "engine": engine}
-    (ask,) = (each for each in stages(prepare(JobSpec.model_validate(spec)), 32) if each.name == "ask")
+    (infer,) = (stage for stage in stages(prepare(JobSpec.model_validate(spec)), 32) if stage.name == "infer")
     chance = random.Random(slots)
     lengths = [LENGTHS[kind](chance) for _ in range(units)]
     bare = time_of(lengths, slots, chunk=units, calls=1)
-    assert bare / time_of(lengths, slots, 32, ask.calls) > 0.95
+    assert bare / time_of(lengths, slots, 32, infer.calls) > 0.95
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.01, 5)), min_size=1, max_size=40), st.integers(1, 8))
