@@ -55,13 +55,13 @@ def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
             raise SpecError(f"tasks: {spec.name}: units: only a task with an `output:` of its own says what it takes")
         if spec.prompt is not None:
             task = replace(task, prompt=spec.prompt, prompts={})
-    own = asdict(task.sampling)
-    said = {key: value for key in own if (value := getattr(spec, key, None)) is not None}
-    knows = (*task.parameter_names(), *(COLUMNS if task.camera else ()))
-    if unknown := sorted(spec.parameters.keys() - set(knows)):
-        takes = f"takes {', '.join(knows)}" if knows else "takes none"
+    sampling = asdict(task.sampling)
+    changes = {key: value for key in sampling if (value := getattr(spec, key, None)) is not None}
+    known = (*task.parameter_names(), *(COLUMNS if task.camera else ()))
+    if unknown := sorted(spec.parameters.keys() - set(known)):
+        takes = f"takes {', '.join(known)}" if known else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
-    said = (preset or {}) | said
+    changes = (preset or {}) | changes
     if task.camera:
         try:
             find_intrinsics(spec.parameters, None, 1000, 1000)
@@ -69,7 +69,7 @@ def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
             raise SpecError(f"tasks: {task.name}: parameters: {error}") from error
     task = replace(
         task,
-        sampling=replace(task.sampling, **said),
+        sampling=replace(task.sampling, **changes),
         parameters={**task.parameters, **spec.parameters},
         reasoning_column=task.reasoning_column or spec.reasoning,
         zooms=task.zooms if spec.zooms is None else spec.zooms,

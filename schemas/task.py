@@ -39,7 +39,7 @@ class View(Locator, UnitFacts, UnitKey):
 
 @dataclass(frozen=True)
 class TextLine:
-    """A line of text found on a page or picture. bbox_px: x0, y0, x1, y1 in pixels of the original. pieces: pictures
+    """A line of text of a page or picture. bbox_px: x0, y0, x1, y1 in pixels of the original. pieces: pictures
     of the line from left to right, more than one where it is too long for the model."""
 
     bbox_px: tuple[float, float, float, float]
@@ -72,7 +72,7 @@ class Step:
 @dataclass(frozen=True)
 class Reply:
     """What an ended loop comes to. text: raw, for the row's column `text` and for the parser. steps: those that it is
-    made of. parse: reads it, with the same promises as `Task.parse`; None where that can, from the text alone."""
+    made of. parse: as `Task.parse`, for a reply that cannot be read from its text alone."""
 
     text: str
     steps: tuple[Step, ...]
@@ -81,7 +81,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early.
+    """A parsed reply, and what was lost on the way. dropped: pieces of it that could not be read. cut: it ends early.
     faults: of FAULTS, what the value does not show any more: why a piece was dropped."""
 
     value: Any
@@ -244,7 +244,7 @@ class Task:
         return tuple(dict.fromkeys((*self.required_parameters(), *self.defaults)))
 
     def requests(self, row: Mapping[str, Any]) -> list[dict[str, Any] | None]:
-        """The values of each request about a unit, given its row of the input table; None where one is missing.
+        """The values of each request about a unit, from its row of the input table; None where one is missing.
 
         A list of texts is as many requests, unless the value has a default or is one of `list_parameters`; lists beside
         each other go in step and must be of one length.

@@ -51,9 +51,9 @@ def rows_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def code(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", EXAMPLES, re.DOTALL)
-    assert isinstance(found, str)
-    return found
+    (block,) = re.findall(rf"```{language}\n(.*?)```", EXAMPLES, re.DOTALL)
+    assert isinstance(block, str)
+    return block
 
 
 def test_the_two_documented_ways_of_adding_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +104,8 @@ def test_an_inline_task_reads_what_can_be_read(reply: str, value: Any, cut: bool
     task = bind(TaskSpec(**RECEIPT))
     assert task.constrained
     assert task.prompt.startswith("Read it.\n\nAnswer with JSON")
-    found = task.parse(reply, None)
-    assert (task.output.check(found.value), found.cut) == (value, cut)
+    parsed = task.parse(reply, None)
+    assert (task.output.check(parsed.value), parsed.cut) == (value, cut)
 
 
 @pytest.mark.parametrize(
@@ -250,8 +250,8 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     try:
         Commit(job.output)(ask(decode(chunk_table(list_job(job).inputs, probe, job))))
     finally:
-        for each in (probe, decode, ask):
-            each.close()
+        for operator in (probe, decode, ask):
+            operator.close()
     (part,) = (Path(job.output) / "results" / "task=ocr_spotting").glob("*.parquet")
     right = pq.read_table(part)
     assert [row["status"] for row in right.to_pylist()] == ["ok", "invalid_output"]
@@ -274,7 +274,7 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     assert total.changed == 0
 
 
-def test_a_thought_is_kept_in_its_own_column_on_request_and_counted_always() -> None:
+def test_reasoning_is_kept_in_its_own_column_on_request_and_counted_always() -> None:
     view = View("image", 0, 64, 64)
     for asked in (False, True):
         task = bind(TaskSpec(name="caption", reasoning=asked))
@@ -293,9 +293,9 @@ def test_a_thought_is_kept_in_its_own_column_on_request_and_counted_always() -> 
     assert unmatched != keeping
 
 
-def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> None:
+def test_reasoning_that_the_engine_parted_from_the_answer_reaches_the_row() -> None:
     view = View("image", 0, 64, 64)
-    for name, thought in (("solve", "six times seven"), ("caption", None)):
+    for name, reasoning in (("solve", "six times seven"), ("caption", None)):
         task = find(name)
         unit_request = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
         conversation = unit_request.conversation
@@ -305,6 +305,6 @@ def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> N
         assert conversation.next() == ()
         row = unit_request.columns(None)
         assert row["status"] == "ok"
-        assert row["result"].get("thinking") == thought
-        assert ("six times seven" in row["text"]) == (thought is not None)
+        assert row["result"].get("thinking") == reasoning
+        assert ("six times seven" in row["text"]) == (reasoning is not None)
     assert find("solve").parse("<think>six times seven</think>\n\nIt is \\boxed{42}.", view)["answer"] == "42"

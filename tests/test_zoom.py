@@ -48,12 +48,12 @@ def pixels_of(seen: Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def quarters(width: int, height: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Red, green, blue and white, from the top left."""
-    found = np.zeros((height, width, 3), np.uint8)
-    found[: height // 2, : width // 2, 0] = 255
-    found[: height // 2, width // 2 :, 1] = 255
-    found[height // 2 :, : width // 2, 2] = 255
-    found[height // 2 :, width // 2 :] = 255
-    return found
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2, 0] = 255
+    pixels[: height // 2, width // 2 :, 1] = 255
+    pixels[height // 2 :, : width // 2, 2] = 255
+    pixels[height // 2 :, width // 2 :] = 255
+    return pixels
 
 
 def zoom(*bbox_2d: Any, **more: Any) -> str:
@@ -133,10 +133,10 @@ def test_a_crop_of_a_crop_is_cut_from_the_first_picture() -> None:
 def test_the_sharpest_picture_at_hand_is_cut() -> None:
     """A fine checkered pattern is gray in what the model saw, and black and white in the crop."""
     fine = np.indices((1280, 1280)).sum(axis=0) // 4 % 2 * 255
-    own = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
-    shown = np.asarray(Image.fromarray(own).resize((160, 160), Image.Resampling.BOX))
+    full_res = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
+    shown = np.asarray(Image.fromarray(full_res).resize((160, 160), Image.Resampling.BOX))
     assert shown.std() < 1
-    conversation = conversation_of(Unit(UNIT.view, picture(shown), full_res=(picture(own),)))
+    conversation = conversation_of(Unit(UNIT.view, picture(shown), full_res=(picture(full_res),)))
     request = ask(conversation)
     receive(conversation, request, zoom(250, 250, 650, 650))
     (crop,) = pictures_in(ask(conversation).messages[-1])

@@ -1,4 +1,4 @@
-"""How far a reading is from the text that a PDF itself holds: character errors, missing and extra words. Pure.
+"""How far a reply is from the text that a PDF itself holds: character errors, missing and extra words. Pure.
 
 Both are folded before they are compared, since print and text layer differ in what no reader would call an error:
 ligatures, kinds of quotes and dashes, hyphens at the end of a line, white space.
@@ -43,13 +43,13 @@ class Difference:
 @lru_cache(maxsize=64)  # a page that is asked again has its readings compared several times
 def compare(read: str, layer: str) -> Difference | None:
     """None when the layer holds no letters or digits to compare with."""
-    found, truth = folded(read), folded(layer)
-    wanted, got = Counter(_words(truth)), Counter(_words(found))
+    text, truth = folded(read), folded(layer)
+    wanted, got = Counter(_words(truth)), Counter(_words(text))
     if not wanted:
         return None
-    truth, found = truth[:_LONGEST], found[:_LONGEST]
+    truth, text = truth[:_LONGEST], text[:_LONGEST]
     return Difference(
-        cer=Levenshtein.distance(found, truth) / len(truth),
+        cer=Levenshtein.distance(text, truth) / len(truth),
         missing_words=(wanted - got).total(),
         extra_words=(got - wanted).total(),
         words=wanted.total(),
