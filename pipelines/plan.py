@@ -17,7 +17,7 @@ TAIL = 6
 """Times the calls that would fill the engine if all replies were of one length. A chunk that waits for its last,
 longest reply holds its call and little of the engine: with lengths as of OCR (lognormal, sigma 1) calls for twice the
 slots left more than half of them idle, and six times as many none; so it is where one reply in a hundred runs away
-(tests/test_saturation.py plays both through)."""
+(tests/test_utilization.py plays both through)."""
 MOST_CALLS = 64
 
 
