@@ -6,6 +6,7 @@
 <output>/_job/inputs/          the input manifest, written before any work
 <output>/_job/chunks/          the chunk manifest, a file for every SLICE inputs
 <output>/_job/summary.json     the audit of the last run
+<output>/_job/logs/            what runs log and engines print
 """
 
 from __future__ import annotations

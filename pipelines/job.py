@@ -43,6 +43,11 @@ class Job:
     workers: int
     identity: dict[str, Any]
 
+    @property
+    def logs(self) -> Path:
+        """The folder of what a run logs and its engines print."""
+        return self.output / "_job" / "logs"
+
 
 def prepare(spec: JobSpec) -> Job:
     """Raises SpecError for a task, a checkpoint or a recording that is not there."""

@@ -13,6 +13,7 @@ import queue
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -45,7 +46,8 @@ class Provenance:
 @dataclass(frozen=True)
 class InferSettings:
     """engine: what the engine child builds (`operators/infer/engine_child.py`). decode: how whole documents and videos
-    are opened, which happens beside the engine. deadline_s: per request."""
+    are opened, which happens beside the engine. deadline_s: per request. logs: the folder of what the engine prints,
+    None for one among the temporary files."""
 
     engine: dict[str, Any]
     tasks: tuple[Task, ...]
@@ -53,6 +55,7 @@ class InferSettings:
     provenance: Provenance
     deadline_s: float
     stall_s: float
+    logs: Path | None = None
 
 
 class Infer:
@@ -68,7 +71,9 @@ class Infer:
         self._full_inputs = FullInputs(settings.decode)
         # a model maps more address space than it uses; the fake has faults that would eat the machine
         limits = Limits(memory_mb=2048) if settings.engine["kind"] == "scripted" else Limits()
-        self._supervisor = supervisor or Supervisor(settings.engine, limits=limits, stall_s=settings.stall_s)
+        self._supervisor = supervisor or Supervisor(
+            settings.engine, limits=limits, stall_s=settings.stall_s, logs=settings.logs
+        )
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
