@@ -14,25 +14,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.machine import Finding
+from model.engines.kinds import EngineSettings
 from operators.infer.supervisor import Supervisor
 from schemas.errors import EngineError, Failure
+from schemas.finding import Finding
+from schemas.output import record
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
 
 SLOW_S = 10.0
 _SIDE_PX = 256
 _TOKENS = (_SIDE_PX // 32) ** 2
-_SCHEMA = {
-    "type": "object",
-    "properties": {"seen": {"type": "boolean"}},
-    "required": ["seen"],
-    "additionalProperties": False,
-}
+_SCHEMA = record(seen={"type": "boolean"})
 _QUESTION = "What is shown?"
 
 
-def canary(engine: dict[str, Any], *, clips: bool, schema: bool, load_s: float) -> list[Finding]:
-    """engine: as operators/infer/engine_child.py builds it. clips, schema: whether the job will ask such things.
+def canary(engine: EngineSettings, *, clips: bool, schema: bool, load_s: float) -> list[Finding]:
+    """clips, schema: whether the job will ask such things.
 
     A picture, one twice as wide, a clip, and a question with a schema, all at once.
     """

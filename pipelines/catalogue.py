@@ -13,7 +13,7 @@ from typing import Any
 import pipelines.tasks
 from operators.checks.intrinsics import COLUMNS, find_intrinsics
 from pipelines.inline import inline_task
-from pipelines.zoom import ZOOMABLE, with_zoom
+from pipelines.loops.zoom import ZOOMABLE, with_zoom
 from schemas.errors import InputError, SpecError
 from schemas.spec import TaskSpec
 from schemas.task import Task

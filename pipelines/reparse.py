@@ -39,13 +39,13 @@ class Reparsed:
 
 def reparse(output: Path, spec: JobSpec) -> list[Reparsed]:
     """spec: the job's own. Raises SpecError where a task is gone; JobConflict for a part that is not ours."""
-    by_line = _reads_lines(output)
+    split = _is_split(output)
     found = []
     for entry in spec.tasks:
         task = bind(entry)
         total = Reparsed(task.name)
         for part in sorted((output / "results" / f"task={task.name}").glob("part-*.parquet")):
-            _part(output, part, task, total, by_line=by_line and task.parse_lines is not None)
+            _part(output, part, task, total, by_line=split and task.by_line)
         found.append(total)
     return found
 
@@ -102,7 +102,7 @@ def _with_trial(verified: dict[str, Any], before: dict[str, Any]) -> dict[str, A
     }
 
 
-def _reads_lines(output: Path) -> bool:
+def _is_split(output: Path) -> bool:
     try:
         identity = json.loads((output / "_job" / "identity.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,6 @@
-"""Where this checkout lies: children and shipped files are found from here, whatever the working directory."""
+"""Where this checkout lies, and the checkpoint in it: children and shipped files are found from here, whatever the
+working directory.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,27 @@ _SCALARS = {
 }
 
 
+TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
+
+
+def record(**properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with these properties, all of them and no others: what may be missing is nullable."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def list_of(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
 @dataclass(frozen=True)
 class Output:
     """A JSON Schema of the subset that has one Parquet type: object with properties, array with items, string

@@ -5,18 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
-from tests.support.world import World, worlds, write_image, write_pdf, write_recording
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
+from tests.support.world import World, write_image, write_pdf, write_recording
 
 
 def test_tasks_are_listed_with_what_they_take_and_give(world: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from base64 import b64encode
 from urllib.parse import quote
@@ -16,9 +15,8 @@ from pipelines.catalogue import find
 from pipelines.replies.code import DRAWIO, HTML, PYTHON, SVG, Language, read_code
 from schemas.errors import InvalidOutput
 from schemas.task import View
-from tests.support.world import SAMPLES
+from tests.support.samples import recorded
 
-RECORDED = SAMPLES.parent / "replies" / "qwen3_vl_recorded.jsonl"
 PAGE = "<!DOCTYPE html>\n<html>\n<body>\n<p>Hello</p>\n</body>\n</html>"
 GRAPH = (
     '<mxGraphModel><root><mxCell id="0"/><mxCell id="1" parent="0"/>'
@@ -33,19 +31,12 @@ def code_of(reply: str, language: Language = HTML) -> tuple[str, bool]:
     return reading.value["code"], reading.cut
 
 
-def recorded(name: str) -> str:
-    if not RECORDED.exists():
-        pytest.skip("no recorded replies here")
-    lines = (json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines())
-    return next(str(line["reply"]) for line in lines if line["id"] == name)
-
-
 def test_recorded_page_and_chart() -> None:
-    reply = recorded("code_html")
+    reply = recorded()["code_html"]
     page, cut = code_of(reply)
     assert (page.splitlines()[0], page.splitlines()[-1], cut) == ("<!DOCTYPE html>", "</html>", False)
     assert page == reply.removeprefix("```html\n").removesuffix("```").strip() + "\n"
-    chart, cut = code_of(recorded("code_chart"), PYTHON)
+    chart, cut = code_of(recorded()["code_chart"], PYTHON)
     assert (chart.splitlines()[0], chart.splitlines()[-1], cut) == (
         "import matplotlib.pyplot as plt",
         "plt.show()",

@@ -38,8 +38,9 @@ from pipelines.local import answer
 from pipelines.reparse import reparse
 from schemas import tables
 from schemas.decode import DecodeSettings
+from tests.support.samples import recorded
 from tests.support.world import ROOT, write_image, write_recording
-from tests.test_code import GRAPH, code_of, recorded
+from tests.test_code import GRAPH, code_of
 
 needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 W, H = 1000, 800
@@ -71,7 +72,7 @@ def shown(made: Made) -> RGB:
 
 @needs_browser
 def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: CodeChecker) -> None:
-    page, _ = code_of(recorded("code_html"))
+    page, _ = code_of(recorded()["code_html"])
     made = patient.make("html", page, W, H)
     given = shown(made)
     assert given.shape == (made.said["height_px"], W, 3)

@@ -40,7 +40,8 @@ from tests.support.media import (
     write_encrypted_pdf,
     write_pdf_of,
 )
-from tests.support.world import ROOT, SAMPLES, write_image, write_pdf
+from tests.support.samples import SAMPLES, needs_samples
+from tests.support.world import ROOT, write_image, write_pdf
 
 SMALL = DecodeSettings(image_min_px=32 * 32, image_max_px=512 * 512, video_max_px=64 * 96 * 400, timeout_s=30)
 
@@ -395,7 +396,7 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     sandbox.close()
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples are not here")
+@needs_samples
 def test_every_shared_sample_is_read() -> None:
     rows = decode(SAMPLES, settings=replace(SMALL, video_clip_s=30))
     assert set(kinds(rows)) == {None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -15,9 +14,10 @@ import yaml
 from PIL import Image
 
 from jobs.demo_media import PAGES, SHAPES, SIGN, TICKET, write_demo_media
-from model.nano.export import CHECKPOINT
 from model.nano.score import cer
-from tests.support.world import ROOT, SAMPLES, World, worlds, write_recording
+from schemas.checkout import NANO as CHECKPOINT
+from tests.support.samples import SAMPLES, needs_samples
+from tests.support.world import ROOT, World, write_recording
 
 pytestmark = pytest.mark.slow
 
@@ -32,11 +32,6 @@ CAPTIONS = {
     "sign.png": "Some lines of text.",
     "ticket.png": "A line of text.",
 }
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
 
 
 @pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped")
@@ -55,7 +50,7 @@ def test_the_demo_comes_out_right_and_is_done_once(world: World) -> None:
     assert "nothing to do" in world.run()
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="needs the real samples beside the checkout")
+@needs_samples
 def test_real_documents_pictures_and_clips_come_out_once(world: World) -> None:
     """Units are counted here by the libraries alone."""
     pages, frames, clips = Counter[str](), Counter[str](), Counter[str]()

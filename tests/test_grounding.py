@@ -14,7 +14,7 @@ from schemas.errors import InvalidOutput
 from schemas.request import Clip, Picture
 from schemas.spec import TaskSpec
 from schemas.task import Unit, View
-from tests.test_replies import recorded
+from tests.support.samples import recorded
 
 PAGE = View("image", 0, 2000, 1000)
 

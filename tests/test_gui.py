@@ -19,15 +19,16 @@ from operators.infer.unit_request import UnitRequest
 from operators.media import episode
 from operators.units import Decoded, Planned
 from pipelines.catalogue import find
-from pipelines.gui import NOTHING_DONE, system_text, told
+from pipelines.loops.screens import NOTHING_DONE, system_text, told
 from pipelines.replies.gui_actions import BUTTONS, STATUSES, TAKES
 from pipelines.replies.tool_calls import read_calls
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError, InvalidOutput
 from schemas.request import Completion, Picture
 from schemas.task import Unit, View
+from tests.support.samples import recorded
 from tests.test_own_tasks import rows_of, spec_of
-from tests.test_replies import read, recorded
+from tests.test_replies import read
 
 PHONE = View("image", 0, 999, 1998, parameters={"device": "mobile"})
 DESK = View("image", 0, 2000, 1000, parameters={"device": "computer"})
@@ -342,28 +343,29 @@ def test_what_was_done_is_told_at_the_next_screen() -> None:
     task = find("gui_episode")
     shown = tuple(Picture(64, 64, b"") for _ in range(3))
     content = ("[screen 1, 9 x 9 px]", shown[0], "[screen 2, 9 x 9 px]", shown[1], "[screen 3, 9 x 9 px]", shown[2])
-    answer = UnitRequest(
+    unit_request = UnitRequest(
         task, Unit(View("episode", 0, 9, 9), content), {"instruction": "Go", "device": "mobile"}, "r", {}
     )
-    (conversation,) = answer.conversations
-    told_so_far = []
+    conversation = unit_request.conversation
+    assert conversation is not None
+    histories: list[str] = []
     for reply in ('Action: "I opened X"\n' + call("mobile_use", action="open", text="X"), "nonsense", "more"):
-        request = conversation.next()
-        assert request is not None
+        (request,) = conversation.next()
         system, question = request.messages
         assert '"mobile_use"' in system.parts[0]  # type: ignore[operator]
-        assert question.parts[0] is shown[len(told_so_far)]
-        told_so_far.append(str(question.parts[1]).rpartition("device): ")[2])
+        assert question.parts[0] is shown[len(histories)]
+        histories.append(str(question.parts[1]).rpartition("device): ")[2])
         conversation.receive(request, Completion(reply, "stop", 1, 1, 0.1))
-    assert conversation.next() is None
-    assert told_so_far == [NOTHING_DONE, "Step 1: I opened X;", "Step 1: I opened X; Step 2: (no action);"]
+    assert conversation.next() == ()
+    assert histories == [NOTHING_DONE, "Step 1: I opened X;", "Step 1: I opened X; Step 2: (no action);"]
 
 
 def test_a_device_that_is_none_is_a_value_that_is_missing() -> None:
     unit = Unit(View("image", 0, 9, 9), Picture(64, 64, b""))
-    answer = UnitRequest(find("gui_action"), unit, {"instruction": "Go", "device": "tv"}, "r", {})
-    assert answer.conversations[0].next() is None
-    columns = answer.columns(None)
+    unit_request = UnitRequest(find("gui_action"), unit, {"instruction": "Go", "device": "tv"}, "r", {})
+    assert unit_request.conversation is not None
+    assert unit_request.conversation.next() == ()
+    columns = unit_request.columns(None)
     assert (columns["status"], columns["error"]["kind"]) == ("unreadable_input", "no_value")
     assert columns["error"]["message"] == "device is 'tv': say computer or mobile"
 

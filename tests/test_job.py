@@ -5,21 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars
 import pytest
 
-from tests.support.world import World, worlds, write_image, write_pdf, write_recording
+from tests.support.world import World, write_image, write_pdf, write_recording
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
 
 
 ANYTHING = {"sample": "*", "task": "*", "reply": "the text of {sample}, unit {unit}"}

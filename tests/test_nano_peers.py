@@ -16,11 +16,11 @@ from PIL import Image
 
 from jobs.bench.peer_process import SITE
 from model.engines.torch_engine import TorchEngine
-from model.nano.export import CHECKPOINT
 from model.nano.fonts import Face
 from model.nano.pages import held_out_lines
 from model.nano.render import Sample
 from model.nano.tokens import OCR_PROMPT
+from schemas.checkout import NANO as CHECKPOINT
 from schemas.request import Message, Request, Sampling
 from tests.support.reference import picture, transformers
 
@@ -92,7 +92,7 @@ def test_vllm_reads_the_same(samples: list[Sample], ours: list[str], tmp_path: P
     (tmp_path / "sitecustomize.py").write_text(SITE)
     assert VLLM is not None
     done = subprocess.run(
-        [VLLM, str(Path(__file__).parent / "vllm_lines.py")],
+        [VLLM, str(Path(__file__).parent / "support" / "vllm_lines.py")],
         input=json.dumps(order),
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,

@@ -25,7 +25,7 @@ from model.engines.openai_engine import ATTEMPTS, OpenAIEngine
 from model.engines.openai_wire import Garbled, Reply, body
 from schemas.errors import EngineError, EngineLost, SpecError
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
-from tests.support.openai_server import MODEL, Server, serving
+from tests.support.servers import MODEL, Server, serving
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import itertools
 import json
 import urllib.request
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from jobs.load import parse
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.errors import EngineError
-from tests.support.openai_server import MODEL, Server, serving
-from tests.support.world import World, worlds, write_image, write_pdf
-from tests.test_cluster import Cluster
+from tests.support.cluster import clustered
+from tests.support.servers import MODEL, Server, serving
+from tests.support.world import World, write_image, write_pdf
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -26,11 +25,6 @@ KEY = f"sk-planted-{uuid.uuid4().hex}"  # made here: Ray keeps a copy of this fi
 KEY_NAME = "SIGHTREAD_TEST_KEY"
 STATES = ("actors", "workers", "nodes", "jobs", "runtime_envs")
 TROUBLES = ("429 0.2", "429", "500", "half", "garbage", "cut", "hang")
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
 
 
 def engine(server: Server) -> dict[str, Any]:
@@ -63,9 +57,7 @@ def test_troubles_cost_no_unit_and_the_key_stays_where_it_is(world: World) -> No
     world.variables[KEY_NAME] = KEY
     with serving(manners, key=KEY, reply=lambda _: "what is read") as server:
         world.spec["engine"] = engine(server)
-        cluster = Cluster(world)
-        try:
-            world.wait_for(cluster.answers)
+        with clustered(world) as cluster:
             ended = cluster.submit(world.spec_file, timeout_s=500)
             assert ended.returncode == 0, ended.stdout
             address = f"http://127.0.0.1:{cluster.port}"
@@ -78,8 +70,6 @@ def test_troubles_cost_no_unit_and_the_key_stays_where_it_is(world: World) -> No
             assert places_of(str(world.spec_file), cluster.folder)
             assert str(world.spec_file) in told["/api/jobs/"]
             assert "Infer" in told["/api/v0/actors?detail=1"]
-        finally:
-            cluster.stop()
         assert {number for body, number in server.asked.items() if "Doomed" not in body} == {2}
 
     rows = world.rows("caption")

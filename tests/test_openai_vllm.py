@@ -19,11 +19,11 @@ import pytest
 
 from jobs.demo_media import write_demo_media
 from jobs.load import parse
-from model.nano.export import CHECKPOINT
 from pipelines.job import prepare
 from pipelines.local import answer
-from tests.support.world import ROOT, World, worlds
-from tests.test_cluster import free_port
+from schemas.checkout import NANO as CHECKPOINT
+from tests.support.servers import free_port
+from tests.support.world import ROOT, World
 from tests.test_nano_peers import SITE
 
 VLLM = os.environ.get("SIGHTREAD_VLLM_PYTHON") or str(ROOT / ".venv-vllm" / "bin" / "python")
@@ -34,11 +34,6 @@ pytestmark = [
     pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped"),
     pytest.mark.timeout(900),
 ]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
 
 
 @pytest.fixture

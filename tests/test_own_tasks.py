@@ -32,7 +32,7 @@ from schemas.spec import TaskSpec
 from schemas.task import Unit, View
 from tests.support.world import ROOT, write_image, write_pdf, write_recording
 
-README = (ROOT / "README.md").read_text(encoding="utf-8").split("### A task of your own")[1].split("\n### ")[0]
+EXAMPLES = (ROOT / "docs/tasks.md").read_text(encoding="utf-8").split("## A task of your own")[1].split("\n## ")[0]
 
 
 def spec_of(folder: Path, tasks: Any, inputs: Any, *replies: dict[str, Any], **sections: Any) -> dict[str, Any]:
@@ -49,30 +49,30 @@ def rows_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def code(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    (found,) = re.findall(rf"```{language}\n(.*?)```", EXAMPLES, re.DOTALL)
     assert isinstance(found, str)
     return found
 
 
-def test_the_readmes_two_ways_of_adding_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(README.strip().splitlines()) < 30
-    (tmp_path / "colours.py").write_text(code("python"))
+def test_the_two_documented_ways_of_adding_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(EXAMPLES.strip().splitlines()) < 30
+    (tmp_path / "colors.py").write_text(code("python"))
     monkeypatch.chdir(tmp_path)
     write_image(tmp_path / "a.png")
     (tmp_path / "list.csv").write_text("path,shop\na.png,Harbour Cafe\n")
     spec = spec_of(
         tmp_path,
-        [*yaml.safe_load(code("yaml"))["tasks"], "colours:TASK"],
+        [*yaml.safe_load(code("yaml"))["tasks"], "colors:TASK"],
         [tmp_path / "list.csv"],
         {"sample": "*", "task": "receipt", "reply": 'The total:\n{"total": 7.5}'},
-        {"sample": "*", "task": "colour", "reply": "White."},
+        {"sample": "*", "task": "color", "reply": "White."},
     )
-    receipt, colour = rows_of(spec)
+    receipt, color = rows_of(spec)
     assert receipt["result"] == {"total": 7.5}
     assert json.loads(receipt["parameters"]) == {"shop": "Harbour Cafe"}
     assert receipt["verified"]["ok"]
-    assert colour["result"] == {"colour": "white"}
-    assert colour["verified"]["ok"]
+    assert color["result"] == {"color": "white"}
+    assert color["verified"]["ok"]
 
 
 RECEIPT = {
@@ -275,15 +275,15 @@ def test_a_thought_is_kept_in_its_own_column_on_request_and_counted_always() -> 
     view = View("image", 0, 64, 64)
     for asked in (False, True):
         task = bind(TaskSpec(name="caption", reasoning=asked))
-        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (conversation,) = answer.conversations
-        request = conversation.next()
-        assert request is not None
+        unit_request = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        conversation = unit_request.conversation
+        assert conversation is not None
+        (request,) = conversation.next()
         conversation.receive(
             request, Completion("A cat.", "stop", 1, 9, 0.1, reasoning="ears, \udce9", reasoning_tokens=6)
         )
-        assert conversation.next() is None
-        row = answer.columns(None)
+        assert conversation.next() == ()
+        row = unit_request.columns(None)
         assert (row["text"], row["output_tokens"], row["reasoning_tokens"]) == ("A cat.", 9, 6)
         assert row["reasoning"] == ("ears, ?" if asked else None)
     unmatched, keeping = (identity(bind(TaskSpec(name="caption", reasoning=asked))) for asked in (False, True))
@@ -294,13 +294,13 @@ def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> N
     view = View("image", 0, 64, 64)
     for name, thought in (("solve", "six times seven"), ("caption", None)):
         task = find(name)
-        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (conversation,) = answer.conversations
-        request = conversation.next()
-        assert request is not None
+        unit_request = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        conversation = unit_request.conversation
+        assert conversation is not None
+        (request,) = conversation.next()
         conversation.receive(request, Completion("It is \\boxed{42}.", "stop", 1, 9, 0.1, reasoning="six times seven"))
-        assert conversation.next() is None
-        row = answer.columns(None)
+        assert conversation.next() == ()
+        row = unit_request.columns(None)
         assert row["status"] == "ok"
         assert row["result"].get("thinking") == thought
         assert ("six times seven" in row["text"]) == (thought is not None)

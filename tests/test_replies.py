@@ -6,10 +6,8 @@ InvalidOutput. Single damage is tried at every place; several at once by hypothe
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -22,9 +20,7 @@ from pipelines.replies.elements import read_elements, read_value
 from pipelines.replies.times import seconds, spans_in
 from schemas.errors import InvalidOutput
 from schemas.task import ParsedReply, View
-from tests.support.world import ROOT
-
-RECORDED = ROOT.parent / "shared" / "replies" / "qwen3_vl_recorded.jsonl"
+from tests.support.samples import RECORDED, recorded
 
 PAGE = View("page", 0, 2000, 1000)
 CLIP = View("clip", 0, 640, 360, start_s=0.0, end_s=200.0, times_s=(0.0, 1.0, 2.0, 200.0))
@@ -79,14 +75,6 @@ def read(task: str, reply: str, view: View) -> ParsedReply:
     own.output.check(reading.value)
     own.verify(reading.value, view)
     return reading
-
-
-@cache
-def recorded() -> dict[str, str]:
-    if not RECORDED.exists():
-        pytest.skip("no recorded replies here")
-    lines = RECORDED.read_text(encoding="utf-8").splitlines()
-    return {line["id"]: line["reply"] for line in map(json.loads, lines)}
 
 
 EVENTS = [

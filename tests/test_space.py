@@ -36,8 +36,8 @@ from schemas.camera import Intrinsics
 from schemas.errors import InputError, SpecError
 from schemas.spec import TaskSpec
 from schemas.task import View
-from tests.support.world import SAMPLES, write_image, write_recording
-from tests.test_replies import recorded
+from tests.support.samples import SAMPLES, recorded
+from tests.support.world import write_image, write_recording
 
 IMAGES = SAMPLES / "images"
 CAMERA = {"fx_px": 800.0, "fy_px": 800.0, "cx_px": 500.0, "cy_px": 300.0, "source": "given"}

@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 import pypdfium2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.load import parse
 from operators.checks.check_reply import repeats
 from operators.checks.spans import span_faults
-from operators.checks.text_layer import compare, edit_distance
+from operators.checks.text_layer import compare
 from operators.media.blank import is_blank
 from pipelines.job import prepare
 from pipelines.local import answer
 from pipelines.replies.scripts import script_of
 from schemas.task import View
-from tests.support.world import SAMPLES, write_image, write_pdf, write_recording
+from tests.support.samples import SAMPLES, needs_samples
+from tests.support.world import write_image, write_pdf, write_recording
 
 
 def rows_of(folder: Path, tasks: Any, inputs: list[Path], *replies: dict[str, Any]) -> list[dict[str, Any]]:
@@ -34,20 +33,6 @@ def rows_of(folder: Path, tasks: Any, inputs: list[Path], *replies: dict[str, An
         "decode": {"image_max_tokens": 512},
     }  # fmt: skip
     return list(answer(prepare(parse(spec, "test"))))
-
-
-def slow_distance(one: str, other: str) -> int:
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        corner, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
-    return row[-1]
-
-
-@given(st.text("abc", max_size=12), st.text("abc", max_size=12))
-def test_the_fast_distance_is_the_distance(one: str, other: str) -> None:
-    assert edit_distance(one, other) == slow_distance(one, other)
 
 
 def test_what_no_reader_calls_an_error_is_none() -> None:
@@ -127,7 +112,7 @@ def pages() -> Iterator[tuple[str, int, str]]:
         document.close()
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="no sample documents here")
+@needs_samples
 def test_the_true_text_comes_before_a_lossy_one_and_that_before_another_pages(tmp_path: Path) -> None:
     known = list(pages())
     assert len(known) > 10

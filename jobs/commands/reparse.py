@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jobs.load import load
+from jobs.load import load_stored
 from pipelines.reparse import reparse
 
 
@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     output: Path = options.output
-    spec = load(output / "_job" / "spec.yaml")
+    spec = load_stored(output / "_job" / "spec.yaml")
     for total in reparse(output, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
         print(

@@ -9,19 +9,12 @@ import re
 from dataclasses import dataclass
 
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, record
 from schemas.task import ParsedReply
 
 _FENCE = re.compile(r"^[^\S\n]*(`{3,}|~{3,})[^\S\n]*([\w+#.-]*)", re.MULTILINE)
 
-CODE = Output(
-    {
-        "type": "object",
-        "properties": {"code": {"type": "string", "minLength": 1}},
-        "required": ["code"],
-        "additionalProperties": False,
-    }
-)
+CODE = Output(record(code={"type": "string", "minLength": 1}))
 """What the tasks that write code give; a trial takes its `code`."""
 
 

@@ -27,7 +27,6 @@ BBOX_PX: dict[str, Any] = {"type": "array", "items": NUMBER_PX, "minItems": 4, "
 BBOX_PX_OR_NULL = {**BBOX_PX, "type": ["array", "null"]}
 POINT_PX_OR_NULL = {"type": ["array", "null"], "items": NUMBER_PX, "minItems": 2, "maxItems": 2}
 """x, y in pixels of the original."""
-TEXT_OR_NULL = {"type": ["string", "null"]}
 
 
 @dataclass(frozen=True)

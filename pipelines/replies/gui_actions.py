@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.replies.boxes import numbers
 from pipelines.replies.tool_calls import Call, read_calls
 from schemas.errors import InvalidOutput
+from schemas.output import TEXT_OR_NULL, list_of, nullable
 from schemas.task import ParsedReply
 
 _AT = {"coordinate": True}
@@ -60,20 +61,19 @@ _COUNTS_TO = {"computer_use": 1000, "mobile_use": 999}
 _FARTHEST = 1_000_000
 
 _POINT = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
-_TEXT = {"type": ["string", "null"]}
 ACTION: dict[str, Any] = {
     "tool": {"type": "string", "enum": list(TAKES)},
     "action": {"type": "string", "enum": list(dict.fromkeys(name for tool in TAKES.values() for name in tool))},
     "point_px": _POINT,  # x, y in pixels of the original; of a swipe, where it begins
     "end_point_px": _POINT,  # of a swipe; null for a drag that begins where the cursor is and ends at point_px
-    "text": _TEXT,  # to type, to answer, of an app to open, of a mobile's key
-    "keys": {"type": ["array", "null"], "items": {"type": "string"}},  # pressed in this order
-    "button": _TEXT,
+    "text": TEXT_OR_NULL,  # to type, to answer, of an app to open, of a mobile's key
+    "keys": nullable(list_of({"type": "string"})),  # pressed in this order
+    "button": TEXT_OR_NULL,
     "scroll": {"type": ["number", "null"]},  # the wheel's pixels, as the model counts them: up and left are positive
     "time_s": {"type": ["number", "null"], "minimum": 0},
-    "status": _TEXT,
-    "thought": _TEXT,
-    "description": _TEXT,  # the action in the model's own words
+    "status": TEXT_OR_NULL,
+    "thought": TEXT_OR_NULL,
+    "description": TEXT_OR_NULL,  # the action in the model's own words
 }
 """Properties of an action in a JSON Schema. What an action does not take is null."""
 

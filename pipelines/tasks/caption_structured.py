@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.replies.elements import read_cut_object, read_value
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import ParsedReply, Task, View
 
@@ -54,7 +54,7 @@ _FORM = (
     '{"summary": "one sentence", "setting": "place and time", "objects": [{"name": "…", "description": "…"}], '
     '"actions": ["…"], "visible_text": ["…"]}'
 )
-_TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_TEXTS = list_of({"type": "string", "minLength": 1})
 
 TASK = Task(
     name="caption_structured",
@@ -63,26 +63,13 @@ TASK = Task(
     prompt=f"Describe this image as JSON of this form: {_FORM}",
     prompts={"clip": f"Describe this video as JSON of this form: {_FORM}"},
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "summary": {"type": "string", "minLength": 1},
-                "setting": {"type": "string"},
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"name": {"type": "string", "minLength": 1}, "description": {"type": "string"}},
-                        "required": ["name", "description"],
-                        "additionalProperties": False,
-                    },
-                },
-                "actions": _TEXTS,
-                "visible_text": _TEXTS,
-            },
-            "required": ["summary", "setting", "objects", "actions", "visible_text"],
-            "additionalProperties": False,
-        }
+        record(
+            summary={"type": "string", "minLength": 1},
+            setting={"type": "string"},
+            objects=list_of(record(name={"type": "string", "minLength": 1}, description={"type": "string"})),
+            actions=_TEXTS,
+            visible_text=_TEXTS,
+        )
     ),
     sampling=Sampling(max_tokens=2048),
     parse=parse,

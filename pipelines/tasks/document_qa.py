@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.replies.citations import MOST_PAGES, cited_pages
 from pipelines.replies.thinking import final_answer, split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, Task, View
 
@@ -38,17 +38,12 @@ TASK = Task(
         'that your answer rests on, as [page N]. End with a line "Answer:" and the answer in a few words.'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "answer": {"type": "string", "minLength": 1},
-                "short_answer": {"type": ["string", "null"]},  # what the reply marks as final
-                # cited pages, from 1, by their place in the document
-                "pages": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": MOST_PAGES}},
-            },
-            "required": ["answer", "short_answer", "pages"],
-            "additionalProperties": False,
-        }
+        record(
+            answer={"type": "string", "minLength": 1},
+            short_answer=TEXT_OR_NULL,  # what the reply marks as final
+            # cited pages, from 1, by their place in the document
+            pages=list_of({"type": "integer", "minimum": 1, "maximum": MOST_PAGES}),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

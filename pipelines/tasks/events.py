@@ -9,7 +9,7 @@ from operators.checks.spans import span_faults
 from pipelines.replies.spans import read_timed_texts
 from pipelines.replies.times import LONGEST_S
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -46,26 +46,15 @@ TASK = Task(
         "time depiction."
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "events": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "start_s": _TIME,
-                            "end_s": _TIME,
-                            "text": {"type": "string", "minLength": 1},
-                        },
-                        "required": ["start_s", "end_s", "text"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["events"],
-            "additionalProperties": False,
-        }
+        record(
+            events=list_of(
+                record(
+                    start_s=_TIME,
+                    end_s=_TIME,
+                    text={"type": "string", "minLength": 1},
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=2048),
     parse=parse,

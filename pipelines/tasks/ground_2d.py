@@ -10,7 +10,6 @@ from pipelines.replies.grounded import (
     LABEL_KEYS,
     POINT_KEYS,
     POINT_PX_OR_NULL,
-    TEXT_OR_NULL,
     box_faults,
     clean,
     read_grounded,
@@ -18,7 +17,7 @@ from pipelines.replies.grounded import (
 )
 from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -65,35 +64,16 @@ TASK = Task(
     parameters={"coordinates": "bbox"},
     list_parameters=("phrases",),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
-                            "point_px": POINT_PX_OR_NULL,  # x, y
-                            "attributes": {
-                                "type": "array",
-                                "items": {
-                                    "type": "object",
-                                    "properties": {"name": {"type": "string"}, "value": {"type": "string"}},
-                                    "required": ["name", "value"],
-                                    "additionalProperties": False,
-                                },
-                            },
-                        },
-                        "required": ["label", "bbox_px", "point_px", "attributes"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["objects"],
-            "additionalProperties": False,
-        }
+        record(
+            objects=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                    point_px=POINT_PX_OR_NULL,  # x, y
+                    attributes=list_of(record(name={"type": "string"}, value={"type": "string"})),
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -14,11 +14,11 @@ from operators.checks.boxes_3d import Box3D, corners_m, distinct, project
 from operators.checks.space_check import space_faults
 from pipelines.replies.boxes import numbers
 from pipelines.replies.elements import read_elements
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, TEXT_OR_NULL, label_of, says_none
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, label_of, says_none
 from pipelines.replies.thinking import split_thinking
 from schemas.camera import Intrinsics
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -110,47 +110,33 @@ TASK = Task(
     list_parameters=("phrases",),
     camera=True,
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "boxes": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            # before the camera: X to the right, Y down, Z forward
-                            "center_m": _numbers(3),
-                            "size_m": _numbers(3, exclusiveMinimum=0),  # full lengths along the box's own axes
-                            "rotation_rad": _numbers(3),  # about the camera's x, then y, then z axis
-                            # +++ ++- +-+ +-- -++ -+- --+ --- along its own axes; null without a camera, or when one
-                            # of them is not before it; may lie outside the picture
-                            "corners_px": {
-                                "type": ["array", "null"],
-                                "items": _numbers(2),
-                                "minItems": 8,
-                                "maxItems": 8,
-                            },
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 around the corners, within the picture
-                        },
-                        "required": ["label", "center_m", "size_m", "rotation_rad", "corners_px", "bbox_px"],
-                        "additionalProperties": False,
+        record(
+            boxes=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    # before the camera: X to the right, Y down, Z forward
+                    center_m=_numbers(3),
+                    size_m=_numbers(3, exclusiveMinimum=0),  # full lengths along the box's own axes
+                    rotation_rad=_numbers(3),  # about the camera's x, then y, then z axis
+                    # +++ ++- +-+ +-- -++ -+- --+ --- along its own axes; null without a camera, or when one
+                    # of them is not before it; may lie outside the picture
+                    corners_px={
+                        "type": ["array", "null"],
+                        "items": _numbers(2),
+                        "minItems": 8,
+                        "maxItems": 8,
                     },
-                },
-                "duplicates": {"type": "integer", "minimum": 0},
-                "camera": {
-                    "type": ["object", "null"],
-                    "properties": {
-                        **{name: {"type": "number"} for name in ("fx_px", "fy_px", "cx_px", "cy_px")},
-                        "source": {"type": "string", "enum": ["given", "sidecar", "field_of_view"]},
-                    },
-                    "required": ["fx_px", "fy_px", "cx_px", "cy_px", "source"],
-                    "additionalProperties": False,
-                },
-            },
-            "required": ["boxes", "duplicates", "camera"],
-            "additionalProperties": False,
-        }
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 around the corners, within the picture
+                )
+            ),
+            duplicates={"type": "integer", "minimum": 0},
+            camera=nullable(
+                record(
+                    **{name: {"type": "number"} for name in ("fx_px", "fy_px", "cx_px", "cy_px")},
+                    source={"type": "string", "enum": ["given", "sidecar", "field_of_view"]},
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -6,11 +6,11 @@ from bisect import bisect_left
 from typing import Any
 
 from operators.checks.spans import SLACK_S
-from pipelines.replies.grounded import BBOX_PX, TEXT_OR_NULL, box_faults, read_grounded, says_none
+from pipelines.replies.grounded import BBOX_PX, box_faults, read_grounded, says_none
 from pipelines.replies.thinking import split_thinking
 from pipelines.replies.times import seconds
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Clip, Message, Part, Request, Sampling
 from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
 
@@ -76,27 +76,16 @@ TASK = Task(
         '[x_min, y_min, x_max, y_max], "label": ""}, ...].'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "boxes": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            "frame_index": {"type": "integer", "minimum": 0},  # in the row's times_s
-                            "time_s": {"type": "number"},  # of that frame
-                            "bbox_px": BBOX_PX,  # x0, y0, x1, y1 in pixels of the original
-                        },
-                        "required": ["label", "frame_index", "time_s", "bbox_px"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["boxes"],
-            "additionalProperties": False,
-        }
+        record(
+            boxes=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    frame_index={"type": "integer", "minimum": 0},  # in the row's times_s
+                    time_s={"type": "number"},  # of that frame
+                    bbox_px=BBOX_PX,  # x0, y0, x1, y1 in pixels of the original
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     next=ask_frames,

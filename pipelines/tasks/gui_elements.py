@@ -8,8 +8,9 @@ from typing import Any
 
 from pipelines.replies.boxes import bbox_px
 from pipelines.replies.elements import read_elements
+from pipelines.replies.grounded import BBOX_PX
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -71,33 +72,16 @@ TASK = Task(
         '[{{"bbox_2d": [x1, y1, x2, y2], "role": "button", "text": "the words on it", "clickable": true}}]'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "elements": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "role": {"type": "string"},  # "" where it is not said
-                            "text": {"type": ["string", "null"]},
-                            # x0, y0, x1, y1 in pixels of the original
-                            "bbox_px": {
-                                "type": "array",
-                                "items": {"type": "number", "minimum": 0},
-                                "minItems": 4,
-                                "maxItems": 4,
-                            },
-                            "clickable": {"type": ["boolean", "null"]},
-                        },
-                        "required": ["role", "text", "bbox_px", "clickable"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["elements"],
-            "additionalProperties": False,
-        }
+        record(
+            elements=list_of(
+                record(
+                    role={"type": "string"},  # "" where it is not said
+                    text=TEXT_OR_NULL,
+                    bbox_px=BBOX_PX,
+                    clickable={"type": ["boolean", "null"]},
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=8192),
     parse=parse,

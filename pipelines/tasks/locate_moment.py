@@ -9,7 +9,7 @@ from operators.checks.spans import span_faults
 from pipelines.replies.elements import read_value
 from pipelines.replies.times import LONGEST_S, span, span_in, span_of, times_in
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, Task, View
 
@@ -45,14 +45,7 @@ TASK = Task(
         "Give you a textual query: '{query}'. When does the described content occur in the video? "
         "Please return the timestamp in seconds."
     ),
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"start_s": _TIME, "end_s": _TIME},
-            "required": ["start_s", "end_s"],
-            "additionalProperties": False,
-        }
-    ),
+    output=Output(record(start_s=_TIME, end_s=_TIME)),
     sampling=Sampling(max_tokens=256),
     parse=parse,
     verify=verify,

@@ -8,8 +8,9 @@ from typing import Any
 from operators.checks.page_check import text_faults
 from pipelines.replies.boxes import bbox_px, scale_of
 from pipelines.replies.elements import read_elements
+from pipelines.replies.grounded import BBOX_PX
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -49,32 +50,15 @@ TASK = Task(
     unit_kinds=("page", "image"),
     prompt="Spotting all the text in the image with line-level, and output in JSON format.",
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "text": {"type": "string"},
-                "lines": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "text": {"type": "string", "minLength": 1},
-                            # x0, y0, x1, y1 in pixels of the original
-                            "bbox_px": {
-                                "type": "array",
-                                "items": {"type": "number", "minimum": 0},
-                                "minItems": 4,
-                                "maxItems": 4,
-                            },
-                        },
-                        "required": ["text", "bbox_px"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["text", "lines"],
-            "additionalProperties": False,
-        }
+        record(
+            text={"type": "string"},
+            lines=list_of(
+                record(
+                    text={"type": "string", "minLength": 1},
+                    bbox_px=BBOX_PX,
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=8192),
     parse=parse,

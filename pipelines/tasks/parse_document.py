@@ -11,9 +11,10 @@ from typing import Any
 from operators.checks.page_check import text_faults
 from pipelines.replies.blocks import BLOCK_TYPES, Block, page_markdown
 from pipelines.replies.boxes import bbox_px
+from pipelines.replies.grounded import BBOX_PX_OR_NULL
 from pipelines.replies.qwenvl_html import is_html, read_html
 from pipelines.replies.qwenvl_markdown import read_markdown
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -53,59 +54,35 @@ def verify(value: Any, view: View) -> CheckResult:
     return text_faults("\n".join(said), view)
 
 
-_TEXT_OR_NULL = {"type": ["string", "null"]}
 _COUNT = {"type": "integer", "minimum": 0}
 
-_CELL = {
-    "type": "object",
-    "properties": {
-        "row": _COUNT,
-        "column": _COUNT,
-        "row_span": {"type": "integer", "minimum": 1},
-        "column_span": {"type": "integer", "minimum": 1},
-        "header": {"type": "boolean"},
-        "text": {"type": "string"},
-    },
-    "required": ["row", "column", "row_span", "column_span", "header", "text"],
-    "additionalProperties": False,
-}
+_CELL = record(
+    row=_COUNT,
+    column=_COUNT,
+    row_span={"type": "integer", "minimum": 1},
+    column_span={"type": "integer", "minimum": 1},
+    header={"type": "boolean"},
+    text={"type": "string"},
+)
 
-_BLOCK = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "enum": list(BLOCK_TYPES)},
-        "level": {"type": ["integer", "null"], "minimum": 1, "maximum": 9},  # of headings and list items
-        "text": {"type": "string"},  # formulas: LaTeX; music and chemistry: in the notation of `format`
-        "markdown": {"type": "string"},
-        "html": _TEXT_OR_NULL,  # of tables, and of charts that came with their data
-        "caption": _TEXT_OR_NULL,
-        "format": _TEXT_OR_NULL,
-        # x0, y0, x1, y1 in pixels of the original
-        "bbox_px": {
-            "type": ["array", "null"],
-            "items": {"type": "number", "minimum": 0},
-            "minItems": 4,
-            "maxItems": 4,
-        },
-        "cells": {"type": ["array", "null"], "items": _CELL},
-    },
-    "required": ["type", "level", "text", "markdown", "html", "caption", "format", "bbox_px", "cells"],
-    "additionalProperties": False,
-}
+_BLOCK = record(
+    type={"type": "string", "enum": list(BLOCK_TYPES)},
+    level={"type": ["integer", "null"], "minimum": 1, "maximum": 9},  # of headings and list items
+    text={"type": "string"},  # formulas: LaTeX; music and chemistry: in the notation of `format`
+    markdown={"type": "string"},
+    html=TEXT_OR_NULL,  # of tables, and of charts that came with their data
+    caption=TEXT_OR_NULL,
+    format=TEXT_OR_NULL,
+    bbox_px=BBOX_PX_OR_NULL,
+    cells=nullable(list_of(_CELL)),
+)
 
 TASK = Task(
     name="parse_document",
     summary="a page as blocks with boxes, tables as cells, and Markdown",
     unit_kinds=("page", "image"),
     prompt="qwenvl html",
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"blocks": {"type": "array", "items": _BLOCK}, "markdown": {"type": "string"}},
-            "required": ["blocks", "markdown"],
-            "additionalProperties": False,
-        }
-    ),
+    output=Output(record(blocks=list_of(_BLOCK), markdown={"type": "string"})),
     sampling=Sampling(max_tokens=8192),
     parse=parse,
     verify=verify,

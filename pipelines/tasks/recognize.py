@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.replies.elements import fenced
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, TEXT_OR_NULL, box_faults, clean, read_grounded
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, box_faults, clean, read_grounded
 from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -81,35 +81,16 @@ TASK = Task(
     parameters={"what": "all objects", "languages": "Chinese and English"},
     list_parameters=("what", "languages"),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "names": {
-                                "type": "array",
-                                "items": {
-                                    "type": "object",
-                                    # ISO 639-1; null where the reply does not say
-                                    "properties": {"language": TEXT_OR_NULL, "name": {"type": "string"}},
-                                    "required": ["language", "name"],
-                                    "additionalProperties": False,
-                                },
-                            },
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
-                        },
-                        "required": ["names", "bbox_px"],
-                        "additionalProperties": False,
-                    },
-                },
-                "answer": TEXT_OR_NULL,  # the reply, where it is prose and no list
-            },
-            "required": ["objects", "answer"],
-            "additionalProperties": False,
-        }
+        record(
+            objects=list_of(
+                record(
+                    # language: ISO 639-1; null where the reply does not say
+                    names=list_of(record(language=TEXT_OR_NULL, name={"type": "string"})),
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                )
+            ),
+            answer=TEXT_OR_NULL,  # the reply, where it is prose and no list
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

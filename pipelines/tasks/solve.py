@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.replies.thinking import final_answer, last_error, split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, Task, View
 
@@ -32,17 +32,12 @@ TASK = Task(
     unit_kinds=("page", "image"),
     prompt=("Solve the problem in the image. Reason step by step, and put your final answer within \\boxed{}."),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "answer": {"type": "string", "minLength": 1},
-                "final": {"type": "boolean"},  # the reply marks it as its final answer
-                "solution": {"type": "string"},
-                "thinking": {"type": ["string", "null"]},  # of Thinking checkpoints
-            },
-            "required": ["answer", "final", "solution", "thinking"],
-            "additionalProperties": False,
-        }
+        record(
+            answer={"type": "string", "minLength": 1},
+            final={"type": "boolean"},  # the reply marks it as its final answer
+            solution={"type": "string"},
+            thinking=TEXT_OR_NULL,  # of Thinking checkpoints
+        )
     ),
     # docs/facts/qwen3-vl.md §3: Thinking checkpoints circle when they are greedy
     sampling=Sampling(temperature=1.0, top_p=0.95, top_k=20, max_tokens=16_384),

@@ -7,10 +7,10 @@ import unicodedata
 from typing import Any
 
 from pipelines.replies.choices import choice_of, options_in
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, POINT_PX_OR_NULL, TEXT_OR_NULL, box_faults, read_grounded
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, POINT_PX_OR_NULL, box_faults, read_grounded
 from pipelines.replies.thinking import final_answer, split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -51,30 +51,19 @@ TASK = Task(
     unit_kinds=("image",),
     prompt="{question}",
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "answer": {"type": "string", "minLength": 1},
-                "short_answer": TEXT_OR_NULL,  # what the reply marks as final
-                "choice": TEXT_OR_NULL,  # the letter, where the question offers options
-                "choice_text": TEXT_OR_NULL,
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
-                            "point_px": POINT_PX_OR_NULL,  # x, y
-                        },
-                        "required": ["label", "bbox_px", "point_px"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["answer", "short_answer", "choice", "choice_text", "objects"],
-            "additionalProperties": False,
-        }
+        record(
+            answer={"type": "string", "minLength": 1},
+            short_answer=TEXT_OR_NULL,  # what the reply marks as final
+            choice=TEXT_OR_NULL,  # the letter, where the question offers options
+            choice_text=TEXT_OR_NULL,
+            objects=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                    point_px=POINT_PX_OR_NULL,  # x, y
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, record
 from schemas.request import Sampling
 from schemas.task import Task, View
 
@@ -26,15 +26,10 @@ TASK = Task(
     unit_kinds=("text",),
     prompt="{prompt}",
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "text": {"type": "string", "minLength": 1},
-                "thinking": {"type": ["string", "null"]},  # of Thinking checkpoints
-            },
-            "required": ["text", "thinking"],
-            "additionalProperties": False,
-        }
+        record(
+            text={"type": "string", "minLength": 1},
+            thinking=TEXT_OR_NULL,  # of Thinking checkpoints
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -9,7 +9,7 @@ from operators.checks.spans import span_faults
 from pipelines.replies.thinking import final_answer, split_thinking
 from pipelines.replies.times import LONGEST_S, spans_in
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, Task, View
 
@@ -39,24 +39,11 @@ TASK = Task(
         'End with a line "Answer:" and the answer in a few words.'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "answer": {"type": "string", "minLength": 1},
-                "short_answer": {"type": ["string", "null"]},  # what the reply marks as final
-                "spans": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"start_s": _TIME, "end_s": _TIME},
-                        "required": ["start_s", "end_s"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["answer", "short_answer", "spans"],
-            "additionalProperties": False,
-        }
+        record(
+            answer={"type": "string", "minLength": 1},
+            short_answer=TEXT_OR_NULL,  # what the reply marks as final
+            spans=list_of(record(start_s=_TIME, end_s=_TIME)),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

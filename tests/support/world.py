@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from PIL import Image, ImageDraw
 from jobs.demo_media import Line, pdf_bytes
 from schemas.checkout import ROOT
 
-SAMPLES = ROOT.parent / "shared" / "samples"
 MARK = "SIGHTREAD_TEST_MARK"
 
 
@@ -150,7 +150,10 @@ class World:
             process.stdout.close()
 
 
-def worlds(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.sweep()
+@contextmanager
+def opened(folder: Path) -> Iterator[World]:
+    world = World(folder)
+    try:
+        yield world
+    finally:
+        world.sweep()

@@ -18,6 +18,14 @@ Manners = Callable[[str, int], str]
 """(what is asked, how often it was asked before) -> one of the ways in `_Handler.do_POST`."""
 
 
+def free_port() -> int:
+    """That nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def question(body: dict[str, Any]) -> str:
     """The text of the last message."""
     content = body["messages"][-1]["content"]
