@@ -8,7 +8,6 @@ failed than limits.max_failed_fraction allows; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import pkgutil
 import select
@@ -17,19 +16,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.command import add_commands
+from jobs.logs import to_stderr
 from schemas.errors import JobConflict, SightreadError, SpecError
 from schemas.version import VERSION
 
 FIRST = ("run", "plan", "try_", "show")
 """Of the commands, in `--help`; the others follow by name."""
-ROOMS = ("schemas", "model", "operators", "pipelines", "jobs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    _log_to_stderr(options.verbose)
     try:
-        return int(options.run(options))
+        with to_stderr(options.verbose):
+            return int(options.run(options))
     except (SpecError, JobConflict) as error:
         print(f"sightread: {error}", file=sys.stderr)
         return 2
@@ -56,18 +55,6 @@ def parser() -> argparse.ArgumentParser:
     ordered = [*FIRST, *(name for name in names if name not in FIRST)]
     add_commands(top, [f"jobs.commands.{name}" for name in ordered], metavar="command")
     return top
-
-
-def _log_to_stderr(verbose: int) -> None:
-    """Warnings of all; from us more with each -v, from others with the second."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose > 1 else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    for room in ROOMS:
-        logging.getLogger(room).setLevel(level)
 
 
 def _nobody_reads() -> bool:

@@ -5,6 +5,7 @@ _job/spec.yaml        the spec as it was understood
 _job/inputs/          the input manifest, written before any work
 _job/chunks/          the chunk manifest, a file for every SLICE inputs
 _job/summary.json     the audit of the last run
+_job/logs/            what runs log and engines print, where the store is a folder of this machine
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from model.engines.kinds import Demand, EngineKind, engine_kind
@@ -13,7 +15,7 @@ from model.prompts.presets import preset, thinks
 from operators.infer.infer import InferSettings, Provenance
 from operators.media.full_res import FULL_RES_PX
 from operators.media.pictures import LARGEST_PX
-from operators.store.addresses import absolute, store_at
+from operators.store.addresses import absolute, local_path, store_at
 from pipelines.catalogue import bind, identity
 from pipelines.folder import LAYOUT, sha256_of
 from schemas.decode import DecodeSettings, LineReader
@@ -39,6 +41,12 @@ class Job:
     infer: InferSettings
     workers: int
     identity: dict[str, Any]
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what a run logs and its engines print: the output's own, or one of this machine's."""
+        folder = local_path(self.output) or Path(tempfile.gettempdir()) / f"sightread-{os.getuid()}"
+        return folder / "_job" / "logs"
 
 
 def prepare(spec: JobSpec) -> Job:

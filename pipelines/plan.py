@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from operators.commit import Commit
@@ -50,7 +50,7 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
         Stage(
             "infer",
             Infer,
-            (job.infer,),
+            (replace(job.infer, logs=job.logs),),
             actors=engine.replicas,
             calls=min(MOST_CALLS, max(2, calls)),
             cpus=0,

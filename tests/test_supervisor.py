@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.engines.scripted_kind import Settings
+from operators.infer.engine_log import EngineLog
 from operators.infer.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
 from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.supervisor import Supervisor
@@ -152,14 +154,37 @@ class Colored(Settings):
     color: str = "red"
 
 
-def test_an_engine_that_dies_as_it_loads_says_of_what(tmp_path: Path) -> None:
+def test_an_engine_that_dies_as_it_loads_says_of_what_and_where_the_traceback_is(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "replies.jsonl", OK)
-    supervisor = Supervisor(Colored(recording=str(recording), slots=1))
+    supervisor = Supervisor(Colored(recording=str(recording), slots=1), logs=tmp_path / "logs")
     answer = supervisor.ask(request(0)).result(60)
     supervisor.close()
     assert isinstance(answer, Failure)
     assert "exited with code 1 while it was loading, 3 times in a row (TypeError: " in answer.message
     assert "'color')" in answer.message
+    log = Path(answer.message.partition("; its log: ")[2])
+    assert log.parent == tmp_path / "logs"
+    text = log.read_text()
+    assert text.count("Traceback (most recent call last)") == 3
+    assert text.count("sightread: the engine exited with code 1 (TypeError: ") == 3
+
+
+def test_the_log_of_an_engine_is_for_its_user_alone_and_gone_if_it_printed_nothing(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "file").write_text("in the way")
+    log = EngineLog(tmp_path / "file" / "logs")
+    assert log.path.parent == tmp_path / f"sightread-{os.getuid()}"
+    assert log.path.parent.stat().st_mode & 0o077 == 0
+    log.note("something")
+    log.close()
+    assert log.path.exists()
+    supervisor = start(OK)
+    assert isinstance(supervisor.ask(request(0)).result(30), Completion)
+    assert supervisor.log.path.exists()
+    supervisor.close()
+    assert not supervisor.log.path.exists()
 
 
 def test_pictures_arrive_byte_for_byte(start: Start) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import threading
 from typing import Any
@@ -25,6 +26,8 @@ from schemas.errors import ChildDied, EngineError, EngineLost, Failure, Sightrea
 from schemas.request import Completion, Request
 
 HEARTBEAT_S = 0.25
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -112,6 +115,7 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
     except MemoryError:
         answer = Failure("infer", "out_of_memory", "the engine ran out of memory over this request")
     except Exception as error:  # noqa: BLE001  the request's boundary
+        _log.exception("request %s", request.request_id)
         answer = Failure("infer", "internal", f"{type(error).__name__}: {error}")
     channel.send(pack_answer(request.request_id, answer))
 

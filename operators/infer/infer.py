@@ -13,6 +13,7 @@ import queue
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -46,8 +47,9 @@ class Provenance:
 
 @dataclass(frozen=True)
 class InferSettings:
-    """engine: what the engine child builds. decode: how whole documents and videos
-    are opened, which happens beside the engine. deadline_s: per request."""
+    """engine: what the engine child builds. decode: how whole documents and videos are opened, which happens beside the
+    engine. deadline_s: per request. logs: the folder of what the engine prints, None for one among the temporary
+    files."""
 
     engine: EngineSettings
     tasks: tuple[Task, ...]
@@ -55,6 +57,7 @@ class InferSettings:
     provenance: Provenance
     deadline_s: float
     stall_s: float
+    logs: Path | None = None
 
 
 class Infer:
@@ -68,7 +71,9 @@ class Infer:
         self._settings = settings
         self._tasks = {task.name: task for task in settings.tasks}
         self._full_inputs = FullInputs(settings.decode)
-        self._supervisor: EngineHandle = supervisor or Supervisor(settings.engine, stall_s=settings.stall_s)
+        self._supervisor: EngineHandle = supervisor or Supervisor(
+            settings.engine, stall_s=settings.stall_s, logs=settings.logs
+        )
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []

@@ -7,15 +7,18 @@ so that their tie to us (PDEATHSIG) holds as long as this process lives.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from model.engines.kinds import EngineSettings, describe
 from operators.infer.engine_handle import Done, Stats
+from operators.infer.engine_log import EngineLog
 from operators.infer.engine_wire import pack_request, unpack_answer
 from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.utilization import Utilization
@@ -50,7 +53,7 @@ class Supervisor:
     """engine: what the child builds. limits: default: as the engine wants them.
 
     stall_s: seconds without any progress, requests being under way, after which the engine counts as hung.
-    load_s: the same for loading. Used from any number of threads.
+    load_s: the same for loading. logs: the folder of the engine's log. Used from any number of threads.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class Supervisor:
         limits: Limits | None = None,
         stall_s: float = 300.0,
         load_s: float = 1800.0,
+        logs: Path | None = None,
     ) -> None:
         self._engine = engine
         self._limits = limits or Limits(memory_mb=engine.memory_mb)
         self._stall_s = stall_s
         self._load_s = load_s
+        self.log = EngineLog(logs)
         self.stats = Stats()
         self.broken: str | None = None
         """Why no engine can be had at all; set once and for good."""
@@ -130,7 +135,13 @@ class Supervisor:
     def _start(self) -> None:
         number = self._generation.number + 1 if self._generation is not None else 0
         python = self._engine.python()
-        child = spawn("operators.infer.engine_child", limits=self._limits, name="the engine", python=python)
+        sink = self.log.open()
+        try:
+            child = spawn(
+                "operators.infer.engine_child", limits=self._limits, name="the engine", stderr=sink, python=python
+            )
+        finally:
+            os.close(sink)
         generation = self._generation = _Running(child, number)
         threading.Thread(target=self._read, args=(generation,), daemon=True).start()
         threading.Thread(target=self._write, args=(generation,), daemon=True).start()
@@ -211,10 +222,13 @@ class Supervisor:
         generation.child.kill()
         self.stats.deaths += 1
         reason = f" ({generation.last_error})" if generation.last_error else ""
+        if self._requests or not generation.ready:  # at the end of a job its engine may be ended before we are
+            self.log.note(f"{death}{reason}")
         if not generation.ready:
             self._load_deaths += 1
             if self._load_deaths >= LOAD_ATTEMPTS:
-                self._give_up(f"{death} while it was loading, {LOAD_ATTEMPTS} times in a row{reason}")
+                times = f"while it was loading, {LOAD_ATTEMPTS} times in a row"
+                self._give_up(f"{death} {times}{reason}; its log: {self.log.path}")
                 return
         poisoned = self._bisector.died(self._requests)
         if poisoned is not None:
@@ -256,5 +270,6 @@ class Supervisor:
             generation.child.channel.close()  # the child takes that for the end
             generation.child.wait(CLOSE_S)
             generation.child.kill()
+        self.log.close()
         for request_id in self._bisector.drain():
             self._finish(request_id, Failure("infer", "aborted", "the job ended before this was answered"))
