@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.machine import Finding
+from model.engines.kinds import EngineSettings
 from operators.infer.supervisor import Supervisor
 from schemas.errors import EngineError, Failure
+from schemas.finding import Finding
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
 
 SLOW_S = 10.0
@@ -27,8 +28,8 @@ _SCHEMA = {
 _QUESTION = "What is shown?"
 
 
-def canary(engine: dict[str, Any], *, clips: bool, schema: bool, load_s: float) -> list[Finding]:
-    """engine: as operators.engine_child.build takes it. clips, schema: whether the job will ask such things.
+def canary(engine: EngineSettings, *, clips: bool, schema: bool, load_s: float) -> list[Finding]:
+    """clips, schema: whether the job will ask such things.
 
     A picture, one twice as wide, a clip, and a question with a schema, all at once.
     """

@@ -299,8 +299,8 @@ def _golden(options: argparse.Namespace) -> int:
 
 def _bench_pipeline(options: argparse.Namespace) -> int:
     from jobs.bench.pipeline import batch_shapes, bench_pipeline
-    from jobs.commands.try_file import NANO
     from jobs.display import console_for
+    from schemas.checkout import NANO
 
     return bench_pipeline(
         engine=options.engine,

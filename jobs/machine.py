@@ -13,11 +13,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from schemas.finding import Finding
 from schemas.version import VERSION
 
 _CUDA_DRIVERS = {12: "525.60", 13: "580.65"}
@@ -28,19 +28,6 @@ _SHM_MB = 512  # what pipelines/ray_data.py gives the object store of a local ru
 _FREE_GB = 10
 _RAY_FULL = 0.95  # of its disk, from which Ray writes nothing more (local_fs_capacity_threshold)
 _OPEN_FILES = 4096
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line. fix: what to do about it; every `fail` has one."""
-
-    level: Literal["ok", "note", "fail"]
-    what: str
-    said: str
-    fix: str = ""
-
-    def __post_init__(self) -> None:
-        assert self.fix or self.level != "fail", self
 
 
 @dataclass(frozen=True)

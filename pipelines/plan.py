@@ -54,7 +54,7 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
             actors=engine.replicas,
             calls=min(MOST_CALLS, max(2, calls)),
             cpus=0,
-            gpus=engine.gpus_per_replica,
+            gpus=engine.gpus,
         ),
         Stage("commit", Commit, (job.output,), actors=1, calls=1, cpus=0),
     ]

@@ -30,7 +30,7 @@ ROOMS = {
     "playwright": ["operators/render/render_page.py"],
     "duckdb": ["operators/store/results.py", "pipelines/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
-    "pydantic": ["schemas/spec.py", "jobs/load.py"],
+    "pydantic": ["schemas/section.py", "schemas/spec.py", "schemas/engine_spec.py", "schemas/engines", "jobs/load.py"],
     "yaml": ["pipelines/folder.py", "jobs/load.py"],
     "rich": ["jobs"],
     "transformers": ["jobs/bench/peers.py"],

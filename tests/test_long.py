@@ -17,9 +17,9 @@ import torch
 
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.runner import Row, Runner
-from model.nano.export import CHECKPOINT
 from model.network.positions import positions
 from model.prompts.chat import Chat
+from schemas.checkout import NANO as CHECKPOINT
 from schemas.checkout import ROOT
 from schemas.request import Clip, Message
 from tests.support.reference import make_checkpoint, picture, transformers

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.engines.scripted_kind import Settings
 from operators.infer.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
 from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.supervisor import Supervisor
@@ -37,7 +39,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def start(*lines: dict[str, Any], slots: int = 8, stall_s: float = 30, limits: Limits | None = None) -> Supervisor:
         recording = write_recording(tmp_path / "replies.jsonl", *lines)
-        engine = {"kind": "scripted", "recording": str(recording), "slots": slots}
+        engine = Settings(recording=str(recording), slots=slots)
         begun.append(Supervisor(engine, limits=limits, stall_s=stall_s))
         return begun[-1]
 
@@ -134,7 +136,7 @@ def test_a_kill_from_outside_costs_nobody_a_failure_and_no_answer_is_asked_again
 
 
 def test_an_engine_that_cannot_be_built_is_said_once_and_for_good(tmp_path: Path) -> None:
-    supervisor = Supervisor({"kind": "scripted", "recording": str(tmp_path / "none.jsonl"), "slots": 2})
+    supervisor = Supervisor(Settings(recording=str(tmp_path / "none.jsonl"), slots=2))
     first = supervisor.ask(request(0)).result(30)
     assert isinstance(first, Failure)
     assert "none.jsonl cannot be read" in first.message
@@ -143,14 +145,21 @@ def test_an_engine_that_cannot_be_built_is_said_once_and_for_good(tmp_path: Path
     supervisor.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Colored(Settings):
+    """With a value that no recording is played with."""
+
+    color: str = "red"
+
+
 def test_an_engine_that_dies_as_it_loads_says_of_what(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "replies.jsonl", OK)
-    supervisor = Supervisor({"kind": "scripted", "recording": str(recording), "slots": 1, "colour": "red"})
+    supervisor = Supervisor(Colored(recording=str(recording), slots=1))
     answer = supervisor.ask(request(0)).result(60)
     supervisor.close()
     assert isinstance(answer, Failure)
     assert "exited with code 1 while it was loading, 3 times in a row (TypeError: " in answer.message
-    assert "'colour')" in answer.message
+    assert "'color')" in answer.message
 
 
 def test_pictures_arrive_byte_for_byte(start: Start) -> None:
@@ -178,8 +187,9 @@ def test_closing_leaves_no_process_and_fails_what_waits(start: Start) -> None:
 def test_a_killed_supervisor_takes_its_engine_along(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "replies.jsonl", OK)
     code = (
-        "import time; from operators.infer.supervisor import Supervisor\n"
-        f"s = Supervisor({{'kind': 'scripted', 'recording': {str(recording)!r}, 'slots': 2}})\n"
+        "import time; from model.engines.scripted_kind import Settings; "
+        "from operators.infer.supervisor import Supervisor\n"
+        f"s = Supervisor(Settings(recording={str(recording)!r}))\n"
         "while s.child_pid is None: time.sleep(.01)\n"
         "print(s.child_pid, flush=True); time.sleep(60)"
     )

@@ -16,7 +16,7 @@ from jobs.bench.engine_rounds import Measured, Result, Setting, hardware, measur
 from jobs.bench.nano import page_seconds
 from jobs.bench.peer_process import VLLM_PYTHON
 from jobs.bench.roofline import Roofline
-from jobs.commands.try_file import NANO
+from schemas.checkout import NANO
 
 
 def bench_engine(settings: Sequence[Setting], console: Console) -> int:

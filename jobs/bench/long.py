@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.bench.long_prompt import read_long
-from model.nano.export import CHECKPOINT
 from model.network.hub import resolve
+from schemas.checkout import NANO
 
 
 def bench_long(model: str | None, *, tokens: int, console: Console) -> int:
     """1 when it took more than the bound."""
-    folder: Path = resolve(model) if model else CHECKPOINT
+    folder: Path = resolve(model) if model else NANO
     found = read_long(folder, tokens, lambda line: print(line, file=sys.stderr, flush=True))
     console.print(
         f"{found.tokens:,} tokens in {found.steps} steps, {found.seconds:.0f} s; "

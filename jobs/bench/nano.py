@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from jobs.commands.try_file import NANO
 from jobs.demo_media import PAGES, SIGN, TICKET, write_demo_media
 from jobs.load import parse
 from model.engines.torch_engine import TorchEngine
@@ -37,6 +36,7 @@ from model.nano.score import cer, read
 from model.network.checkpoint import load
 from pipelines.job import prepare
 from pipelines.local import answer
+from schemas.checkout import NANO
 from schemas.request import Clip, Message, Part, Picture, Request, Sampling
 from schemas.spec import JobSpec
 

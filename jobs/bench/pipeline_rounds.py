@@ -17,14 +17,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.bench.bare_engine import measure
 from jobs.bench.ray_llm import SAYS, write_requests
+from model.engines.kinds import EngineSettings
+from operators.infer.engine_handle import Done, Stats
 from operators.infer.infer import Infer
-from operators.infer.supervisor import Done, Stats, interpreter
 from operators.infer.utilization import Utilization
 from operators.media.decode import Decode
 from operators.media.probe import Probe
@@ -77,7 +78,9 @@ def requests_of(job: Job) -> list[Request]:
     told: list[Request] = []
 
     class Listener:
-        broken = None
+        """An engine that is asked and never says a thing."""
+
+        broken: str | None = None
         utilization, stats = Utilization(1), Stats()
 
         def submit(self, request: Request, done: Done) -> None:
@@ -88,7 +91,7 @@ def requests_of(job: Job) -> list[Request]:
             pass
 
     probe, decode = Probe(job.decode, workers=job.workers), Decode(job.decode)
-    ask = Infer(job.infer, Listener())  # type: ignore[arg-type]
+    ask = Infer(job.infer, Listener())
     try:
         chunks = chunk_table(list_job(job).inputs, probe, job)
         for row in range(chunks.num_rows):
@@ -110,7 +113,7 @@ class Peer:
     limit_s: float = 1200.0  # of one run: it has stages that wait for ever
     _best: tuple[int, int] | None = None
 
-    def choose(self, requests: Path, engine: dict[str, Any], told: Callable[[str], None]) -> str | None:
+    def choose(self, requests: Path, engine: EngineSettings, told: Callable[[str], None]) -> str | None:
         """Try every shape once. Why it cannot be run, if it cannot."""
         rates: dict[tuple[int, int], float] = {}
         fault = "no shape to try"
@@ -126,11 +129,13 @@ class Peer:
         self._best = max(rates, key=lambda shape: rates[shape])
         return None
 
-    def rate(self, requests: Path, engine: dict[str, Any], shape: tuple[int, int] | None = None) -> float:
+    def rate(self, requests: Path, engine: EngineSettings, shape: tuple[int, int] | None = None) -> float:
         """Output tokens a second. Raises SightreadError."""
         rows, batches = shape or self.best
-        command = [interpreter(engine) or sys.executable, "-m", "jobs.bench.ray_llm"]
-        code, out, err = _ended([*command, str(requests), json.dumps(engine), str(rows), str(batches)], self.limit_s)
+        command = [engine.python() or sys.executable, "-m", "jobs.bench.ray_llm"]
+        code, out, err = _ended(
+            [*command, str(requests), json.dumps(asdict(engine)), str(rows), str(batches)], self.limit_s
+        )
         said = [line.removeprefix(SAYS) for line in out.splitlines() if line.startswith(SAYS)]
         if code or not said:
             raise SightreadError(f"it ended with {code}: {_last_error(err)}")
@@ -229,8 +234,6 @@ def _ours(spec: dict[str, Any], rows: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the spec on stdin (JSON); the last line on stdout says how fast."""
-    from dataclasses import asdict
-
     from pipelines.run import run
 
     summary = run(prepare(JobSpec.model_validate(json.load(sys.stdin))))

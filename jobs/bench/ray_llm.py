@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from model.engines.vllm_args import VLLMSettings, arguments
+from model.engines.vllm_args import arguments
+from model.engines.vllm_kind import Settings
 from model.network.hub import config_json
 from schemas.request import Clip, Picture, Request
 
@@ -88,15 +89,14 @@ def row_of_vllm(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """argv: the requests, the engine's description (JSON), rows a batch, batches at once. Prints JSON."""
+    """argv: the requests, vLLM's settings (JSON), rows a batch, batches at once. Prints JSON."""
     path, description, batch, batches = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-    description.pop("kind")
-    settings = VLLMSettings(**description)
+    settings = Settings(**description)
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     chosen = arguments(settings, config_json(Path(settings.model)), free_bytes=free_bytes, thinks=False)
     model = chosen.pop("model")

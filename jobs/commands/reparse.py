@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.load import parse
+from jobs.load import parse_stored
 from operators.store.addresses import store_at
 from pipelines.folder import JobFolder
 from pipelines.reparse import reparse
@@ -10,7 +10,7 @@ from pipelines.reparse import reparse
 
 def reparse_output(output: str) -> int:
     store = store_at(output)
-    spec = parse(JobFolder(store).spec(), f"the spec of {output}")
+    spec = parse_stored(JobFolder(store).spec(), f"the spec of {output}")
     for total in reparse(store, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
         print(

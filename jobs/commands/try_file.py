@@ -9,9 +9,7 @@ from jobs.display import console_for
 from jobs.load import parse
 from pipelines.job import prepare
 from pipelines.local import answer
-from schemas.checkout import ROOT
-
-NANO = ROOT / "model" / "nano" / "checkpoint"
+from schemas.checkout import NANO
 
 
 def try_file(file: Path, *, task: str, prompt: str | None, model: str | None, recording: str | None) -> int:

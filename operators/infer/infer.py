@@ -17,12 +17,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from model.engines.kinds import EngineSettings
 from operators.checks.intrinsics import COLUMNS, find_intrinsics
+from operators.infer.engine_handle import EngineHandle
 from operators.infer.supervisor import Supervisor
 from operators.infer.unit_request import Conversation, UnitRequest
 from operators.media.full_input import FULL_INPUT_KINDS, FullInputs
 from operators.media.opened import Opened, opened
-from operators.processes.child import Limits
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import EngineError, Failure, InputError
@@ -44,10 +45,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class InferSettings:
-    """engine: what the engine child builds (`operators/infer/engine_child.py`). decode: how whole documents and videos
+    """engine: what the engine child builds. decode: how whole documents and videos
     are opened, which happens beside the engine. deadline_s: per request."""
 
-    engine: dict[str, Any]
+    engine: EngineSettings
     tasks: tuple[Task, ...]
     decode: DecodeSettings
     provenance: Provenance
@@ -62,13 +63,11 @@ class Infer:
     so instead (`fault`): raising would reach the driver as Ray's own error, without ours.
     """
 
-    def __init__(self, settings: InferSettings, supervisor: Supervisor | None = None) -> None:
+    def __init__(self, settings: InferSettings, supervisor: EngineHandle | None = None) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in settings.tasks}
         self._full_inputs = FullInputs(settings.decode)
-        # a model maps more address space than it uses; the fake has faults that would eat the machine
-        limits = Limits(memory_mb=2048) if settings.engine["kind"] == "scripted" else Limits()
-        self._supervisor = supervisor or Supervisor(settings.engine, limits=limits, stall_s=settings.stall_s)
+        self._supervisor: EngineHandle = supervisor or Supervisor(settings.engine, stall_s=settings.stall_s)
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
