@@ -65,9 +65,11 @@ class JobFolder:
     def spec(self) -> dict[str, Any]:
         """The plain values of the spec that claimed it. Raises SpecError where no job is."""
         try:
-            spec: dict[str, Any] = yaml.safe_load(read(self._store, _SPEC))
+            spec = yaml.safe_load(read(self._store, _SPEC))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SpecError(f"{self._store.address} holds no job: {error}") from error
+        if not isinstance(spec, dict):
+            raise SpecError(f"{self._store.address}/{_SPEC} holds {type(spec).__name__}, not a mapping of keys")
         return spec
 
     def has_inputs(self) -> bool:
