@@ -1,4 +1,4 @@
-"""The kinds of engines that a spec may name, found by the files in schemas/engines/. Knows no kind but the default one."""
+"""The kinds of engines that a spec may name: the files in schemas/engines/. Knows none by name but the default one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section `engine:` of a job spec: the keys of every engine, and where those of each kind are. Knows no kind.
+"""The section `engine:` of a job spec: the keys of every engine. Knows no kind.
 
 A kind of engine is a file in schemas/engines/: its name is the kind, its class `Spec` the keys. What such an engine is
 and does stands beside the engines themselves, in model/engines/<kind>_kind.py (model/engines/kinds.py says what).
