@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 from pydantic import Field, model_validator
 
 from schemas.decode import UnitKind
-from schemas.engine_spec import DEFAULT_KIND, EngineSpec, engine_specs
+from schemas.engine_kinds import DEFAULT_KIND, engine_specs
+from schemas.engine_spec import EngineSpec
 from schemas.section import PositiveFloat, PositiveInt, Section
 
 
