@@ -64,7 +64,7 @@ class Results:
         if self._store.put_if_absent(key, _parquet(rows, footer)):
             return "committed"
         with self._store.open(key) as file:
-            there = self._read_footer(key, file)
+            _, there = self._opened(key, file)
         if there != footer:
             raise JobConflict(
                 f"{self._store.address}/{key} is there and holds other units than this attempt: "
@@ -77,8 +77,8 @@ class Results:
         key = _key(task, chunk_id)
         there = self._store.stat(key)
         with self._store.open(key) as file:
-            footer = self._read_footer(key, file)
-            rows = _read(pq.ParquetFile(file), columns)
+            parquet, footer = self._opened(key, file)
+            rows = _read(parquet, columns)
         return Part(task, chunk_id, rows, footer, there.version if there is not None else "")
 
     def replace_part(self, part: Part, rows: pa.Table) -> None:
@@ -136,20 +136,21 @@ class Results:
             if schema not in schemas:
                 schemas.append(schema)
         try:
-            whole = pa.unify_schemas(schemas or [_STANDARD], promote_options="permissive")
+            unified = pa.unify_schemas(schemas or [_STANDARD], promote_options="permissive")
         except pa.ArrowException as error:
             raise JobConflict(
                 f"{self._store.address}: parts of {task} do not fit together ({error}); `sightread reparse` makes them"
             ) from error
-        return whole if columns is None else pa.schema([_field(whole, name) for name in columns])
+        return unified if columns is None else pa.schema([_field(unified, name) for name in columns])
 
-    def _read_footer(self, key: str, file: Any) -> dict[str, Any]:
-        """The footer that `write_part` left. Raises JobConflict when it is not one of ours."""
+    def _opened(self, key: str, file: Any) -> tuple[pq.ParquetFile, dict[str, Any]]:
+        """With the footer that `write_part` left. Raises JobConflict when it is not one of ours."""
         try:
-            footer: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[FOOTER_KEY])
+            parquet = pq.ParquetFile(file)
+            footer: dict[str, Any] = json.loads((parquet.schema_arrow.metadata or {})[FOOTER_KEY])
         except (KeyError, ValueError, OSError) as error:
             raise JobConflict(f"{self._store.address}/{key} is not a part that sightread wrote: {error!r}") from error
-        return footer
+        return parquet, footer
 
 
 def _key(task: str, chunk_id: str) -> str:
