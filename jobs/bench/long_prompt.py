@@ -11,7 +11,7 @@ import torch
 
 from jobs.bench.peer_worker import forget_peak, peak_mb
 from model.engines.encoder_cache import VisualCursor
-from model.engines.runner import Row, Runner
+from model.engines.runner import Runner, Sequence
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.positions import positions
 
@@ -38,19 +38,19 @@ class Long:
 def read_long(folder: Path, tokens: int, say: Callable[[str], None]) -> Long:
     """A prompt of text on the CPU, in float32. Positions go beyond what the checkpoint was trained for, so nothing can
     be said of its answer. say is told how far it is."""
-    runner = Runner.load(folder, dtype="float32", device="cpu", rows=1)
+    runner = Runner.load(folder, dtype="float32", device="cpu", slots=1)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 256, (tokens,), generator=generator).tolist()
     visual_ids = (runner.network.config.image_id, runner.network.config.video_id)
     places, delta = positions(ids, [], visual_ids)
-    row = Row.of(ids, places, delta, VisualCursor([]), visual_ids)
+    sequence = Sequence.of(ids, places, delta, VisualCursor([]), visual_ids)
     forget_peak("cpu")
     loaded = peak_mb("cpu")
     started = said = time.monotonic()
     steps = 0
     with torch.inference_mode():
         for start in range(0, tokens, PREFILL_TOKENS):
-            logits = runner.prefill([(row, start, min(PREFILL_TOKENS, tokens - start))])
+            logits = runner.prefill([(sequence, start, min(PREFILL_TOKENS, tokens - start))])
             steps += 1
             if time.monotonic() - said > 5:
                 said = time.monotonic()
