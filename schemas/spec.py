@@ -103,6 +103,6 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:
         names = [task.name for task in self.tasks]
-        if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"tasks: {doubled[0]!r} is named twice")
+        if duplicate := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: {duplicate[0]!r} is named twice")
         return self

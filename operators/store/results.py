@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from operators.store.addresses import store_at
 from operators.store.store import Store
 from schemas import tables
 from schemas.errors import JobConflict
@@ -40,6 +41,11 @@ class Part:
 
 
 class Results:
+    @classmethod
+    def at(cls, address: str) -> Results:
+        """Raises SpecError for a scheme that no store is there for."""
+        return cls(store_at(address))
+
     def __init__(self, store: Store) -> None:
         self._store = store
 
@@ -51,9 +57,14 @@ class Results:
         """The chunk_id of every part that is committed."""
         return [chunk_id for _, chunk_id in self._parts(f"results/task={task}")]
 
+    @property
+    def folder(self) -> str:
+        """The address that the folders of all tasks are below."""
+        return f"{self._store.address}/results"
+
     def pattern(self, task: str) -> str:
         """What DuckDB, Polars and Spark read the rows of a task by."""
-        return f"{self._store.address}/results/task={task}/*.parquet"
+        return f"{self.folder}/task={task}/*.parquet"
 
     def write_part(self, task: str, chunk_id: str, rows: pa.Table) -> str:
         """Returns `committed`, or `duplicate` when a part with the same units is already there.
