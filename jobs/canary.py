@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from model.engines.kinds import EngineSettings
+from model.prompts.rgb import pack
 from operators.infer.supervisor import Supervisor
 from schemas.errors import EngineError, Failure
 from schemas.finding import Finding
@@ -122,7 +122,7 @@ def _fix(message: str, log: Path) -> str:
 
 def _picture(width_px: int, seed: int) -> Picture:
     pixels = np.random.default_rng(seed).integers(0, 256, (_SIDE_PX, width_px, 3), np.uint8)
-    return Picture(width_px, _SIDE_PX, pa.Codec("zstd").compress(pixels.tobytes(), asbytes=True))
+    return pack(pixels)
 
 
 def _request(name: str, shown: Part, *, schema: dict[str, Any] | None = None, tokens: int = 8) -> Request:

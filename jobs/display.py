@@ -7,6 +7,7 @@ how a job is run.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -18,8 +19,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from operators.store.addresses import local_path, store_at
+from operators.store.results import Results
 from pipelines.progress import Progress
-from pipelines.run import Summary
+from pipelines.summary import Summary
 
 _PLAIN_EVERY_S = 10.0
 
@@ -128,7 +131,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     if summary.engine is not None:
         engine = summary.engine
         console.print(
-            f"engine: {engine.efficiency:.0%} of its slots in use over {engine.span_s:.1f} s, "
+            f"engine: {engine.utilization:.0%} of its slots in use over {engine.span_s:.1f} s, "
             f"{engine.tokens_per_s:.0f} tokens/s; decode {engine.decode:.0%} busy, commit {engine.commit:.0%}; "
             f"bottleneck: {engine.bottleneck}",
             highlight=False,
@@ -136,9 +139,12 @@ def show_summary(summary: Summary, console: Console) -> None:
         )
         if engine.deaths:
             deaths = f"the engine died {engine.deaths} times and was started anew"
-            console.print(f"{deaths}; its log: {escape(summary.output)}/_job/logs/", highlight=False, soft_wrap=True)
-    console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
-    parts = f"{summary.output}/results/task={next(iter(summary.tasks))}/*.parquet"
+            folder = local_path(summary.output)
+            elsewhere = f"sightread-{os.getuid()}/ in the temporary folder of its node"
+            logs = elsewhere if folder is None else f"{folder}/_job/logs/"
+            console.print(escape(f"{deaths}; its log: {logs}"), highlight=False, soft_wrap=True)
+    console.print(f"Parquet: {escape(summary.output)}", highlight=False, soft_wrap=True)
+    parts = Results(store_at(summary.output)).pattern(next(iter(summary.tasks)))
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
     console.print(escape(f'look at it: duckdb -c "{query}"'), highlight=False, soft_wrap=True)
     if not summary.complete:

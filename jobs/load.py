@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 import yaml
 
+from operators.store.addresses import local_path, store_at
 from schemas.engine_spec import DEFAULT_KIND, engine_specs
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
@@ -17,21 +18,22 @@ from schemas.spec import JobSpec
 def load(path: Path) -> JobSpec:
     """Raises SpecError."""
     spec = parse(_mapping(path), str(path))
+    store_at(spec.output)  # refuses an address that nothing can be written to
+    folder = local_path(spec.output)
     # the working directory of a Ray job is a copy that Ray deletes
     throw_away = "runtime_resources/working_dir_files" in str(Path.cwd())
-    if throw_away and not Path(spec.output).expanduser().is_absolute():
+    if throw_away and folder is not None and not folder.is_absolute():
         raise SpecError(f"{path}: output: a Ray job needs an absolute path, not {spec.output!r}")
     return spec
 
 
-def load_stored(path: Path) -> JobSpec:
+def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
     """The spec that a job left in its folder. Raises SpecError."""
-    data = _mapping(path)
     engine = data.get("engine")
     if isinstance(engine, dict) and (section := engine_specs().get(engine.get("kind", DEFAULT_KIND))):
         # before each kind had a section of its own, the keys of all were stored
-        data["engine"] = {key: value for key, value in engine.items() if key in section.model_fields}
-    return parse(data, str(path))
+        data = {**data, "engine": {key: value for key, value in engine.items() if key in section.model_fields}}
+    return parse(data, source)
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from model.prompts.presets import preset, thinks
 from operators.infer.infer import InferSettings, Provenance
 from operators.media.full_res import FULL_RES_PX
 from operators.media.pictures import LARGEST_PX
-from pipelines.catalogue import bind, identity
-from pipelines.folder import sha256_of
+from operators.store.addresses import absolute, local_path, store_at
+from pipelines.catalogue import bind, identity, sampling_of
+from pipelines.folder import LAYOUT, sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
 from schemas.spec import JobSpec, TaskSpec
@@ -29,10 +30,11 @@ _LEAST_FULL_INPUT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Job:
-    """identity: the keys that change answers, as they are compared when the folder is used again."""
+    """output: address of the store that everything is put into. identity: the keys that change answers, and the layout,
+    as they are compared when the folder is used again."""
 
     spec: JobSpec
-    output: Path
+    output: str
     tasks: tuple[Task, ...]
     decode: DecodeSettings
     infer: InferSettings
@@ -40,31 +42,34 @@ class Job:
     identity: dict[str, Any]
 
     @property
-    def logs(self) -> Path:
-        """The folder of what a run logs and its engines print."""
-        return self.output / "_job" / "logs"
+    def logs(self) -> Path | None:
+        """The folder of what a run logs and its engines print; None where the output is no folder."""
+        folder = local_path(self.output)
+        return folder / "_job" / "logs" if folder is not None else None
 
 
 def prepare(spec: JobSpec) -> Job:
-    """Raises SpecError for a task, a checkpoint or a recording that is not there."""
-    tasks = tuple(bind(task) for task in spec.tasks)
-    names = [task.name for task in tasks]
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise SpecError(f"tasks: {doubled[0]!r} is named twice")
+    """Raises SpecError for a task, a checkpoint or a recording that is not there, or a store that cannot be."""
+    store_at(spec.output)
+    bound = [bind(entry) for entry in spec.tasks]
+    names = [task.name for task in bound]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SpecError(f"tasks: {repeated[0]!r} is named twice")
     engine = engine_kind(spec.engine)
     identity_of_engine = engine.identity()
-    tasks = tuple(_sampled(task, own, engine) for task, own in zip(tasks, spec.tasks, strict=True))
+    tasks = tuple(_sampled(task, entry, engine) for task, entry in zip(bound, spec.tasks, strict=True))
     folder = engine.checkpoint
-    budget = PixelBudget.from_checkpoint(folder) if folder is not None else PixelBudget()
-    reader = line_reader_of(folder) if folder is not None else None
-    decode = decode_settings(spec, budget, reader)
-    context = engine.context(_demand(tasks, decode))
-    decode = replace(
-        decode,
-        full_input_tokens=_full_input_tokens(tasks, context),
+    bounds = _pixel_bounds(spec, PixelBudget.from_checkpoint(folder) if folder is not None else PixelBudget())
+    context = engine.context(_demand(tasks, bounds))
+    full_input_tokens = _full_input_tokens(tasks, context)
+    settings = engine.settings(context, _demand(tasks, bounds, full_input_tokens))
+    decode = _decode_settings(
+        spec,
+        bounds,
+        line_reader_of(folder) if folder is not None else None,
+        full_input_tokens=full_input_tokens,
         full_res_max_px=FULL_RES_PX if any(task.zooms for task in tasks) else 0,
     )
-    settings = engine.settings(context, _demand(tasks, decode))
     identity_of_job = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
@@ -84,33 +89,34 @@ def prepare(spec: JobSpec) -> Job:
     )
     return Job(
         spec=spec,
-        output=Path(os.path.abspath(Path(spec.output).expanduser())),  # noqa: PTH100
+        output=absolute(spec.output),
         tasks=tasks,
         decode=decode,
         infer=InferSettings(settings, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s),
         workers=spec.decode.workers or os.cpu_count() or 1,
-        identity=identity_of_job,
+        identity=identity_of_job | {"layout": LAYOUT},
     )
 
 
-def _sampled(task: Task, own: TaskSpec, engine: EngineKind[Any]) -> Task:
+def _sampled(task: Task, entry: TaskSpec, engine: EngineKind[Any]) -> Task:
     """With the model's own sampling where that is asked for, or where nothing is and greedy answers turn in circles."""
     folder = engine.weights
     if folder is None:
-        if own.sampling == "model":
+        if entry.sampling == "model":
             raise SpecError(f"tasks: {task.name}: sampling: the {engine.spec.kind} engine runs no model of its own")
         return task
-    if own.sampling == "task" or not (own.sampling == "model" or thinks(folder)):
+    if entry.sampling == "task" or not (entry.sampling == "model" or thinks(folder)):
         return task
-    return bind(own, preset(folder, pictures=task.unit_kinds != ("text",)))
+    usual = preset(folder, pictures=task.unit_kinds != ("text",))
+    return replace(task, sampling=replace(task.sampling, **(usual | sampling_of(entry))))
 
 
-def _demand(tasks: tuple[Task, ...], decode: DecodeSettings) -> Demand:
+def _demand(tasks: tuple[Task, ...], bounds: PixelBudget, full_input_tokens: int = 0) -> Demand:
     kinds = {kind for task in tasks for kind in task.unit_kinds}
-    token_px = decode.token_side_px**2
-    full_input_px = decode.full_input_tokens * 2 * token_px
-    image_max_px = max(decode.image_max_px, LARGEST_PX) if kinds - {"text", "video"} else 0
-    video_max_px = max(decode.video_max_px * ("clip" in kinds), full_input_px * ("video" in kinds))
+    token_px = bounds.token_side_px**2
+    full_input_px = full_input_tokens * 2 * token_px
+    image_max_px = max(bounds.image_max_px, LARGEST_PX) if kinds - {"text", "video"} else 0
+    video_max_px = max(bounds.video_max_px * ("clip" in kinds), full_input_px * ("video" in kinds))
     return Demand(
         image_max_px=image_max_px,
         video_max_px=video_max_px,
@@ -137,29 +143,38 @@ def _full_input_tokens(tasks: tuple[Task, ...], context: int) -> int:
     return left
 
 
-def decode_settings(spec: JobSpec, budget: PixelBudget, own: LineReader | None = None) -> DecodeSettings:
-    """The spec's decode section, with the checkpoint's pixel bounds where it names no others.
-
-    own: how the checkpoint reads lines, None when it does not say.
-    """
+def _pixel_bounds(spec: JobSpec, budget: PixelBudget) -> PixelBudget:
+    """The checkpoint's bounds, or those of the spec's decode section where it names others."""
     section = spec.decode
     token_px = budget.token_side_px**2
     image_max = section.image_max_tokens * token_px if section.image_max_tokens else budget.image_max_px
     # a clip's bound is over all its frames before two of them merge into one token row
     video_max = section.video_max_tokens * token_px * 2 if section.video_max_tokens else budget.video_max_px
+    return replace(
+        budget,
+        image_min_px=min(budget.image_min_px, image_max),
+        image_max_px=image_max,
+        video_min_px=min(budget.video_min_px, video_max),
+        video_max_px=video_max,
+    )
+
+
+def _decode_settings(
+    spec: JobSpec, bounds: PixelBudget, reader: LineReader | None, *, full_input_tokens: int, full_res_max_px: int
+) -> DecodeSettings:
+    """reader: how the checkpoint reads lines, None when it does not say."""
+    section = spec.decode
     return DecodeSettings(
         video_fps=section.video_fps,
         video_clip_s=section.video_clip_s,
         video_backend=section.video_backend,
         page_dpi=section.page_dpi,
-        image_min_px=min(budget.image_min_px, image_max),
-        image_max_px=image_max,
-        video_min_px=min(budget.video_min_px, video_max),
-        video_max_px=video_max,
-        token_side_px=budget.token_side_px,
         timeout_s=section.timeout_s,
         memory_mb=section.memory_mb,
-        line_reader={"auto": own, "lines": own or LineReader(), "none": None}[section.page_split],
+        line_reader={"auto": reader, "lines": reader or LineReader(), "none": None}[section.page_split],
+        full_input_tokens=full_input_tokens,
+        full_res_max_px=full_res_max_px,
+        **asdict(bounds),
     )
 
 

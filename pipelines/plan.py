@@ -17,7 +17,7 @@ TAIL = 6
 """Times the calls that would fill the engine if all replies were of one length. A chunk that waits for its last,
 longest reply holds its call and little of the engine: with lengths as of OCR (lognormal, sigma 1) calls for twice the
 slots left more than half of them idle, and six times as many none; so it is where one reply in a hundred runs away
-(tests/test_saturation.py plays both through)."""
+(tests/test_utilization.py plays both through)."""
 MOST_CALLS = 64
 
 
@@ -35,20 +35,20 @@ class Stage:
 
 
 def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
-    """decode -> ask -> commit.
+    """decode -> infer -> commit.
 
     The engine must never wait for the next chunk: calls x requests a chunk >= 2 x slots keeps it full while
     chunks come and go (docs/facts/architecture-probe.md: below that, a third of the engine stood idle), and more of
     them while some wait for their last replies.
-    Decode takes whole CPUs; ask and commit wait for others most of their time and take none, which also
-    keeps Ray from fusing decode and ask into one actor.
+    Decode takes whole CPUs; infer and commit wait for others most of their time and take none, which also
+    keeps Ray from fusing decode and infer into one actor.
     """
     engine = job.spec.engine
     calls = math.ceil(TAIL * 2 * engine.concurrency / max(1.0, requests_per_chunk))
     return [
         Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1),
         Stage(
-            "ask",
+            "infer",
             Infer,
             (replace(job.infer, logs=job.logs),),
             actors=engine.replicas,

@@ -110,9 +110,9 @@ def _not_finite(value: Any, place: str) -> str | None:
         case float():
             return None if math.isfinite(value) else place
         case dict():
-            found = (_not_finite(sub, f"{place}.{key}") for key, sub in value.items())
+            places = (_not_finite(sub, f"{place}.{key}") for key, sub in value.items())
         case list():
-            found = (_not_finite(sub, f"{place}[{index}]") for index, sub in enumerate(value))
+            places = (_not_finite(sub, f"{place}[{index}]") for index, sub in enumerate(value))
         case _:
             return None
-    return next((place for place in found if place is not None), None)
+    return next((place for place in places if place is not None), None)

@@ -14,37 +14,32 @@ from schemas.decode import UnitKind
 from schemas.errors import SpecError
 from schemas.output import Output
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
+from schemas.unit import Locator, UnitFacts
 
 _PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 
 
 @dataclass(frozen=True)
-class View:
-    """What a task may know of the unit besides its pixels.
-
-    width_px, height_px: the original picture, upright; coordinates in results refer to it; 0 where there is none.
-    times_s: presentation times of a clip's or video's frames; empty for pages and images.
-    page_count: pages of a whole document. text_layer: what a PDF itself says that the page reads. blank: nothing is
-    to be seen on it. parameters: the values that the prompt took, by name.
-    """
+class UnitKey:
+    """What a unit is, and which of its input's, from 0."""
 
     unit_kind: UnitKind
     unit_index: int
-    width_px: int
-    height_px: int
-    page: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    times_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class View(Locator, UnitFacts, UnitKey):
+    """What a task may know of the unit besides its pixels: the fields of UnitKey, UnitFacts and Locator, in this order,
+    and these. page_count: pages of a whole document, screens of a whole episode. parameters: the values that the prompt
+    took, by name."""
+
     page_count: int | None = None
-    text_layer: str | None = None
-    blank: bool | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TextLine:
-    """A line of text found on a page or picture. bbox_px: x0, y0, x1, y1 in pixels of the original. pieces: pictures
+    """A line of text of a page or picture. bbox_px: x0, y0, x1, y1 in pixels of the original. pieces: pictures
     of the line from left to right, more than one where it is too long for the model."""
 
     bbox_px: tuple[float, float, float, float]
@@ -77,7 +72,7 @@ class Step:
 @dataclass(frozen=True)
 class Reply:
     """What an ended loop comes to. text: raw, for the row's column `text` and for the parser. steps: those that it is
-    made of. parse: reads it, with the same promises as `Task.parse`; None where that can, from the text alone."""
+    made of. parse: as `Task.parse`, for a reply that cannot be read from its text alone."""
 
     text: str
     steps: tuple[Step, ...]
@@ -86,7 +81,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early.
+    """A parsed reply, and what was lost on the way. dropped: pieces of it that could not be read. cut: it ends early.
     faults: of FAULTS, what the value does not show any more: why a piece was dropped."""
 
     value: Any
@@ -249,7 +244,7 @@ class Task:
         return tuple(dict.fromkeys((*self.required_parameters(), *self.defaults)))
 
     def requests(self, row: Mapping[str, Any]) -> list[dict[str, Any] | None]:
-        """The values of each request about a unit, given its row of the input table; None where one is missing.
+        """The values of each request about a unit, from its row of the input table; None where one is missing.
 
         A list of texts is as many requests, unless the value has a default or is one of `list_parameters`; lists beside
         each other go in step and must be of one length.

@@ -65,7 +65,7 @@ LIBRARIES = {
     "decord": ["operators/media/video_decord.py"],
     "pypdfium2": ["operators/media/render_pdf.py"],
     "playwright": ["operators/render/render_page.py"],
-    "duckdb": ["operators/store", "pipelines/audit.py", "jobs"],
+    "duckdb": ["operators/store/results.py", "pipelines/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
     "pydantic": ["schemas", "jobs/load.py"],
     "yaml": ["pipelines/folder.py", "jobs/load.py"],
@@ -174,6 +174,7 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
     ("module", "forbidden"),
     [
         ("jobs.cli", {"ray", "torch", "pyarrow", "numpy", "pydantic", "rich", "av"}),
+        ("operators.store.results", {"duckdb", "ray", "PIL"}),
         ("pipelines.run", {"ray", "torch", "av", "pypdfium2", "playwright"}),
         ("model.prompts.pixels", {"torch", "numpy"}),
         ("model.engines.openai_engine", {"torch", "ray", "transformers"}),

@@ -66,7 +66,7 @@ def test_plan_shows_units_and_stages_and_writes_nothing(world: World) -> None:
     assert "failing  1 empty_file" in said
     assert "rows     caption: 1" in said
     assert "rows     (no task takes a page): 6" in said
-    assert "stage    ask: 1 actors" in said
+    assert "stage    infer: 1 actors" in said
     assert not world.output.exists()
 
 

@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from jobs.load import parse
-from operators.commit import part_path, write_part
+from model.prompts.rgb import RGB
 from operators.render.code_check import CodeCheck, pending_code_checks
-from operators.render.code_checker import CodeChecker, Made
+from operators.render.code_checker import Checked, CodeChecker
 from operators.render.render_page import missing
 from operators.render.visual_similarity import compare
-from operators.units import RGB
+from operators.store.addresses import store_at
+from operators.store.results import Results
 from pipelines.catalogue import find
 from pipelines.folder import JobFolder
 from pipelines.job import Job, prepare
@@ -64,8 +64,8 @@ def patient() -> Iterator[CodeChecker]:
     made.close()
 
 
-def shown(made: Made) -> RGB:
-    assert made.said["outcome"] == "shown", made.said
+def shown(made: Checked) -> RGB:
+    assert made.columns["outcome"] == "shown", made.columns
     assert made.picture is not None
     return made.picture
 
@@ -73,19 +73,19 @@ def shown(made: Made) -> RGB:
 @needs_browser
 def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: CodeChecker) -> None:
     page, _ = code_of(recorded()["code_html"])
-    made = patient.make("html", page, W, H)
+    made = patient.check("html", page, W, H)
     given = shown(made)
-    assert given.shape == (made.said["height_px"], W, 3)
-    assert made.said["height_px"] > H  # the whole page, not the window
-    assert (made.said["errors"], made.said["refused"]) == ([], [])
+    assert given.shape == (made.columns["height_px"], W, 3)
+    assert made.columns["height_px"] > H  # the whole page, not the window
+    assert (made.columns["errors"], made.columns["refused"]) == ([], [])
 
     def variant(changed: str) -> float:
         assert changed != page
-        score = compare(given, shown(patient.make("html", changed, W, given.shape[0]))).score
+        score = compare(given, shown(patient.check("html", changed, W, given.shape[0]))).score
         assert score is not None
         return score
 
-    own = compare(given, shown(patient.make("html", page, W, given.shape[0])))
+    own = compare(given, shown(patient.check("html", page, W, given.shape[0])))
     assert own.score is not None
     assert own.score >= 0.99
     assert own.ssim >= 0.99
@@ -111,24 +111,24 @@ def test_a_drawing_is_rendered_without_its_scripts(patient: CodeChecker) -> None
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 50"><rect width="50" height="50" fill="#f00"/>'
         '<script>document.documentElement.innerHTML = ""</script></svg>'
     )
-    picture = shown(patient.make("svg", drawing, 400, 300))
+    picture = shown(patient.check("svg", drawing, 400, 300))
     assert picture.shape == (300, 400, 3)
     assert (picture[199, 199].tolist(), picture[199, 201].tolist()) == ([255, 0, 0], [255, 255, 255])
-    assert patient.make("svg", drawing[:-8], 400, 300).said["outcome"] == "unreadable"
+    assert patient.check("svg", drawing[:-8], 400, 300).columns["outcome"] == "unreadable"
 
 
 def test_what_needs_no_browser(patient: CodeChecker) -> None:
-    assert patient.make("python", "import matplotlib.pyplot as plt", 1, 1).said["imports"] == ["matplotlib.pyplot"]
-    assert patient.make("python", "import", 1, 1).said["outcome"] == "unreadable"
-    assert patient.make("drawio", GRAPH.replace('source="a"', 'source="z"'), 1, 1).said["unresolved"] == ["z"]
+    assert patient.check("python", "import matplotlib.pyplot as plt", 1, 1).columns["imports"] == ["matplotlib.pyplot"]
+    assert patient.check("python", "import", 1, 1).columns["outcome"] == "unreadable"
+    assert patient.check("drawio", GRAPH.replace('source="a"', 'source="z"'), 1, 1).columns["unresolved"] == ["z"]
 
 
 @needs_browser
 def test_scripts_run_and_their_errors_are_kept(patient: CodeChecker) -> None:
     page = "<body bgcolor='red'><script>document.bgColor = 'blue'; console.error('so it goes'); nowhere()</script>"
-    made = patient.make("html", page, 320, 240)
+    made = patient.check("html", page, 320, 240)
     assert shown(made)[100, 100].tolist() == [0, 0, 255]
-    assert made.said["errors"] == ["so it goes", "nowhere is not defined"]
+    assert made.columns["errors"] == ["so it goes", "nowhere is not defined"]
 
 
 # what comes of each, and how long it may load: a busy machine may need that to get so far
@@ -162,12 +162,12 @@ def test_a_page_without_end_ends(name: str) -> None:
     page, outcomes, load_s = HOSTILE[name]
     before = set(leftovers())
     trials = CodeChecker(deadline_s=load_s + 30, load_s=load_s, memory_mb=1000)
-    made = trials.make("html", page, 400, 300)
+    made = trials.check("html", page, 400, 300)
     trials.close()
     assert set(leftovers()) <= before
-    assert made.said["outcome"] in outcomes, made.said
+    assert made.columns["outcome"] in outcomes, made.columns
     if name == "asks for ever":
-        assert made.said["refused"] == ["dialog alert"]
+        assert made.columns["refused"] == ["dialog alert"]
     if name == "is endless":
         assert shown(made).shape[0] == 8192
 
@@ -265,11 +265,11 @@ def reaching(port: int) -> str:
 @needs_browser
 def test_what_reaches_out_is_refused_and_heard_by_nobody(patient: CodeChecker, tmp_path: Path) -> None:
     with listening() as listener:
-        made = patient.make("html", reaching(listener.port), 400, 300)
+        made = patient.check("html", reaching(listener.port), 400, 300)
     shown(made)
-    told = " ".join(made.said["refused"])
+    told = " ".join(made.columns["refused"])
     for kind in ("stylesheet http://127.0.0.1", "image http://127.0.0.1", "file ", "document http://127.0.0.1"):
-        assert kind in told, made.said["refused"]
+        assert kind in told, made.columns["refused"]
 
 
 @needs_browser
@@ -299,7 +299,7 @@ def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
 def test_nothing_outlives_a_parent_that_is_killed() -> None:
     code = (
         "from operators.render.code_checker import CodeChecker; t = CodeChecker(deadline_s=100, load_s=90); "
-        "print('on', flush=True); t.make('html', '<script>while (true) {}</script>', 400, 300)"
+        "print('on', flush=True); t.check('html', '<script>while (true) {}</script>', 400, 300)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -323,10 +323,10 @@ def test_without_a_browser_the_trial_says_so(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("PATH", str(tmp_path))
     trials = CodeChecker()
     for kind, code in (("html", "<p>Hello"), ("svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')):
-        made = trials.make(kind, code, 400, 300)  # type: ignore[arg-type]
-        assert (made.said["outcome"], made.picture) == ("no_browser", None)
-        assert "apt-get install chromium" in made.said["message"]
-    assert trials.make("python", "import os", 1, 1).said["outcome"] == "read"
+        made = trials.check(kind, code, 400, 300)  # type: ignore[arg-type]
+        assert (made.columns["outcome"], made.picture) == ("no_browser", None)
+        assert "apt-get install chromium" in made.columns["message"]
+    assert trials.check("python", "import os", 1, 1).columns["outcome"] == "read"
     trials.close()
 
 
@@ -348,13 +348,13 @@ def answered(folder: Path, *codes: str) -> Job:
     job = prepare(parse(spec, "test"))
     rows = [{key: value for key, value in row.items() if key != "task"} for row in answer(job)]
     table = pa.Table.from_pylist(rows, schema=tables.results_schema(job.tasks[0].output.arrow_type, []))
-    assert write_part(job.output, "code_html", "c1", table) == "committed"
-    JobFolder(job.output).claim(job.identity, job.spec.model_dump(mode="json"))
+    assert Results(store_at(job.output)).write_part("code_html", "c1", table) == "committed"
+    JobFolder(store_at(job.output)).claim(job.identity, job.spec.model_dump(mode="json"))
     return job
 
 
-def rows_of(output: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(part_path(output, "code_html", "c1"), partitioning=None).to_pylist()
+def rows_of(output: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = Results(store_at(output)).read_part("code_html", "c1").rows.to_pylist()
     return rows
 
 
@@ -365,39 +365,40 @@ def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
     codes = ("<html><p>Fresh bread</p><img src='http://127.0.0.1:9/x'></html>", "<html></html>", "no page")
     job = answered(tmp_path, *codes)
     output, operator = job.output, CodeCheck(job.output, job.tasks, job.decode)
+    results = Results(store_at(output))
     part = pa.Table.from_pylist([{"chunk_id": "c1", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
-        assert list(pending_code_checks(output, job.tasks)) == part.to_pylist()
+        assert list(pending_code_checks(results, job.tasks)) == part.to_pylist()
         assert operator(part).to_pylist()[0]["outcomes"] == ["no_browser", "no_browser"]
         operator.close()
-        assert list(pending_code_checks(output, job.tasks)) == []
+        assert list(pending_code_checks(results, job.tasks)) == []
     before = rows_of(output)
     assert [row["verified"]["ok"] for row in before] == [True, True, False]
 
-    assert list(pending_code_checks(output, job.tasks)) == part.to_pylist()
+    assert list(pending_code_checks(results, job.tasks)) == part.to_pylist()
     (told,) = operator(part).to_pylist()
     operator.close()
     assert (told["rows"], told["outcomes"], told["message"]) == (2, ["shown", "shown"], None)
-    assert list(pending_code_checks(output, job.tasks)) == []
+    assert list(pending_code_checks(results, job.tasks)) == []
     first, blank, nothing = rows_of(output)
     assert first["verified"]["faults"] == ["reaches_out"]
     assert first["verified"]["code_check"]["refused"] == ["image http://127.0.0.1:9/x"]
     assert blank["verified"]["faults"] == ["shows_nothing"]
     assert (nothing["status"], nothing["verified"]["code_check"]) == ("invalid_output", None)
     # the window is as wide as the picture
-    with Image.open(output / first["verified"]["code_check"]["screenshot"]) as screenshot:
+    with Image.open(Path(output) / first["verified"]["code_check"]["screenshot"]) as screenshot:
         assert screenshot.width == 320
     # all else is as it was
     for row, other in zip(rows_of(output), before, strict=True):
         assert {**row, "verified": None} == {**other, "verified": None}
 
-    (again,) = reparse(output, job.spec)
+    (again,) = reparse(store_at(output), job.spec)
     assert (again.rows, again.changed) == (3, 0)
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
-    operator = CodeCheck(tmp_path, (find("code_html"),), DecodeSettings())
+    operator = CodeCheck(str(tmp_path), (find("code_html"),), DecodeSettings())
     part = pa.Table.from_pylist([{"chunk_id": "gone", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
     (told,) = operator(part).to_pylist()
     assert "gone" in told["message"]

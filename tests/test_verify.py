@@ -75,10 +75,10 @@ def test_spans_that_leave_the_clip_or_run_backwards() -> None:
 
 
 def test_blank_paper_and_a_page_number() -> None:
-    paper = np.full((800, 600, 3), 244, np.uint8) + np.random.default_rng(0).integers(0, 12, (800, 600, 3), np.uint8)
-    assert is_blank(paper)
-    paper[400:412, 300:308] = 30
-    assert not is_blank(paper)
+    page = np.full((800, 600, 3), 244, np.uint8) + np.random.default_rng(0).integers(0, 12, (800, 600, 3), np.uint8)
+    assert is_blank(page)
+    page[400:412, 300:308] = 30
+    assert not is_blank(page)
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_the_true_text_comes_before_a_lossy_one_and_that_before_another_pages(tm
         {"sample": "*", "task": "*", "reply": ""},
         *replies,
     )
-    found = {(Path(row["input_uri"]).name, row["unit_index"], row["request_index"]): row for row in rows}
+    by_request = {(Path(row["input_uri"]).name, row["unit_index"], row["request_index"]): row for row in rows}
     for name, unit, _ in known:
-        whole, lossy, other = (found[name, unit, request]["verified"] for request in range(3))
+        whole, lossy, other = (by_request[name, unit, request]["verified"] for request in range(3))
         assert 0 == whole["cer"] < lossy["cer"] < other["cer"], (name, unit)
         assert whole["missing_words"] < lossy["missing_words"]
         assert whole["ok"]
         assert whole["faults"] == []
-    assert json.loads(found[*known[0][:2], 1]["parameters"]) == {"how": "lossy"}
-    others = [found[name, unit, 2]["verified"]["faults"] for name, unit, _ in known]
+    assert json.loads(by_request[*known[0][:2], 1]["parameters"]) == {"how": "lossy"}
+    others = [by_request[name, unit, 2]["verified"]["faults"] for name, unit, _ in known]
     assert sum(faults == ["text_layer"] for faults in others) > 0.9 * len(others)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from model.prompts.rgb import RGB
 from operators.render.color_distance import delta_e, lab_of
-from operators.render.visual_similarity import Likeness, compare, ssim
-from operators.units import RGB
+from operators.render.visual_similarity import Similarity, compare, ssim
 
 WORDS = ("Harbour office opening hours", "Monday to Friday", "Closed on public holidays", "Tickets cost seven pounds")
 OTHERS = (
@@ -60,7 +60,7 @@ def test_lab_of_known_colors() -> None:
 
 
 def test_a_picture_is_like_itself() -> None:
-    assert compare(page(), page()) == Likeness(*[pytest.approx(1.0)] * 6)
+    assert compare(page(), page()) == Similarity(*[pytest.approx(1.0)] * 6)
     # and like itself at another size, but for what resampling costs
     large = np.asarray(Image.fromarray(page()).resize((1000, 600), Image.Resampling.BICUBIC))
     assert (compare(large, page()).score or 0) > 0.9

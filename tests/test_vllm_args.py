@@ -119,8 +119,8 @@ def test_a_job_without_clips_says_so_and_keeps_128_requests_under_way(tmp_path: 
     assert made.infer.engine.video_max_px == 0
     assert made.infer.engine.slots == 128
     assert made.infer.engine.max_context == 4096  # nano's
-    (ask,) = (stage for stage in stages(made, requests_per_chunk=32) if stage.name == "ask")
-    assert ask.calls * 32 == 6 * 256
+    (infer,) = (stage for stage in stages(made, requests_per_chunk=32) if stage.name == "infer")
+    assert infer.calls * 32 == 6 * 256
     assert job(tmp_path, tasks=[{"name": "caption"}]).infer.engine.video_max_px > 0
 
 

@@ -21,6 +21,7 @@ from operators.media.full_res import FULL_RES_PX
 from operators.media.opened import full_res_of
 from operators.media.pictures import cropped, grown
 from operators.media.sandbox import Sandbox
+from operators.media.source import opened_file
 from operators.units import Decoded, Planned
 from pipelines.catalogue import bind
 from pipelines.loops.zoom import LEAST_PX, TOOL
@@ -28,6 +29,7 @@ from schemas.decode import DecodeSettings
 from schemas.request import Completion, Message, Picture, Request
 from schemas.spec import TaskSpec
 from schemas.task import TextLine, Unit, View
+from schemas.unit import Locator
 from tests.support.world import write_image, write_pdf
 from tests.test_own_tasks import RECEIPT, rows_of, spec_of
 
@@ -46,12 +48,12 @@ def pixels_of(seen: Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def quarters(width: int, height: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Red, green, blue and white, from the top left."""
-    found = np.zeros((height, width, 3), np.uint8)
-    found[: height // 2, : width // 2, 0] = 255
-    found[: height // 2, width // 2 :, 1] = 255
-    found[height // 2 :, : width // 2, 2] = 255
-    found[height // 2 :, width // 2 :] = 255
-    return found
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2, 0] = 255
+    pixels[: height // 2, width // 2 :, 1] = 255
+    pixels[height // 2 :, : width // 2, 2] = 255
+    pixels[height // 2 :, width // 2 :] = 255
+    return pixels
 
 
 def zoom(*bbox_2d: Any, **more: Any) -> str:
@@ -131,10 +133,10 @@ def test_a_crop_of_a_crop_is_cut_from_the_first_picture() -> None:
 def test_the_sharpest_picture_at_hand_is_cut() -> None:
     """A fine checkered pattern is gray in what the model saw, and black and white in the crop."""
     fine = np.indices((1280, 1280)).sum(axis=0) // 4 % 2 * 255
-    own = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
-    shown = np.asarray(Image.fromarray(own).resize((160, 160), Image.Resampling.BOX))
+    full_res = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
+    shown = np.asarray(Image.fromarray(full_res).resize((160, 160), Image.Resampling.BOX))
     assert shown.std() < 1
-    conversation = conversation_of(Unit(UNIT.view, picture(shown), full_res=(picture(own),)))
+    conversation = conversation_of(Unit(UNIT.view, picture(shown), full_res=(picture(full_res),)))
     request = ask(conversation)
     receive(conversation, request, zoom(250, 250, 650, 650))
     (crop,) = pictures_in(ask(conversation).messages[-1])
@@ -284,10 +286,11 @@ SMALL = DecodeSettings(image_min_px=32 * 32, image_max_px=256 * 256)
 
 def decoded(opened: ModuleType, path: Path, full_res_max_px: int) -> tuple[Planned, Decoded]:
     settings = replace(SMALL, full_res_max_px=full_res_max_px)
-    (unit,) = opened.probe(path, settings)
-    (found,) = opened.decode(path, [unit], settings)
-    assert isinstance(found, Decoded)
-    return unit, found
+    with opened_file(path) as source:
+        (unit,) = opened.probe(source, settings)
+        (decoded,) = opened.decode(source, [unit], settings)
+    assert isinstance(decoded, Decoded)
+    return unit, decoded
 
 
 def test_decoders_keep_pictures_at_their_own_size_where_a_task_zooms(tmp_path: Path) -> None:
@@ -318,7 +321,7 @@ def test_decoders_keep_pictures_at_their_own_size_where_a_task_zooms(tmp_path: P
 
     sandbox = Sandbox(replace(SMALL, full_res_max_px=FULL_RES_PX))
     try:
-        (batch,) = sandbox.decode(str(tmp_path / "a.jpg"), "image", [{"page": None, "start_s": None, "end_s": None}])
+        (batch,) = sandbox.decode(str(tmp_path / "a.jpg"), "image", [Locator()])
     finally:
         sandbox.close()
     crossed = full_res_of(batch.column("full_res")[0])

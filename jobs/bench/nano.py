@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -37,10 +36,11 @@ from model.nano.pages import Page, draw_page, held_out_lines
 from model.nano.scenes import Scene, draw_clip, draw_picture
 from model.nano.score import cer, read
 from model.network.checkpoint import load
+from model.prompts.rgb import pack
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.checkout import NANO
-from schemas.request import Clip, Message, Part, Picture, Request, Sampling
+from schemas.request import Clip, Message, Part, Request, Sampling
 from schemas.spec import JobSpec
 
 DEMO_TEXTS = {
@@ -241,11 +241,7 @@ def _scene_scores(folder: Path, count: int) -> list[Score]:
 
 
 def _request(name: str, scene: Scene, question: questions.Question) -> Request:
-    _, height_px, width_px, _ = scene.frames.shape
-    codec = pa.Codec("zstd")
-    pictures = tuple(
-        Picture(width_px, height_px, codec.compress(frame.tobytes(), asbytes=True)) for frame in scene.frames
-    )
+    pictures = tuple(map(pack, scene.frames))
     shown: Part = Clip(pictures, scene.times_s) if scene.times_s else pictures[0]
     return Request(name, (Message("user", (shown, question.prompt)),), Sampling(max_tokens=256))
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from model.engines.scheduler import Job, Scheduler
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.positions import positions
 from model.prompts.preprocess import patchify
-from schemas.request import Picture
+from model.prompts.rgb import pack
 
 
 class Ours:
@@ -115,9 +114,8 @@ class Transformers:
 
 def _patches(prompt: Prompt) -> Tensor:
     """Outside of what is timed, for both: the picture as the tower takes it."""
-    pixels = np.frombuffer(prompt.rgb, np.uint8)
-    picture = Picture(prompt.width_px, prompt.height_px, pa.Codec("zstd").compress(pixels.tobytes(), asbytes=True))
-    return patchify(picture)[0]
+    pixels = np.frombuffer(prompt.rgb, np.uint8).reshape(prompt.height_px, prompt.width_px, 3)
+    return patchify(pack(pixels))[0]
 
 
 def _settle(device: str) -> None:

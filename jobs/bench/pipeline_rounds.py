@@ -30,7 +30,7 @@ from operators.infer.utilization import Utilization
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from pipelines.job import Job, prepare
-from pipelines.run import chunk_table, listed
+from pipelines.planning import chunk_table, list_job
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError
 from schemas.request import Completion, Request
@@ -93,7 +93,7 @@ def requests_of(job: Job) -> list[Request]:
     probe, decode = Probe(job.decode, workers=job.workers), Decode(job.decode)
     infer = Infer(job.infer, Listener())
     try:
-        chunks = chunk_table(listed(job).inputs, probe, job)
+        chunks = chunk_table(list_job(job).inputs, probe, job)
         for row in range(chunks.num_rows):
             infer(decode(chunks.slice(row, 1)))
     finally:
@@ -208,7 +208,7 @@ def compare(
         report(f"{place}: {BARE}: {bare.rates[-1]:.0f} tokens/s")
         ran = _ours({**spec, "output": str(folder / f"out-{number}")}, len(requests))
         ours.rates.append(ran["tokens_per_s"])
-        ours.note = f"{ran['efficiency']:.0%} of its slots in use, bottleneck: {ran['bottleneck']}"
+        ours.note = f"{ran['utilization']:.0%} of its slots in use, bottleneck: {ran['bottleneck']}"
         if ran["deaths"]:
             raise SightreadError(f"the engine died {ran['deaths']} times: its rate says nothing")
         report(f"{place}: {OURS}: {ours.rates[-1]:.0f} tokens/s; {ours.note}")

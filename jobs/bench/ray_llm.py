@@ -19,6 +19,7 @@ import pyarrow as pa
 from model.engines.vllm_args import arguments
 from model.engines.vllm_kind import Settings
 from model.network.hub import config_json
+from model.prompts.rgb import unpack
 from schemas.request import Clip, Picture, Request
 
 ROWS = pa.schema(
@@ -67,15 +68,8 @@ def row_of_vllm(row: dict[str, Any]) -> dict[str, Any]:
     """Its preprocess function: the data as vLLM takes them."""
     from PIL import Image
 
-    codec = pa.Codec("zstd")
     _, height, width = (int(side) for side in row["size"])
-    size = height * width * 3
-    frames = np.stack(
-        [
-            np.frombuffer(codec.decompress(data, decompressed_size=size), np.uint8).reshape(height, width, 3)
-            for data in row["frames"]
-        ]
-    )
+    frames = np.stack([unpack(Picture(width, height, data)) for data in row["frames"]])
     fields: dict[str, Any] = {"prompt": row["prompt"], "sampling_params": json.loads(row["sampling"])}
     if row["kind"] == "image":
         return {**fields, "multimodal_data": {"image": [Image.fromarray(frames[0])]}}

@@ -17,6 +17,7 @@ from jobs.display import console_for
 from jobs.load import load, parse
 from model.engines.kinds import FreeMemory, engine_kind
 from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
+from operators.store.addresses import absolute, local_path
 from pipelines.catalogue import bind
 from schemas.checkout import NANO
 from schemas.errors import SpecError
@@ -85,8 +86,7 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
         )
     findings += machine.about_gpus(cards, 0.0 if on_cluster else wanted)
     findings.append(machine.cores(len(cards)))
-    output = Path(os.path.abspath(Path(spec.output).expanduser())) if spec else None  # noqa: PTH100
-    findings += machine.disk(output)
+    findings += machine.disk(local_path(absolute(spec.output)) if spec else None)
     findings.append(machine.shared_memory(spec.engine.gpus if spec else 0))
     findings.append(machine.open_files())
     if spec is not None:

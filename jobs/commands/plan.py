@@ -13,8 +13,8 @@ from jobs.display import console_for
 from jobs.load import load
 from pipelines.job import prepare
 from pipelines.plan import code_check_stages, stages
+from pipelines.planning import outlook
 from pipelines.requests import expected_rows
-from pipelines.run import outlook
 
 
 def add(parser: argparse.ArgumentParser) -> None:

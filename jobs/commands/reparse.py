@@ -6,20 +6,21 @@ Parsers and checks once more, from the output alone: the inputs may be gone.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from jobs.load import load_stored
+from jobs.load import parse_stored
+from operators.store.addresses import store_at
+from pipelines.folder import JobFolder
 from pipelines.reparse import reparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("output", type=Path, help="the folder of a job's output")
+    parser.add_argument("output", help="the address of a job's output")
 
 
 def run(options: argparse.Namespace) -> int:
-    output: Path = options.output
-    spec = load_stored(output / "_job" / "spec.yaml")
-    for total in reparse(output, spec):
+    store = store_at(options.output)
+    spec = parse_stored(JobFolder(store).spec(), f"the spec of {options.output}")
+    for total in reparse(store, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
         print(
             f"{total.task}: {total.rows} rows, {total.changed} changed, "

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 from PIL import Image
 
-from model.prompts.rgb import pixels
+from model.prompts.rgb import unpack
 from schemas.errors import EngineError
 from schemas.request import Clip, Completion, FinishReason, Part, Picture, Request, Sampling
 
@@ -111,7 +111,7 @@ def _image(picture: Picture) -> dict[str, Any]:
 def _png(picture: Picture) -> str:
     """Lossless, so that the server sees what our own engine would; vLLM opens it whatever the URL calls it."""
     file = io.BytesIO()
-    Image.fromarray(pixels(picture)).save(file, "PNG", compress_level=1)
+    Image.fromarray(unpack(picture)).save(file, "PNG", compress_level=1)
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -1,4 +1,4 @@
-"""How far a reading is from the text that a PDF itself holds: character errors, missing and extra words. Pure.
+"""How far a reply is from the text that a PDF itself holds: character errors, missing and extra words. Pure.
 
 Both are folded before they are compared, since print and text layer differ in what no reader would call an error:
 ligatures, kinds of quotes and dashes, hyphens at the end of a line, white space.
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
+
+from schemas.text_layer import hyphenated
 
 _SAME = str.maketrans(
     {
@@ -41,26 +43,21 @@ class Difference:
 @lru_cache(maxsize=64)  # a page that is asked again has its readings compared several times
 def compare(read: str, layer: str) -> Difference | None:
     """None when the layer holds no letters or digits to compare with."""
-    found, truth = folded(read), folded(layer)
-    wanted, got = Counter(_words(truth)), Counter(_words(found))
+    text, truth = folded(read), folded(layer)
+    wanted, got = Counter(_words(truth)), Counter(_words(text))
     if not wanted:
         return None
-    truth, found = truth[:_LONGEST], found[:_LONGEST]
+    truth, text = truth[:_LONGEST], text[:_LONGEST]
     return Difference(
-        cer=Levenshtein.distance(found, truth) / len(truth),
+        cer=Levenshtein.distance(text, truth) / len(truth),
         missing_words=(wanted - got).total(),
         extra_words=(got - wanted).total(),
         words=wanted.total(),
     )
 
 
-def hyphened(text: str) -> str:
-    """PDFium writes a hyphen at the end of a line as U+FFFE or U+0002, and the line's end not at all."""
-    return text.replace("\r\n", "\n").replace("\ufffe", "-\n").replace("\x02", "-\n").replace("\0", "")
-
-
 def folded(text: str) -> str:
-    text = unicodedata.normalize("NFKC", hyphened(text)).translate(_SAME)
+    text = unicodedata.normalize("NFKC", hyphenated(text)).translate(_SAME)
     return " ".join(_BROKEN.sub("", text).split())
 
 

@@ -23,7 +23,8 @@ from operators.checks.intrinsics import COLUMNS, find_intrinsics
 from operators.infer.engine_handle import EngineHandle
 from operators.infer.supervisor import Supervisor
 from operators.infer.unit_request import Conversation, UnitRequest
-from operators.media.full_input import FULL_INPUT_KINDS, FullInputs
+from operators.media.formats import FULL_INPUT_KINDS
+from operators.media.full_input import FullInputs
 from operators.media.opened import Opened, opened
 from schemas import tables
 from schemas.decode import DecodeSettings
@@ -87,6 +88,7 @@ class Infer:
         return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
 
     def close(self) -> None:
+        self._full_inputs.close()
         self._supervisor.close()
 
     def _use(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     """One JSON object. Parts that are missing are empty; a summary there must be."""
     value = read_value(text, "{")
     if isinstance(value, list):
-        value = next((each for each in value if isinstance(each, dict)), None)
+        value = next((item for item in value if isinstance(item, dict)), None)
     cut = value is None
     if value is None:
         value = read_cut_object(text)
@@ -26,16 +26,16 @@ def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
         raise InvalidOutput("the reply holds no object with a summary")
     dropped = 0
     objects = []
-    for each in _list(value.get("objects")):
-        thing = each if isinstance(each, dict) else {"name": each}
+    for item in _list(value.get("objects")):
+        thing = item if isinstance(item, dict) else {"name": item}
         if name := _plain(thing.get("name")):
             objects.append({"name": name, "description": _plain(thing.get("description"))})
         else:
             dropped += 1
     lists: dict[str, list[str]] = {}
     for key in _LISTS:
-        entries = [_plain(each) for each in _list(value.get(key))]
-        lists[key] = [each for each in entries if each]
+        entries = [_plain(item) for item in _list(value.get(key))]
+        lists[key] = [item for item in entries if item]
         dropped += len(entries) - len(lists[key])
     return ParsedReply(
         {"summary": summary, "setting": _plain(value.get("setting")), "objects": objects, **lists}, dropped, cut

@@ -14,10 +14,10 @@ from schemas.task import CheckResult, Task, View
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
-    thought, said = split_thinking(unicodedata.normalize("NFC", text))
-    if not said:
-        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
-    return {"answer": said, "short_answer": final_answer(said), "pages": cited_pages(said)}
+    reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
+    return {"answer": answer, "short_answer": final_answer(answer), "pages": cited_pages(answer)}
 
 
 def verify(value: Any, view: View) -> CheckResult:

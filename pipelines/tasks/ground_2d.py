@@ -27,29 +27,29 @@ _OWN = {*BOX_KEYS, *POINT_KEYS, *LABEL_KEYS}
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": [x0, y0, x1, y1] or "point_2d": [x, y], "label": "…"}; an empty one is a valid answer.
 
-    What an element says beyond that (a colour, a role, as the prompt asks for) are its attributes.
+    What an element says beyond that (a color, a role, as the prompt asks for) are its attributes.
     """
-    found = read_grounded(text, view)
-    if not found.found and not says_none(split_thinking(text)[1]):
+    grounded = read_grounded(text, view)
+    if not grounded.has_list and not says_none(split_thinking(text)[1]):
         raise InvalidOutput("the reply holds no list of boxes or points")
     objects = [
         {
-            "label": each.label,
-            "bbox_px": each.bbox_px,
-            "point_px": each.point_px,
+            "label": thing.label,
+            "bbox_px": thing.bbox_px,
+            "point_px": thing.point_px,
             "attributes": [
-                {"name": name, "value": said}
-                for name, value in each.element.items()
-                if name not in _OWN and (said := clean(str(value) if isinstance(value, (int, float)) else value))
+                {"name": name, "value": words}
+                for name, value in thing.element.items()
+                if name not in _OWN and (words := clean(str(value) if isinstance(value, (int, float)) else value))
             ],
         }
-        for each in found.values
+        for thing in grounded.values
     ]
-    return ParsedReply({"objects": objects}, found.dropped, found.cut, found.faults)
+    return ParsedReply({"objects": objects}, grounded.dropped, grounded.cut, grounded.faults)
 
 
 def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
-    return CheckResult(box_faults([each["bbox_px"] for each in value["objects"]]))
+    return CheckResult(box_faults([thing["bbox_px"] for thing in value["objects"]]))
 
 
 TASK = Task(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from operators.checks.on_screen import boxes_of, point_faults
-from pipelines.loops.screens import NOTHING_DONE, PROMPT, action_request, device_of, told
+from pipelines.loops.screens import NOTHING_DONE, PROMPT, action_request, device_of, history_text
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
 from schemas.output import Output, record
 from schemas.request import Picture, Request, Sampling
@@ -27,7 +27,7 @@ def ask_for_action(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request
     if history:
         return None
     assert isinstance(unit.content, Picture)
-    return action_request(task, unit.view, unit.content, told(unit.view.parameters.get("history")))
+    return action_request(task, unit.view, unit.content, history_text(unit.view.parameters.get("history")))
 
 
 TASK = Task(

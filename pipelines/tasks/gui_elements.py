@@ -23,13 +23,13 @@ _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
 
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"role": "button", "text": "Save", "bbox_2d": [x0, y0, x1, y1], "clickable": true}; an empty list is a
-    valid answer. An element without a box is dropped; of a role or text that is not said, "" and null stand."""
-    found = read_elements(text, (*_BOX_KEYS, *_ROLE_KEYS, *_TEXT_KEYS, *_CLICKABLE))
-    if not found.found:
+    valid answer. An element without a box is dropped; without a role or text, it has "" and null."""
+    listed = read_elements(text, (*_BOX_KEYS, *_ROLE_KEYS, *_TEXT_KEYS, *_CLICKABLE))
+    if not listed.has_list:
         raise InvalidOutput("the reply holds no list of elements")
     elements: list[dict[str, Any]] = []
-    dropped = found.dropped
-    for element in found.values:
+    dropped = listed.dropped
+    for element in listed.values:
         box = bbox_px(_first(element, _BOX_KEYS), view.width_px, view.height_px)
         if box is None:
             dropped += 1
@@ -43,7 +43,7 @@ def parse(text: str, view: View) -> ParsedReply:
                 "clickable": _YES_NO.get(str(_first(element, _CLICKABLE)).lower()),
             }
         )
-    return ParsedReply({"elements": elements}, dropped, found.cut)
+    return ParsedReply({"elements": elements}, dropped, listed.cut)
 
 
 def _first(element: dict[str, Any], keys: tuple[str, ...]) -> Any:
@@ -55,7 +55,7 @@ def _words(value: Any) -> str:
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    empty = any(x0 == x1 or y0 == y1 for x0, y0, x1, y1 in (each["bbox_px"] for each in value["elements"]))
+    empty = any(x0 == x1 or y0 == y1 for x0, y0, x1, y1 in (element["bbox_px"] for element in value["elements"]))
     faults = ["empty_box"] if empty else []
     if not value["elements"] and view.blank is False:
         faults.append("nothing_read")
@@ -75,7 +75,7 @@ TASK = Task(
         record(
             elements=list_of(
                 record(
-                    role={"type": "string"},  # "" where it is not said
+                    role={"type": "string"},  # "" where there is none
                     text=TEXT_OR_NULL,
                     bbox_px=BBOX_PX,
                     clickable={"type": ["boolean", "null"]},

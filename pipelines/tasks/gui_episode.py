@@ -12,7 +12,7 @@ from typing import Any
 
 from operators.checks.on_screen import boxes_of, point_faults
 from operators.media.episode import HEADING
-from pipelines.loops.screens import PROMPT, action_request, device_of, told
+from pipelines.loops.screens import PROMPT, action_request, device_of, history_text
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
 from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
@@ -28,7 +28,7 @@ def ask_screen_by_screen(task: Task, unit: Unit, history: tuple[Step, ...]) -> R
     screens = [part for part in unit.content if isinstance(part, Picture)]
     if len(history) == len(screens):
         return None
-    done = told([_in_words(step.completion.text, unit.view) for step in history])
+    done = history_text([_in_words(step.completion.text, unit.view) for step in history])
     return action_request(task, unit.view, screens[len(history)], done)
 
 
@@ -64,13 +64,13 @@ def parse(text: str, view: View) -> ParsedReply:
         number, width_px, height_px = map(int, mark.groups())
         step: dict[str, Any] = {"step": number, "width_px": width_px, "height_px": height_px}
         try:
-            reading = read_action(text[mark.end() : end], device_of(view), width_px, height_px)
+            parsed = read_action(text[mark.end() : end], device_of(view), width_px, height_px)
         except InvalidOutput as error:
             steps.append({**step, "action": None, "fault": str(error)})
             dropped += 1
         else:
-            steps.append({**step, "action": reading.value, "fault": None})
-            dropped += reading.dropped
+            steps.append({**step, "action": parsed.value, "fault": None})
+            dropped += parsed.dropped
     if all(step["action"] is None for step in steps):
         raise InvalidOutput(steps[0]["fault"] if steps else "the reply is of no screen")
     return ParsedReply({"steps": steps}, dropped)

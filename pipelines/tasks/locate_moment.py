@@ -19,15 +19,15 @@ _NEVER = re.compile(r"\b(?:no|not|never|none|nowhere|cannot|can't|doesn't|isn't|
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     """One span, in seconds from the start of the file; both null when the reply says that it does not occur."""
     value = read_value(text, "{")
-    found = span_of(value) if isinstance(value, dict) else None
-    found = found or span_in(text)
-    if found is None and (times := times_in(text)):
-        found = span(times[0], times[1] if len(times) == 2 else times[0])
-    if found is None:
+    moment = span_of(value) if isinstance(value, dict) else None
+    moment = moment or span_in(text)
+    if moment is None and (times := times_in(text)):
+        moment = span(times[0], times[1] if len(times) == 2 else times[0])
+    if moment is None:
         if _NEVER.search(text) and not any(char.isdigit() for char in text):
             return {"start_s": None, "end_s": None}
         raise InvalidOutput("the reply names no time")
-    return {"start_s": found[0], "end_s": found[1]}
+    return {"start_s": moment[0], "end_s": moment[1]}
 
 
 def verify(value: Any, view: View) -> CheckResult:

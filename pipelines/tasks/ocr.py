@@ -1,6 +1,6 @@
 """Read all text of a page or picture, as plain text.
 
-A page that fails its check is asked again, enlarged and turned; the best of the readings is the answer.
+A page that fails its check is asked again, enlarged and turned; the best of its replies is the answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TURNS = (90, 270, 180)
 _MISREAD = {"repeats", "nothing_read"}
 _WORTH = 0.6
 """Errors per character of the text layer from which a page far from it is asked again. Below, the layer itself is
-often to blame (old scans carry poor ones), and five readings of each such page would be a heavy bill."""
+often to blame (old scans carry poor ones), and five requests about each such page would be a heavy bill."""
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
@@ -41,8 +41,8 @@ def read_lines(lines: tuple[LineReplies, ...], view: View) -> dict[str, Any]:  #
         if text:
             texts.append(text)
             read.append({"text": text, "bbox_px": list(line.bbox_px)})
-    whole = "\n".join(texts)
-    return {"text": whole, "script": script_of(whole), "lines": read}
+    text = "\n".join(texts)
+    return {"text": text, "script": script_of(text), "lines": read}
 
 
 def verify(value: Any, view: View) -> CheckResult:
@@ -50,7 +50,7 @@ def verify(value: Any, view: View) -> CheckResult:
 
 
 def ask_until_read(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
-    """Once; again enlarged, then turned, as long as the reading fails its check.
+    """Once; again enlarged, then turned, as long as what was read fails its check.
 
     A picture without a text layer in which nothing was read may hold nothing: that is asked once more, enlarged.
     """

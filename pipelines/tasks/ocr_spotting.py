@@ -22,14 +22,14 @@ _COUNTS_TO = 999
 
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": [x0, y0, x1, y1], "text_content": "…"}; an empty list is a valid answer."""
-    found = read_elements(text, (*_TEXT_KEYS, *_BOX_KEYS))
-    if not found.found:
+    elements = read_elements(text, (*_TEXT_KEYS, *_BOX_KEYS))
+    if not elements.has_list:
         raise InvalidOutput("the reply holds no list of texts and boxes")
-    boxes = [next((each[key] for key in _BOX_KEYS if key in each), None) for each in found.values]
+    boxes = [next((element[key] for key in _BOX_KEYS if key in element), None) for element in elements.values]
     scale = scale_of(boxes, _COUNTS_TO)
     lines: list[dict[str, Any]] = []
-    dropped = found.dropped
-    for element, box in zip(found.values, boxes, strict=True):
+    dropped = elements.dropped
+    for element, box in zip(elements.values, boxes, strict=True):
         content = next((element[key] for key in _TEXT_KEYS if key in element), None)
         place = bbox_px(box, view.width_px, view.height_px, scale=scale)
         read = " ".join(unicodedata.normalize("NFC", content).split()) if isinstance(content, str) else ""
@@ -37,7 +37,7 @@ def parse(text: str, view: View) -> ParsedReply:
             lines.append({"text": read, "bbox_px": place})
         else:
             dropped += 1
-    return ParsedReply({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, found.cut)
+    return ParsedReply({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, elements.cut)
 
 
 def verify(value: Any, view: View) -> CheckResult:

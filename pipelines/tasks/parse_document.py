@@ -22,11 +22,11 @@ from schemas.task import CheckResult, ParsedReply, Task, View
 def parse(text: str, view: View) -> ParsedReply:
     """HTML or Markdown, whichever the reply is. An empty page is a valid answer."""
     text = unicodedata.normalize("NFC", text)
-    found, cut = read_html(text) if is_html(text) else read_markdown(text)
-    blocks = [_row(block, view) for block in found]
-    strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(found, blocks, strict=True))
+    parsed, cut = read_html(text) if is_html(text) else read_markdown(text)
+    blocks = [_row(block, view) for block in parsed]
+    strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(parsed, blocks, strict=True))
     # a box that is none is lost; its block is not
-    return ParsedReply({"blocks": blocks, "markdown": page_markdown(found)}, dropped=strange, cut=cut)
+    return ParsedReply({"blocks": blocks, "markdown": page_markdown(parsed)}, dropped=strange, cut=cut)
 
 
 def _row(block: Block, view: View) -> dict[str, Any]:
@@ -45,13 +45,13 @@ def _row(block: Block, view: View) -> dict[str, Any]:
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    said = [
+    texts = [
         part
         for block in value["blocks"]
         for part in (block["text"], block["caption"] if block["type"] != "image" else None)
         if part
     ]
-    return text_faults("\n".join(said), view)
+    return text_faults("\n".join(texts), view)
 
 
 _COUNT = {"type": "integer", "minimum": 0}

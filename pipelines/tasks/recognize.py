@@ -30,47 +30,47 @@ def parse(text: str, view: View) -> ParsedReply:
 
     Names may also stand together, {"names": {"zh": "…"}}, or alone as "name" or "label": then of no known language.
     """
-    found = read_grounded(text, view, keys=("names", *_NAME_KEYS), needs_place=False)
+    grounded = read_grounded(text, view, keys=("names", *_NAME_KEYS), needs_place=False)
     objects = []
-    dropped = found.dropped
-    for each in found.values:
-        if names := _names(each.element):
-            objects.append({"names": names, "bbox_px": each.bbox_px})
+    dropped = grounded.dropped
+    for thing in grounded.values:
+        if names := _names(thing.element):
+            objects.append({"names": names, "bbox_px": thing.bbox_px})
         else:
             dropped += 1
     answer = None
-    if not objects and not dropped and not found.cut:
-        _, said = split_thinking(text)
-        if not said:
+    if not objects and not dropped and not grounded.cut:
+        _, words = split_thinking(text)
+        if not words:
             raise InvalidOutput("the reply is empty")
-        body = next(fenced(said), said)
-        answer = clean(said) if any(char.isalpha() for char in body) else None  # an empty list has no letters
-    return ParsedReply({"objects": objects, "answer": answer}, dropped, found.cut, found.faults)
+        body = next(fenced(words), words)
+        answer = clean(words) if any(char.isalpha() for char in body) else None  # an empty list has no letters
+    return ParsedReply({"objects": objects, "answer": answer}, dropped, grounded.cut, grounded.faults)
 
 
 def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
     together = element.get("names", element.get("name"))
-    said: list[tuple[str | None, Any]] = [(_NAME_KEYS.get(key.lower()), value) for key, value in element.items()]
-    said = [(language, value) for language, value in said if language is not None]
+    named: list[tuple[str | None, Any]] = [(_NAME_KEYS.get(key.lower()), value) for key, value in element.items()]
+    named = [(language, value) for language, value in named if language is not None]
     if isinstance(together, dict):
-        said += list(together.items())
-    if not said:
-        said = [(None, element.get(key)) for key in LABEL_KEYS]
+        named += list(together.items())
+    if not named:
+        named = [(None, element.get(key)) for key in LABEL_KEYS]
     return [
         {"language": None if language is None else _code(language), "name": name}
-        for language, value in said
+        for language, value in named
         if (name := clean(value))
     ]
 
 
 def _code(language: str) -> str:
-    """ISO 639-1 where we know it, else as it was said."""
+    """ISO 639-1 where we know it, else as the model wrote it."""
     language = language.strip().lower()
     return "zh" if language == "cn" else _CODES.get(language, language)
 
 
 def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
-    return CheckResult(box_faults([each["bbox_px"] for each in value["objects"]]))
+    return CheckResult(box_faults([thing["bbox_px"] for thing in value["objects"]]))
 
 
 TASK = Task(

@@ -17,21 +17,23 @@ from schemas.task import CheckResult, ParsedReply, Task, View
 
 def parse(text: str, view: View) -> ParsedReply:
     """The answer in words, the option that it takes, and the boxes and points that it names."""
-    thought, said = split_thinking(unicodedata.normalize("NFC", text))
-    if not said:
-        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
+    reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
     options = _options(view)
-    choice = choice_of(said, options) if options else None
-    found = read_grounded(said, view)
+    choice = choice_of(answer, options) if options else None
+    grounded = read_grounded(answer, view)
     value = {
-        "answer": said,
-        "short_answer": final_answer(said),
+        "answer": answer,
+        "short_answer": final_answer(answer),
         "choice": choice,
         "choice_text": None if choice is None else options[choice],
-        "objects": [{"label": each.label, "bbox_px": each.bbox_px, "point_px": each.point_px} for each in found.values],
+        "objects": [
+            {"label": thing.label, "bbox_px": thing.bbox_px, "point_px": thing.point_px} for thing in grounded.values
+        ],
     }
-    listed = bool(found.values or found.dropped)  # a bracket in prose opens no list
-    return ParsedReply(value, found.dropped, found.cut and listed, found.faults)
+    listed = bool(grounded.values or grounded.dropped)  # a bracket in prose opens no list
+    return ParsedReply(value, grounded.dropped, grounded.cut and listed, grounded.faults)
 
 
 def _options(view: View) -> dict[str, str]:
@@ -40,7 +42,7 @@ def _options(view: View) -> dict[str, str]:
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    faults = box_faults([each["bbox_px"] for each in value["objects"]])
+    faults = box_faults([thing["bbox_px"] for thing in value["objects"]])
     missed = bool(_options(view)) and value["choice"] is None
     return CheckResult((*faults, *(("no_choice",) if missed else ())))
 

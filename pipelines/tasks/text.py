@@ -1,4 +1,4 @@
-"""Infer a question without a picture: every row of an input table with a column `prompt`."""
+"""Answer a prompt without a picture: every row of an input table with a column `prompt`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from schemas.task import Task, View
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
-    """The reply as it is, without what a Thinking checkpoint thought before."""
-    thought, said = split_thinking(unicodedata.normalize("NFC", text))
-    if not said:
-        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
-    return {"text": said, "thinking": thought}
+    """The reply as it is, without the reasoning of a Thinking checkpoint."""
+    reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
+    return {"text": answer, "thinking": reasoning}
 
 
 TASK = Task(

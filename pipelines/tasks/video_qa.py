@@ -16,15 +16,15 @@ from schemas.task import CheckResult, Task, View
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     """Cited times are seconds from the start of the file; a single time is a span without length."""
-    thought, said = split_thinking(unicodedata.normalize("NFC", text))
-    if not said:
-        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
-    spans = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans_in(said)]
-    return {"answer": said, "short_answer": final_answer(said), "spans": spans}
+    reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
+    spans = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans_in(answer)]
+    return {"answer": answer, "short_answer": final_answer(answer), "spans": spans}
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    spans = [(each["start_s"], each["end_s"]) for each in value["spans"]]
+    spans = [(span["start_s"], span["end_s"]) for span in value["spans"]]
     return CheckResult((*(() if spans else ("not_cited",)), *span_faults(spans, view)))
 
 
