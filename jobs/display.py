@@ -117,7 +117,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     if summary.engine is not None:
         engine = summary.engine
         console.print(
-            f"engine: {engine.efficiency:.0%} of its slots in use over {engine.span_s:.1f} s, "
+            f"engine: {engine.utilization:.0%} of its slots in use over {engine.span_s:.1f} s, "
             f"{engine.tokens_per_s:.0f} tokens/s; decode {engine.decode:.0%} busy, commit {engine.commit:.0%}; "
             f"bottleneck: {engine.bottleneck}",
             highlight=False,

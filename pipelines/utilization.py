@@ -15,14 +15,14 @@ ENOUGH = 10
 
 @dataclass(frozen=True)
 class UtilizationSummary:
-    """efficiency: share of the engines' slots in use from the first request to the last answer; the output tokens a
+    """utilization: share of the engines' slots in use from the first request to the last answer; the output tokens a
     second over those of the same engine with all requests at hand are close to it (`sightread bench pipeline`
     measures both). decode, commit: share of that time in which their workers worked. span_s: that time.
     deaths: engines that died and were started anew. bottleneck: engine, engine deaths, decode, commit, object store
     (chunks on their way between stages), or requests (so few that waiting for the last replies is much of the run).
     """
 
-    efficiency: float
+    utilization: float
     tokens_per_s: float
     decode: float
     commit: float
@@ -46,25 +46,25 @@ def summarize_utilization(receipts: Sequence[dict[str, Any]], *, workers: int) -
     if span_s <= 0:
         return None
     slots = sum(engine["slots"] for engine in used.values())
-    efficiency = sum(engine["busy_s"] for engine in used.values()) / (slots * span_s)
+    utilization = sum(engine["busy_s"] for engine in used.values()) / (slots * span_s)
     decode_s = sum({each["chunk_id"]: each["decode_s"] or 0.0 for each in receipts}.values())
     decode = min(1.0, decode_s / (workers * span_s))
     commit = min(1.0, sum(each["commit_s"] or 0.0 for each in receipts) / span_s)
     deaths = sum(engine["deaths"] for engine in used.values())
     rows = sum(each["rows"] or 0 for each in receipts)
     return UtilizationSummary(
-        efficiency=efficiency,
+        utilization=utilization,
         tokens_per_s=sum(each["output_tokens"] or 0 for each in receipts) / span_s,
         decode=decode,
         commit=commit,
         span_s=span_s,
         deaths=deaths,
-        bottleneck=_bottleneck(efficiency, decode, commit, deaths, enough=rows >= ENOUGH * slots),
+        bottleneck=_bottleneck(utilization, decode, commit, deaths, enough=rows >= ENOUGH * slots),
     )
 
 
-def _bottleneck(efficiency: float, decode: float, commit: float, deaths: int, *, enough: bool) -> str:
-    if efficiency >= BUSY:
+def _bottleneck(utilization: float, decode: float, commit: float, deaths: int, *, enough: bool) -> str:
+    if utilization >= BUSY:
         return "engine"
     if deaths:
         return "engine deaths"

@@ -65,9 +65,9 @@ LIBRARIES = {
     "decord": ["operators/media/video_decord.py"],
     "pypdfium2": ["operators/media/render_pdf.py"],
     "playwright": ["operators/render/render_page.py"],
-    "duckdb": ["operators/store", "pipelines/audit.py", "jobs"],
+    "duckdb": ["operators/store/results.py", "pipelines/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
-    "pydantic": ["schemas", "jobs/load.py"],
+    "pydantic": ["schemas/section.py", "schemas/spec.py", "schemas/engine_spec.py", "schemas/engines", "jobs/load.py"],
     "yaml": ["pipelines/folder.py", "jobs/load.py"],
     "rich": ["jobs"],
     "transformers": [],
@@ -109,10 +109,11 @@ def room_of(module: str) -> str:
 
 
 def edges() -> Iterator[tuple[str, str]]:
-    """(module, module of ours that it imports and that stands in another room)."""
+    """(module, module of ours that it imports and that stands in another room). A folder alone is no module: there is
+    nothing in its __init__."""
     for module, path in MODULES.items():
         for name in imports(path):
-            if name in MODULES and room_of(name) != room_of(module):
+            if name in MODULES and MODULES[name].stem != "__init__" and room_of(name) != room_of(module):
                 yield module, name
 
 
@@ -173,6 +174,7 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
+        ("operators.store.results", {"duckdb", "ray", "PIL"}),
         ("jobs.cli", {"ray", "torch", "pyarrow", "numpy", "pydantic", "rich", "av"}),
         ("pipelines.run", {"ray", "torch", "av", "pypdfium2", "playwright"}),
         ("model.prompts.pixels", {"torch", "numpy"}),

@@ -81,7 +81,7 @@ def test_ray_keeps_the_slots_of_a_paced_engine_as_full_as_simulated(world: World
     world.spec["engine"] |= {"slots": slots}
     world.spec["limits"] = {"chunk_units": chunk}
     world.run()
-    in_use = json.loads((world.output / "_job" / "summary.json").read_text())["engine"]["efficiency"]
+    in_use = json.loads((world.output / "_job" / "summary.json").read_text())["engine"]["utilization"]
     all_at_hand = sum(lengths_s) / (slots * simulated_time(lengths_s, slots, units, 1))
     one_at_a_time = sum(lengths_s) / (slots * simulated_time(lengths_s, slots, chunk, 1))
     # with one chunk after the other it would show
@@ -130,7 +130,7 @@ def test_a_run_says_how_busy_its_engines_were_together() -> None:
     )
     assert summary is not None
     assert (summary.span_s, summary.deaths) == (10.0, 3)
-    assert summary.efficiency == pytest.approx((8 + 12) / (4 * 10))
+    assert summary.utilization == pytest.approx((8 + 12) / (4 * 10))
     assert summary.tokens_per_s == 30.0
     assert summary.decode == pytest.approx(2 / 20), "a chunk is decoded once for all its tasks"
     assert summarize_utilization([], workers=1) is None

@@ -203,7 +203,7 @@ def compare(
         told(f"{place}: {BARE}: {bare.rates[-1]:.0f} tokens/s")
         ran = _ours({**spec, "output": str(folder / f"out-{number}")}, len(requests))
         ours.rates.append(ran["tokens_per_s"])
-        ours.note = f"{ran['efficiency']:.0%} of its slots in use, bottleneck: {ran['bottleneck']}"
+        ours.note = f"{ran['utilization']:.0%} of its slots in use, bottleneck: {ran['bottleneck']}"
         if ran["deaths"]:
             raise SightreadError(f"the engine died {ran['deaths']} times: its rate says nothing")
         told(f"{place}: {OURS}: {ours.rates[-1]:.0f} tokens/s; {ours.note}")
