@@ -27,7 +27,7 @@ def write_clip(
     offset_ms: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A clip whose frame k is shown at times_ms[k]. Frame k is a flat gray of 3 * k % 240, so that frames can be told apart."""
+    """A clip whose frame k is shown at times_ms[k]. Each frame is a flat gray of its own (gray_of)."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(1000))
         stream.width, stream.height = size
