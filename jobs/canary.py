@@ -1,34 +1,35 @@
-"""A few small questions to the engine of a job, before the job: does it load, see, count and answer in time?"""
+"""A few small questions to the engine of a job, before the job: does it load, see, count and answer in time?
+
+Knows nothing of machines or of what else is wrong.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from jobs.machine import Finding
+from model.engines.kinds import EngineSettings
+from model.prompts.rgb import pack
 from operators.infer.supervisor import Supervisor
 from schemas.errors import EngineError, Failure
+from schemas.finding import Finding
+from schemas.output import record
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
 
 SLOW_S = 10.0
 _SIDE_PX = 256
 _TOKENS = (_SIDE_PX // 32) ** 2
-_SCHEMA = {
-    "type": "object",
-    "properties": {"seen": {"type": "boolean"}},
-    "required": ["seen"],
-    "additionalProperties": False,
-}
+_SCHEMA = record(seen={"type": "boolean"})
 _QUESTION = "What is shown?"
 
 
-def canary(engine: dict[str, Any], *, clips: bool, schema: bool, load_s: float) -> list[Finding]:
-    """engine: as operators.engine_child.build takes it. clips, schema: whether the job will ask such things.
+def canary(engine: EngineSettings, *, clips: bool, schema: bool, load_s: float) -> list[Finding]:
+    """clips, schema: whether the job will ask such things.
 
     A picture, one twice as wide, a clip, and a question with a schema, all at once.
     """
@@ -45,25 +46,29 @@ def canary(engine: dict[str, Any], *, clips: bool, schema: bool, load_s: float) 
         first = supervisor.ask(_request("first", one, tokens=1)).result()
         ready_s = time.monotonic() - started
         if isinstance(first, Failure):
-            return [Finding("fail", "canary", first.message, _mend(first.message))]
+            return [Finding("fail", "canary", first.message, _fix(first.message, supervisor.log.path))]
         started = time.monotonic()
         futures = {name: supervisor.ask(request) for name, request in asked.items()}
         answers = {name: future.result() for name, future in futures.items()}
-        took_s = time.monotonic() - started
+        answers_s = time.monotonic() - started
     except EngineError as error:
-        return [Finding("fail", "canary", str(error), _mend(str(error)))]
+        return [Finding("fail", "canary", str(error), _fix(str(error), supervisor.log.path))]
     finally:
         supervisor.close()
     failed = {name: answer.message for name, answer in answers.items() if isinstance(answer, Failure)}
-    found = [Finding("fail", "canary", f"{name}: {message}", _mend(message)) for name, message in failed.items()]
+    findings = [
+        Finding("fail", "canary", f"{name}: {message}", _fix(message, supervisor.log.path))
+        for name, message in failed.items()
+    ]
     if not failed:
-        said = f"first answer after {ready_s:.1f} s, then {len(answers)} in {took_s:.1f} s"
-        if took_s > SLOW_S:
+        message = f"first answer after {ready_s:.1f} s, then {len(answers)} in {answers_s:.1f} s"
+        if answers_s > SLOW_S:
             fix = "short answers take this long: is the engine busy with others, or too large for this machine?"
-            found.append(Finding("note", "canary", said, fix))
+            findings.append(Finding("note", "canary", message, fix))
         else:
-            found.append(Finding("ok", "canary", said))
-    return found + list(_doubts({name: each for name, each in answers.items() if isinstance(each, Completion)}))
+            findings.append(Finding("ok", "canary", message))
+    complete = {name: answer for name, answer in answers.items() if isinstance(answer, Completion)}
+    return findings + list(_doubts(complete))
 
 
 def _doubts(answers: dict[str, Completion]) -> Iterable[Finding]:
@@ -76,9 +81,9 @@ def _doubts(answers: dict[str, Completion]) -> Iterable[Finding]:
                 "note", "pictures", f"{_TOKENS} more squares of 32 px made {more} more tokens",
                 "the engine resizes pictures again, or is no Qwen3-VL: compare its pixel bounds with the checkpoint's",
             )  # fmt: skip
-    if any("<think>" in each.text for each in answers.values()):
+    if any("<think>" in answer.text for answer in answers.values()):
         yield Finding(
-            "note", "thinking", "thoughts come as text", "start the server with --reasoning-parser deepseek_r1"
+            "note", "thinking", "reasoning comes as text", "start the server with --reasoning-parser deepseek_r1"
         )
     held = answers.get("schema")
     if held is not None and not _fits(held.text):
@@ -97,8 +102,8 @@ def _fits(text: str) -> bool:
     return isinstance(value, dict) and isinstance(value.get("seen"), bool)
 
 
-def _mend(message: str) -> str:
-    """What to do about a failure that explains itself only to those who have met it."""
+def _fix(message: str, log: Path) -> str:
+    """What to do about a failure that explains itself only to those who have met it. log: where the engine printed."""
     for sign, fix in (
         ("api_key_env", "export the variable in the shell that starts Ray on every node"),
         ("trust-request-mm-kwargs", "start vLLM with that flag, or say engine.clips: images"),
@@ -110,12 +115,14 @@ def _mend(message: str) -> str:
     ):
         if sign in message:
             return fix
-    return "see what the engine printed above"
+    if log.is_file() and log.stat().st_size:
+        return f"see what the engine printed: {log}"
+    return "the engine printed nothing about it: ask one file with `sightread try`"
 
 
 def _picture(width_px: int, seed: int) -> Picture:
     pixels = np.random.default_rng(seed).integers(0, 256, (_SIDE_PX, width_px, 3), np.uint8)
-    return Picture(width_px, _SIDE_PX, pa.Codec("zstd").compress(pixels.tobytes(), asbytes=True))
+    return pack(pixels)
 
 
 def _request(name: str, shown: Part, *, schema: dict[str, Any] | None = None, tokens: int = 8) -> Request:

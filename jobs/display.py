@@ -1,10 +1,12 @@
 """Show a run on a terminal: a live line there, plain lines elsewhere, and the table at the end.
 
-Text from files and models is escaped before it is shown.
+What is shown while it runs is logged too. Text from files and models is escaped before it is shown. Knows nothing of
+how a job is run.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -16,10 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from operators.store.results import Results
 from pipelines.progress import Progress
-from pipelines.run import Summary
+from pipelines.summary import Summary
 
 _PLAIN_EVERY_S = 10.0
+
+_log = logging.getLogger(__name__)
 
 
 class Display(Progress):
@@ -32,7 +37,7 @@ class Display(Progress):
         self._total = self._done = self._fresh = 0
         self._failures: Counter[str] = Counter()
         self._output_tokens = 0
-        self._said = 0.0
+        self._logged_at = 0.0
 
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))
@@ -61,14 +66,17 @@ class Display(Progress):
         self._done += receipt["rows"]
         self._fresh += receipt["rows"]
         self._output_tokens += receipt["output_tokens"]
-        self._failures.update({each["kind"]: each["rows"] for each in receipt["failures"]})
+        self._failures.update({failure["kind"]: failure["rows"] for failure in receipt["failures"]})
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, refresh_per_second=4, transient=True)
                 self._live.start()
             self._live.update(self._status())
-        elif time.monotonic() - self._said > _PLAIN_EVERY_S or self._done == self._total:
-            self._line(self._status().plain)
+        if time.monotonic() - self._logged_at > _PLAIN_EVERY_S or self._done == self._total:
+            if self._live is None:
+                self._line(self._status().plain)
+            else:
+                self._log(self._status().plain)
 
     def ended(self) -> None:
         if self._live is not None:
@@ -85,8 +93,12 @@ class Display(Progress):
             f"{self._output_tokens / elapsed:.0f} tokens/s, {_clock(left_s)} to go"
         )
 
+    def _log(self, text: str) -> None:
+        self._logged_at = time.monotonic()
+        _log.info("%s", text)
+
     def _line(self, text: str) -> None:
-        self._said = time.monotonic()
+        self._log(text)
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
 
@@ -124,9 +136,11 @@ def show_summary(summary: Summary, console: Console) -> None:
             soft_wrap=True,
         )
         if engine.deaths:
-            console.print(f"the engine died {engine.deaths} times and was started anew; its log says why")
-    console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
-    parts = f"{summary.output}/results/task={next(iter(summary.tasks))}/*.parquet"
+            deaths = f"the engine died {engine.deaths} times and was started anew"
+            console.print(f"{deaths}; its log: {escape(summary.output)}/_job/logs/", highlight=False, soft_wrap=True)
+    results = Results.at(summary.output)
+    console.print(f"Parquet: {escape(results.folder)}/", highlight=False, soft_wrap=True)
+    parts = results.pattern(next(iter(summary.tasks)))
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
     console.print(escape(f'look at it: duckdb -c "{query}"'), highlight=False, soft_wrap=True)
     if not summary.complete:

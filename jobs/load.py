@@ -9,12 +9,34 @@ from typing import Any
 import pydantic
 import yaml
 
+from operators.store.addresses import local_path, store_at
+from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
 
 def load(path: Path) -> JobSpec:
     """Raises SpecError."""
+    spec = parse(_mapping(path), str(path))
+    store_at(spec.output)  # refuses an address that nothing can be written to
+    folder = local_path(spec.output)
+    # the working directory of a Ray job is a copy that Ray deletes
+    throw_away = "runtime_resources/working_dir_files" in str(Path.cwd())
+    if throw_away and folder is not None and not folder.is_absolute():
+        raise SpecError(f"{path}: output: a Ray job needs an absolute path, not {spec.output!r}")
+    return spec
+
+
+def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
+    """The spec that a job left in its folder. Raises SpecError."""
+    engine = data.get("engine")
+    if isinstance(engine, dict) and (section := engine_specs().get(engine.get("kind", DEFAULT_KIND))):
+        # before each kind had a section of its own, the keys of all were stored
+        data = {**data, "engine": {key: value for key, value in engine.items() if key in section.model_fields}}
+    return parse(data, source)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -25,12 +47,7 @@ def load(path: Path) -> JobSpec:
         raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise SpecError(f"{path} holds {type(data).__name__}, not a mapping of keys")
-    spec = parse(data, str(path))
-    # the working directory of a Ray job is a copy that Ray deletes
-    throw_away = "runtime_resources/working_dir_files" in str(Path.cwd())
-    if throw_away and not Path(spec.output).expanduser().is_absolute():
-        raise SpecError(f"{path}: output: a Ray job needs an absolute path, not {spec.output!r}")
-    return spec
+    return data
 
 
 def parse(data: dict[str, Any], source: str) -> JobSpec:
@@ -43,25 +60,53 @@ def parse(data: dict[str, Any], source: str) -> JobSpec:
 
 def _sentence(error: pydantic.ValidationError) -> str:
     # an unknown key explains more than the missing one that it was meant to be
-    faults = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     fault = faults[0]
-    place = _place(fault["loc"])
+    location = fault["loc"]
+    kind = ""
+    if location[:1] == ("engine",) and len(location) > 1:  # after it, pydantic names the section that it took
+        kind = str(location[1])
+        location = ("engine", *location[2:])
+    place = _place(location)
     match fault["type"]:
         case "extra_forbidden":
-            known = _known_keys(fault["loc"][:-1])
-            near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            text = f"unknown key {place!r}; {hint}"
+            text = _unknown_key(location, kind)
         case "missing":
-            text = f"{place}: this key is missing"
+            meaning = _section_of(location[:-1], kind).model_fields[str(location[-1])].description
+            text = f"{place}: " + (f"the {kind} engine needs this key" if kind else "this key is missing")
+            text += f": {meaning}" if meaning else ""
         case "value_error":
             text = str(fault["ctx"]["error"])
+        case "union_tag_invalid":
+            wrong, kinds = fault["ctx"]["tag"], list(engine_specs())
+            near = difflib.get_close_matches(wrong, kinds, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(kinds)}"
+            text = f"engine.kind: there is no engine {wrong!r}; {hint}"
         case _:
             shown = repr(fault["input"])
             shown = shown if len(shown) < 60 else shown[:57] + "..."
             text = f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]} (it is {shown})"
     more = len(faults) - 1
     return text + (f" (and {more} more)" if more else "")
+
+
+def _unknown_key(location: tuple[int | str, ...], kind: str) -> str:
+    """kind: of the engine whose section it is in, "" in another one."""
+    place, key = _place(location), str(location[-1])
+    known = list(_section_of(location[:-1], kind).model_fields)
+    kinds_of: dict[str, list[str]] = {}  # keys of other engines only
+    for other, spec in engine_specs().items() if kind else ():
+        for name in spec.model_fields.keys() - set(known):
+            kinds_of.setdefault(name, []).append(other)
+    if key in kinds_of:
+        return f"{place}: the {kind} engine has no such key; it belongs to {' and '.join(kinds_of[key])}"
+    near = difflib.get_close_matches(key, known, n=1)
+    if near:
+        return f"unknown key {place!r}; did you mean {near[0]!r}?"
+    if near := difflib.get_close_matches(key, kinds_of, n=1):
+        owners = " and ".join(kinds_of[near[0]])
+        return f"unknown key {place!r}; did you mean {near[0]!r}, which belongs to {owners}?"
+    return f"unknown key {place!r}; known are {', '.join(known)}"
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -71,20 +116,22 @@ def _place(location: tuple[int | str, ...]) -> str:
     return text
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the section at this place has."""
-    model: type[pydantic.BaseModel] = JobSpec
+def _section_of(location: tuple[int | str, ...], kind: str) -> type[pydantic.BaseModel]:
+    """The section at this place. kind: of the engine whose section it is, "" of another one."""
+    if kind:
+        return engine_specs()[kind]
+    section: type[pydantic.BaseModel] = JobSpec
     for part in location:
         if isinstance(part, int):
             continue
-        inner = model.model_fields[part].annotation
+        inner = section.model_fields[part].annotation
         candidates = [inner, *_arguments(inner)]
-        model = next(each for each in candidates if isinstance(each, type) and issubclass(each, pydantic.BaseModel))
-    return list(model.model_fields)
+        section = next(one for one in candidates if isinstance(one, type) and issubclass(one, pydantic.BaseModel))
+    return section
 
 
 def _arguments(annotation: Any) -> list[Any]:
-    found: list[Any] = []
+    arguments: list[Any] = []
     for argument in getattr(annotation, "__args__", ()):
-        found += [argument, *_arguments(argument)]
-    return found
+        arguments += [argument, *_arguments(argument)]
+    return arguments

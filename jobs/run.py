@@ -1,14 +1,19 @@
-"""Run one job spec: what `sightread run` does, and the entry point of a Ray job.
+"""Run one job spec: what `sightread run` does, and the entry point of a Ray job. Knows no options of a command line.
 
 ray job submit --working-dir . -- python -m jobs.run SPEC
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 from jobs.load import load
+from jobs.logs import to_file
+from schemas.errors import EngineError
+
+_log = logging.getLogger(__name__)
 
 
 def run_spec(path: Path, *, limit: int | None = None) -> int:
@@ -20,7 +25,14 @@ def run_spec(path: Path, *, limit: int | None = None) -> int:
     from pipelines.run import run
 
     console = console_for()
-    summary = run(prepare(spec), limit=limit, progress=Display(console))
+    job = prepare(spec)
+    with to_file(job.logs / "run.log"):
+        try:
+            summary = run(job, limit=limit, progress=Display(console))
+        except EngineError as error:
+            _log.info("no engine: %s", error)
+            raise
+        _log.info("%d new rows in %.1f s, exit code %d", summary.new_rows, summary.wall_s, summary.exit_code)
     show_summary(summary, console)
     return summary.exit_code
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from model.prompts.rgb import RGB
 from operators.checks.boxes_3d import EDGES
-from operators.units import RGB
 
-COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#000075")
+COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#000075")
 _LABEL_LETTERS = 40
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Places in pixels of the original. corners_px: of a box in space, in the order of operators.boxes_3d.CORNERS;
-    drawn instead of bbox_px. frame: index of a clip's frame."""
+    """Places in pixels of the original. corners_px: of a box in space, in the order of CORNERS in
+    operators/checks/boxes_3d.py; drawn instead of bbox_px. frame: index of a clip's frame."""
 
     label: str
     bbox_px: Sequence[float] | None
@@ -33,14 +33,14 @@ class Mark:
 def marks_in(value: Any) -> Iterator[Mark]:
     """Of a result, in its order."""
     if isinstance(value, list):
-        for each in value:
-            yield from marks_in(each)
+        for entry in value:
+            yield from marks_in(entry)
     elif isinstance(value, dict):
         box, point, corners = (value.get(key) for key in ("bbox_px", "point_px", "corners_px"))
         if box or point or corners:
             yield Mark(_label(value), box, point, corners, value.get("frame_index", 0))
-        for each in value.values():
-            yield from marks_in(each)
+        for entry in value.values():
+            yield from marks_in(entry)
 
 
 def draw(pixels: RGB, marks: Sequence[Mark], width_px: int, height_px: int) -> Image.Image:
@@ -53,39 +53,39 @@ def draw(pixels: RGB, marks: Sequence[Mark], width_px: int, height_px: int) -> I
     scale = picture.width / width_px, picture.height / height_px
     labels: list[tuple[tuple[float, float], str, str]] = []  # over everything that is drawn
     for number, mark in enumerate(marks, start=1):
-        colour = COLOURS[(number - 1) % len(COLOURS)]
+        color = COLORS[(number - 1) % len(COLORS)]
         corners = [(x * scale[0], y * scale[1]) for x, y in mark.corners_px or ()]
         for start, end in EDGES if corners else ():
             if (line := _within(corners[start], corners[end], picture.width, picture.height)) is not None:
-                pen.line(line, fill=colour, width=line_px)
+                pen.line(line, fill=color, width=line_px)
         box = [side * scale[axis % 2] for axis, side in enumerate(mark.bbox_px or ())]
         if box and not corners:
-            pen.rectangle(box, outline=colour, width=line_px)
+            pen.rectangle(box, outline=color, width=line_px)
         at = (box[0], box[1]) if box else None
         if mark.point_px is not None:
             at = mark.point_px[0] * scale[0], mark.point_px[1] * scale[1]
-            pen.circle(at, 3 * line_px, fill=colour, outline="white")
+            pen.circle(at, 3 * line_px, fill=color, outline="white")
         if at is not None:
-            labels.append((at, f"{number} {mark.label}".strip(), colour))
-    for at, text, colour in labels:
-        _write(pen, at, text, font, colour)
+            labels.append((at, f"{number} {mark.label}".strip(), color))
+    for at, text, color in labels:
+        _write(pen, at, text, font, color)
     return picture
 
 
-def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, font: Any, colour: str) -> None:
+def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, font: Any, color: str) -> None:
     x, y = at
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     y = max(0.0, y - bottom - 2)
-    pen.rectangle((x, y, x + right - left + 4, y + bottom - top + 4), fill=colour)
+    pen.rectangle((x, y, x + right - left + 4, y + bottom - top + 4), fill=color)
     pen.text((x + 2 - left, y + 2 - top), text, font=font, fill="white")
 
 
 def _label(value: dict[str, Any]) -> str:
-    said = next((value[key] for key in ("label", "text", "role", "type") if isinstance(value.get(key), str)), "")
+    text = next((value[key] for key in ("label", "text", "role", "type") if isinstance(value.get(key), str)), "")
     for name in value.get("names") or ():
-        said = said or name["name"]
-        said = name["name"] if name["language"] == "en" else said
-    shown = "".join(char for char in said if char.isprintable() and ord(char) < 0x250)
+        text = text or name["name"]
+        text = name["name"] if name["language"] == "en" else text
+    shown = "".join(char for char in text if char.isprintable() and ord(char) < 0x250)
     return " ".join(shown.split())[:_LABEL_LETTERS]
 
 

@@ -1,14 +1,12 @@
-"""What a decoder makes of one unit, before it is Arrow: sizes, frames and their times. Shared by all decoders."""
+"""What a probe plans and what a decoder makes of one unit, before it is Arrow. Knows no format."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-
-RGB: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
-"""[height, width, 3]"""
+from model.prompts.rgb import RGB
+from schemas.unit import Locator, UnitFacts
 
 
 @dataclass(frozen=True)
@@ -22,28 +20,20 @@ class LineImage:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """width_px, height_px: the upright original. frames: at the model's size; one, or a clip's with times_s.
-    line_images: its lines of text in reading order, None where nobody asked for them. text_layer: what a PDF itself
-    says that the page reads; None when it says nothing. blank: nothing is to be seen; None for clips. full_res: the
-    picture nearer to its own size, where the settings ask for it and frames[0] is smaller."""
+class Decoded(UnitFacts):
+    """The unit's facts and pictures. frames: at the model's size; one, or a clip's with times_s. line_images: its lines
+    of text in reading order, None where nobody asked for them. full_res: the picture nearer to its own size, where the
+    settings ask for it and frames[0] is smaller."""
 
-    width_px: int
-    height_px: int
-    frames: tuple[RGB, ...]
-    times_s: tuple[float, ...] = ()
+    frames: tuple[RGB, ...] = field(kw_only=True)
     line_images: tuple[LineImage, ...] | None = None
-    text_layer: str | None = None
-    blank: bool | None = None
     full_res: RGB | None = None
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One unit that a probe found. page: 1-based, null for clips and for a picture that is alone in its file."""
+class Planned(Locator):
+    """One unit that a probe found. decoded_bytes: estimate of the RGB bytes that decoding gives. error: set for the
+    rest of a file that cannot be read (tables.FAILURE)."""
 
-    page: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
     decoded_bytes: int = 0
     error: dict[str, Any] | None = None

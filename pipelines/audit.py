@@ -1,4 +1,4 @@
-"""Count what was planned against what is there: nothing missing, nothing twice. Reads only Parquet.
+"""Count what was planned against what is there: nothing missing, nothing twice. Knows nothing of a run.
 
 The parts are asked, not the run's own counters: an audit that trusted those would repeat their mistakes.
 """
@@ -6,12 +6,12 @@ The parts are asked, not the run's own counters: an audit that trusted those wou
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from operators.store.results import Results
 from pipelines.requests import counts
 from schemas.task import Task
 
@@ -34,43 +34,35 @@ class TaskAudit:
         return self.missing == self.duplicate == self.unexpected == 0
 
 
-def audit(output: Path, task: Task, chunks: pa.Table) -> TaskAudit:
+def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
     """Compare the chunk manifest (rows of CHUNKS) with the parts of one task."""
-    parts = sorted(str(path) for path in (output / "results" / f"task={task.name}").glob("part-*.parquet"))
     with duckdb.connect() as db:
-        # one core and a bounded sort: the audit runs beside nothing, on laptops too
         db.register("expected", _expected(task, chunks))
         db.execute(
             """create temp table planned as
             select input_id, unit_index, unnest(range(requests))::int as request_index from expected"""
         )
-        if parts:
-            db.execute(
-                """create temp table found as
-                select input_id, unit_index, request_index, status, error.kind as kind
-                from read_parquet($parts, hive_partitioning = false)""",
-                {"parts": parts},
-            )
-        else:
-            db.execute(
-                """create temp table found (input_id varchar, unit_index int, request_index int,
-                status varchar, kind varchar)"""
-            )
+        db.register("parts", results.rows(task.name, ("input_id", "unit_index", "request_index", "status", "error")))
+        # the parts are read once
+        db.execute(
+            """create temp table committed as
+            select input_id, unit_index, request_index, status, error.kind as kind from parts"""
+        )
         planned, rows, ok, missing, duplicate, unexpected = (
             _one(db, query)
             for query in (
                 "select count(*) from planned",
-                "select count(*) from found",
-                "select count(*) from found where status = 'ok'",
-                "select count(*) from planned anti join found using (input_id, unit_index, request_index)",
+                "select count(*) from committed",
+                "select count(*) from committed where status = 'ok'",
+                "select count(*) from planned anti join committed using (input_id, unit_index, request_index)",
                 """select coalesce(sum(n - 1), 0)::bigint from
-                   (select count(*) as n from found group by input_id, unit_index, request_index)""",
-                "select count(*) from found anti join planned using (input_id, unit_index, request_index)",
+                   (select count(*) as n from committed group by input_id, unit_index, request_index)""",
+                "select count(*) from committed anti join planned using (input_id, unit_index, request_index)",
             )
         )
         failed = dict(
             db.execute(
-                """select coalesce(kind, 'unknown'), count(*) from found where status <> 'ok'
+                """select coalesce(kind, 'unknown'), count(*) from committed where status <> 'ok'
                 group by 1 order by 2 desc, 1"""
             ).fetchall()
         )

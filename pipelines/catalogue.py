@@ -7,14 +7,15 @@ import importlib
 import os
 import pkgutil
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pipelines.tasks
 from operators.checks.intrinsics import COLUMNS, find_intrinsics
 from pipelines.inline import inline_task
-from pipelines.zoom import ZOOMABLE, with_zoom
+from pipelines.loops.zoom import ZOOMABLE, with_zoom
 from schemas.errors import InputError, SpecError
+from schemas.request import Sampling
 from schemas.spec import TaskSpec
 from schemas.task import Task
 
@@ -40,11 +41,8 @@ def find(name: str) -> Task:
     return task
 
 
-def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
-    """The task with what the spec says otherwise. preset: fields of Sampling that stand in for the task's own.
-
-    Raises SpecError.
-    """
+def bind(spec: TaskSpec) -> Task:
+    """The task with what the spec says otherwise. Raises SpecError."""
     if spec.output is not None:
         if spec.name in names():
             raise SpecError(f"tasks: {spec.name!r} is a task that ships; give yours another name, or no `output:`")
@@ -55,13 +53,10 @@ def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
             raise SpecError(f"tasks: {spec.name}: units: only a task with an `output:` of its own says what it takes")
         if spec.prompt is not None:
             task = replace(task, prompt=spec.prompt, prompts={})
-    own = asdict(task.sampling)
-    said = {key: value for key in own if (value := getattr(spec, key, None)) is not None}
-    knows = (*task.parameter_names(), *(COLUMNS if task.camera else ()))
-    if unknown := sorted(spec.parameters.keys() - set(knows)):
-        takes = f"takes {', '.join(knows)}" if knows else "takes none"
+    known = (*task.parameter_names(), *(COLUMNS if task.camera else ()))
+    if unknown := sorted(spec.parameters.keys() - set(known)):
+        takes = f"takes {', '.join(known)}" if known else "takes none"
         raise SpecError(f"tasks: {task.name}: parameters: the prompt has no {{{unknown[0]}}}; it {takes}")
-    said = (preset or {}) | said
     if task.camera:
         try:
             find_intrinsics(spec.parameters, None, 1000, 1000)
@@ -69,7 +64,7 @@ def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
             raise SpecError(f"tasks: {task.name}: parameters: {error}") from error
     task = replace(
         task,
-        sampling=replace(task.sampling, **said),
+        sampling=replace(task.sampling, **sampling_of(spec)),
         parameters={**task.parameters, **spec.parameters},
         reasoning_column=task.reasoning_column or spec.reasoning,
         zooms=task.zooms if spec.zooms is None else spec.zooms,
@@ -77,6 +72,11 @@ def bind(spec: TaskSpec, preset: dict[str, Any] | None = None) -> Task:
     if task.zooms and not ZOOMABLE & set(task.unit_kinds):
         raise SpecError(f"tasks: {task.name}: zooms: it is asked about no pages, pictures or screens")
     return with_zoom(task) if task.zooms else task
+
+
+def sampling_of(spec: TaskSpec) -> dict[str, Any]:
+    """The fields of Sampling that the spec sets."""
+    return {field.name: value for field in fields(Sampling) if (value := getattr(spec, field.name, None)) is not None}
 
 
 def identity(task: Task) -> dict[str, Any]:

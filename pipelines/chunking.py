@@ -12,10 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from schemas.decode import FULL_INPUT_KIND_OF
+from operators.media.formats import FULL_INPUT_KINDS, full_input_kind_of
 from schemas.task import Task
-
-FULL_INPUT_KINDS = frozenset(FULL_INPUT_KIND_OF.values())
 
 
 def with_full_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
@@ -24,8 +22,8 @@ def with_full_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> 
     """
     for _, group in groupby(units, key=lambda unit: unit["input_id"]):
         parts = list(group)
-        whole = FULL_INPUT_KIND_OF.get(parts[0]["media"]) if parts[0]["media"] else None
-        if whole is None or not tasks_for(whole, tasks):
+        full_kind = full_input_kind_of(parts[0]["media"]) if parts[0]["media"] else None
+        if full_kind is None or not tasks_for(full_kind, tasks):
             yield from parts
             continue
         if tasks_for(parts[0]["unit_kind"], tasks):
@@ -36,10 +34,11 @@ def with_full_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> 
             **(good or parts)[0],
             "unit_index": 0,
             "unit_count": 1,
-            "unit_kind": whole,
+            "unit_kind": full_kind,
             "page": None,
             "start_s": 0.0 if ends else None,
             "end_s": max(ends, default=None),
+            "page_count": sum(unit["page"] is not None for unit in good) or None,
             "decoded_bytes": 0,  # it is decoded beside the engine
         }
 
@@ -79,6 +78,6 @@ def tasks_for(unit_kind: str | None, tasks: Sequence[Task]) -> list[str]:
 
 
 def _chunk(units: list[dict[str, Any]], tasks: list[str]) -> dict[str, Any]:
-    whole = [unit["unit_kind"] for unit in units if unit["unit_kind"] in FULL_INPUT_KINDS]
-    text = "\n".join([*whole, *(f"{unit['input_id']} {unit['unit_index']}" for unit in units)])
+    full = [unit["unit_kind"] for unit in units if unit["unit_kind"] in FULL_INPUT_KINDS]
+    text = "\n".join([*full, *(f"{unit['input_id']} {unit['unit_index']}" for unit in units)])
     return {"chunk_id": hashlib.sha256(text.encode()).hexdigest()[:16], "tasks": tasks, "units": units}

@@ -1,95 +1,112 @@
-"""The folder of a job: what it keeps under `_job/`, and which parts are committed. Knows nothing of Ray.
+"""The folder of a job: what it keeps under `_job/` in its store, beside the results. Knows nothing of Ray.
 
-<output>/results/task=<task>/part-<chunk_id>.parquet   the rows; a part in its place is committed
-<output>/_job/identity.json    the keys that change answers; another job may not use the folder
-<output>/_job/spec.yaml        the spec as it was understood
-<output>/_job/inputs/          the input manifest, written before any work
-<output>/_job/chunks/          the chunk manifest, a file for every SLICE inputs
-<output>/_job/summary.json     the audit of the last run
+_job/identity.json    the keys that change answers; another job may not use the folder
+_job/spec.yaml        the spec as it was understood
+_job/inputs/          the input manifest, written before any work
+_job/chunks/          the chunk manifest, a file for every SLICE inputs
+_job/summary.json     the audit of the last run
+_job/logs/            what runs log and engines print, where the store is a folder of this machine
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from operators.commit import create_if_absent, sweep_temporaries
+from operators.store.store import Store, overwrite, read
 from schemas import tables
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, SpecError
 
 SLICE = 512
 """Inputs that are probed and chunked together: what a kill during the probe costs at most."""
+LAYOUT = 2
+"""Of these files. A folder that another version began with another layout is refused, not read wrongly."""
+
+_IDENTITY, _SPEC, _SUMMARY = "_job/identity.json", "_job/spec.yaml", "_job/summary.json"
+_INPUTS = "_job/inputs/part-00000.parquet"
+
+_log = logging.getLogger(__name__)
 
 
 class JobFolder:
-    def __init__(self, output: Path) -> None:
-        self.output = output
-        self.job = output / "_job"
-        self.tmp = self.job / "tmp"
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
         """Make the folder this job's, or find that it is. Raises JobConflict with the difference."""
-        path = self.job / "identity.json"
         text = json.dumps(identity, indent=1, sort_keys=True, ensure_ascii=False)
-        sweep_temporaries(self.tmp)
-        if create_if_absent(path, self.tmp, lambda temporary: temporary.write_text(text, encoding="utf-8")):
+        if self._store.put_if_absent(_IDENTITY, text.encode()):
             dump = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-            create_if_absent(
-                self.job / "spec.yaml", self.tmp, lambda temporary: temporary.write_text(dump, encoding="utf-8")
-            )
+            self._store.put_if_absent(_SPEC, dump.encode())
+            _log.info("%s is claimed", self._store.address)
             return
-        there = json.loads(path.read_text(encoding="utf-8"))
-        if lines := differences(there, identity):
+        if lines := differences(self.identity(), identity):
             raise JobConflict(
-                f"{self.output} holds the results of another spec; give this one another `output:`, "
+                f"{self._store.address} holds the results of another spec; give this one another `output:`, "
                 "or undo the change:\n  " + "\n  ".join(lines)
             )
+        _log.info("%s is this job's already", self._store.address)
 
-    @property
-    def _inputs(self) -> Path:
-        return self.job / "inputs" / "part-00000.parquet"
+    def identity(self) -> dict[str, Any]:
+        """As it was claimed. Raises SpecError where no job is."""
+        try:
+            identity: dict[str, Any] = json.loads(read(self._store, _IDENTITY))
+        except (OSError, ValueError) as error:
+            raise SpecError(f"{self._store.address} holds no job: {error}") from error
+        return identity
+
+    def spec(self) -> dict[str, Any]:
+        """The plain values of the spec that claimed it. Raises SpecError where no job is."""
+        try:
+            spec = yaml.safe_load(read(self._store, _SPEC))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise SpecError(f"{self._store.address} holds no job: {error}") from error
+        if not isinstance(spec, dict):
+            raise SpecError(f"{self._store.address}/{_SPEC} holds {type(spec).__name__}, not a mapping of keys")
+        return spec
 
     def has_inputs(self) -> bool:
-        return self._inputs.exists()
+        return self._store.stat(_INPUTS) is not None
 
     def write_inputs(self, inputs: pa.Table, skipped: dict[str, int]) -> None:
         table = inputs.replace_schema_metadata({"skipped": json.dumps(skipped)})
-        create_if_absent(self._inputs, self.tmp, lambda temporary: pq.write_table(table, temporary))
+        self._store.put_if_absent(_INPUTS, _parquet(table))
 
     def read_inputs(self) -> tuple[pa.Table, dict[str, int]]:
-        table = pq.read_table(self._inputs)
+        with self._store.open(_INPUTS) as file:
+            table = pq.read_table(file)
         metadata = table.schema.metadata or {}
         return table.replace_schema_metadata(None), json.loads(metadata.get(b"skipped", b"{}"))
 
-    def chunk_file(self, index: int) -> Path:
-        return self.job / "chunks" / f"part-{index:05d}.parquet"
+    def has_chunks(self, index: int) -> bool:
+        return self._store.stat(_chunks(index)) is not None
 
     def write_chunks(self, index: int, chunks: pa.Table) -> None:
-        create_if_absent(self.chunk_file(index), self.tmp, lambda temporary: pq.write_table(chunks, temporary))
+        self._store.put_if_absent(_chunks(index), _parquet(chunks))
 
     def read_chunks(self, index: int) -> pa.Table:
-        return pq.read_table(self.chunk_file(index), schema=tables.CHUNKS)
-
-    def committed(self, tasks: list[str]) -> set[tuple[str, str]]:
-        """(chunk_id, task) of every part that is in its place."""
-        return {
-            (path.name.removeprefix("part-").removesuffix(".parquet"), task)
-            for task in tasks
-            for path in (self.output / "results" / f"task={task}").glob("part-*.parquet")
-        }
+        with self._store.open(_chunks(index)) as file:
+            return pq.read_table(file, schema=tables.CHUNKS)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        self.tmp.mkdir(parents=True, exist_ok=True)
-        temporary = self.tmp / "summary.json"
-        temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(self.job / "summary.json")
+        overwrite(self._store, _SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False).encode())
+
+
+def _chunks(index: int) -> str:
+    return f"_job/chunks/part-{index:05d}.parquet"
+
+
+def _parquet(table: pa.Table) -> memoryview:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return memoryview(sink.getvalue())
 
 
 def sha256_of(value: Any) -> str:

@@ -30,13 +30,13 @@ def inline_task(spec: TaskSpec) -> Task:
         raise SpecError(f"tasks: {spec.name}: output: the answer is an object or an array, say `type: object`")
     output = output_of(spec.name, spec.output)
     schema = json.dumps(spec.output, ensure_ascii=False)
-    # doubled names stay as they are; an engine that constrains decoding also writes better when it was told
-    told = re.sub(r"\{([A-Za-z_]\w*)\}", r"{{\1}}", schema)
+    # doubled braces stay as they are; the prompt has the schema even where decoding is constrained: answers are better
+    schema_text = re.sub(r"\{([A-Za-z_]\w*)\}", r"{{\1}}", schema)
     return Task(
         name=spec.name,
         summary="of this spec",
         unit_kinds=spec.units or ("page", "image", "clip"),
-        prompt=f"{spec.prompt}\n\nAnswer with JSON that fits this JSON Schema, and nothing else:\n{told}",
+        prompt=f"{spec.prompt}\n\nAnswer with JSON that fits this JSON Schema, and nothing else:\n{schema_text}",
         output=output,
         parse=partial(parse, spec.output),
         constrained=True,
@@ -57,9 +57,9 @@ def output_of(name: str, schema: dict[str, Any]) -> Output:
 def parse(schema: dict[str, Any], text: str, view: View) -> ParsedReply:  # noqa: ARG001
     """The reply's JSON value; of one that is cut off, what is whole. The schema has the last word."""
     if schema["type"] == "array" and (keys := schema["items"].get("properties")):
-        found = read_elements(text, tuple(keys))
-        if found.found:
-            return ParsedReply(fitted(list(found.values), schema), found.dropped, found.cut)
+        elements = read_elements(text, tuple(keys))
+        if elements.has_list:
+            return ParsedReply(fitted(list(elements.values), schema), elements.dropped, elements.cut)
     value, cut = read_value(text, "{" if schema["type"] == "object" else "["), False
     if value is None and schema["type"] == "object":
         value, cut = read_cut_object(text), True
@@ -75,7 +75,7 @@ def fitted(value: Any, schema: dict[str, Any]) -> Any:
         case dict() if "object" in kinds:
             properties = schema.get("properties", {})
             known = {key: fitted(sub, properties[key]) for key, sub in value.items() if key in properties}
-            # a Parquet struct has every field: what may be null and is not said is null
+            # a Parquet struct has every field: what may be null and is missing is null
             nullable = {key for key, sub in properties.items() if "null" in (sub.get("type") or ())}
             return {**dict.fromkeys(nullable - known.keys()), **known}
         case list() if "array" in kinds:
@@ -87,9 +87,9 @@ def fitted(value: Any, schema: dict[str, Any]) -> Any:
 
 def _number(text: str, *, whole: bool) -> Any:
     try:
-        found = float(text.strip().replace(",", "") if re.fullmatch(r"\s*\d{1,3}(,\d{3})+(\.\d+)?\s*", text) else text)
+        number = float(text.strip().replace(",", "") if re.fullmatch(r"\s*\d{1,3}(,\d{3})+(\.\d+)?\s*", text) else text)
     except ValueError:
         return text
-    if not math.isfinite(found):
+    if not math.isfinite(number):
         return text
-    return int(found) if whole and found.is_integer() else text if whole else found
+    return int(number) if whole and number.is_integer() else text if whole else number

@@ -1,7 +1,7 @@
 """List the inputs of a job before any work: one row each, nothing silently left out. Knows no decoder.
 
 An entry of `inputs:` is a file, a folder (walked), a glob, or a table of paths (.csv, .parquet) whose other
-columns are passthrough into the results. A folder that a table names is one input, an episode: its pictures are the
+columns go into the results. A folder that a table names is one input, an episode: its pictures are the
 screens. A path that is named and missing is an input that cannot be read; what a folder holds and no decoder knows is
 counted and shown.
 """
@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from operators.media.formats import EPISODE, TEXT, media_of_name
 from schemas import tables
-from schemas.decode import EXTENSIONS
 from schemas.errors import SpecError
 from schemas.task import Task
 
@@ -38,12 +38,12 @@ class Listing:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) -> Listing:
+def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = False) -> Listing:
     """List in the order of the entries, and by name within one. A file that comes up twice is read once.
 
-    output: the job's own folder, never taken for an input. texts: a table without a path column is as many inputs
-    without a file, for tasks that ask about its other columns alone. Raises SpecError for what no later step can mend:
-    a table without a path column, an address that is not a local path.
+    output: the job's own folder if it is one, never taken for an input. texts: a table without a path column is as many
+    inputs without a file, for tasks that ask about its other columns alone. Raises SpecError for what no later step can
+    fix: a table without a path column, an address that is not a local path.
     """
     skipped: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
@@ -66,8 +66,7 @@ def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) 
                 rows.append(_input(target, occurrence=seen[_uri(target)], episode=target.is_dir()))
                 seen[_uri(target)] += 1
             continue
-        found = list(_expand(path, output, skipped))
-        for target in found:
+        for target in _expand(path, output, skipped):
             if seen[_uri(target)]:
                 skipped["named twice"] += 1
                 continue
@@ -85,15 +84,15 @@ def list_inputs(entries: tuple[str, ...], output: Path, *, texts: bool = False) 
     return Listing(inputs, skipped)
 
 
-def _expand(path: Path, output: Path, skipped: Counter[str]) -> Iterator[Path]:
+def _expand(path: Path, output: Path | None, skipped: Counter[str]) -> Iterator[Path]:
     if path.is_dir():
-        yield from _walk(path, output.resolve(), skipped)
+        yield from _walk(path, output and output.resolve(), skipped)
     elif not path.exists() and glob.has_magic(str(path)):
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
         for match in matches:
             if Path(match).is_dir():
                 if "**" not in str(path):  # with ** the files inside match on their own
-                    yield from _walk(Path(match), output.resolve(), skipped)
+                    yield from _walk(Path(match), output and output.resolve(), skipped)
             elif _known(Path(match), skipped):
                 yield Path(match)
         if not matches:
@@ -102,7 +101,7 @@ def _expand(path: Path, output: Path, skipped: Counter[str]) -> Iterator[Path]:
         yield path
 
 
-def _walk(folder: Path, output: Path, skipped: Counter[str]) -> Iterator[Path]:
+def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[Path]:
     entered = {folder.resolve()}
 
     def unreadable(_: OSError) -> None:
@@ -128,7 +127,7 @@ def _walk(folder: Path, output: Path, skipped: Counter[str]) -> Iterator[Path]:
 
 
 def _known(path: Path, skipped: Counter[str]) -> bool:
-    if path.suffix.lower() in EXTENSIONS:
+    if media_of_name(path.name) is not None:
         return True
     skipped[f"unknown type {path.suffix.lower() or path.name}"] += 1
     return False
@@ -152,7 +151,7 @@ def _input(path: Path, occurrence: int = 0, *, episode: bool = False) -> dict[st
     return {
         "input_id": hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16],
         "input_uri": uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "media": "episode" if episode else EXTENSIONS.get(path.suffix.lower()),
+        "media": EPISODE if episode else media_of_name(path.name),
         "size_bytes": size,
         "error": error,
     }
@@ -163,7 +162,7 @@ def _text_input(path: Path, row: int) -> dict[str, Any]:
     return {
         "input_id": hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16],
         "input_uri": uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "media": "text",
+        "media": TEXT,
         "size_bytes": None,
         "error": None,
     }

@@ -1,4 +1,7 @@
-"""Run a job's operators in this process, without Ray and without committing: one file, answer at once."""
+"""Run a job's operators in this process, without Ray and without committing: one file, answer at once.
+
+Knows nothing of stores or terminals.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from operators.infer.infer import Infer
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from pipelines.job import Job
-from pipelines.run import chunk_table, listed
+from pipelines.planning import chunk_table, list_job
 from schemas.errors import EngineError
 
 
 def answer(job: Job) -> Iterator[dict[str, Any]]:
     """Result rows of every task over the job's inputs, in order, each with its `task`."""
-    inputs = listed(job).inputs
+    inputs = list_job(job).inputs
     probe = Probe(job.decode, workers=job.workers)
     try:
         chunks = chunk_table(inputs, probe, job)
@@ -27,14 +30,14 @@ def answer(job: Job) -> Iterator[dict[str, Any]]:
     if not chunks.num_rows:
         return
     decode = Decode(job.decode)
-    ask = Infer(job.infer)
+    infer = Infer(job.infer)
     try:
         for index in range(chunks.num_rows):
-            for answered in ask(decode(chunks.slice(index, 1))).to_pylist():
+            for answered in infer(decode(chunks.slice(index, 1))).to_pylist():
                 if answered["fault"] is not None:
                     raise EngineError("engine_error", answered["fault"])
                 for row in pa.ipc.open_stream(answered["rows"]).read_all().to_pylist():
                     yield {"task": answered["task"], **row}
     finally:
-        ask.close()
+        infer.close()
         decode.close()

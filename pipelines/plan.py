@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from operators.commit import Commit
@@ -35,26 +35,26 @@ class Stage:
 
 
 def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
-    """decode -> ask -> commit.
+    """decode -> infer -> commit.
 
     The engine must never wait for the next chunk: calls x requests a chunk >= 2 x slots keeps it full while
     chunks come and go (docs/facts/architecture-probe.md: below that, a third of the engine stood idle), and more of
     them while some wait for their last replies.
-    Decode takes whole CPUs; ask and commit wait for others most of their time and take none, which also
-    keeps Ray from fusing decode and ask into one actor.
+    Decode takes whole CPUs; infer and commit wait for others most of their time and take none, which also
+    keeps Ray from fusing decode and infer into one actor.
     """
     engine = job.spec.engine
     calls = math.ceil(TAIL * 2 * engine.concurrency / max(1.0, requests_per_chunk))
     return [
         Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1),
         Stage(
-            "ask",
+            "infer",
             Infer,
-            (job.infer,),
+            (replace(job.infer, logs=job.logs),),
             actors=engine.replicas,
             calls=min(MOST_CALLS, max(2, calls)),
             cpus=0,
-            gpus=engine.gpus_per_replica,
+            gpus=engine.gpus,
         ),
         Stage("commit", Commit, (job.output,), actors=1, calls=1, cpus=0),
     ]

@@ -1,4 +1,4 @@
-"""What a run tells while it runs. This base says nothing; jobs/display.py shows it on a terminal."""
+"""What a run reports while it runs. This base drops it; jobs/display.py shows it. Knows nothing of terminals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Run a plan on Ray Data: the one place that imports it, and the one translation of a Stage.
 
 Ray is an at-least-once executor here (docs/facts/ray-data.md): it moves chunks, starts actors again when they die
-and repeats what they were doing. That every unit comes out once is the commit's doing, not Ray's; so none of
+and repeats what they were doing. That every unit comes out once is the store's doing, not Ray's; so none of
 its checkpoints, save modes or error budgets are used.
 """
 
@@ -19,6 +19,8 @@ import pyarrow as pa
 from operators.processes import orphan_reaper
 from pipelines.plan import Stage, check_resources
 
+_log = logging.getLogger(__name__)
+
 _OBJECT_STORE_BYTES = 512 << 20, 2 << 30
 """Least and most of a small cluster of our own; an eighth of what is free between them. It holds the chunks that are
 under way, compressed."""
@@ -32,6 +34,7 @@ def connect(workers: int) -> None:
         import ray
 
         ray.init(ignore_reinit_error=True)
+        _log.info("joined the Ray cluster at %s", os.environ["RAY_ADDRESS"])
         return
     # a private, throw-away head: no token that other Ray tools on this machine would not know of
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -49,6 +52,7 @@ def connect(workers: int) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+    _log.info("started Ray in this machine")
 
 
 def _object_store_bytes() -> int:
@@ -98,6 +102,7 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
     context.execution_no_progress_timeout_s = -1
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
+    _log.info("%d chunks through %s", chunks.num_rows, " -> ".join(stage.name for stage in plan))
     dataset: ray.data.Dataset = ray.data.from_arrow([chunks.slice(index, 1) for index in range(chunks.num_rows)])
     for stage in plan:
         dataset = dataset.map_batches(

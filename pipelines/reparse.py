@@ -1,27 +1,29 @@
 """Read the raw replies of a finished folder again, with the parsers and checks of today; no engine, no inputs.
 
-A part is rewritten whole, beside itself, and swapped in by a rename: readers see the old rows or the new ones.
+A part is replaced whole: readers see the old rows or the new ones. Knows nothing of engines.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from operators.checks.check_reply import check_reply
-from operators.commit import read_footer, replace_part
 from operators.media.opened import view_of
+from operators.store.results import Part, Results
+from operators.store.store import Store
 from pipelines.catalogue import bind
+from pipelines.folder import JobFolder
 from schemas import tables
-from schemas.errors import SpecError
 from schemas.spec import JobSpec
 from schemas.task import CODE_FAULTS, Task
 from schemas.version import VERSION
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,23 +39,24 @@ class Reparsed:
     ok_after: int = 0
 
 
-def reparse(output: Path, spec: JobSpec) -> list[Reparsed]:
+def reparse(store: Store, spec: JobSpec) -> list[Reparsed]:
     """spec: the job's own. Raises SpecError where a task is gone; JobConflict for a part that is not ours."""
-    by_line = _reads_lines(output)
-    found = []
+    split = JobFolder(store).identity()["decode"]["line_reader"] is not None
+    results = Results(store)
+    totals = []
     for entry in spec.tasks:
         task = bind(entry)
         total = Reparsed(task.name)
-        for part in sorted((output / "results" / f"task={task.name}").glob("part-*.parquet")):
-            _part(output, part, task, total, by_line=by_line and task.parse_lines is not None)
-        found.append(total)
-    return found
+        for chunk_id in results.parts(task.name):
+            part = results.read_part(task.name, chunk_id)
+            _reparse(results, part, task, total, by_line=split and task.by_line)
+        _log.info("%s", total)
+        totals.append(total)
+    return totals
 
 
-def _part(output: Path, path: Path, task: Task, total: Reparsed, *, by_line: bool) -> None:
-    footer = read_footer(path)
-    table = pq.read_table(path, partitioning=None)
-    rows = table.to_pylist()
+def _reparse(results: Results, part: Part, task: Task, total: Reparsed, *, by_line: bool) -> None:
+    rows = part.rows.to_pylist()
     total.rows += len(rows)
     total.ok_before += sum(row["status"] == "ok" for row in rows)
     changed = 0
@@ -65,15 +68,15 @@ def _part(output: Path, path: Path, task: Task, total: Reparsed, *, by_line: boo
             continue
         again = _again(task, row)
         if again["result"] == row["result"] and row["verified"].get("code_check") is not None:
-            again["verified"] = _with_trial(again["verified"], row["verified"])
+            again["verified"] = _with_code_check(again["verified"], row["verified"])
         if any(row[key] != value for key, value in again.items()):
             changed += 1
             row |= again | {"version": VERSION}
     total.ok_after += sum(row["status"] == "ok" for row in rows)
     total.changed += changed
-    schema = tables.results_schema(task.output.arrow_type, tables.passthrough_fields(table.schema))
-    if changed or not table.schema.remove_metadata().equals(schema):
-        replace_part(output, task.name, footer["chunk_id"], pa.Table.from_pylist(rows, schema=schema))
+    schema = tables.results_schema(task.output.arrow_type, tables.passthrough_fields(part.rows.schema))
+    if changed or not part.rows.schema.remove_metadata().equals(schema):
+        results.replace_part(part, pa.Table.from_pylist(rows, schema=schema))
 
 
 def _again(task: Task, row: dict[str, Any]) -> dict[str, Any]:
@@ -91,20 +94,12 @@ def _again(task: Task, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_trial(verified: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """What trying the same code out came to holds; another code is due for another trial."""
-    found = [fault for fault in before["faults"] if fault in CODE_FAULTS and fault not in verified["faults"]]
+def _with_code_check(verified: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What came of checking the same code still holds; other code is checked again."""
+    faults = [fault for fault in before["faults"] if fault in CODE_FAULTS and fault not in verified["faults"]]
     return {
         **verified,
-        "ok": verified["ok"] and not found,
-        "faults": [*verified["faults"], *found],
+        "ok": verified["ok"] and not faults,
+        "faults": [*verified["faults"], *faults],
         "code_check": before["code_check"],
     }
-
-
-def _reads_lines(output: Path) -> bool:
-    try:
-        identity = json.loads((output / "_job" / "identity.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{output} holds no job: {error}") from error
-    return identity["decode"]["line_reader"] is not None

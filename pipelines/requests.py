@@ -1,4 +1,6 @@
-"""How many rows a task owes for each unit of a chunk: one, or one for every value that its prompt takes in turn."""
+"""How many rows are expected of a task for each unit of a chunk: one, or one for every value that its prompt takes in
+turn. Knows nothing of engines.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ from schemas.task import Task
 def counts(task: Task, chunks: pa.Table, row: int) -> list[int]:
     """For every unit of a row of CHUNKS, in order."""
     units = len(chunks.column("units")[row])
-    wants = [name for name in task.required_parameters() if name not in task.parameters and name not in task.defaults]
+    unset = [name for name in task.required_parameters() if name not in task.parameters and name not in task.defaults]
     if not task.required_parameters():
         return [1] * units
     passthrough = pa.ipc.open_stream(chunks.column("passthrough")[row].as_buffer()).read_all()
-    own = [name for name in wants if name in passthrough.schema.names]
-    rows = passthrough.select(own).to_pylist() if own else [{}] * units
+    columns = [name for name in unset if name in passthrough.schema.names]
+    rows = passthrough.select(columns).to_pylist() if columns else [{}] * units
     return [len(task.requests(values)) for values in rows]
 
 

@@ -1,4 +1,6 @@
-"""Whether the engine was kept busy, and what kept it from it: figures over the receipts of a run. Pure."""
+"""Whether the engine was kept busy, and what kept it from it: figures over the receipts of a run. Knows nothing of
+Ray.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +49,14 @@ def summarize_utilization(receipts: Sequence[dict[str, Any]], *, workers: int) -
         return None
     slots = sum(engine["slots"] for engine in used.values())
     utilization = sum(engine["busy_s"] for engine in used.values()) / (slots * span_s)
-    decode_s = sum({each["chunk_id"]: each["decode_s"] or 0.0 for each in receipts}.values())
+    decode_s = sum({receipt["chunk_id"]: receipt["decode_s"] or 0.0 for receipt in receipts}.values())
     decode = min(1.0, decode_s / (workers * span_s))
-    commit = min(1.0, sum(each["commit_s"] or 0.0 for each in receipts) / span_s)
+    commit = min(1.0, sum(receipt["commit_s"] or 0.0 for receipt in receipts) / span_s)
     deaths = sum(engine["deaths"] for engine in used.values())
-    rows = sum(each["rows"] or 0 for each in receipts)
+    rows = sum(receipt["rows"] or 0 for receipt in receipts)
     return UtilizationSummary(
         utilization=utilization,
-        tokens_per_s=sum(each["output_tokens"] or 0 for each in receipts) / span_s,
+        tokens_per_s=sum(receipt["output_tokens"] or 0 for receipt in receipts) / span_s,
         decode=decode,
         commit=commit,
         span_s=span_s,

@@ -1,47 +1,11 @@
-"""How inputs become units: the settings of the decoders and the kinds of things. Knows nothing of files."""
+"""How inputs become units: the settings of the decoders and the kinds of units. Knows no format and no file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Media: TypeAlias = Literal["document", "image", "video", "episode", "text"]
 UnitKind: TypeAlias = Literal["page", "image", "clip", "document", "video", "episode", "text"]
-
-UNIT_KIND_OF: dict[Media, UnitKind] = {
-    "document": "page",
-    "image": "image",
-    "video": "clip",
-    "episode": "image",  # a folder of screens that an input table names: each is a picture like any other
-    "text": "text",
-}
-FULL_INPUT_KIND_OF: dict[Media, UnitKind] = {"document": "document", "video": "video", "episode": "episode"}
-"""An input as one unit, for tasks that are asked about all of it at once."""
-
-EXTENSIONS: dict[str, Media] = {
-    ".pdf": "document",
-    **dict.fromkeys(
-        (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".jp2"), "image"
-    ),
-    **dict.fromkeys(
-        (
-            ".mp4",
-            ".m4v",
-            ".mov",
-            ".mkv",
-            ".webm",
-            ".avi",
-            ".ts",
-            ".m2ts",
-            ".mpg",
-            ".mpeg",
-            ".flv",
-            ".wmv",
-            ".3gp",
-        ),
-        "video",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +27,7 @@ class LineReader:
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """Everything that a decoder child is told besides the file. Plain numbers, so that it crosses as JSON.
+    """Everything that a decoder child needs besides the file. Plain numbers, so that it crosses as JSON.
 
     Pixel bounds are areas (facts of the checkpoint's preprocessor json): of one picture for images and pages,
     of all sampled frames together for a clip (T*H*W before temporal merging).

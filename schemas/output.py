@@ -22,6 +22,27 @@ _SCALARS = {
 }
 
 
+TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
+
+
+def record(**properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with these properties, all of them and no others: what may be missing is nullable."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def list_of(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
 @dataclass(frozen=True)
 class Output:
     """A JSON Schema of the subset that has one Parquet type: object with properties, array with items, string
@@ -89,9 +110,9 @@ def _not_finite(value: Any, place: str) -> str | None:
         case float():
             return None if math.isfinite(value) else place
         case dict():
-            found = (_not_finite(sub, f"{place}.{key}") for key, sub in value.items())
+            places = (_not_finite(sub, f"{place}.{key}") for key, sub in value.items())
         case list():
-            found = (_not_finite(sub, f"{place}[{index}]") for index, sub in enumerate(value))
+            places = (_not_finite(sub, f"{place}[{index}]") for index, sub in enumerate(value))
         case _:
             return None
-    return next((place for place in found if place is not None), None)
+    return next((place for place in places if place is not None), None)

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any, get_type_hints
+
 import pyarrow as pa
 
+from schemas.unit import Locator, UnitFacts
+
 FAILURE = pa.struct([("stage", pa.string()), ("kind", pa.string()), ("message", pa.string()), ("attempts", pa.int32())])
+
+_ARROW: dict[Any, pa.DataType] = {
+    int: pa.int32(),
+    int | None: pa.int32(),
+    float | None: pa.float64(),
+    bool | None: pa.bool_(),
+    str | None: pa.string(),
+    tuple[float, ...]: pa.list_(pa.float64()),
+}
+
+
+def columns_of(record: type) -> list[pa.Field]:
+    """A nullable column for each field of a dataclass, by its name and annotation."""
+    types = get_type_hints(record)
+    return [pa.field(field.name, _ARROW[types[field.name]]) for field in fields(record)]
+
+
+LOCATOR_FIELDS = columns_of(Locator)
+FACT_FIELDS = columns_of(UnitFacts)
 
 # One row per input, written before any work: `_job/inputs/`. Columns of an input table follow these.
 INPUTS = pa.schema(
     [
         ("input_id", pa.string()),  # sha256 of the uri (and row), 16 hex digits
         ("input_uri", pa.string()),
-        ("media", pa.string()),  # schemas.decode.Media, null when the name does not tell
+        ("media", pa.string()),  # operators/media/formats.py; null when the name does not tell
         ("size_bytes", pa.int64()),  # null when missing
         ("error", FAILURE),  # set when listing already knows that it cannot be read
     ]
@@ -26,9 +50,8 @@ PLANNED_UNIT_FIELDS = [
     pa.field("unit_index", pa.int32()),  # 0-based within the input
     pa.field("unit_count", pa.int32()),  # units planned for this input
     pa.field("unit_kind", pa.string()),  # schemas.decode.UnitKind; null for an input of unknown kind
-    pa.field("page", pa.int32()),  # 1-based page, or frame of a multi-frame image; null for clips
-    pa.field("start_s", pa.float64()),  # clips: [start_s, end_s) from the start of the file
-    pa.field("end_s", pa.float64()),
+    *LOCATOR_FIELDS,
+    pa.field("page_count", pa.int32()),  # of a whole document or episode; null for its parts
     pa.field("decoded_bytes", pa.int64()),  # estimate of the RGB bytes that decoding will give
     pa.field("error", FAILURE),
 ]
@@ -51,18 +74,12 @@ LINE_IMAGE = pa.struct(
     ]
 )
 
-# What a decoder gives for one planned unit. width_px and height_px are of the original picture, upright: an
-# image after its EXIF orientation, a page at page_dpi, a frame after rotation. Coordinates in answers refer to
-# these.
+# What a decoder gives for one planned unit.
 DECODED_FIELDS = [
-    pa.field("width_px", pa.int32()),
-    pa.field("height_px", pa.int32()),
-    pa.field("times_s", pa.list_(pa.float64())),  # clips: presentation time of each frame in `pictures`
+    *FACT_FIELDS,
     pa.field("pictures", pa.list_(PICTURE)),  # one for pages and images, the sampled frames for clips
     pa.field("line_images", pa.list_(LINE_IMAGE)),  # null when units are not split into lines
     pa.field("full_res", PICTURE),  # at its own size, for crops; null where `pictures` show as much, or nobody zooms in
-    pa.field("text_layer", pa.string()),  # pages: the text that the PDF itself holds; null when it holds none
-    pa.field("blank", pa.bool_()),  # pages and images: nothing is to be seen on it; null for clips
     pa.field("decode_s", pa.float64()),
     pa.field("error", FAILURE),
 ]
@@ -222,17 +239,12 @@ def results_schema(result: pa.DataType, passthrough: list[pa.Field]) -> pa.Schem
             pa.field("unit_index", pa.int32(), nullable=False),
             pa.field("unit_count", pa.int32(), nullable=False),
             pa.field("unit_kind", pa.string()),
+            pa.field("media", pa.string()),  # what the input is opened as; null where nothing tells
             pa.field("request_index", pa.int32(), nullable=False),
-            pa.field("page", pa.int32()),
-            pa.field("start_s", pa.float64()),
-            pa.field("end_s", pa.float64()),
-            pa.field("page_count", pa.int32()),  # of a whole document
+            *LOCATOR_FIELDS,
+            pa.field("page_count", pa.int32()),  # of a whole document or episode
             *passthrough,
-            pa.field("width_px", pa.int32()),
-            pa.field("height_px", pa.int32()),
-            pa.field("times_s", pa.list_(pa.float64())),
-            pa.field("text_layer", pa.string()),
-            pa.field("blank", pa.bool_()),
+            *FACT_FIELDS,
             pa.field("parameters", pa.string()),  # JSON object: what the prompt took from the input table
             pa.field("status", pa.string(), nullable=False),
             pa.field("error", FAILURE),
@@ -256,3 +268,7 @@ def results_schema(result: pa.DataType, passthrough: list[pa.Field]) -> pa.Schem
             pa.field("version", pa.string(), nullable=False),
         ]
     )
+
+
+UNIT_COLUMNS = tuple(name for name in UNITS.names if name in results_schema(pa.null(), []).names and name != "error")
+"""The columns of the result rows that a unit brings along."""

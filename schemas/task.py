@@ -14,37 +14,32 @@ from schemas.decode import UnitKind
 from schemas.errors import SpecError
 from schemas.output import Output
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
+from schemas.unit import Locator, UnitFacts
 
 _PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 
 
 @dataclass(frozen=True)
-class View:
-    """What a task may know of the unit besides its pixels.
-
-    width_px, height_px: the original picture, upright; coordinates in results refer to it; 0 where there is none.
-    times_s: presentation times of a clip's or video's frames; empty for pages and images.
-    page_count: pages of a whole document. text_layer: what a PDF itself says that the page reads. blank: nothing is
-    to be seen on it. parameters: the values that the prompt took, by name.
-    """
+class UnitKey:
+    """What a unit is, and which of its input's, from 0."""
 
     unit_kind: UnitKind
     unit_index: int
-    width_px: int
-    height_px: int
-    page: int | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    times_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class View(Locator, UnitFacts, UnitKey):
+    """What a task may know of the unit besides its pixels: the fields of UnitKey, UnitFacts and Locator, in this order,
+    and these. page_count: pages of a whole document, screens of a whole episode. parameters: the values that the prompt
+    took, by name."""
+
     page_count: int | None = None
-    text_layer: str | None = None
-    blank: bool | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TextLine:
-    """A line of text found on a page or picture. bbox_px: x0, y0, x1, y1 in pixels of the original. pieces: pictures
+    """A line of text of a page or picture. bbox_px: x0, y0, x1, y1 in pixels of the original. pieces: pictures
     of the line from left to right, more than one where it is too long for the model."""
 
     bbox_px: tuple[float, float, float, float]
@@ -67,15 +62,26 @@ class Unit:
 
 @dataclass(frozen=True)
 class Step:
-    """One exchange with the engine."""
+    """One exchange with the engine. part: which of the requests that were asked together this one was."""
 
     request: Request
     completion: Completion
+    part: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an ended loop comes to. text: raw, for the row's column `text` and for the parser. steps: those that it is
+    made of. parse: as `Task.parse`, for a reply that cannot be read from its text alone."""
+
+    text: str
+    steps: tuple[Step, ...]
+    parse: Callable[[View], Any] | None = None
 
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """A parsed reply that was not quite whole. dropped: pieces of it that could not be read. cut: it ends early.
+    """A parsed reply, and what was lost on the way. dropped: pieces of it that could not be read. cut: it ends early.
     faults: of FAULTS, what the value does not show any more: why a piece was dropped."""
 
     value: Any
@@ -92,7 +98,7 @@ CODE_FAULTS = (
     "script_errors",  # errors on the page's console
     "reaches_out",  # it asked for the network, a file, a dialog or a download, and was refused
 )
-"""Of code that was tried out."""
+"""Of code that was rendered or parsed."""
 
 FAULTS = (
     "cut",  # the reply ends early: max_tokens, or a list that is not closed
@@ -116,12 +122,12 @@ FAULTS = (
     "not_on_element",  # a point on none of the elements that are known
     *CODE_FAULTS,
 )
-"""What a check can find; a row's `verified.faults`. A task of one's own may add others."""
+"""What a check can report; a row's `verified.faults`. A task of one's own may add others."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a task's own check found. faults: of FAULTS. cer: edits per character of the text layer."""
+    """What a task's own check reports. faults: of FAULTS. cer: edits per character of the text layer."""
 
     faults: tuple[str, ...] = ()
     cer: float | None = None
@@ -130,11 +136,11 @@ class CheckResult:
 
 
 CodeKind: TypeAlias = Literal["html", "svg", "drawio", "python"]
-"""How code is tried out over committed rows (operators/render/code_check.py): a page or a drawing is rendered and
+"""How the code of committed rows is checked (operators/render/code_check.py): a page or a drawing is rendered and
 compared with the input, a diagram's cells are resolved, a program is parsed and never run."""
 
-ReadLine: TypeAlias = "tuple[TextLine, tuple[str, ...]]"
-Next: TypeAlias = "Callable[[Task, Unit, tuple[Step, ...]], Request | None]"
+Next: TypeAlias = "Callable[[Task, Unit, tuple[Step, ...]], Request | tuple[Request, ...] | None]"
+FinalReply: TypeAlias = "Callable[[Task, Unit, tuple[Step, ...]], Reply]"
 
 
 def ask_once(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
@@ -149,12 +155,18 @@ def first_request(task: Task, unit: Unit) -> Request:
     return Request("", (message,), task.sampling, schema=task.output.schema if task.constrained else None)
 
 
+def last_reply(task: Task, unit: Unit, history: tuple[Step, ...]) -> Reply:  # noqa: ARG001
+    return Reply(reply_text(task, history[-1]), history[-1:])
+
+
+def reply_text(task: Task, step: Step) -> str:
+    """What the model wrote, its reasoning before it where the task reads that too."""
+    text, reasoning = step.completion.text, step.completion.reasoning
+    return f"<think>{reasoning}</think>\n\n{text}" if task.reasoning_in_reply and reasoning is not None else text
+
+
 def no_faults(value: Any, view: View) -> CheckResult:  # noqa: ARG001
     return CheckResult()
-
-
-def last_step(task: Task, view: View, history: tuple[Step, ...]) -> int:  # noqa: ARG001
-    return -1
 
 
 @dataclass(frozen=True)
@@ -162,27 +174,27 @@ class Task:
     """unit_kinds: what it can be asked about. prompt: the user text; prompts: others for single unit kinds. A {name}
     in it is a parameter: a column of the input table, or a value of the spec ({{name}} stands for itself).
 
-    next: called with the history so far, gives the next request or None at the end of the loop; retries,
-    zooms and tool calls all live there. The operator fills in the request's id, label and deadline.
-    choose: which step of an ended loop holds the answer; the last unless the task says otherwise.
-    gather: for loops whose steps make up the answer together: the text that stands for all of them.
-    parse: reads that reply, or that text, into the value that `output` describes, alone or in a ParsedReply that counts
-    what was lost; raises InvalidOutput.
-    parse_lines: for tasks that may be asked about a unit's lines one by one (each piece is a unit to `next`): reads
-    all lines, each with its pieces' last replies, into the value of the whole unit; raises InvalidOutput.
+    next: called with the history so far, gives the next request, several that are asked together and all come back
+    before the next call, or None at the end of the loop; retries, crops, lines and tool calls all live there
+    (pipelines/loops). The operator fills in the request's id, label and deadline.
+    reply: what the steps of an ended loop come to; the last step's reply unless the task has another rule.
+    parse: reads that text into the value that `output` describes, alone or in a ParsedReply that counts what was lost;
+    raises InvalidOutput.
     verify: checks a value against what is known of the unit; cheap, and never raises.
     parameters: fixed values, by name. defaults: values by name where neither the spec nor the input table has one;
     they need not stand in the prompt, and each is one value, even if it is a list.
-    list_parameters: names of the parameters whose list of texts is one value, said with commas, instead of a request
-    for each.
-    camera: the task is told the picture's intrinsics, as `view.parameters["intrinsics"]` (the fields of
+    list_parameters: names of the parameters whose list of texts is one value, joined with commas in the prompt, instead
+    of a request for each.
+    camera: the task needs the picture's intrinsics, as `view.parameters["intrinsics"]` (the fields of
     schemas.camera.Intrinsics; absent where nobody knows them).
-    zooms: how often the model may ask for a crop before it answers (pipelines/zoom.py).
+    by_line: where the job splits pages, it is asked about each line (set by pipelines/loops/lines.py); such a reply
+    cannot be read again from its text.
+    zooms: how often the model may ask for a crop before it answers (pipelines/loops/zoom.py).
     constrained: engines that can, keep the reply to the output's JSON Schema.
-    reasoning_in_reply: what a thinking model thought is part of the reply, in <think> tags, for parse to tell apart;
+    reasoning_in_reply: a thinking model's reasoning is part of the reply, in <think> tags, for parse to tell apart;
     for other tasks the reply is the answer alone, where the engine parts the two.
-    reasoning_column: what was thought goes to the row's own column for it besides.
-    trial: how the `code` of a result is tried out once its row is committed; None where there is nothing to try.
+    reasoning_column: the reasoning goes to the row's own column for it besides.
+    code_check: how the `code` of a result is checked once its row is committed; None where there is no code.
     """
 
     name: str
@@ -194,12 +206,11 @@ class Task:
     prompts: dict[UnitKind, str] = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     next: Next = ask_once
-    choose: Callable[[Task, View, tuple[Step, ...]], int] = last_step
-    gather: Callable[[Unit, tuple[Step, ...]], str] | None = None
-    parse_lines: Callable[[tuple[ReadLine, ...], View], Any] | None = None
+    reply: FinalReply = last_reply
     verify: Callable[[Any, View], CheckResult] = no_faults
     parameters: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
+    by_line: bool = False
     zooms: int = 0
     list_parameters: tuple[str, ...] = ()
     camera: bool = False
@@ -210,7 +221,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if self.code_check is not None and "code" not in self.output.schema["properties"]:
-            raise SpecError(f"task {self.name}: a trial needs an output with a `code`")
+            raise SpecError(f"task {self.name}: code_check needs an output with a `code`")
 
     def prompt_for(self, unit_kind: UnitKind) -> str:
         """The template."""
@@ -219,21 +230,21 @@ class Task:
     def ask_text(self, view: View) -> str:
         """The user text for this unit. Values are put in as they are; braces in them mean nothing."""
         return _PLACE.sub(
-            lambda found: f"{{{found[1]}}}" if found[1] else _rendered(view.parameters[found[2]]),
+            lambda place: f"{{{place[1]}}}" if place[1] else _rendered(view.parameters[place[2]]),
             self.prompt_for(view.unit_kind),
         )
 
     def required_parameters(self) -> tuple[str, ...]:
         """Names of the values that the prompts need, in the order of their first place."""
-        found = (match[2] for prompt in (self.prompt, *self.prompts.values()) for match in _PLACE.finditer(prompt))
-        return tuple(dict.fromkeys(name for name in found if name))
+        places = (place for prompt in (self.prompt, *self.prompts.values()) for place in _PLACE.finditer(prompt))
+        return tuple(dict.fromkeys(place[2] for place in places if place[2]))
 
     def parameter_names(self) -> tuple[str, ...]:
         """Names of all values that a request may have: those of the prompts, and those with a default."""
         return tuple(dict.fromkeys((*self.required_parameters(), *self.defaults)))
 
     def requests(self, row: Mapping[str, Any]) -> list[dict[str, Any] | None]:
-        """The values of each request about a unit, given its row of the input table; None where one is missing.
+        """The values of each request about a unit, from its row of the input table; None where one is missing.
 
         A list of texts is as many requests, unless the value has a default or is one of `list_parameters`; lists beside
         each other go in step and must be of one length.
@@ -248,16 +259,16 @@ class Task:
         counts = {len(value) for value in many.values()}
         if len(counts) > 1 or 0 in counts:
             return [None]
-        found = [
+        requests = [
             {name: many[name][index] if name in many else value for name, value in values.items()}
             for index in range(counts.pop() if counts else 1)
         ]
-        needs = [name for name in self.required_parameters() if name not in self.defaults]
+        required = [name for name in self.required_parameters() if name not in self.defaults]
         return [
             None
-            if any(_missing(each[name]) for name in needs)
-            else {name: value for name, value in each.items() if value is not None}
-            for each in found
+            if any(_missing(request[name]) for name in required)
+            else {name: value for name, value in request.items() if value is not None}
+            for request in requests
         ]
 
 

@@ -14,6 +14,7 @@ from jobs.bench.pipeline import batch_shapes
 from jobs.bench.pipeline_rounds import Peer, paced_recording, requests_of, spec_of
 from jobs.bench.ray_llm import ROWS, row_of_vllm, write_requests
 from jobs.cli import main
+from model.engines.vllm_kind import Settings
 from pipelines.job import prepare
 from schemas.errors import EngineError
 from schemas.request import Clip, Message, Picture, Request, Sampling
@@ -96,10 +97,10 @@ def test_a_peer_that_does_not_end_is_ended_with_its_reason(monkeypatch: pytest.M
     monkeypatch.setenv("SIGHTREAD_VLLM_PYTHON", str(stuck))
     peer = Peer([(32, 8)], limit_s=0.3)
     said: list[str] = []
-    assert peer.choose(tmp_path, {"kind": "vllm"}, said.append) == "it had not ended after 0.3 s"
+    assert peer.choose(tmp_path, Settings(model="m"), said.append) == "it had not ended after 0.3 s"
     stuck.write_text("#!/bin/sh\necho 'ValueError: no' >&2\nexit 3\n")
     peer.limit_s = 60
-    assert peer.choose(tmp_path, {"kind": "vllm"}, said.append) == "it ended with 3: ValueError: no"
+    assert peer.choose(tmp_path, Settings(model="m"), said.append) == "it ended with 3: ValueError: no"
     assert len(said) == 2
 
 

@@ -32,7 +32,7 @@ def test_another_pipe_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     def broken() -> None:
         raise BrokenPipeError("a child is gone")
 
-    monkeypatch.setattr("jobs.cli._tasks", lambda options: broken())
+    monkeypatch.setattr("jobs.commands.tasks.run", lambda options: broken())
     with pytest.raises(BrokenPipeError, match="a child is gone"):
         main(["tasks"])
 
@@ -66,7 +66,7 @@ def test_plan_shows_units_and_stages_and_writes_nothing(world: World) -> None:
     assert "failing  1 empty_file" in said
     assert "rows     caption: 1" in said
     assert "rows     (no task takes a page): 6" in said
-    assert "stage    ask: 1 actors" in said
+    assert "stage    infer: 1 actors" in said
     assert not world.output.exists()
 
 

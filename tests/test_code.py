@@ -117,9 +117,9 @@ def test_a_fenced_page_comes_out_as_it_is_wherever_the_reply_is_cut(lines: list[
 
 
 def test_programs_are_read_and_not_run() -> None:
-    found = read_python("import os, numpy as np\nfrom . import x\ndef f():\n    from a.b import c\nos._exit(1)\n")
-    assert found.imports == (".", "a.b", "numpy", "os")
-    assert found.message is None
+    program = read_python("import os, numpy as np\nfrom . import x\ndef f():\n    from a.b import c\nos._exit(1)\n")
+    assert program.imports == (".", "a.b", "numpy", "os")
+    assert program.message is None
     assert "invalid syntax" in (read_python("plt.bar(1 2)").message or "")
     # nothing that is nested without end takes the process along
     for hostile in ("-" * 100_000 + "1", "(" * 100_000, "a" + ".b" * 100_000, "x = \0"):
@@ -150,7 +150,7 @@ def test_every_id_of_a_diagram_is_resolved() -> None:
 def test_what_is_no_diagram(code: str, reason: str) -> None:
     message = read_drawio(code).message
     assert message is not None
-    assert any(each in message for each in reason.split("|"))
+    assert any(part in message for part in reason.split("|"))
 
 
 def test_what_is_no_drawing() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
+import uuid
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.commit import Commit, part_path, sweep_temporaries, write_part
+from operators.commit import Commit
+from operators.store.addresses import store_at
+from operators.store.results import Results
+from operators.store.store import Store
 from pipelines.audit import audit
 from pipelines.catalogue import find
 from schemas import tables
@@ -36,31 +38,60 @@ def chunks(*unit_indices: int) -> pa.Table:
     return pa.Table.from_pylist([{"chunk_id": "c", "tasks": ["ocr"], "units": units}], schema=tables.CHUNKS)
 
 
-def test_the_first_writer_wins_and_the_second_drops_its_own(tmp_path: Path) -> None:
-    assert write_part(tmp_path, "ocr", "c", rows(0, 1, text="first")) == "committed"
-    assert write_part(tmp_path, "ocr", "c", rows(0, 1, text="second")) == "duplicate"
-    table = pq.read_table(part_path(tmp_path, "ocr", "c"), partitioning=None)
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return store_at(str(tmp_path / "out") if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def results(store: Store) -> Results:
+    return Results(store)
+
+
+def test_the_first_writer_wins_and_the_second_drops_its_own(results: Results) -> None:
+    assert results.write_part("ocr", "c", rows(0, 1, text="first")) == "committed"
+    assert results.write_part("ocr", "c", rows(0, 1, text="second")) == "duplicate"
+    table = results.read_part("ocr", "c").rows
     assert table.schema.equals(SCHEMA)
     assert table.column("result").to_pylist() == [{"text": "first"}] * 2
+    assert (results.tasks(), results.parts("ocr"), results.parts("caption")) == (["ocr"], ["c"], [])
+
+
+def test_a_part_is_a_file_for_every_reader_of_parquet(tmp_path: Path) -> None:
+    results = Results(store_at(str(tmp_path)))
+    results.write_part("ocr", "c", rows(0, 1))
+    assert pq.read_table(tmp_path / "results" / "task=ocr" / "part-c.parquet", partitioning=None).num_rows == 2
+    assert results.pattern("ocr") == f"{tmp_path}/results/task=ocr/*.parquet"
     assert not list((tmp_path / "_job" / "tmp").iterdir())
 
 
-def test_a_part_with_other_units_is_a_conflict_not_overwritten(tmp_path: Path) -> None:
-    write_part(tmp_path, "ocr", "c", rows(0, 1))
+def test_a_part_with_other_units_is_a_conflict_not_overwritten(store: Store, results: Results) -> None:
+    results.write_part("ocr", "c", rows(0, 1))
     with pytest.raises(JobConflict, match="other units"):
-        write_part(tmp_path, "ocr", "c", rows(0, 2))
-    part_path(tmp_path, "ocr", "d").write_bytes(b"not parquet")
+        results.write_part("ocr", "c", rows(0, 2))
+    with pytest.raises(JobConflict, match="other units"):
+        results.replace_part(results.read_part("ocr", "c"), rows(0, 2))
+    store.put_if_absent("results/task=ocr/part-d.parquet", b"not parquet")
     with pytest.raises(JobConflict, match="not a part that sightread wrote"):
-        write_part(tmp_path, "ocr", "d", rows(0))
+        results.write_part("ocr", "d", rows(0))
 
 
-def test_of_many_writers_at_once_exactly_one_commits(tmp_path: Path) -> None:
+def test_a_part_that_was_replaced_meanwhile_is_not_replaced_again(results: Results) -> None:
+    results.write_part("ocr", "c", rows(0, text="a"))
+    one, other = results.read_part("ocr", "c"), results.read_part("ocr", "c")
+    results.replace_part(one, rows(0, text="b"))
+    with pytest.raises(JobConflict, match="replaced by someone else"):
+        results.replace_part(other, rows(0, text="c"))
+    assert results.read_part("ocr", "c").rows.column("result").to_pylist() == [{"text": "b"}]
+
+
+def test_of_many_writers_at_once_exactly_one_commits(results: Results) -> None:
     outcomes: list[str] = []
     start = threading.Barrier(8)
 
     def write(number: int) -> None:
         start.wait()
-        outcomes.append(write_part(tmp_path, "ocr", "c", rows(0, 1, text=str(number))))
+        outcomes.append(results.write_part("ocr", "c", rows(0, 1, text=str(number))))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -68,47 +99,56 @@ def test_of_many_writers_at_once_exactly_one_commits(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["committed"] + ["duplicate"] * 7
-    assert pq.read_table(part_path(tmp_path, "ocr", "c"), partitioning=None).num_rows == 2
+    assert results.read_part("ocr", "c").rows.num_rows == 2
 
 
 def test_a_full_disk_is_a_receipt_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(os, "fsync", full)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
         writer.write_table(rows(0))
     answered = pa.Table.from_pylist(
         [{"chunk_id": "c", "task": "ocr", "rows": sink.getvalue().to_pybytes()}], schema=tables.ANSWERED
     )
-    (receipt,) = Commit(tmp_path)(answered).to_pylist()
+    (receipt,) = Commit(str(tmp_path))(answered).to_pylist()
     assert receipt["outcome"] == "failed"
     assert "No space left" in receipt["message"]
-    assert not part_path(tmp_path, "ocr", "c").exists()
+    assert store_at(str(tmp_path)).list() == []
+    assert not list((tmp_path / "_job" / "tmp").iterdir())
 
 
-def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path: Path) -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    import socket
+def test_parts_of_an_older_version_are_read_beside_new_ones(results: Results) -> None:
+    """Without a column, without a field of a struct, and with one that is gone."""
+    results.write_part("ocr", "b", rows(0, text="new"))
+    old = rows(1, text="old").drop_columns(["reasoning_tokens", "verified"])
+    verified = pa.array([{"ok": True, "trial": "x", "faults": ["cut"]}])
+    results.write_part("ocr", "a", old.append_column("verified", verified))
+    wanted = ("unit_index", "reasoning_tokens", "verified", "shelf", "result")
+    read = results.rows("ocr", wanted).read_all()
+    assert read.schema.names == list(wanted)
+    assert read.column("unit_index").to_pylist() == [1, 0]
+    assert read.column("result").to_pylist() == [{"text": "old"}, {"text": "new"}]
+    assert read.column("verified")[0].as_py()["faults"] == ["cut"]
+    (row,) = results.query(
+        "ocr", "select max(unit_index) as n from results where verified.ok", ("unit_index", "verified")
+    )
+    assert row == {"n": 1}
+    results.write_part("ocr", "c", rows(2).set_column(0, "input_id", pa.array([7])))
+    with pytest.raises(JobConflict, match="do not fit together"):
+        results.rows("ocr")
 
-    dead = tmp_path / f"{socket.gethostname()}-{gone.stdout.strip()}-x.tmp"
-    living = tmp_path / f"{socket.gethostname()}-{os.getpid()}-x.tmp"
-    for path in (dead, living):
-        path.write_bytes(b"x")
-    sweep_temporaries(tmp_path)
-    assert not dead.exists()
-    assert living.exists()
 
-
-def test_the_audit_sees_what_is_lost_doubled_and_stray(tmp_path: Path) -> None:
-    assert audit(tmp_path, find("ocr"), chunks(0, 1)).missing == 2  # nothing written at all
-    write_part(tmp_path, "ocr", "c", rows(0, 1))
-    sound = audit(tmp_path, find("ocr"), chunks(0, 1))
+def test_the_audit_sees_what_is_missing_duplicate_and_unexpected(results: Results) -> None:
+    assert audit(results, find("ocr"), chunks(0, 1)).missing == 2  # nothing written at all
+    results.write_part("ocr", "c", rows(0, 1))
+    sound = audit(results, find("ocr"), chunks(0, 1))
     assert sound.complete
     assert (sound.planned, sound.rows, sound.ok) == (2, 2, 2)
-    assert audit(tmp_path, find("ocr"), chunks(0, 1, 2)).missing == 1
-    write_part(tmp_path, "ocr", "d", rows(1, 3))
-    broken = audit(tmp_path, find("ocr"), chunks(0, 1))
+    assert audit(results, find("ocr"), chunks(0, 1, 2)).missing == 1
+    results.write_part("ocr", "d", rows(1, 3))
+    broken = audit(results, find("ocr"), chunks(0, 1))
     assert (broken.missing, broken.duplicate, broken.unexpected) == (0, 1, 1)
     assert not broken.complete

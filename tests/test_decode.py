@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import random
@@ -21,15 +22,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.prompts.preprocess import pixels
+from model.prompts.rgb import unpack
 from operators.media.decode import Decode
+from operators.media.formats import FORMATS, format_of
 from operators.media.frame_times import clip_bounds, shown, targets
 from operators.media.probe import Probe
 from operators.media.sandbox import Sandbox
+from operators.media.source import opened_file
+from operators.units import Decoded
 from pipelines.listing import list_inputs
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.request import Picture
+from schemas.unit import Locator
 from tests.support.media import (
     cut,
     endless_page,
@@ -70,7 +75,7 @@ def decode(*paths: Path, settings: DecodeSettings = SMALL) -> list[dict[str, Any
         (unit["input_id"], unit["unit_index"]) for unit in units
     ]
     for row in rows:
-        row["pictures"] = [pixels(Picture(**each)) for each in row["pictures"] or []]
+        row["pictures"] = [unpack(Picture(**picture)) for picture in row["pictures"] or []]
     return rows
 
 
@@ -275,6 +280,49 @@ def test_damage_in_the_middle_costs_only_what_it_covers(tmp_path: Path) -> None:
     assert kinds(rows).count(None) >= 4
 
 
+# formats
+
+
+def test_formats_of_one_medium_have_units_of_one_kind_and_no_extension_is_two_formats() -> None:
+    for media in {kind.media for kind in FORMATS}:
+        assert len({(kind.unit_kind, kind.full_input_kind) for kind in FORMATS if kind.media == media}) == 1
+    extensions = [extension for kind in FORMATS for extension in kind.extensions]
+    assert len(extensions) == len(set(extensions))
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "a.png", "a.tiff", "a.mp4", "a.ts", "decord.mkv"])
+def test_a_decoder_gets_an_open_file_and_needs_no_path(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    match path.suffix:
+        case ".pdf":
+            write_pdf(path, pages=2)
+        case ".png" | ".tiff":
+            write_image(path, frames=1 + (path.suffix == ".tiff"))
+        case _:
+            write_clip(path, range(0, 2000, 40))
+    settings = replace(SMALL, video_backend="decord" if path.stem == "decord" else "pyav")
+    with opened_file(path) as source:
+        path.unlink()
+        kind = format_of(name, None, b"")
+        assert kind is not None
+        assert kind.module is not None
+        module = importlib.import_module(kind.module)
+        units = module.probe(source, settings)
+        assert units
+        assert all(isinstance(result, Decoded) for result in module.decode(source, units, settings))
+
+
+def test_a_file_that_cannot_be_read_as_a_video_is_named_by_where_it_came_from(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x" * 999)
+    (row,) = probe(tmp_path / "a.mp4")
+    assert row["error"]["message"].endswith(f"Invalid data found when processing input: '{tmp_path / 'a.mp4'}'")
+
+
+def test_a_pipe_that_nobody_writes_to_is_an_empty_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pdf")
+    assert kinds(probe(tmp_path / "a.pdf")) == ["empty_file"]
+
+
 # what cannot be read
 
 
@@ -349,7 +397,7 @@ def test_a_file_that_hangs_its_decoder_again_and_again_is_given_up(tmp_path: Pat
 def test_a_decoder_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "a.pdf", pages=24)
     sandbox = Sandbox(SMALL)
-    units = [{"page": number, "start_s": None, "end_s": None} for number in range(1, 25)]
+    units = [Locator(page=number) for number in range(1, 25)]
     batches = sandbox.decode(str(path), "document", units)
     first = [next(batches) for _ in range(3)]
     assert sandbox.child_pid is not None
@@ -358,6 +406,18 @@ def test_a_decoder_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
     sandbox.close()
     assert len(rows) == 24
     assert {row.column("error")[0].as_py() for row in rows} == {None}
+
+
+def test_what_is_left_of_an_order_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "a.pdf", pages=9)
+    write_image(tmp_path / "b.png")
+    sandbox = Sandbox(SMALL)
+    batches = sandbox.decode(str(tmp_path / "a.pdf"), "document", [Locator(page=number) for number in range(1, 10)])
+    next(batches)
+    batches.close()
+    (picture,) = sandbox.decode(str(tmp_path / "b.png"), "image", [Locator()])
+    sandbox.close()
+    assert picture.column("width_px")[0].as_py() == 320
 
 
 def test_closing_leaves_no_child(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import yaml
 from PIL import Image
 
 from jobs.demo_media import PAGES, SHAPES, SIGN, TICKET, write_demo_media
-from model.nano.export import CHECKPOINT
 from model.nano.score import cer
+from schemas.checkout import NANO as CHECKPOINT
 from tests.support.samples import SAMPLES, needs_samples
 from tests.support.world import ROOT, World, write_recording
 

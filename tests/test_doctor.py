@@ -18,11 +18,13 @@ from jobs import machine
 from jobs.bench.shapes import config_json
 from jobs.canary import canary
 from jobs.cli import main
-from jobs.machine import Finding, Gpu
-from model.nano.export import CHECKPOINT
+from jobs.machine import Gpu
+from model.engines import openai_kind, scripted_kind
 from model.network.config import Config
+from model.network.memory import SIZES, gpus, needed_gb, size_of, splits
 from model.network.qwen3vl import Qwen3VL
-from model.prompts.memory import SIZES, gpus, needed_gb, size_of, splits
+from schemas.checkout import NANO as CHECKPOINT
+from schemas.finding import Finding
 from tests.support.servers import MODEL, serving
 from tests.support.world import write_recording
 
@@ -108,7 +110,7 @@ def test_gpus_driver_and_torch(
     monkeypatch.setattr(machine, "cuda_of_torch", lambda: cuda)
     (found,) = machine.about_gpus(cards, wanted)
     assert found.level == level
-    assert word in found.said
+    assert word in found.message
 
 
 def test_what_torch_is_built_for_is_read_without_importing_it() -> None:
@@ -128,10 +130,10 @@ def test_vllm_wants_the_torch_that_it_was_compiled_against(tmp_path: Path, monke
     monkeypatch.setattr(machine, "cuda_of_torch", lambda: None)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     if machine.installed("vllm") is None:
-        assert "not installed" in machine.vllm_fits_torch()[0].said
+        assert "not installed" in machine.vllm_fits_torch()[0].message
     distribution(tmp_path, "vllm", "0.99.0", "torch==9.9.9", "numpy")
     (found,) = machine.vllm_fits_torch()
-    assert (found.level, "wants torch==9.9.9" in found.said) == ("fail", True)
+    assert (found.level, "wants torch==9.9.9" in found.message) == ("fail", True)
 
     shutil.rmtree(tmp_path / "vllm-0.99.0.dist-info")
     distribution(tmp_path, "vllm", "0.99.1", f"torch=={have.split('+')[0]}")
@@ -214,7 +216,8 @@ def test_what_is_wrong_with_a_spec(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     with serving(lambda *_: "right") as server:
-        code = main(["doctor", spec(tmp_path, **{"kind": "openai", "url": server.url, "model": MODEL, **change})])
+        engine = {"kind": "openai", "url": server.url, "model": MODEL} if "kind" not in change else {}
+        code = main(["doctor", spec(tmp_path, **{**engine, **change})])
         assert not server.bodies, "nothing is asked while something fails"
     said = capsys.readouterr().out
     assert code == 1
@@ -225,22 +228,22 @@ def test_what_is_wrong_with_a_spec(
 def test_answers_that_come_and_are_wrong(tmp_path: Path) -> None:
     def findings(reply: str, way: str = "right") -> list[Finding]:
         with serving(lambda *_: way, reply=lambda _: reply) as server:
-            engine = {"kind": "openai", "url": server.url, "model": MODEL}
+            engine = openai_kind.Settings(url=server.url, model=MODEL)
             return canary(engine, clips=False, schema=True, load_s=60)
 
-    (schema,) = [each for each in findings("   ", "right length") if each.what == "schema"]
+    (schema,) = [each for each in findings("   ", "right length") if each.about == "schema"]
     assert "disable_any_whitespace" in schema.fix
-    assert [each.what for each in findings("<think>hm")].count("thinking") == 1
+    assert [each.about for each in findings("<think>hm")].count("thinking") == 1
     refused = findings("", "400 no such thing")
-    assert [(each.level, each.what) for each in refused] == [("fail", "canary")]
+    assert [(each.level, each.about) for each in refused] == [("fail", "canary")]
 
 
 def test_an_engine_that_dies(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "replies.jsonl", {"fault": "exit"})
-    engine = {"kind": "scripted", "recording": str(recording), "slots": 2}
+    engine = scripted_kind.Settings(recording=str(recording), slots=2)
     (found,) = canary(engine, clips=False, schema=False, load_s=60)
-    assert (found.level, found.what) == ("fail", "canary")
-    assert "exited with code 1" in found.said
+    assert (found.level, found.about) == ("fail", "canary")
+    assert "exited with code 1" in found.message
 
 
 def test_a_model_that_is_not_here_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import yaml
 from jobs.cli import main
 from jobs.commands.golden import EXPECTATIONS, PAGE, PICTURE
 from jobs.demo_media import PAGES, SIGN
-from model.nano.export import CHECKPOINT
+from schemas.checkout import NANO as CHECKPOINT
 from tests.support.world import write_recording
 
 LINES = {PAGE: [line.text for line in PAGES[0]], PICTURE: list(SIGN)}

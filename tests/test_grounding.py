@@ -19,14 +19,14 @@ from tests.support.samples import recorded
 PAGE = View("image", 0, 2000, 1000)
 
 
-def judged(task: str, reply: str, view: View) -> CheckedReply:
-    own = find(task)
-    return check_reply(own, view, reply, own.parse(reply, view), cut=False)
+def checked(task: str, reply: str, view: View) -> CheckedReply:
+    shipped = find(task)
+    return check_reply(shipped, view, reply, shipped.parse(reply, view), cut=False)
 
 
 def test_the_recorded_food() -> None:
-    found = judged("recognize", recorded()["food"], View("image", 0, 3008, 4032))
-    names = [[(each["language"], each["name"]) for each in thing["names"]] for thing in found.result["objects"]]
+    checked_reply = checked("recognize", recorded()["food"], View("image", 0, 3008, 4032))
+    names = [[(item["language"], item["name"]) for item in thing["names"]] for thing in checked_reply.result["objects"]]
     assert names == [
         [("zh", "米饭"), ("en", "Rice")],
         [("zh", "米饭"), ("en", "Rice")],
@@ -37,17 +37,17 @@ def test_the_recorded_food() -> None:
         [("zh", "麻辣血豆腐"), ("en", "Spicy Blood Tofu")],
     ]
     # [266, 126, 695, 343] of 1000
-    assert found.result["objects"][2]["bbox_px"] == pytest.approx([800.128, 508.032, 2090.56, 1382.976])
-    assert found.verified["ok"]
-    assert found.result["answer"] is None
+    assert checked_reply.result["objects"][2]["bbox_px"] == pytest.approx([800.128, 508.032, 2090.56, 1382.976])
+    assert checked_reply.verified["ok"]
+    assert checked_reply.result["answer"] is None
 
 
 @pytest.mark.parametrize("task", ["ground_2d", "spatial"])
 def test_the_recorded_point(task: str) -> None:
-    found = judged(task, recorded()["point_2d"], PAGE)
-    (thing,) = found.result["objects"]
+    checked_reply = checked(task, recorded()["point_2d"], PAGE)
+    (thing,) = checked_reply.result["objects"]
     assert (thing["label"], thing["point_px"], thing["bbox_px"]) == ("point_1", [1850.0, 618.0], None)
-    assert found.verified["ok"]
+    assert checked_reply.verified["ok"]
 
 
 @pytest.mark.parametrize(
@@ -68,21 +68,23 @@ def test_the_recorded_point(task: str) -> None:
     ],
 )  # fmt: skip
 def test_boxes_and_points(reply: str, objects: list[Any], faults: list[str]) -> None:
-    found = judged("ground_2d", reply, PAGE)
-    assert found.failure is None
-    told = [(each["label"], each["bbox_px"], each["point_px"]) for each in found.result["objects"]]
-    assert told == objects
-    assert found.verified["faults"] == faults
+    checked_reply = checked("ground_2d", reply, PAGE)
+    assert checked_reply.failure is None
+    listed = [(item["label"], item["bbox_px"], item["point_px"]) for item in checked_reply.result["objects"]]
+    assert listed == objects
+    assert checked_reply.verified["faults"] == faults
 
 
 def test_prose_is_no_list_of_boxes() -> None:
     with pytest.raises(InvalidOutput, match="no list of boxes"):
-        judged("ground_2d", "A car on a street.", PAGE)
+        checked("ground_2d", "A car on a street.", PAGE)
 
 
 def test_what_else_an_element_says() -> None:
-    found = judged("ground_2d", '[{"bbox_2d": [0, 0, 9, 9], "label": "p", "role": "player", "shirt": 7}]', PAGE)
-    assert found.result["objects"][0]["attributes"] == [
+    checked_reply = checked(
+        "ground_2d", '[{"bbox_2d": [0, 0, 9, 9], "label": "p", "role": "player", "shirt": 7}]', PAGE
+    )
+    assert checked_reply.result["objects"][0]["attributes"] == [
         {"name": "role", "value": "player"},
         {"name": "shirt", "value": "7"},
     ]
@@ -104,10 +106,10 @@ def test_what_else_an_element_says() -> None:
     ],
 )
 def test_names(reply: str, names: list[Any], answer: str | None) -> None:
-    found = judged("recognize", reply, PAGE)
-    told = [(each["language"], each["name"]) for thing in found.result["objects"] for each in thing["names"]]
-    assert (told, found.result["answer"]) == (names, answer)
-    assert found.verified["ok"]
+    checked_reply = checked("recognize", reply, PAGE)
+    listed = [(item["language"], item["name"]) for thing in checked_reply.result["objects"] for item in thing["names"]]
+    assert (listed, checked_reply.result["answer"]) == (names, answer)
+    assert checked_reply.verified["ok"]
 
 
 FARTHEST = "Which object is farthest?\nAnswer options:\nA.chair\nB.plant\nC.window\nD.tv stand."
@@ -143,16 +145,16 @@ def test_options(question: str, options: dict[str, str]) -> None:
 )
 def test_choices(reply: str, choice: str | None) -> None:
     assert choice_of(reply, options_in(FARTHEST)) == choice
-    found = judged("spatial", reply, View("image", 0, 10, 10, parameters={"question": FARTHEST}))
-    assert found.result["choice"] == choice
-    assert found.verified["faults"] == ([] if choice else ["no_choice"])
+    checked_reply = checked("spatial", reply, View("image", 0, 10, 10, parameters={"question": FARTHEST}))
+    assert checked_reply.result["choice"] == choice
+    assert checked_reply.verified["faults"] == ([] if choice else ["no_choice"])
 
 
 CLIP = View("clip", 1, 640, 360, start_s=30.0, end_s=34.0, times_s=(30.0, 31.02, 32.04, 33.0))
 
 
 def test_boxes_in_time() -> None:
-    said = [
+    elements = [
         {"time": 30.0, "bbox_2d": [0, 0, 500, 500], "label": "dog"},
         {"time": "31.0 seconds", "bbox_2d": [100, 0, 500, 500], "label": "dog"},
         {"timestamp": "00:31.9", "bbox_2d": [0, 100, 500, 500], "label": "dog"},
@@ -160,23 +162,23 @@ def test_boxes_in_time() -> None:
         {"time": 3.0, "bbox_2d": [0, 0, 500, 500], "label": "dog"},
         {"bbox_2d": [0, 0, 500, 500], "label": "dog"},
     ]
-    found = judged("ground_video", json.dumps(said), CLIP)
-    boxes = [(each["frame_index"], each["time_s"], each["bbox_px"]) for each in found.result["boxes"]]
+    checked_reply = checked("ground_video", json.dumps(elements), CLIP)
+    boxes = [(item["frame_index"], item["time_s"], item["bbox_px"]) for item in checked_reply.result["boxes"]]
     assert boxes == [
         (0, 30.0, [0, 0, 320, 180]),
         (1, 31.02, [64, 0, 320, 180]),
         (2, 32.04, [0, 36, 320, 180]),
         (3, 33.0, [0, 0, 0, 180]),
     ]
-    assert found.verified["dropped"] == 2
-    assert found.verified["faults"] == ["dropped", "span_outside", "empty_box"]
+    assert checked_reply.verified["dropped"] == 2
+    assert checked_reply.verified["faults"] == ["dropped", "span_outside", "empty_box"]
 
 
 def test_a_clip_is_asked_frame_by_frame_with_times() -> None:
     frames = tuple(Picture(32, 32, b"") for _ in range(2))
     view = View("clip", 0, 32, 32, times_s=(0.0, 0.96), parameters={"query": "the dog"})
-    own = find("ground_video")
-    request = own.next(own, Unit(view, Clip(frames, view.times_s)), ())
+    shipped = find("ground_video")
+    request = shipped.next(shipped, Unit(view, Clip(frames, view.times_s)), ())
     assert request is not None
     *shown, asked = request.messages[0].parts
     assert shown == ["<0.0 seconds>", frames[0], "<1.0 seconds>", frames[1]]

@@ -17,15 +17,16 @@ from PIL import Image
 from operators.checks.on_screen import boxes_of, point_faults
 from operators.infer.unit_request import UnitRequest
 from operators.media import episode
-from operators.units import Decoded, Planned
+from operators.media.sandbox import Sandbox
 from pipelines.catalogue import find
-from pipelines.gui import NOTHING_DONE, system_text, told
+from pipelines.loops.screens import NOTHING_DONE, history_text, system_text
 from pipelines.replies.gui_actions import BUTTONS, STATUSES, TAKES
 from pipelines.replies.tool_calls import read_calls
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError, InvalidOutput
 from schemas.request import Completion, Picture
 from schemas.task import Unit, View
+from schemas.unit import Locator
 from tests.support.samples import recorded
 from tests.test_own_tasks import rows_of, spec_of
 from tests.test_replies import read
@@ -42,8 +43,8 @@ def test_the_recorded_call() -> None:
     """It lands on the search bar of the screen that it was made for, as one sees it there."""
     search_bar, settings_wheel = {"bbox_px": [288, 176, 1016, 320]}, {"bbox_px": [1110, 210, 1194, 290]}
     view = View("image", 0, 1440, 3120, parameters={"device": "mobile", "elements": [search_bar, settings_wheel]})
-    reading = read("gui_action", recorded()["mobile"], view)
-    given = {key: value for key, value in reading.value.items() if value is not None}
+    parsed = read("gui_action", recorded()["mobile"], view)
+    given = {key: value for key, value in parsed.value.items() if value is not None}
     assert given == {
         "tool": "mobile_use",
         "action": "click",
@@ -52,11 +53,11 @@ def test_the_recorded_call() -> None:
         "allow me to type in the search query.",
         "description": "I tapped on the search bar to begin searching for Musk.",
     }
-    assert (reading.dropped, reading.cut) == (0, False)
+    assert (parsed.dropped, parsed.cut) == (0, False)
     task = find("gui_action")
-    assert task.verify(reading.value, view).faults == ()
+    assert task.verify(parsed.value, view).faults == ()
     elsewhere = View("image", 0, 1440, 3120, parameters={"elements": [settings_wheel]})
-    assert task.verify(reading.value, elsewhere).faults == ("not_on_element",)
+    assert task.verify(parsed.value, elsewhere).faults == ("not_on_element",)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,9 @@ def test_the_recorded_call() -> None:
     ],
 )  # fmt: skip
 def test_actions_in_many_forms(view: View, reply: str, wanted: dict[str, Any]) -> None:
-    reading = read("gui_action", reply, view)
-    assert {key: reading.value[key] for key in wanted} == wanted
-    assert reading.dropped == 0
+    parsed = read("gui_action", reply, view)
+    assert {key: parsed.value[key] for key in wanted} == wanted
+    assert parsed.dropped == 0
 
 
 @pytest.mark.parametrize(
@@ -120,10 +121,10 @@ def test_what_is_no_action_says_why(reply: str, sentence: str) -> None:
         read("gui_action", reply, PHONE)
 
 
-def test_the_first_of_several_actions_counts_and_the_others_are_told() -> None:
+def test_the_first_of_several_actions_is_read_and_the_others_are_counted() -> None:
     several = call("mobile_use", action="open", text="X") + call("mobile_use", action="wait", time=1)
-    reading = read("gui_action", several, PHONE)
-    assert (reading.value["text"], reading.dropped) == ("X", 1)
+    parsed = read("gui_action", several, PHONE)
+    assert (parsed.value["text"], parsed.dropped) == ("X", 1)
 
 
 WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=12).filter(
@@ -158,8 +159,8 @@ AROUND = ["{}", 'Thought: so.\nAction: "go"\n{}', "{}\n\n", "```\n{}\n```", "<th
 
 @settings(max_examples=80, deadline=None)
 @given(actions(), st.sampled_from(AROUND))
-def test_every_action_of_the_vocabularies_comes_back_typed(made: tuple[str, dict[str, Any]], around: str) -> None:
-    tool, arguments = made
+def test_every_action_of_the_vocabularies_comes_back_typed(action: tuple[str, dict[str, Any]], around: str) -> None:
+    tool, arguments = action
     view = DESK if tool == "computer_use" else PHONE
     scale = 1000 if tool == "computer_use" else 999
     value = read("gui_action", around.format(call(tool, **arguments)), view).value
@@ -168,7 +169,7 @@ def test_every_action_of_the_vocabularies_comes_back_typed(made: tuple[str, dict
         wanted = arguments.get(key)
         sides = (view.width_px, view.height_px)
         assert value[field] == (
-            wanted and pytest.approx([each / scale * side for each, side in zip(wanted, sides, strict=True)])
+            wanted and pytest.approx([item / scale * side for item, side in zip(wanted, sides, strict=True)])
         )
     for key, field in FIELDS.items():
         wanted = arguments.get(key)
@@ -180,13 +181,13 @@ def test_every_action_of_the_vocabularies_comes_back_typed(made: tuple[str, dict
 @settings(max_examples=80, deadline=None)
 @given(actions(), st.data())
 def test_damage_gives_an_action_of_the_vocabulary_or_a_reason(
-    made: tuple[str, dict[str, Any]], data: st.DataObject
+    action: tuple[str, dict[str, Any]], data: st.DataObject
 ) -> None:
-    reply = call(made[0], **made[1])
+    reply = call(action[0], **action[1])
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(reply)))
-        stray = data.draw(st.sampled_from(["", "{", "}", '"', "]", "<tool_call>", "\\", "null", "1e999", "\ud800"]))
-        reply = reply[:place] + stray + reply[place + data.draw(st.integers(0, 2)) :]
+        garbage = data.draw(st.sampled_from(["", "{", "}", '"', "]", "<tool_call>", "\\", "null", "1e999", "\ud800"]))
+        reply = reply[:place] + garbage + reply[place + data.draw(st.integers(0, 2)) :]
     for task, text in (("gui_action", reply), ("gui_episode", f"[screen 1, 9 x 9 px]\n{reply}")):
         try:
             read(task, text.encode("utf-8", "replace").decode(), DESK)  # checked against the schema and Arrow
@@ -214,15 +215,15 @@ ELEMENTS = """```json
 
 
 def test_elements() -> None:
-    reading = read("gui_elements", ELEMENTS, DESK)
-    assert reading.value["elements"] == [
+    parsed = read("gui_elements", ELEMENTS, DESK)
+    assert parsed.value["elements"] == [
         {"role": "text_field", "text": 'Search "X"', "bbox_px": [0, 0, 200, 50], "clickable": True},
         {"role": "icon", "text": None, "bbox_px": [400, 0, 400, 50], "clickable": False},
         {"role": "button", "text": None, "bbox_px": [1800, 900, 2000, 1000], "clickable": None},
     ]
-    assert reading.dropped == 1
+    assert parsed.dropped == 1
     task = find("gui_elements")
-    assert task.verify(reading.value, DESK).faults == ("empty_box",)
+    assert task.verify(parsed.value, DESK).faults == ("empty_box",)
     seen = View("image", 0, 10, 10, blank=False)
     assert task.verify(read("gui_elements", "[]", seen).value, seen).faults == ("nothing_read",)
 
@@ -246,15 +247,15 @@ def test_a_point_is_held_to_the_screen_and_to_the_elements_that_are_known() -> N
 
 
 def test_calls_of_any_tool() -> None:
-    found = read_calls(f"look\n{call('a', x=1)}{call('b', y=2)}<tool_call>{{nonsense</tool_call> so", ("x",))
-    assert [(each.name, each.arguments) for each in found.calls] == [("a", {"x": 1}), ("b", {"y": 2})]
-    assert (found.dropped, found.said) == (1, "look\n so")
+    calls = read_calls(f"look\n{call('a', x=1)}{call('b', y=2)}<tool_call>{{nonsense</tool_call> so", ("x",))
+    assert [(item.name, item.arguments) for item in calls.calls] == [("a", {"x": 1}), ("b", {"y": 2})]
+    assert (calls.dropped, calls.text) == (1, "look\n so")
 
 
 def test_history_as_text_and_as_list() -> None:
-    assert told(["open X", None, " "]) == "Step 1: open X;"
-    assert told("Step 1: open X") == "Step 1: open X"
-    assert told([]) == told(None) == told(" ") == NOTHING_DONE
+    assert history_text(["open X", None, " "]) == "Step 1: open X;"
+    assert history_text("Step 1: open X") == "Step 1: open X"
+    assert history_text([]) == history_text(None) == history_text(" ") == NOTHING_DONE
 
 
 def screen(folder: Path, name: str, colour: str, size: tuple[int, int] = (200, 400)) -> None:
@@ -275,8 +276,8 @@ def test_screens_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_an_episode_is_replayed_screen_by_screen(tmp_path: Path) -> None:
-    """One row: a step for every screen, in that screen's own pixels, each told what was done before; and its screens
-    are pictures that other tasks of the job are asked about."""
+    """One row: a step for every screen, in that screen's own pixels, each asked with what was done before; and its
+    screens are pictures that other tasks of the job are asked about."""
     for number, size in enumerate([(200, 400), (200, 400), (400, 200)], start=9):
         screen(tmp_path / "search", f"{number}.png", "white", size)
     screen(tmp_path / "broken", "1.png", "white")
@@ -343,28 +344,29 @@ def test_what_was_done_is_told_at_the_next_screen() -> None:
     task = find("gui_episode")
     shown = tuple(Picture(64, 64, b"") for _ in range(3))
     content = ("[screen 1, 9 x 9 px]", shown[0], "[screen 2, 9 x 9 px]", shown[1], "[screen 3, 9 x 9 px]", shown[2])
-    answer = UnitRequest(
+    unit_request = UnitRequest(
         task, Unit(View("episode", 0, 9, 9), content), {"instruction": "Go", "device": "mobile"}, "r", {}
     )
-    (conversation,) = answer.conversations
-    told_so_far = []
+    conversation = unit_request.conversation
+    assert conversation is not None
+    histories: list[str] = []
     for reply in ('Action: "I opened X"\n' + call("mobile_use", action="open", text="X"), "nonsense", "more"):
-        request = conversation.next()
-        assert request is not None
+        (request,) = conversation.next()
         system, question = request.messages
         assert '"mobile_use"' in system.parts[0]  # type: ignore[operator]
-        assert question.parts[0] is shown[len(told_so_far)]
-        told_so_far.append(str(question.parts[1]).rpartition("device): ")[2])
+        assert question.parts[0] is shown[len(histories)]
+        histories.append(str(question.parts[1]).rpartition("device): ")[2])
         conversation.receive(request, Completion(reply, "stop", 1, 1, 0.1))
-    assert conversation.next() is None
-    assert told_so_far == [NOTHING_DONE, "Step 1: I opened X;", "Step 1: I opened X; Step 2: (no action);"]
+    assert conversation.next() == ()
+    assert histories == [NOTHING_DONE, "Step 1: I opened X;", "Step 1: I opened X; Step 2: (no action);"]
 
 
 def test_a_device_that_is_none_is_a_value_that_is_missing() -> None:
     unit = Unit(View("image", 0, 9, 9), Picture(64, 64, b""))
-    answer = UnitRequest(find("gui_action"), unit, {"instruction": "Go", "device": "tv"}, "r", {})
-    assert answer.conversations[0].next() is None
-    columns = answer.columns(None)
+    unit_request = UnitRequest(find("gui_action"), unit, {"instruction": "Go", "device": "tv"}, "r", {})
+    assert unit_request.conversation is not None
+    assert unit_request.conversation.next() == ()
+    columns = unit_request.columns(None)
     assert (columns["status"], columns["error"]["kind"]) == ("unreadable_input", "no_value")
     assert columns["error"]["message"] == "device is 'tv': say computer or mobile"
 
@@ -380,8 +382,11 @@ def test_values_with_defaults() -> None:
 
 def test_a_decoder_that_gets_an_episode_of_fewer_screens_than_were_planned_says_so(tmp_path: Path) -> None:
     screen(tmp_path / "e", "1.png", "white")
-    first, second = episode.decode(tmp_path / "e", [Planned(page=1), Planned(page=2)], DecodeSettings())
-    assert isinstance(first, Decoded)
-    assert first.width_px == 200
-    assert isinstance(second, InputError)
-    assert second.kind == "not_found"
+    sandbox = Sandbox(DecodeSettings())
+    try:
+        batches = list(sandbox.decode(str(tmp_path / "e"), "episode", [Locator(page=1), Locator(page=2)]))
+    finally:
+        sandbox.close()
+    first, second = (batch.to_pylist()[0] for batch in batches)
+    assert (first["width_px"], first["error"]) == (200, None)
+    assert second["error"]["kind"] == "not_found"

@@ -27,14 +27,13 @@ from model.nano.batches import (
     normalize,
     scene_patches,
 )
-from model.nano.export import CHECKPOINT, export
 from model.nano.fonts import Face
 from model.nano.losses import AuxiliaryHeads, losses, scene_losses
 from model.nano.metrics import iou, judge_events, judge_objects
 from model.nano.pages import held_out_lines
 from model.nano.render import draw_sample
 from model.nano.scenes import Box, Scene, draw_clip, draw_picture
-from model.nano.score import cer, edit_distance, read
+from model.nano.score import cer, read
 from model.nano.shape import config_json, nano_config
 from model.nano.train import Recipe, Run
 from model.network.checkpoint import load
@@ -42,6 +41,8 @@ from model.network.config import Config
 from model.network.qwen3vl import Qwen3VL
 from model.prompts.chat import Chat
 from model.prompts.preprocess import patchify
+from schemas.checkout import NANO as CHECKPOINT
+from schemas.checkout import export
 from schemas.request import Clip, Message, Picture
 from tests.support.tiny import tiny_checkpoint
 
@@ -194,7 +195,7 @@ def test_judges_tell_right_from_wrong() -> None:
 
 
 def test_measures() -> None:
-    assert edit_distance("kitten", "sitting") == 3
+    assert cer(["kitten"], ["sitting"]) == 3 / 7
     assert cer(["ab", ""], ["abc", "d"]) == 0.5
     assert iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
     assert iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0

@@ -16,11 +16,11 @@ from PIL import Image
 
 from jobs.bench.peer_process import SITE
 from model.engines.torch_engine import TorchEngine
-from model.nano.export import CHECKPOINT
 from model.nano.fonts import Face
 from model.nano.pages import held_out_lines
 from model.nano.render import Sample
 from model.nano.tokens import OCR_PROMPT
+from schemas.checkout import NANO as CHECKPOINT
 from schemas.request import Message, Request, Sampling
 from tests.support.reference import picture, transformers
 

@@ -19,9 +19,9 @@ import pytest
 
 from jobs.demo_media import write_demo_media
 from jobs.load import parse
-from model.nano.export import CHECKPOINT
 from pipelines.job import prepare
 from pipelines.local import answer
+from schemas.checkout import NANO as CHECKPOINT
 from tests.support.servers import free_port
 from tests.support.world import ROOT, World
 from tests.test_nano_peers import SITE

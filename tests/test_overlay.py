@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from jobs.commands.overlay import write_overlays
-from operators.commit import part_path
 from operators.overlay import Mark, draw
+from operators.store.memory import MemoryStore
+from operators.store.results import Results
+from pipelines.folder import JobFolder
 from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
 from tests.support.world import write_image
@@ -46,23 +46,18 @@ def test_overlays_of_a_job(tmp_path: Path) -> None:
     }  # fmt: skip
     rows = [{**row, "input_uri": str(tmp_path / name)} for name in ("a [1].png", "gone.png")]
     empty = [{**row, "input_uri": str(tmp_path / "a [1].png"), "result": {"objects": [{"label": "", "bbox_px": None}]}}]
-    output = tmp_path / "out"
-    (output / "_job").mkdir(parents=True)
-    (output / "_job" / "identity.json").write_text(json.dumps({"decode": asdict(DecodeSettings())}))
-    for task, found in (("ground_2d", rows), ("caption", empty)):
-        place = part_path(output, task, "0")
-        place.parent.mkdir(parents=True)
-        nothing = {"page": pa.int32(), "start_s": pa.float64(), "end_s": pa.float64()}
-        table = pa.Table.from_pylist(found)
-        for name, kind in nothing.items():
-            table = table.append_column(name, pa.nulls(len(found), kind))
-        pq.write_table(table, place)
+    output = f"memory://{tmp_path}"
+    store = MemoryStore(output)
+    JobFolder(store).claim({"decode": asdict(DecodeSettings())}, {})
+    for task, values in (("ground_2d", rows), ("caption", empty)):
+        Results(store).write_part(task, "0", pa.Table.from_pylist(values))  # without the columns that are null
 
-    path, told = write_overlays(output, task=None, rows=5)
-    assert isinstance(path, Path)
-    assert path == output / "overlay" / "ground_2d" / "a_1_-0123-0.png"
-    assert "gone.png: " in str(told)
-    with Image.open(path) as picture:
+    drawing, failed = write_overlays(output, task=None, rows=5)
+    key = "overlay/ground_2d/a_1_-0123-0.png"
+    assert (drawing.text, drawing.failed) == (f"{output}/{key}", False)
+    assert "gone.png: " in failed.text
+    assert failed.failed
+    with store.open(key) as file, Image.open(file) as picture:
         x, y = (round(side * scale) for side, scale in zip(picture.size, (0.3, 0.25), strict=True))
         assert picture.getpixel((x, y)) == (0xE6, 0x19, 0x4B)
     with pytest.raises(SpecError, match="no boxes or points of the task caption"):

@@ -13,26 +13,28 @@ import pytest
 import yaml
 
 from jobs.demo_media import write_demo_media
-from jobs.load import load, parse
-from operators.commit import Commit, replace_part
+from jobs.load import parse
+from operators.commit import Commit
 from operators.infer.infer import Infer
 from operators.infer.unit_request import UnitRequest
 from operators.media.decode import Decode
 from operators.media.full_input import LEAST_PAIR_TOKENS, frame_budget, page_tokens
 from operators.media.probe import Probe
+from operators.store.addresses import store_at
+from operators.store.results import Results
 from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
 from pipelines.local import answer
+from pipelines.planning import chunk_table, list_job
 from pipelines.reparse import reparse
-from pipelines.run import chunk_table, listed
 from schemas.errors import SpecError
 from schemas.request import Completion, Picture
 from schemas.spec import TaskSpec
 from schemas.task import Unit, View
 from tests.support.world import ROOT, write_image, write_pdf, write_recording
 
-README = (ROOT / "README.md").read_text(encoding="utf-8").split("### A task of your own")[1].split("\n### ")[0]
+EXAMPLES = (ROOT / "docs/tasks.md").read_text(encoding="utf-8").split("## A task of your own")[1].split("\n## ")[0]
 
 
 def spec_of(folder: Path, tasks: Any, inputs: Any, *replies: dict[str, Any], **sections: Any) -> dict[str, Any]:
@@ -49,30 +51,30 @@ def rows_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def code(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    assert isinstance(found, str)
-    return found
+    (block,) = re.findall(rf"```{language}\n(.*?)```", EXAMPLES, re.DOTALL)
+    assert isinstance(block, str)
+    return block
 
 
-def test_the_readmes_two_ways_of_adding_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(README.strip().splitlines()) < 30
-    (tmp_path / "colours.py").write_text(code("python"))
+def test_the_two_documented_ways_of_adding_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(EXAMPLES.strip().splitlines()) < 30
+    (tmp_path / "colors.py").write_text(code("python"))
     monkeypatch.chdir(tmp_path)
     write_image(tmp_path / "a.png")
     (tmp_path / "list.csv").write_text("path,shop\na.png,Harbour Cafe\n")
     spec = spec_of(
         tmp_path,
-        [*yaml.safe_load(code("yaml"))["tasks"], "colours:TASK"],
+        [*yaml.safe_load(code("yaml"))["tasks"], "colors:TASK"],
         [tmp_path / "list.csv"],
         {"sample": "*", "task": "receipt", "reply": 'The total:\n{"total": 7.5}'},
-        {"sample": "*", "task": "colour", "reply": "White."},
+        {"sample": "*", "task": "color", "reply": "White."},
     )
-    receipt, colour = rows_of(spec)
+    receipt, color = rows_of(spec)
     assert receipt["result"] == {"total": 7.5}
     assert json.loads(receipt["parameters"]) == {"shop": "Harbour Cafe"}
     assert receipt["verified"]["ok"]
-    assert colour["result"] == {"colour": "white"}
-    assert colour["verified"]["ok"]
+    assert color["result"] == {"color": "white"}
+    assert color["verified"]["ok"]
 
 
 RECEIPT = {
@@ -102,8 +104,8 @@ def test_an_inline_task_reads_what_can_be_read(reply: str, value: Any, cut: bool
     task = bind(TaskSpec(**RECEIPT))
     assert task.constrained
     assert task.prompt.startswith("Read it.\n\nAnswer with JSON")
-    found = task.parse(reply, None)
-    assert (task.output.check(found.value), found.cut) == (value, cut)
+    parsed = task.parse(reply, None)
+    assert (task.output.check(parsed.value), parsed.cut) == (value, cut)
 
 
 @pytest.mark.parametrize(
@@ -242,15 +244,15 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
         {"sample": "b.png", "task": "*", "reply": "no list"},
     )
     job = prepare(parse(spec, "test"))
-    folder = JobFolder(job.output)
-    folder.claim(job.identity, job.spec.model_dump(mode="json"))
+    store = store_at(job.output)
+    JobFolder(store).claim(job.identity, job.spec.model_dump(mode="json"))
     probe, decode, ask = Probe(job.decode), Decode(job.decode), Infer(job.infer)
     try:
-        Commit(job.output)(ask(decode(chunk_table(listed(job).inputs, probe, job))))
+        Commit(job.output)(ask(decode(chunk_table(list_job(job).inputs, probe, job))))
     finally:
-        for each in (probe, decode, ask):
-            each.close()
-    (part,) = (job.output / "results" / "task=ocr_spotting").glob("*.parquet")
+        for operator in (probe, decode, ask):
+            operator.close()
+    (part,) = (Path(job.output) / "results" / "task=ocr_spotting").glob("*.parquet")
     right = pq.read_table(part)
     assert [row["status"] for row in right.to_pylist()] == ["ok", "invalid_output"]
     assert right.to_pylist()[0]["verified"]["faults"] == ["cut"]
@@ -259,49 +261,50 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
         {**row, "status": "invalid_output", "result": None, "verified": {**row["verified"], "faults": []}}
         for row in right.to_pylist()
     ]
-    replace_part(job.output, "ocr_spotting", chunk_id, pa.Table.from_pylist(spoilt, schema=right.schema))
+    results = Results(store)
+    results.replace_part(results.read_part("ocr_spotting", chunk_id), pa.Table.from_pylist(spoilt, schema=right.schema))
     for path in (tmp_path / "replies.jsonl", tmp_path / "a.png", tmp_path / "b.png"):
         path.unlink()
-    (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))
+    (total,) = reparse(store, parse(JobFolder(store).spec(), "spec.yaml"))
     counted = (total.rows, total.changed, total.ok_before, total.ok_after)
     assert counted == (2, 1, 0, 1)  # the other cannot be read today either
     assert pq.read_table(part).to_pylist() == right.to_pylist()
     assert pq.read_schema(part).metadata[b"sightread"]
-    (total,) = reparse(job.output, load(job.output / "_job" / "spec.yaml"))
+    (total,) = reparse(store, parse(JobFolder(store).spec(), "spec.yaml"))
     assert total.changed == 0
 
 
-def test_a_thought_is_kept_in_its_own_column_on_request_and_counted_always() -> None:
+def test_reasoning_is_kept_in_its_own_column_on_request_and_counted_always() -> None:
     view = View("image", 0, 64, 64)
     for asked in (False, True):
         task = bind(TaskSpec(name="caption", reasoning=asked))
-        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (conversation,) = answer.conversations
-        request = conversation.next()
-        assert request is not None
+        unit_request = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        conversation = unit_request.conversation
+        assert conversation is not None
+        (request,) = conversation.next()
         conversation.receive(
             request, Completion("A cat.", "stop", 1, 9, 0.1, reasoning="ears, \udce9", reasoning_tokens=6)
         )
-        assert conversation.next() is None
-        row = answer.columns(None)
+        assert conversation.next() == ()
+        row = unit_request.columns(None)
         assert (row["text"], row["output_tokens"], row["reasoning_tokens"]) == ("A cat.", 9, 6)
         assert row["reasoning"] == ("ears, ?" if asked else None)
     unmatched, keeping = (identity(bind(TaskSpec(name="caption", reasoning=asked))) for asked in (False, True))
     assert unmatched != keeping
 
 
-def test_a_thought_that_the_engine_parted_from_the_answer_reaches_the_row() -> None:
+def test_reasoning_that_the_engine_parted_from_the_answer_reaches_the_row() -> None:
     view = View("image", 0, 64, 64)
-    for name, thought in (("solve", "six times seven"), ("caption", None)):
+    for name, reasoning in (("solve", "six times seven"), ("caption", None)):
         task = find(name)
-        answer = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
-        (conversation,) = answer.conversations
-        request = conversation.next()
-        assert request is not None
+        unit_request = UnitRequest(task, Unit(view, Picture(64, 64, b"")), {}, "r", {})
+        conversation = unit_request.conversation
+        assert conversation is not None
+        (request,) = conversation.next()
         conversation.receive(request, Completion("It is \\boxed{42}.", "stop", 1, 9, 0.1, reasoning="six times seven"))
-        assert conversation.next() is None
-        row = answer.columns(None)
+        assert conversation.next() == ()
+        row = unit_request.columns(None)
         assert row["status"] == "ok"
-        assert row["result"].get("thinking") == thought
-        assert ("six times seven" in row["text"]) == (thought is not None)
+        assert row["result"].get("thinking") == reasoning
+        assert ("six times seven" in row["text"]) == (reasoning is not None)
     assert find("solve").parse("<think>six times seven</think>\n\nIt is \\boxed{42}.", view)["answer"] == "42"

@@ -69,12 +69,12 @@ SPACE = """```json
 
 def read(task: str, reply: str, view: View) -> ParsedReply:
     """What the task makes of a reply, checked as the operator checks it."""
-    own = find(task)
-    found = own.parse(reply, view)
-    reading = found if isinstance(found, ParsedReply) else ParsedReply(found)
-    own.output.check(reading.value)
-    own.verify(reading.value, view)
-    return reading
+    shipped = find(task)
+    value = shipped.parse(reply, view)
+    parsed = value if isinstance(value, ParsedReply) else ParsedReply(value)
+    shipped.output.check(parsed.value)
+    shipped.verify(parsed.value, view)
+    return parsed
 
 
 EVENTS = [
@@ -91,15 +91,15 @@ EVENTS = [
 
 
 def test_the_recorded_events() -> None:
-    reading = read("events", recorded()["events"], CLIP)
-    assert [(each["start_s"], each["end_s"], each["text"]) for each in reading.value["events"]] == EVENTS
-    assert (reading.dropped, reading.cut) == (0, False)
-    assert find("events").verify(reading.value, CLIP).faults == ()
+    parsed = read("events", recorded()["events"], CLIP)
+    assert [(item["start_s"], item["end_s"], item["text"]) for item in parsed.value["events"]] == EVENTS
+    assert (parsed.dropped, parsed.cut) == (0, False)
+    assert find("events").verify(parsed.value, CLIP).faults == ()
 
 
 def test_the_recorded_caption() -> None:
-    reading = read("caption", recorded()["video_brief"], CLIP)
-    assert reading.value == {
+    parsed = read("caption", recorded()["video_brief"], CLIP)
+    assert parsed.value == {
         "text": "A woman in a kitchen prepares and cooks a dish of meat, onions, and cheese wrapped in dough, which "
         "she then fries until golden brown. The final product is served with ketchup and garnished with parsley."
     }
@@ -107,12 +107,12 @@ def test_the_recorded_caption() -> None:
 
 def test_the_recorded_answer_about_a_document() -> None:
     """`page 9 (image 24)` is the 25th picture: the second paper's ninth page stands there."""
-    reading = read("document_qa", recorded()["longdoc"], DOCUMENT)
-    assert reading.value["pages"] == [7, 8, 9, 25, 26]
-    assert reading.value["answer"].endswith("there are 11 tables in total across the entire document.")
-    assert find("document_qa").verify(reading.value, DOCUMENT).faults == ()
+    parsed = read("document_qa", recorded()["longdoc"], DOCUMENT)
+    assert parsed.value["pages"] == [7, 8, 9, 25, 26]
+    assert parsed.value["answer"].endswith("there are 11 tables in total across the entire document.")
+    assert find("document_qa").verify(parsed.value, DOCUMENT).faults == ()
     short = View("document", 0, 0, 0, page_count=20)
-    assert find("document_qa").verify(reading.value, short).faults == ("no_page",)
+    assert find("document_qa").verify(parsed.value, short).faults == ("no_page",)
 
 
 SPOTTED_LINES = [
@@ -124,11 +124,11 @@ SPOTTED_LINES = [
 
 
 def test_spotted_lines() -> None:
-    reading = read("ocr_spotting", SPOTTED, PAGE)
-    assert [(line["text"], line["bbox_px"]) for line in reading.value["lines"]] == [
+    parsed = read("ocr_spotting", SPOTTED, PAGE)
+    assert [(line["text"], line["bbox_px"]) for line in parsed.value["lines"]] == [
         (text, pytest.approx(box)) for text, box in SPOTTED_LINES
     ]
-    assert (reading.dropped, reading.cut) == (0, False)
+    assert (parsed.dropped, parsed.cut) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -146,15 +146,15 @@ def test_spotted_lines() -> None:
     ],
 )
 def test_boxes_in_other_forms(reply: str, boxes: list[list[float]], dropped: int, cut: bool) -> None:
-    reading = read("ocr_spotting", reply, PAGE)
-    assert [line["bbox_px"] for line in reading.value["lines"]] == [pytest.approx(box, abs=0.1) for box in boxes]
-    assert (reading.dropped, reading.cut) == (dropped, cut)
+    parsed = read("ocr_spotting", reply, PAGE)
+    assert [line["bbox_px"] for line in parsed.value["lines"]] == [pytest.approx(box, abs=0.1) for box in boxes]
+    assert (parsed.dropped, parsed.cut) == (dropped, cut)
 
 
 def test_a_page_in_html() -> None:
-    reading = read("parse_document", PAGE_HTML, PAGE)
-    assert (reading.dropped, reading.cut) == (0, False)
-    blocks = reading.value["blocks"]
+    parsed = read("parse_document", PAGE_HTML, PAGE)
+    assert (parsed.dropped, parsed.cut) == (0, False)
+    blocks = parsed.value["blocks"]
     assert [(block["type"], block["level"], block["text"], block["bbox_px"]) for block in blocks] == [
         ("heading", 1, "Prices", [200, 50, 1800, 100]),
         ("paragraph", None, "Bread is fresh & warm.", [200, 110, 1800, 200]),
@@ -173,14 +173,14 @@ def test_a_page_in_html() -> None:
         (1, 1, "0.40", False),
     ]
     assert blocks[4]["caption"] == "Figure 1: a loaf"
-    assert reading.value["markdown"] == (
+    assert parsed.value["markdown"] == (
         "# Prices\n\nBread is fresh & warm.\n\n| what | price |\n| --- | --- |\n| roll | 0.40 |\n\n"
         "$$\nE = mc^2\n$$\n\n![Figure 1: a loaf]()\n\nPage 7"
     )
 
 
 def test_figures_of_all_kinds_and_nested_lists() -> None:
-    reading = read(
+    parsed = read(
         "parse_document",
         '<ol data-bbox="0 0 9 9"><li>one<ul><li>inner</li></ul></li><li>two</li></ol>'
         '<div class="chart" data-bbox="0 0 500 500"><img data-bbox="0 0 500 400"/>'
@@ -191,7 +191,7 @@ def test_figures_of_all_kinds_and_nested_lists() -> None:
         '<div class="image" data-bbox="0 0 500 500"></div><div class="image caption" data-bbox="9 9 9 9">A door</div>',
         PAGE,
     )
-    blocks = reading.value["blocks"]
+    blocks = parsed.value["blocks"]
     assert [(block["type"], block["text"], block["level"], block["format"]) for block in blocks] == [
         ("list_item", "one", 1, None),
         ("list_item", "inner", 2, None),
@@ -204,18 +204,18 @@ def test_figures_of_all_kinds_and_nested_lists() -> None:
     ]
     assert blocks[-1]["caption"] == "A door"
     assert [block["bbox_px"] for block in blocks[3:]] == [[0, 0, 1000, 500]] * 5
-    assert reading.value["markdown"].startswith("1. one\n  - inner\n2. two\n\n| a |")
+    assert parsed.value["markdown"].startswith("1. one\n  - inner\n2. two\n\n| a |")
 
 
 def test_a_page_in_markdown() -> None:
-    reading = read(
+    parsed = read(
         "parse_document",
         "## Stock\n\nTwo lines\nof text.\n\n<!-- Image (100, 200, 300, 400) -->\n![a loaf]()\n\n"
         "<!-- Table (0, 500, 1000, 600) -->\n\\begin{tabular}{|l|c|}\n\\hline\n\\multicolumn{2}{|c|}{Bread \\& rolls} "
         "\\\\\n\\hline\n\\multirow{2}{*}{rye} & 1 \\\\\n & 2 \\\\\n\\end{tabular}\n\n$$a^2$$\n- x\n- y\n",
         PAGE,
     )
-    blocks = reading.value["blocks"]
+    blocks = parsed.value["blocks"]
     assert [(block["type"], block["text"], block["bbox_px"]) for block in blocks] == [
         ("heading", "Stock", None),
         ("paragraph", "Two lines\nof text.", None),
@@ -263,8 +263,8 @@ def test_times(value: Any, wanted: float | None) -> None:
     ],
 )
 def test_moments(reply: str, span: tuple[float | None, float | None]) -> None:
-    reading = read("locate_moment", reply, CLIP)
-    assert (reading.value["start_s"], reading.value["end_s"]) == span
+    parsed = read("locate_moment", reply, CLIP)
+    assert (parsed.value["start_s"], parsed.value["end_s"]) == span
 
 
 def test_spans_in_an_answer() -> None:
@@ -316,9 +316,9 @@ def test_one_value(reply: str, wanted: Any) -> None:
     ],
 )
 def test_elements_that_begin_with_what_we_do_not_know_and_stray_braces_between_them(reply: str, dropped: int) -> None:
-    found = read_elements(reply, ("a", "b"))
-    assert [each["b"] for each in found.values] == [2, 2, 2]
-    assert found.dropped == dropped
+    elements = read_elements(reply, ("a", "b"))
+    assert [item["b"] for item in elements.values] == [2, 2, 2]
+    assert elements.dropped == dropped
 
 
 # Damage. Each case: task, reply, view, and where its elements stand: (start, end, what it reads as).
@@ -333,36 +333,36 @@ SCREEN = """```json
 STRAY = '{}[],"\n'
 
 
-def spotted(reading: ParsedReply) -> list[Any]:
-    return [(line["text"], tuple(round(side, 6) for side in line["bbox_px"])) for line in reading.value["lines"]]
+def spotted(parsed: ParsedReply) -> list[Any]:
+    return [(line["text"], tuple(round(side, 6) for side in line["bbox_px"])) for line in parsed.value["lines"]]
 
 
-def events(reading: ParsedReply) -> list[Any]:
-    return [(each["start_s"], each["end_s"], each["text"]) for each in reading.value["events"]]
+def events(parsed: ParsedReply) -> list[Any]:
+    return [(item["start_s"], item["end_s"], item["text"]) for item in parsed.value["events"]]
 
 
-def elements(reading: ParsedReply) -> list[Any]:
-    return [tuple(map(str, each.values())) for each in reading.value["elements"]]
+def elements(parsed: ParsedReply) -> list[Any]:
+    return [tuple(map(str, item.values())) for item in parsed.value["elements"]]
 
 
-def blocks(reading: ParsedReply) -> list[Any]:
-    return [(each["type"], each["text"], str(each["bbox_px"]), each["caption"]) for each in reading.value["blocks"]]
+def blocks(parsed: ParsedReply) -> list[Any]:
+    return [(item["type"], item["text"], str(item["bbox_px"]), item["caption"]) for item in parsed.value["blocks"]]
 
 
-def things(reading: ParsedReply) -> list[Any]:
-    return [(each["label"], str(each["bbox_px"]), str(each["point_px"])) for each in reading.value["objects"]]
+def things(parsed: ParsedReply) -> list[Any]:
+    return [(item["label"], str(item["bbox_px"]), str(item["point_px"])) for item in parsed.value["objects"]]
 
 
-def named(reading: ParsedReply) -> list[Any]:
-    return [([name["name"] for name in each["names"]], each["bbox_px"]) for each in reading.value["objects"]]
+def named(parsed: ParsedReply) -> list[Any]:
+    return [([name["name"] for name in item["names"]], item["bbox_px"]) for item in parsed.value["objects"]]
 
 
-def timed(reading: ParsedReply) -> list[Any]:
-    return [(each["label"], each["time_s"], each["bbox_px"]) for each in reading.value["boxes"]]
+def timed(parsed: ParsedReply) -> list[Any]:
+    return [(item["label"], item["time_s"], item["bbox_px"]) for item in parsed.value["boxes"]]
 
 
-def in_space(reading: ParsedReply) -> list[Any]:
-    return [(each["label"], each["center_m"], each["size_m"], each["rotation_rad"]) for each in reading.value["boxes"]]
+def in_space(parsed: ParsedReply) -> list[Any]:
+    return [(item["label"], item["center_m"], item["size_m"], item["rotation_rad"]) for item in parsed.value["boxes"]]
 
 
 CASES: dict[str, Any] = {
@@ -378,14 +378,14 @@ CASES: dict[str, Any] = {
 
 
 def places(reply: str, pattern: str, values: list[Any]) -> list[tuple[int, int, Any]]:
-    found = list(re.finditer(pattern, reply))
-    assert len(found) == len(values)
-    return [(*match.span(), value) for match, value in zip(found, values, strict=True)]
+    matches = list(re.finditer(pattern, reply))
+    assert len(matches) == len(values)
+    return [(*match.span(), value) for match, value in zip(matches, values, strict=True)]
 
 
-def in_order(wanted: list[Any], found: list[Any]) -> bool:
-    rest: Iterator[Any] = iter(found)
-    return all(each in rest for each in wanted)
+def in_order(wanted: list[Any], values: list[Any]) -> bool:
+    rest: Iterator[Any] = iter(values)
+    return all(item in rest for item in wanted)
 
 
 @pytest.mark.parametrize("task", CASES)
@@ -395,12 +395,12 @@ def test_damage_in_one_place_costs_no_element_elsewhere(task: str) -> None:
     reply = make()
     whole = places(reply, pattern, values_of(read(task, reply, view)))
     for place in range(len(reply) + 1):
-        changed = [reply[:place] + reply[place + 1 :], *(reply[:place] + stray + reply[place:] for stray in STRAY)]
+        changed = [reply[:place] + reply[place + 1 :], *(reply[:place] + garbage + reply[place:] for garbage in STRAY)]
         for number, damaged in enumerate(changed):
             lost = number == 0
             wanted = [value for start, end, value in whole if not (start < place + lost and place < end)]
-            found = values_of(read(task, damaged, view))
-            assert in_order(wanted, found), (place, damaged[max(0, place - 40) : place + 40], found)
+            values = values_of(read(task, damaged, view))
+            assert in_order(wanted, values), (place, damaged[max(0, place - 40) : place + 40], values)
 
 
 @pytest.mark.parametrize("task", CASES)
@@ -410,9 +410,9 @@ def test_a_reply_that_is_cut_keeps_its_whole_elements_and_says_so(task: str) -> 
     whole = places(reply, pattern, values_of(read(task, reply, view)))
     first, last = whole[0][1], whole[-1][1]
     for place in range(first, last):
-        reading = read(task, reply[:place], view)
-        assert in_order([value for _, end, value in whole if end <= place], values_of(reading)), reply[:place]
-        assert reading.cut, reply[:place]
+        parsed = read(task, reply[:place], view)
+        assert in_order([value for _, end, value in whole if end <= place], values_of(parsed)), reply[:place]
+        assert parsed.cut, reply[:place]
 
 
 def test_keys_in_another_order() -> None:
@@ -456,8 +456,8 @@ def mutated(draw: st.DrawFn) -> str:
             case "lose":
                 text = text[:place] + text[place + draw(st.integers(1, 30)) :]
             case "insert":
-                stray = draw(st.sampled_from([*STRAY, "<", ">", "\\", "```", "&", "<p", "\ud800"]))
-                text = text[:place] + stray + text[place:]
+                garbage = draw(st.sampled_from([*STRAY, "<", ">", "\\", "```", "&", "<p", "\ud800"]))
+                text = text[:place] + garbage + text[place:]
             case "number":
                 number = draw(st.sampled_from(["99999", "-7", "1e999", "NaN", "10" * 200, "0:99:99", "null", "1.5"]))
                 text = text[:place] + re.sub(r"\d+(\.\d+)?", number, text[place:], count=1)
@@ -476,10 +476,10 @@ def test_no_task_raises_or_leaves_its_range_whatever_it_is_told(reply: str) -> N
             value = read(task, reply.encode("utf-8", "replace").decode(), view).value
         except InvalidOutput:
             continue
-        for each in chain.from_iterable(
+        for item in chain.from_iterable(
             value.get(key) or () for key in ("lines", "blocks", "elements", "objects", "boxes")
         ):
-            if each.get("bbox_px") is not None:
-                x0, y0, x1, y1 = each["bbox_px"]
+            if item.get("bbox_px") is not None:
+                x0, y0, x1, y1 = item["bbox_px"]
                 assert 0 <= x0 <= x1 <= view.width_px
                 assert 0 <= y0 <= y1 <= view.height_px

@@ -44,9 +44,9 @@ CAMERA = {"fx_px": 800.0, "fy_px": 800.0, "cx_px": 500.0, "cy_px": 300.0, "sourc
 ROOM = View("image", 0, 1000, 600, parameters={"phrases": "chair", "intrinsics": CAMERA})
 
 
-def judged(task: str, reply: str, view: View) -> CheckedReply:
-    own = find(task)
-    return check_reply(own, view, reply, own.parse(reply, view), cut=False)
+def checked(task: str, reply: str, view: View) -> CheckedReply:
+    shipped = find(task)
+    return check_reply(shipped, view, reply, shipped.parse(reply, view), cut=False)
 
 
 def in_space(*boxes: list[float], label: str = "chair") -> str:
@@ -65,8 +65,8 @@ def rows_of(folder: Path, tasks: Any, inputs: list[Path], *replies: dict[str, An
 def test_corners_by_hand() -> None:
     """A quarter turn about x takes (x, y, z) to (x, -z, y), one about y then to (y, -z, -x); half sizes are 2, 1, 3, so
     corner +++ stands at (1, -3, 10 - 2) and is seen at (500 + 800 * 1 / 8, 300 - 800 * 3 / 8)."""
-    found = judged("ground_3d", in_space([0, 0, 10, 4, 2, 6, 0.5, 0.5, 0]), ROOM)
-    (box,) = found.result["boxes"]
+    checked_reply = checked("ground_3d", in_space([0, 0, 10, 4, 2, 6, 0.5, 0.5, 0]), ROOM)
+    (box,) = checked_reply.result["boxes"]
     assert box["center_m"] == [0, 0, 10]
     assert box["size_m"] == [4, 2, 6]
     assert box["rotation_rad"] == pytest.approx([math.pi / 2, math.pi / 2, 0])
@@ -78,8 +78,8 @@ def test_corners_by_hand() -> None:
         )
     ]  # fmt: skip
     assert box["bbox_px"] == pytest.approx([400, 0, 600, 600])
-    assert found.result["camera"] == CAMERA
-    assert found.verified["ok"]
+    assert checked_reply.result["camera"] == CAMERA
+    assert checked_reply.verified["ok"]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,13 @@ def test_corners_by_hand() -> None:
 def test_the_recorded_boxes_lie_on_their_picture_and_agree_on_up(
     tmp_path: Path, picture: str, reply: str, labels: list[str]
 ) -> None:
-    said = recorded()[reply]
+    reply_text = recorded()[reply]
     for name in (picture, "cam_infos.json"):
         shutil.copy(IMAGES / name, tmp_path)
     task = {"name": "ground_3d", "parameters": {"phrases": labels}}
-    (row,) = rows_of(tmp_path, [task], [tmp_path / picture], {"sample": picture, "task": "ground_3d", "reply": said})
+    (row,) = rows_of(
+        tmp_path, [task], [tmp_path / picture], {"sample": picture, "task": "ground_3d", "reply": reply_text}
+    )
     assert row["verified"] == {
         "ok": True, "faults": [], "dropped": 0, "cer": None, "missing_words": None, "extra_words": None,
             "code_check": None,
@@ -122,8 +124,8 @@ def test_the_recorded_boxes_lie_on_their_picture_and_agree_on_up(
     for one, other in combinations(solid, 2):
         assert up_angle_deg(one, other) < 2
     # the eighth corner of the first box, worked out with the fact sheet's formula apart from our code
-    own = json.loads(said.split("```json")[1].split("```")[0])[0]["bbox_3d"]
-    assert boxes[0]["corners_px"][7] == pytest.approx(by_formula(own, camera), abs=1e-6)
+    first_box = json.loads(reply_text.split("```json")[1].split("```")[0])[0]["bbox_3d"]
+    assert boxes[0]["corners_px"][7] == pytest.approx(by_formula(first_box, camera), abs=1e-6)
 
 
 def by_formula(box: list[float], camera: dict[str, float]) -> list[float]:
@@ -138,11 +140,11 @@ def by_formula(box: list[float], camera: dict[str, float]) -> list[float]:
 
 
 def test_the_lounge_with_its_angles_read_as_radians_does_not_agree_on_up() -> None:
-    said = json.loads(recorded()["3d_17"].split("```json")[1].split("```")[0])
-    for each in said:
-        each["bbox_3d"][6:] = [turn / math.pi for turn in each["bbox_3d"][6:]]
-    found = judged("ground_3d", json.dumps(said, ensure_ascii=False), ROOM)
-    assert "up_disagrees" in found.verified["faults"]
+    boxes = json.loads(recorded()["3d_17"].split("```json")[1].split("```")[0])
+    for box in boxes:
+        box["bbox_3d"][6:] = [turn / math.pi for turn in box["bbox_3d"][6:]]
+    checked_reply = checked("ground_3d", json.dumps(boxes, ensure_ascii=False), ROOM)
+    assert "up_disagrees" in checked_reply.verified["faults"]
 
 
 @pytest.mark.parametrize(
@@ -158,17 +160,17 @@ def test_the_lounge_with_its_angles_read_as_radians_does_not_agree_on_up() -> No
     ],
 )
 def test_faults_in_space(boxes: list[list[float]], label: str, faults: list[str]) -> None:
-    found = judged("ground_3d", in_space(*boxes, label=label), ROOM)
-    assert found.failure is None
-    assert found.verified["faults"] == faults
-    assert all((box["corners_px"] is None) == ("behind_camera" in faults) for box in found.result["boxes"])
+    checked_reply = checked("ground_3d", in_space(*boxes, label=label), ROOM)
+    assert checked_reply.failure is None
+    assert checked_reply.verified["faults"] == faults
+    assert all((box["corners_px"] is None) == ("behind_camera" in faults) for box in checked_reply.result["boxes"])
 
 
 def test_without_a_camera_there_are_boxes_in_space_but_none_in_the_picture() -> None:
-    found = judged("ground_3d", in_space([0, 0, 4, 1, 1, 1, 0, 0, 0]), View("image", 0, 1000, 600))
-    (box,) = found.result["boxes"]
-    assert (box["corners_px"], box["bbox_px"], found.result["camera"]) == (None, None, None)
-    assert found.verified["faults"] == ["no_camera"]
+    checked_reply = checked("ground_3d", in_space([0, 0, 4, 1, 1, 1, 0, 0, 0]), View("image", 0, 1000, 600))
+    (box,) = checked_reply.result["boxes"]
+    assert (box["corners_px"], box["bbox_px"], checked_reply.result["camera"]) == (None, None, None)
+    assert checked_reply.verified["faults"] == ["no_camera"]
 
 
 def test_what_stands() -> None:
@@ -178,9 +180,9 @@ def test_what_stands() -> None:
 
 def test_boxes_of_one_thing_are_told_once() -> None:
     there, nudged = [0, 0, 4, 1, 1, 1, 0, 0, 0], [0.2, 0, 4, 1, 1, 1, 0, 0, 0.05]
-    found = judged("ground_3d", in_space(there, nudged, there, [0.9, 0, 4, 1, 1, 1, 0, 0, 0]), ROOM)
-    assert [box["center_m"][0] for box in found.result["boxes"]] == [0, 0.9]
-    assert found.result["duplicates"] == 2
+    checked_reply = checked("ground_3d", in_space(there, nudged, there, [0.9, 0, 4, 1, 1, 1, 0, 0, 0]), ROOM)
+    assert [box["center_m"][0] for box in checked_reply.result["boxes"]] == [0, 0.9]
+    assert checked_reply.result["duplicates"] == 2
     one, other = (Box3D(label, (0, 0, 4), (1, 1, 1), (0, 0, 0)) for label in ("chair", "cushion"))
     assert distinct([one, other, one]) == [0, 1]
 
@@ -199,9 +201,9 @@ def test_overlap_is_the_share_of_points_that_lie_in_both(one: Box3D, other: Box3
     seen = (grid @ rotation(one).T + np.array(one.center_m) - np.array(other.center_m)) @ rotation(other)
     shared = float((np.abs(seen) <= np.array(other.size_m) / 2).all(axis=1).mean()) * math.prod(one.size_m)
     union = math.prod(one.size_m) + math.prod(other.size_m) - shared
-    found = overlap_of_union(one, other)
-    assert found == pytest.approx(shared / union, abs=0.04)
-    assert found == pytest.approx(overlap_of_union(other, one), abs=1e-6)
+    overlap = overlap_of_union(one, other)
+    assert overlap == pytest.approx(shared / union, abs=0.04)
+    assert overlap == pytest.approx(overlap_of_union(other, one), abs=1e-6)
     assert overlap_of_union(one, one) == pytest.approx(1)
 
 
@@ -293,13 +295,13 @@ def test_whatever_is_said_of_a_camera_is_one_or_is_refused(given: Any, beside: A
     with TemporaryDirectory() as folder:
         Path(folder, name).write_text(json.dumps(beside))
         try:
-            found = find_intrinsics({"intrinsics": given, "fov_deg": beside}, f"{folder}/a.jpg", 1000, 600)
+            camera = find_intrinsics({"intrinsics": given, "fov_deg": beside}, f"{folder}/a.jpg", 1000, 600)
         except InputError:
             return
-        if found is not None:
-            numbers = found.fx_px, found.fy_px, found.cx_px, found.cy_px
+        if camera is not None:
+            numbers = camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px
             assert all(map(math.isfinite, numbers))
-            assert min(found.fx_px, found.fy_px) > 0
+            assert min(camera.fx_px, camera.fy_px) > 0
 
 
 def test_a_bad_camera_costs_its_row_and_one_in_the_spec_the_job(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
 
-from jobs.load import load, parse
+from jobs.load import load, parse, parse_stored
+from model.engines.kinds import EngineKind
+from schemas.engine_kinds import engine_specs
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
@@ -22,14 +25,12 @@ SMALL: dict[str, Any] = {
 
 
 def keys(model: type[pydantic.BaseModel], place: str = "") -> list[str]:
-    found = []
+    names = []
     for name, field in model.model_fields.items():
-        inner = [
-            each for each in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(each, type)
-        ]
-        section = next((each for each in inner if issubclass(each, pydantic.BaseModel)), None)
-        found += keys(section, f"{place}{name}.") if section else [place + name]
-    return found
+        inner = [one for one in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(one, type)]
+        sections = [one for one in inner if issubclass(one, pydantic.BaseModel)]
+        names += keys(sections[0], f"{place}{name}.") if len(sections) == 1 else [place + name]
+    return names
 
 
 def test_the_key_list_is_frozen() -> None:
@@ -40,9 +41,7 @@ def test_the_key_list_is_frozen() -> None:
         *(f"tasks.{key}" for key in ("name", "prompt", "parameters", "output", "units")),
         *(f"tasks.{key}" for key in ("sampling", "max_tokens", "temperature", "top_p", "top_k")),
         *(f"tasks.{key}" for key in ("presence_penalty", "repetition_penalty", "seed", "zooms", "reasoning")),
-        *(f"engine.{key}" for key in ("kind", "model", "url", "api_key_env", "clips", "recording")),
-        *(f"engine.{key}" for key in ("dtype", "replicas", "gpus_per_replica")),
-        *(f"engine.{key}" for key in ("slots", "max_context", "options", "deadline_s", "stall_s")),
+        "engine",
         *(f"decode.{key}" for key in ("video_fps", "video_clip_s", "video_backend", "video_max_tokens")),
         *(
             f"decode.{key}"
@@ -51,6 +50,40 @@ def test_the_key_list_is_frozen() -> None:
         "output",
         *(f"limits.{key}" for key in ("max_failed_fraction", "chunk_units", "chunk_mb")),
     ]
+
+
+def test_the_keys_of_each_engine_are_frozen() -> None:
+    every = ("kind", "replicas", "slots", "max_context", "deadline_s", "stall_s")
+    assert {kind: keys(spec) for kind, spec in engine_specs().items()} == {
+        "openai": [*every, "url", "model", "api_key_env", "clips"],
+        "scripted": [*every, "recording"],
+        "torch": [*every, "model", "dtype", "gpus_per_replica"],
+        "vllm": [*every, "model", "dtype", "gpus_per_replica", "options"],
+    }
+
+
+@pytest.mark.parametrize("kind", engine_specs())
+def test_a_kind_of_engine_is_the_name_of_its_files(kind: str) -> None:
+    assert engine_specs()[kind].model_fields["kind"].default == kind
+    module = importlib.import_module(f"model.engines.{kind}_kind")
+    assert module.Settings.kind == kind
+    assert issubclass(module.Kind, EngineKind)
+
+
+@pytest.mark.parametrize(
+    "engine", [{"model": "m"}, {"kind": "vllm", "model": "m", "options": {"a": 1}}, SMALL["engine"]]
+)
+def test_a_spec_is_stored_whole_and_read_again(engine: dict[str, Any]) -> None:
+    spec = parse({**SMALL, "engine": engine}, "spec")
+    assert parse(spec.model_dump(mode="json"), "stored") == spec
+    assert spec.engine.kind == engine.get("kind", "torch")
+
+
+def test_what_an_older_version_stored_is_read_without_the_keys_of_other_engines() -> None:
+    stored = {**SMALL, "engine": {**SMALL["engine"], "url": None, "dtype": "auto"}}
+    assert parse_stored(stored, "stored").engine == parse(SMALL, "spec").engine
+    with pytest.raises(SpecError, match="it belongs to"):
+        parse(stored, "spec")
 
 
 def test_a_bare_task_and_a_bare_input_are_lists_of_one() -> None:
@@ -68,17 +101,34 @@ def test_a_bare_task_and_a_bare_input_are_lists_of_one() -> None:
             {"tasks": [{"name": "ocr", "promt": "x"}]},
             r"unknown key 'tasks\[0\].promt'; did you mean 'prompt'\?",
         ),
-        ({"engine": {"kind": "torch"}}, r"engine.model: the torch engine needs a checkpoint"),
-        ({"engine": {"kind": "openai", "model": "m"}}, r"engine.url, engine.model: a server needs"),
+        ({"engine": {"kind": "torch"}}, r"engine.model: the torch engine needs this key: checkpoint folder or hub"),
+        ({"engine": {"kind": "openai", "model": "m"}}, r"engine.url: the openai engine needs this key: base address"),
+        ({"engine": {"model": "m", "url": "x"}}, r"engine.url: the torch engine has no such key; it belongs to openai"),
+        (
+            {"engine": {**SMALL["engine"], "dtype": "auto"}},
+            r"engine.dtype: the scripted engine has no such key; it belongs to torch and vllm$",
+        ),
+        ({"engine": {"model": "m", "dtyp": "x"}}, r"unknown key 'engine.dtyp'; did you mean 'dtype'\?"),
+        (
+            {"engine": {"model": "m", "recordin": "x"}},
+            r"unknown key 'engine.recordin'; did you mean 'recording', which belongs to scripted\?",
+        ),
+        ({"engine": {"model": "m", "x": 1}}, r"unknown key 'engine.x'; known are kind, .*gpus_per_replica$"),
+        ({"engine": {"model": "m", "slots": 0}}, r"engine.slots: .*greater than or equal to 1 \(it is 0\)"),
         ({"engine": {"kind": "openai", "model": "m", "url": "host:8000"}}, r"engine.url: not an address"),
         ({"engine": {"kind": "openai", "model": "m", "url": "http://me:key@host/v1"}}, r"no password or key belongs"),
         (
             {"engine": {"kind": "openai", "model": "m", "url": "http://host/v1", "api_key_env": "sk-1234"}},
             r"api_key_env: the name of an environment variable, not the key itself$",
         ),
-        ({"engine": {"kind": "vllm"}}, r"engine.model: the vllm engine needs a checkpoint"),
-        ({"engine": {**SMALL["engine"], "options": {"a": 1}}}, r"engine.options: the scripted engine takes none"),
-        ({"engine": {"kind": "warp"}}, r"engine.kind: .*'torch', 'vllm', 'openai' or 'scripted'"),
+        ({"engine": {"kind": "vllm"}}, r"engine.model: the vllm engine needs this key"),
+        (
+            {"engine": {**SMALL["engine"], "options": {"a": 1}}},
+            r"engine.options: the scripted engine has no such key; it belongs to vllm",
+        ),
+        ({"engine": {"kind": "warp"}}, r"engine.kind: there is no engine 'warp'; .* openai, scripted, torch, vllm"),
+        ({"engine": {"kind": "vlm"}}, r"engine.kind: there is no engine 'vlm'; did you mean 'vllm'\?"),
+        ({"engine": "torch"}, r"engine: input should be a valid dictionary"),
         ({"tasks": []}, r"tasks: .*at least 1"),
         ({"tasks": ["ocr", "ocr"]}, r"tasks: 'ocr' is named twice"),
         ({"decode": {"video_fps": 0}}, r"decode.video_fps: .*greater than 0.*\(it is 0\)"),

@@ -8,10 +8,12 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.engines.scripted_kind import Settings
+from operators.infer.engine_log import EngineLog
 from operators.infer.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
 from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.supervisor import Supervisor
@@ -37,7 +41,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def start(*lines: dict[str, Any], slots: int = 8, stall_s: float = 30, limits: Limits | None = None) -> Supervisor:
         recording = write_recording(tmp_path / "replies.jsonl", *lines)
-        engine = {"kind": "scripted", "recording": str(recording), "slots": slots}
+        engine = Settings(recording=str(recording), slots=slots)
         begun.append(Supervisor(engine, limits=limits, stall_s=stall_s))
         return begun[-1]
 
@@ -134,7 +138,7 @@ def test_a_kill_from_outside_costs_nobody_a_failure_and_no_answer_is_asked_again
 
 
 def test_an_engine_that_cannot_be_built_is_said_once_and_for_good(tmp_path: Path) -> None:
-    supervisor = Supervisor({"kind": "scripted", "recording": str(tmp_path / "none.jsonl"), "slots": 2})
+    supervisor = Supervisor(Settings(recording=str(tmp_path / "none.jsonl"), slots=2))
     first = supervisor.ask(request(0)).result(30)
     assert isinstance(first, Failure)
     assert "none.jsonl cannot be read" in first.message
@@ -143,14 +147,44 @@ def test_an_engine_that_cannot_be_built_is_said_once_and_for_good(tmp_path: Path
     supervisor.close()
 
 
-def test_an_engine_that_dies_as_it_loads_says_of_what(tmp_path: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Colored(Settings):
+    """With a value that no recording is played with."""
+
+    color: str = "red"
+
+
+def test_an_engine_that_dies_as_it_loads_says_of_what_and_where_the_traceback_is(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "replies.jsonl", OK)
-    supervisor = Supervisor({"kind": "scripted", "recording": str(recording), "slots": 1, "colour": "red"})
+    supervisor = Supervisor(Colored(recording=str(recording), slots=1), logs=tmp_path / "logs")
     answer = supervisor.ask(request(0)).result(60)
     supervisor.close()
     assert isinstance(answer, Failure)
     assert "exited with code 1 while it was loading, 3 times in a row (TypeError: " in answer.message
-    assert "'colour')" in answer.message
+    assert "'color')" in answer.message
+    log = Path(answer.message.partition("; its log: ")[2])
+    assert log.parent == tmp_path / "logs"
+    text = log.read_text()
+    assert text.count("Traceback (most recent call last)") == 3
+    assert text.count("sightread: the engine exited with code 1 (TypeError: ") == 3
+
+
+def test_the_log_of_an_engine_is_for_its_user_alone_and_gone_if_it_printed_nothing(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "file").write_text("in the way")
+    log = EngineLog(tmp_path / "file" / "logs")
+    assert log.path.parent == tmp_path / f"sightread-{os.getuid()}"
+    assert log.path.parent.stat().st_mode & 0o077 == 0
+    log.note("something")
+    log.close()
+    assert log.path.exists()
+    supervisor = start(OK)
+    assert isinstance(supervisor.ask(request(0)).result(30), Completion)
+    assert supervisor.log.path.exists()
+    supervisor.close()
+    assert not supervisor.log.path.exists()
 
 
 def test_pictures_arrive_byte_for_byte(start: Start) -> None:
@@ -178,8 +212,9 @@ def test_closing_leaves_no_process_and_fails_what_waits(start: Start) -> None:
 def test_a_killed_supervisor_takes_its_engine_along(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "replies.jsonl", OK)
     code = (
-        "import time; from operators.infer.supervisor import Supervisor\n"
-        f"s = Supervisor({{'kind': 'scripted', 'recording': {str(recording)!r}, 'slots': 2}})\n"
+        "import time; from model.engines.scripted_kind import Settings; "
+        "from operators.infer.supervisor import Supervisor\n"
+        f"s = Supervisor(Settings(recording={str(recording)!r}))\n"
         "while s.child_pid is None: time.sleep(.01)\n"
         "print(s.child_pid, flush=True); time.sleep(60)"
     )

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import pypdfium2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.load import parse
 from operators.checks.check_reply import repeats
 from operators.checks.spans import span_faults
-from operators.checks.text_layer import compare, edit_distance
+from operators.checks.text_layer import compare
 from operators.media.blank import is_blank
 from pipelines.job import prepare
 from pipelines.local import answer
@@ -35,20 +33,6 @@ def rows_of(folder: Path, tasks: Any, inputs: list[Path], *replies: dict[str, An
         "decode": {"image_max_tokens": 512},
     }  # fmt: skip
     return list(answer(prepare(parse(spec, "test"))))
-
-
-def slow_distance(one: str, other: str) -> int:
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        corner, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
-    return row[-1]
-
-
-@given(st.text("abc", max_size=12), st.text("abc", max_size=12))
-def test_the_fast_distance_is_the_distance(one: str, other: str) -> None:
-    assert edit_distance(one, other) == slow_distance(one, other)
 
 
 def test_what_no_reader_calls_an_error_is_none() -> None:
@@ -91,10 +75,10 @@ def test_spans_that_leave_the_clip_or_run_backwards() -> None:
 
 
 def test_blank_paper_and_a_page_number() -> None:
-    paper = np.full((800, 600, 3), 244, np.uint8) + np.random.default_rng(0).integers(0, 12, (800, 600, 3), np.uint8)
-    assert is_blank(paper)
-    paper[400:412, 300:308] = 30
-    assert not is_blank(paper)
+    page = np.full((800, 600, 3), 244, np.uint8) + np.random.default_rng(0).integers(0, 12, (800, 600, 3), np.uint8)
+    assert is_blank(page)
+    page[400:412, 300:308] = 30
+    assert not is_blank(page)
 
 
 @pytest.mark.parametrize(
@@ -145,15 +129,15 @@ def test_the_true_text_comes_before_a_lossy_one_and_that_before_another_pages(tm
         {"sample": "*", "task": "*", "reply": ""},
         *replies,
     )
-    found = {(Path(row["input_uri"]).name, row["unit_index"], row["request_index"]): row for row in rows}
+    by_request = {(Path(row["input_uri"]).name, row["unit_index"], row["request_index"]): row for row in rows}
     for name, unit, _ in known:
-        whole, lossy, other = (found[name, unit, request]["verified"] for request in range(3))
+        whole, lossy, other = (by_request[name, unit, request]["verified"] for request in range(3))
         assert 0 == whole["cer"] < lossy["cer"] < other["cer"], (name, unit)
         assert whole["missing_words"] < lossy["missing_words"]
         assert whole["ok"]
         assert whole["faults"] == []
-    assert json.loads(found[*known[0][:2], 1]["parameters"]) == {"how": "lossy"}
-    others = [found[name, unit, 2]["verified"]["faults"] for name, unit, _ in known]
+    assert json.loads(by_request[*known[0][:2], 1]["parameters"]) == {"how": "lossy"}
+    others = [by_request[name, unit, 2]["verified"]["faults"] for name, unit, _ in known]
     assert sum(faults == ["text_layer"] for faults in others) > 0.9 * len(others)
 
 

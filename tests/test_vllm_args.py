@@ -11,19 +11,20 @@ import pytest
 from PIL import Image
 
 from jobs.bench.shapes import config_json
-from model.engines.vllm_args import VLLMSettings, arguments
+from model.engines.vllm_args import arguments
 from model.engines.vllm_engine import version_fault
-from model.nano.export import CHECKPOINT
+from model.engines.vllm_kind import Settings
 from pipelines.job import prepare
 from pipelines.plan import stages
 from pipelines.tasks.caption import TASK
+from schemas.checkout import NANO as CHECKPOINT
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
-SETTINGS = VLLMSettings("folder", device="cuda")
+SETTINGS = Settings(model="folder", device="cuda")
 
 
-def chosen(settings: VLLMSettings, config: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def chosen(settings: Settings, config: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     return arguments(settings, config or config_json("8b"), **{"free_bytes": 8 << 30, "thinks": False, **more})
 
 
@@ -115,12 +116,12 @@ def job(tmp_path: Path, **changes: Any) -> Any:
 
 def test_a_job_without_clips_says_so_and_keeps_128_requests_under_way(tmp_path: Path) -> None:
     made = job(tmp_path)
-    assert made.infer.engine["video_max_px"] == 0
-    assert made.infer.engine["slots"] == 128
-    assert made.infer.engine["max_context"] == 4096  # nano's
-    (ask,) = (stage for stage in stages(made, requests_per_chunk=32) if stage.name == "ask")
-    assert ask.calls * 32 == 6 * 256
-    assert job(tmp_path, tasks=[{"name": "caption"}]).ask.engine["video_max_px"] > 0
+    assert made.infer.engine.video_max_px == 0
+    assert made.infer.engine.slots == 128
+    assert made.infer.engine.max_context == 4096  # nano's
+    (infer,) = (stage for stage in stages(made, requests_per_chunk=32) if stage.name == "infer")
+    assert infer.calls * 32 == 6 * 256
+    assert job(tmp_path, tasks=[{"name": "caption"}]).infer.engine.video_max_px > 0
 
 
 def test_only_whole_documents_and_videos_stretch_the_context(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_only_whole_documents_and_videos_stretch_the_context(tmp_path: Path) -> 
         job(tmp_path, engine=engine)
     whole = [{"name": "document_qa", "parameters": {"question": "Who?"}, "max_tokens": 512}]
     made = job(tmp_path, engine=engine, tasks=whole)
-    assert made.infer.engine["max_context"] == 8192
+    assert made.infer.engine.max_context == 8192
     assert made.decode.full_input_tokens == 8192 - 512 - 1024
 
 

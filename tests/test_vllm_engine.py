@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from model.engines.torch_engine import TorchEngine
-from model.nano.export import CHECKPOINT
+from model.engines.vllm_kind import Settings
 from operators.infer.supervisor import Supervisor
 from operators.processes import orphan_reaper
+from schemas.checkout import NANO as CHECKPOINT
 from schemas.errors import Failure
 from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
 from tests.support.tiny import noise_picture
@@ -34,7 +35,7 @@ pytestmark = [
 ]
 
 CONTEXT = 1024
-ENGINE = {"kind": "vllm", "model": str(CHECKPOINT), "dtype": "float32", "max_context": CONTEXT}
+SETTINGS = Settings(model=str(CHECKPOINT), dtype="float32", max_context=CONTEXT)
 SCHEMA = {
     "type": "object",
     "properties": {"label": {"type": "string", "maxLength": 12}, "sure": {"type": "boolean"}},
@@ -68,7 +69,7 @@ def request(kind: str, number: int, **sampling: Any) -> Request:
 
 @pytest.fixture(scope="module")
 def supervisor() -> Iterator[Supervisor]:
-    begun = Supervisor({**ENGINE, "slots": 16}, stall_s=20)
+    begun = Supervisor(replace(SETTINGS, slots=16), stall_s=20)
     yield begun
     begun.close()
 
@@ -173,7 +174,7 @@ def test_whatever_dies_every_request_is_answered_and_none_twice(supervisor: Supe
 
 def test_a_request_that_kills_the_core_every_time_is_one_typed_failure() -> None:
     options = {"logits_processors": ["tests.support.killers:Killer"]}
-    supervisor = Supervisor({**ENGINE, "slots": 1, "options": options})
+    supervisor = Supervisor(replace(SETTINGS, slots=1, options=options))
     try:
         poison = replace(request("text", 0), messages=(Message("user", ("some POISON",)),))
         found = answers(supervisor, [request("text", 1), poison, request("text", 2), request("text", 3)])
@@ -191,7 +192,7 @@ def test_a_request_that_kills_the_core_every_time_is_one_typed_failure() -> None
     [({"gpu_memory_utilisation": 0.5}, "did you mean 'gpu_memory_utilization'"), ({"kv_cache_dtype": "int3"}, "int3")],
 )
 def test_an_option_that_vllm_does_not_have_is_one_sentence(options: dict[str, Any], sentence: str) -> None:
-    supervisor = Supervisor({**ENGINE, "slots": 1, "options": options})
+    supervisor = Supervisor(replace(SETTINGS, slots=1, options=options))
     try:
         (answer,) = answers(supervisor, [request("text", 0)])
         assert isinstance(answer, Failure)

@@ -21,13 +21,15 @@ from operators.media.full_res import FULL_RES_PX
 from operators.media.opened import full_res_of
 from operators.media.pictures import cropped, grown
 from operators.media.sandbox import Sandbox
+from operators.media.source import opened_file
 from operators.units import Decoded, Planned
 from pipelines.catalogue import bind
-from pipelines.zoom import LEAST_PX, TOOL
+from pipelines.loops.zoom import LEAST_PX, TOOL
 from schemas.decode import DecodeSettings
 from schemas.request import Completion, Message, Picture, Request
 from schemas.spec import TaskSpec
-from schemas.task import Unit, View
+from schemas.task import TextLine, Unit, View
+from schemas.unit import Locator
 from tests.support.world import write_image, write_pdf
 from tests.test_own_tasks import RECEIPT, rows_of, spec_of
 
@@ -46,12 +48,12 @@ def pixels_of(seen: Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def quarters(width: int, height: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Red, green, blue and white, from the top left."""
-    found = np.zeros((height, width, 3), np.uint8)
-    found[: height // 2, : width // 2, 0] = 255
-    found[: height // 2, width // 2 :, 1] = 255
-    found[height // 2 :, : width // 2, 2] = 255
-    found[height // 2 :, width // 2 :] = 255
-    return found
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2, 0] = 255
+    pixels[: height // 2, width // 2 :, 1] = 255
+    pixels[height // 2 :, : width // 2, 2] = 255
+    pixels[height // 2 :, width // 2 :] = 255
+    return pixels
 
 
 def zoom(*bbox_2d: Any, **more: Any) -> str:
@@ -63,20 +65,28 @@ SHOWN = picture(quarters(640, 640))
 UNIT = Unit(View("image", 0, 1280, 1280, blank=False), SHOWN)
 
 
-def talk_of(unit: Unit = UNIT, **spec: Any) -> Conversation:
-    task = bind(TaskSpec(**{"name": "caption", "zooms": 2, **spec}))
-    answer = UnitRequest(task, unit, {}, "r", {})
-    return answer.conversations[0]
+def conversation_of(unit: Unit = UNIT, **spec: Any) -> Conversation:
+    return Conversation(bind(TaskSpec(**{"name": "caption", "zooms": 2, **spec})), unit, "r", {})
+
+
+def conversation_in(unit_request: UnitRequest) -> Conversation:
+    assert unit_request.conversation is not None
+    return unit_request.conversation
 
 
 def ask(conversation: Conversation) -> Request:
-    request = conversation.next()
-    assert request is not None
+    (request,) = conversation.next()
     return request
 
 
-def hear(conversation: Conversation, request: Request, reply: str) -> None:
-    conversation.receive(request, Completion(reply, "stop", 1, 1, 0.1))
+def receive(conversation: Conversation, request: Request, text: str) -> None:
+    conversation.receive(request, Completion(text, "stop", 1, 1, 0.1))
+
+
+def text_of(conversation: Conversation) -> str | None:
+    assert conversation.next() == ()
+    reply = conversation.reply()
+    return None if reply is None else reply.text
 
 
 def pictures_in(message: Message) -> list[Picture]:
@@ -88,11 +98,11 @@ def words(message: Message) -> str:
 
 
 def test_a_part_is_shown_and_the_conversation_goes_on() -> None:
-    conversation = talk_of()
+    conversation = conversation_of()
     first = ask(conversation)
     assert [message.role for message in first.messages] == ["system", "user"]
     assert TOOL in words(first.messages[0])
-    hear(conversation, first, zoom(500, 0, 1000, 500))
+    receive(conversation, first, zoom(500, 0, 1000, 500))
     second = ask(conversation)
     assert second.messages[:2] == first.messages
     assert [message.role for message in second.messages[2:]] == ["assistant", "user"]
@@ -102,18 +112,17 @@ def test_a_part_is_shown_and_the_conversation_goes_on() -> None:
     assert (pixels_of(crop) == (0, 255, 0)).all()
     assert words(second.messages[3]).startswith("<tool_response>\n\nThis is image 1. Zoom in again, or answer.")
     assert second.note == "zoom 640 0 1280 640 px"  # of the original
-    hear(conversation, second, "A green wall.")
-    assert conversation.next() is None
-    assert conversation.reply() == "A green wall."
+    receive(conversation, second, "A green wall.")
+    assert text_of(conversation) == "A green wall."
 
 
 def test_a_crop_of_a_crop_is_cut_from_the_first_picture() -> None:
     """The right half of the lower half: white, and as many pixels as the picture has there."""
-    conversation = talk_of()
+    conversation = conversation_of()
     request = ask(conversation)
-    hear(conversation, request, zoom(0, 500, 1000, 1000))
+    receive(conversation, request, zoom(0, 500, 1000, 1000))
     request = ask(conversation)
-    hear(conversation, request, zoom(500, 0, 1000, 1000, img_idx=1))
+    receive(conversation, request, zoom(500, 0, 1000, 1000, img_idx=1))
     request = ask(conversation)
     (crop,) = pictures_in(request.messages[-1])
     assert (pixels_of(crop) == 255).all()
@@ -122,14 +131,14 @@ def test_a_crop_of_a_crop_is_cut_from_the_first_picture() -> None:
 
 
 def test_the_sharpest_picture_at_hand_is_cut() -> None:
-    """A fine chequered pattern is grey in what the model saw, and black and white in the crop."""
+    """A fine checkered pattern is gray in what the model saw, and black and white in the crop."""
     fine = np.indices((1280, 1280)).sum(axis=0) // 4 % 2 * 255
-    own = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
-    shown = np.asarray(Image.fromarray(own).resize((160, 160), Image.Resampling.BOX))
+    full_res = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
+    shown = np.asarray(Image.fromarray(full_res).resize((160, 160), Image.Resampling.BOX))
     assert shown.std() < 1
-    conversation = talk_of(Unit(UNIT.view, picture(shown), full_res=(picture(own),)))
+    conversation = conversation_of(Unit(UNIT.view, picture(shown), full_res=(picture(full_res),)))
     request = ask(conversation)
-    hear(conversation, request, zoom(250, 250, 650, 650))
+    receive(conversation, request, zoom(250, 250, 650, 650))
     (crop,) = pictures_in(ask(conversation).messages[-1])
     assert (crop.width_px, crop.height_px) == (512, 512)
     assert pixels_of(crop).std() > 120
@@ -146,25 +155,25 @@ def test_the_sharpest_picture_at_hand_is_cut() -> None:
         (zoom(0, 0, 10, 10, img_idx="first"), "img_idx is from 0 to 0"),
     ],
 )
-def test_a_call_that_cannot_be_done_is_told_why_and_counts(call: str, sentence: str) -> None:
-    conversation = talk_of(zooms=1)
-    hear(conversation, ask(conversation), call)
+def test_a_call_that_cannot_be_done_is_answered_with_why_and_counts(call: str, sentence: str) -> None:
+    conversation = conversation_of(zooms=1)
+    receive(conversation, ask(conversation), call)
     request = ask(conversation)
     assert pictures_in(request.messages[-1]) == []
     assert f"Error: {sentence}. You cannot zoom in again." in words(request.messages[-1])
     assert request.note == f"zoom refused: {sentence}"
-    hear(conversation, request, "A sign.")
-    assert conversation.next() is None
+    receive(conversation, request, "A sign.")
+    assert conversation.next() == ()
 
 
 def test_it_ends_and_a_reply_that_only_asks_on_is_no_answer() -> None:
     task = bind(TaskSpec(name="caption", zooms=2))
-    answer = UnitRequest(task, UNIT, {}, "r", {})
-    (conversation,) = answer.conversations
+    unit_request = UnitRequest(task, UNIT, {}, "r", {})
+    conversation = conversation_in(unit_request)
     for _ in range(3):
-        hear(conversation, ask(conversation), zoom(0, 0, 100, 100))
-    assert conversation.next() is None
-    columns = answer.columns(None)
+        receive(conversation, ask(conversation), zoom(0, 0, 100, 100))
+    assert conversation.next() == ()
+    columns = unit_request.columns(None)
     assert columns["status"] == "invalid_output"
     assert columns["error"]["message"] == "the reply asks to zoom in once more than the 2 times that it may"
     assert [attempt["note"] for attempt in columns["attempts"]] == ["", "zoom 0 0 128 128 px", "zoom 0 0 128 128 px"]
@@ -175,46 +184,50 @@ def test_another_tools_call_is_an_answer() -> None:
         '<tool_call>{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [1, 2]}}</tool_call>'
     )
     task = bind(TaskSpec(name="gui_action", zooms=2))
-    answer = UnitRequest(task, UNIT, {"instruction": "Go", "device": "computer"}, "r", {})
-    (conversation,) = answer.conversations
+    unit_request = UnitRequest(task, UNIT, {"instruction": "Go", "device": "computer"}, "r", {})
+    conversation = conversation_in(unit_request)
     request = ask(conversation)
     offered = [line for line in words(request.messages[0]).splitlines() if line.startswith('{"type": "function"')]
     assert [json.loads(line)["function"]["name"] for line in offered] == ["computer_use", TOOL]
-    hear(conversation, request, zoom(0, 0, 500, 500))
-    hear(conversation, ask(conversation), click)
-    assert conversation.next() is None
-    assert answer.columns(None)["result"]["point_px"] == [1.28, 2.56]
+    receive(conversation, request, zoom(0, 0, 500, 500))
+    receive(conversation, ask(conversation), click)
+    assert conversation.next() == ()
+    assert unit_request.columns(None)["result"]["point_px"] == [1.28, 2.56]
 
 
 def test_a_second_look_may_zoom_in_too_and_is_chosen_among_answers() -> None:
     """ocr asks again when nothing was read; its own history holds no zooms."""
-    conversation = talk_of(name="ocr", zooms=1)
-    hear(conversation, ask(conversation), zoom(0, 0, 500, 500))
-    hear(conversation, ask(conversation), "")
+    conversation = conversation_of(name="ocr", zooms=1)
+    receive(conversation, ask(conversation), zoom(0, 0, 500, 500))
+    receive(conversation, ask(conversation), "")
     larger = ask(conversation)
     assert larger.note == "enlarged"
     assert pictures_in(larger.messages[1])[0].width_px == 1280
-    hear(conversation, larger, zoom(0, 0, 1000, 500))
+    receive(conversation, larger, zoom(0, 0, 1000, 500))
     part = ask(conversation)
     assert part.note == "zoom 0 0 1280 640 px"
-    hear(conversation, part, "EXIT")
-    assert conversation.next() is None
-    assert conversation.reply() == "EXIT"
+    receive(conversation, part, "EXIT")
+    assert text_of(conversation) == "EXIT"
 
 
 def test_a_schema_holds_the_last_reply_only() -> None:
-    conversation = talk_of(**{**RECEIPT, "zooms": 1})
+    conversation = conversation_of(**{**RECEIPT, "zooms": 1})
     first = ask(conversation)
     assert first.schema is None
-    hear(conversation, first, zoom(0, 0, 500, 500))
+    receive(conversation, first, zoom(0, 0, 500, 500))
     assert ask(conversation).schema == RECEIPT["output"]
-    assert ask(talk_of(**{**RECEIPT, "zooms": 0})).schema == RECEIPT["output"]
+    assert ask(conversation_of(**{**RECEIPT, "zooms": 0})).schema == RECEIPT["output"]
 
 
-def test_what_cannot_be_cropped_is_asked_as_ever() -> None:
-    line = Unit(View("page", 0, 640, 640), SHOWN)  # a line of a page: not all of it, so it is not blank or else
-    request = ask(talk_of(line, name="ocr"))
-    assert [message.role for message in request.messages] == ["user"]
+def test_lines_are_asked_as_ever() -> None:
+    lines = tuple(TextLine((0, y0, 640, y0 + 32), (picture(quarters(640, 32)),)) for y0 in (0, 64))
+    conversation = conversation_of(Unit(View("page", 0, 640, 640, blank=False), SHOWN, lines), name="ocr")
+    first, second = conversation.next()
+    assert [message.role for message in first.messages] == ["user"]
+    receive(conversation, second, "there")
+    assert conversation.next() == ()
+    receive(conversation, first, "here")
+    assert text_of(conversation) == "here\nthere"
 
 
 SIDE = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -261,7 +274,7 @@ def test_from_the_file_to_the_row(tmp_path: Path) -> None:
     (row,) = rows_of(spec)
     assert (row["width_px"], row["height_px"], row["status"]) == (320, 160, "ok")
     assert row["result"] == {"text": "A sign."}
-    assert [(each["note"], each["text"]) for each in row["attempts"]] == [
+    assert [(step["note"], step["text"]) for step in row["attempts"]] == [
         ("", zoom(0, 0, 500, 500)),
         ("zoom 0 0 160 80 px", "A sign."),
     ]
@@ -273,10 +286,11 @@ SMALL = DecodeSettings(image_min_px=32 * 32, image_max_px=256 * 256)
 
 def decoded(opened: ModuleType, path: Path, full_res_max_px: int) -> tuple[Planned, Decoded]:
     settings = replace(SMALL, full_res_max_px=full_res_max_px)
-    (unit,) = opened.probe(path, settings)
-    (found,) = opened.decode(path, [unit], settings)
-    assert isinstance(found, Decoded)
-    return unit, found
+    with opened_file(path) as source:
+        (unit,) = opened.probe(source, settings)
+        (decoded,) = opened.decode(source, [unit], settings)
+    assert isinstance(decoded, Decoded)
+    return unit, decoded
 
 
 def test_decoders_keep_pictures_at_their_own_size_where_a_task_zooms(tmp_path: Path) -> None:
@@ -307,7 +321,7 @@ def test_decoders_keep_pictures_at_their_own_size_where_a_task_zooms(tmp_path: P
 
     sandbox = Sandbox(replace(SMALL, full_res_max_px=FULL_RES_PX))
     try:
-        (batch,) = sandbox.decode(str(tmp_path / "a.jpg"), "image", [{"page": None, "start_s": None, "end_s": None}])
+        (batch,) = sandbox.decode(str(tmp_path / "a.jpg"), "image", [Locator()])
     finally:
         sandbox.close()
     crossed = full_res_of(batch.column("full_res")[0])

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.engines.kinds import EngineSettings, describe
 from operators.infer.engine_child import build
 from operators.infer.engine_wire import pack_request, unpack_request
-from operators.infer.supervisor import interpreter
 from operators.processes.channel import Channel
 from operators.processes.child import Limits, spawn
 from operators.processes.startup import parent_channel
@@ -34,11 +34,11 @@ class Bare:
         return self.output_tokens / self.seconds
 
 
-def measure(engine: dict[str, Any], requests: Sequence[Request], *, warm_up: int = 4) -> Bare:
+def measure(engine: EngineSettings, requests: Sequence[Request], *, warm_up: int = 4) -> Bare:
     """Answer some requests uncounted, then all. Raises EngineError when the child ends or one is not answered."""
-    child = spawn("jobs.bench.bare_engine", limits=Limits(), name="the bare engine", python=interpreter(engine))
+    child = spawn("jobs.bench.bare_engine", limits=Limits(), name="the bare engine", python=engine.python())
     try:
-        child.channel.send({"engine": engine, "requests": len(requests), "warm_up": warm_up})
+        child.channel.send({"engine": describe(engine), "requests": len(requests), "warm_up": warm_up})
         for request in requests:
             child.channel.send(*pack_request(request))
         frame = child.channel.recv()

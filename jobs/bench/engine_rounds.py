@@ -1,5 +1,5 @@
 """Measure the embedded engine beside its peers: same weights, same prompts, each in a process of its own, taken in
-turns.
+turns. Knows nothing of tables.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Measured:
     @property
     def complete(self) -> list[Result]:
         """The peers that have a round."""
-        return [each for each in self.results if each.prefill_s]
+        return [result for result in self.results if result.prefill_s]
 
     def roofline(self) -> Roofline:
         """Of ours."""
@@ -97,9 +97,10 @@ class Measured:
         )
 
 
-def measure(measured: Measured, say: Callable[[str], None]) -> None:
+def measure(measured: Measured, report: Callable[[str], None]) -> None:
     """Fills in the results: ours, transformers batched, transformers page by page (one page: it is slow), and vLLM
-    where VLLM_PYTHON is set. A round of one page, uncounted, warms each up. say is told of every leg as it ends.
+    where VLLM_PYTHON is set. A round of one page, uncounted, warms each up. report: takes a line for every leg as it
+    ends.
     """
     setting = measured.setting
     with ExitStack() as stack:
@@ -107,7 +108,7 @@ def measure(measured: Measured, say: Callable[[str], None]) -> None:
         dtype = getattr(torch, setting.dtype)
         picture_px = setting.page[0] * setting.page[1]
         write_checkpoint(measured.config, folder, dtype=dtype, device=setting.device, picture_px=picture_px)
-        say(f"{setting.dtype}: weights written")
+        report(f"{setting.dtype}: weights written")
         peers: list[tuple[Result, Process, int]] = []
         for name, batch in ((OURS, setting.prompts), (BATCHED, setting.prompts), (SINGLE, 1), (VLLM, setting.prompts)):
             if name == VLLM and not os.environ.get(VLLM_PYTHON):
@@ -123,9 +124,9 @@ def measure(measured: Measured, say: Callable[[str], None]) -> None:
             except EngineError as error:
                 if name == OURS:
                     raise
-                say(f"{setting.dtype}: left out: {error}")
+                report(f"{setting.dtype}: left out: {error}")
                 continue
-            say(f"{setting.dtype}: {name} is loaded and warm")
+            report(f"{setting.dtype}: {name} is loaded and warm")
             peers.append((_result(name, measured), peer, batch))
         measured.results = [result for result, _, _ in peers]
         for number in range(1, setting.rounds + 1):
@@ -137,7 +138,7 @@ def measure(measured: Measured, say: Callable[[str], None]) -> None:
                 result.peak_mb = max(result.peak_mb, leg["peak_mb"])
                 ours = ours or leg["tokens"]
                 result.same_tokens = same(ours, leg["tokens"])
-                say(
+                report(
                     f"{setting.dtype}, round {number} of {setting.rounds}: {result.name}, {result.pages} pages: "
                     f"prefill {leg['prefill_s']:.2f} s, decode {leg['decode_s']:.2f} s, peak {leg['peak_mb']:.0f} MB"
                 )
@@ -147,9 +148,9 @@ def ratio(peer: Result, ours: Result, phase: str) -> tuple[float, float, float]:
     """How many times faster ours is in a phase (prefill_s or decode_s), per token: of the medians, and the least and
     the most of any two rounds that stood side by side."""
     scale = ours.pages / peer.pages
-    theirs, own = (getattr(each, phase) for each in (peer, ours))
-    pairs = [scale * a / b for a, b in zip(theirs, own, strict=False)]
-    return scale * statistics.median(theirs) / statistics.median(own), min(pairs), max(pairs)
+    peer_s, ours_s = getattr(peer, phase), getattr(ours, phase)
+    pairs = [scale * a / b for a, b in zip(peer_s, ours_s, strict=False)]
+    return scale * statistics.median(peer_s) / statistics.median(ours_s), min(pairs), max(pairs)
 
 
 def same(ours: list[list[int]], theirs: list[list[int]]) -> float:
@@ -177,7 +178,7 @@ def _result(name: str, measured: Measured) -> Result:
 
 
 def _order(kind: str, folder: Path, measured: Measured) -> dict[str, Any]:
-    """What jobs/bench/peer_worker.py wants to know first."""
+    """The first order to jobs/bench/peer_worker.py."""
     setting, config = measured.setting, measured.config
     text = Config.from_json(config).text
     longest = _result(kind, measured).prompt_tokens + setting.tokens

@@ -1,12 +1,13 @@
-"""`sightread bench nano`: how well the nano checkpoint reads, as one table. Seeds are fixed.
+"""`sightread bench nano`: how well the nano checkpoint reads, in characters wrong; a few minutes.
 
-Lines are drawn in the strip's form and read by the network alone; pages, PDFs and the demo go the way of every job:
-decoded in a child, split, asked line by line; scenes and clips are asked through the engine. CER is the edit
-distance over the characters of the truth; for pages, of the whole text in reading order, white space folded.
+Seeds are fixed. Lines are drawn as line images and read by the network alone; pages, PDFs and the demo go the way of
+every job: decoded in a child, split, asked line by line; scenes and clips are asked through the engine. CER is the
+edit distance over the characters of the truth; for pages, of the whole text in reading order, white space folded.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import random
@@ -19,13 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from jobs.commands.try_file import NANO
+from jobs.arguments import count
 from jobs.demo_media import PAGES, SIGN, TICKET, write_demo_media
+from jobs.display import console_for
 from jobs.load import parse
 from model.engines.torch_engine import TorchEngine
 from model.nano import questions
@@ -35,9 +36,11 @@ from model.nano.pages import Page, draw_page, held_out_lines
 from model.nano.scenes import Scene, draw_clip, draw_picture
 from model.nano.score import cer, read
 from model.network.checkpoint import load
+from model.prompts.rgb import pack
 from pipelines.job import prepare
 from pipelines.local import answer
-from schemas.request import Clip, Message, Part, Picture, Request, Sampling
+from schemas.checkout import NANO
+from schemas.request import Clip, Message, Part, Request, Sampling
 from schemas.spec import JobSpec
 
 DEMO_TEXTS = {
@@ -58,15 +61,28 @@ class Score:
     count: int
 
 
-def bench_nano(model: str | None, *, lines: int, pages: int, scenes: int, pdfs: list[Path], console: Console) -> int:
-    folder = Path(model) if model else NANO
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", type=Path, default=NANO, help="another checkpoint of the kind (default: the one that ships)"
+    )
+    parser.add_argument("--lines", type=count, default=100, metavar="N", help="lines of each kind")
+    parser.add_argument("--pages", type=count, default=7, metavar="N", help="pages of each kind")
+    parser.add_argument("--scenes", type=count, default=60, metavar="N", help="pictures, and as many clips")
+    parser.add_argument(
+        "--pdf", type=Path, action="append", default=[], metavar="FILE", help="hold this to its text layer"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    folder: Path = options.model
+    console = console_for()
     unseen = unseen_faces()
     table = Table(title=f"{folder.name}: characters wrong", title_justify="left")
     jobs: list[Callable[[], Score]] = [
-        *_line_scores(folder, lines, unseen),
-        *_page_scores(folder, pages, unseen),
+        *_line_scores(folder, options.lines, unseen),
+        *_page_scores(folder, options.pages, unseen),
         _demo_score(folder),
-        *(partial(_pdf_score, folder, pdf) for pdf in pdfs),
+        *(partial(_pdf_score, folder, pdf) for pdf in options.pdf),
     ]
     scores = [job() for job in track(jobs, "reading", console=console, transient=True)]
     for kind in ("prose, clean", "random, clean"):
@@ -75,8 +91,8 @@ def bench_nano(model: str | None, *, lines: int, pages: int, scenes: int, pdfs: 
             mean = sum(score.share for score in families) / len(families)
             scores.append(Score(f"mean of {len(families)} unseen fonts", kind, mean, sum(f.count for f in families)))
     _show(table, scores, "CER", console)
-    looked = Table(title=f"{folder.name}: pictures and clips", title_justify="left")
-    _show(looked, _scene_scores(folder, scenes), "right", console)
+    scenes = Table(title=f"{folder.name}: pictures and clips", title_justify="left")
+    _show(scenes, _scene_scores(folder, options.scenes), "right", console)
     console.print(page_seconds(folder))
     if not unseen:
         console.print("no unseen fonts are installed; model/nano/fonts.py names the packages")
@@ -96,8 +112,8 @@ def _line_scores(folder: Path, count: int, unseen: dict[str, list[Face]]) -> Ite
 
     def job(what: str, faces: list[Face], kind: str, noise: float) -> Score:
         samples = held_out_lines(faces, count, noise=noise, seed=7, kind=kind)
-        found = cer(read(network, samples), [sample.text for sample in samples])
-        return Score(what, f"{kind}, {'noisy' if noise else 'clean'}", found, count)
+        wrong = cer(read(network, samples), [sample.text for sample in samples])
+        return Score(what, f"{kind}, {'noisy' if noise else 'clean'}", wrong, count)
 
     seen = seen_faces()
     sets = {f"{len(seen)} seen fonts": seen, **unseen}
@@ -161,16 +177,16 @@ def page_seconds(folder: Path) -> str:
     """How long a page of 50 lines takes, one at a time: decoding with splitting, and asking."""
     rng = random.Random("seconds")
     face = next(iter(unseen_faces().values()), seen_faces())[0]
-    took: list[tuple[float, float]] = []
+    seconds: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as place:
         for number in range(4):
             draw_page(rng, face, lines=49).picture.save(Path(place) / f"{number}.png")
         mark = time.monotonic()
         for row in answer(prepare(_spec(folder, Path(place), limits={"chunk_units": 1}))):
-            took.append((row["decode_s"], time.monotonic() - mark - row["decode_s"]))
+            seconds.append((row["decode_s"], time.monotonic() - mark - row["decode_s"]))
             mark = time.monotonic()
     # the first one waited for the engine to start
-    decode_s, ask_s = (statistics.median(each) for each in zip(*took[1:], strict=True))
+    decode_s, ask_s = (statistics.median(column) for column in zip(*seconds[1:], strict=True))
     return f"a page of 50 lines: {decode_s:.1f} s to decode and split, {ask_s:.1f} s to read, on {os.cpu_count()} cores"
 
 
@@ -213,23 +229,19 @@ def _scene_scores(folder: Path, count: int) -> list[Score]:
         asked.append(("clips, event borders (0.5 s)", clip, questions.events(clip), partial(judge_events, scene=clip)))
     replies = asyncio.run(_replies(folder, [_request(str(i), s, q) for i, (_, s, q, _) in enumerate(asked)]))
     marks: dict[str, list[Marks]] = {}
-    for (kind, _, _, judge), reply in zip(asked, replies, strict=True):
-        marks.setdefault(kind, []).append(judge(reply))
-    everything = [each for found in marks.values() for each in found]
-    parsed = sum(each.parsed for each in everything) / len(everything)
+    for (kind, _, _, mark), reply in zip(asked, replies, strict=True):
+        marks.setdefault(kind, []).append(mark(reply))
+    everything = [mark for of_kind in marks.values() for mark in of_kind]
+    parsed = sum(mark.parsed for mark in everything) / len(everything)
     scores = [Score("replies", "parse", parsed, len(everything))]
-    for kind, found in marks.items():
+    for kind, of_kind in marks.items():
         what, _, about = kind.partition(", ")
-        scores.append(Score(what, about, sum(m.right for m in found) / sum(m.wanted for m in found), len(found)))
+        scores.append(Score(what, about, sum(m.right for m in of_kind) / sum(m.wanted for m in of_kind), len(of_kind)))
     return scores
 
 
 def _request(name: str, scene: Scene, question: questions.Question) -> Request:
-    _, height_px, width_px, _ = scene.frames.shape
-    codec = pa.Codec("zstd")
-    pictures = tuple(
-        Picture(width_px, height_px, codec.compress(frame.tobytes(), asbytes=True)) for frame in scene.frames
-    )
+    pictures = tuple(map(pack, scene.frames))
     shown: Part = Clip(pictures, scene.times_s) if scene.times_s else pictures[0]
     return Request(name, (Message("user", (shown, question.prompt)),), Sampling(max_tokens=256))
 
@@ -237,7 +249,7 @@ def _request(name: str, scene: Scene, question: questions.Question) -> Request:
 async def _replies(folder: Path, requests: list[Request]) -> list[str]:
     engine = TorchEngine(folder, slots=SLOTS)
     try:
-        return [each.text for each in await asyncio.gather(*map(engine.generate, requests))]
+        return [reply.text for reply in await asyncio.gather(*map(engine.generate, requests))]
     finally:
         await engine.close()
 

@@ -20,7 +20,7 @@ VLLM_PYTHON = "SIGHTREAD_VLLM_PYTHON"
 
 
 class Process:
-    """A process of jobs/bench/peer_worker.py. Raises EngineError when it says that it failed, or dies."""
+    """A process of jobs/bench/peer_worker.py. Raises EngineError, with the end of its log, when it fails or dies."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path, name: str) -> None:
         self._process, self._log, self._name = process, log, name
@@ -28,7 +28,7 @@ class Process:
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # it is dead already: the end of its output says so, and its log says why
+        with suppress(BrokenPipeError):  # it is dead already: there is no line to read then, and its log says why
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -68,7 +68,7 @@ def started(order: dict[str, Any], folder: Path) -> Iterator[Process]:
 
 
 def _environment(kind: str, folder: Path) -> dict[str, str]:
-    """vLLM is told to use all cores, and gets what lets it be imported beside a torchvision that is linked against
+    """vLLM is to use all cores, and gets what lets it be imported beside a torchvision that is linked against
     CUDA, in every process that it starts."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     if kind != VLLM:

@@ -30,7 +30,7 @@ def main() -> None:
     try:
         _serve(sys.stdin, answers)
     except Exception as error:
-        _say(answers, {"error": f"{type(error).__name__}: {error}"[:500]})
+        _send(answers, {"error": f"{type(error).__name__}: {error}"[:500]})
         raise
 
 
@@ -38,13 +38,13 @@ def _serve(orders: IO[str], answers: IO[str]) -> None:
     order = json.loads(orders.readline())
     prompts = make_prompts(order["prompts"], *order["page"], **order["ids"])
     peer = _build(order)
-    _say(answers, {})
+    _send(answers, {})
     for line in orders:
         leg = json.loads(line)
         gc.collect()
         forget_peak(order["device"])
         timing = peer.run(prompts[: leg["pages"]], leg["tokens"], leg["batch"])
-        _say(answers, {**asdict(timing), "peak_mb": peak_mb(order["device"])})
+        _send(answers, {**asdict(timing), "peak_mb": peak_mb(order["device"])})
 
 
 def _build(order: dict[str, Any]) -> Peer:
@@ -68,7 +68,7 @@ def _build(order: dict[str, Any]) -> Peer:
 
 
 def forget_peak(device: str) -> None:
-    """What peak_mb tells starts here."""
+    """What peak_mb measures starts here."""
     if device == "cpu":
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts here
     else:
@@ -83,7 +83,7 @@ def peak_mb(device: str) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
-def _say(answers: IO[str], answer: dict[str, Any]) -> None:
+def _send(answers: IO[str], answer: dict[str, Any]) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

@@ -1,5 +1,5 @@
 """The engines that `sightread bench engine` measures in this interpreter, each over the same checkpoint and the same
-prompts: ours, and transformers' generate. Each gives its tokens and the seconds of its prefill and of its decode.
+prompts: ours, and transformers' generate. A run gives its tokens and the seconds of its prefill and of its decode.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from jobs.bench.pages import Prompt, Timing
 from model.engines.encoder_cache import VisualCursor, VisualItem
-from model.engines.runner import DTYPES, Row, Runner
-from model.engines.scheduler import Job, Scheduler
+from model.engines.runner import DTYPES, Runner
+from model.engines.runner import Sequence as EngineSequence
+from model.engines.scheduler import ScheduledSequence, Scheduler
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.positions import positions
 from model.prompts.preprocess import patchify
-from schemas.request import Picture
+from model.prompts.rgb import pack
 
 
 class Ours:
@@ -31,34 +31,38 @@ class Ours:
 
     def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
         self._device = device
-        self._loaded = Runner.load(folder, dtype=dtype, device=device, rows=1)
+        self._loaded = Runner.load(folder, dtype=dtype, device=device, slots=1)
 
     def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
         network = self._loaded.network
         config = network.config
         visual_ids = (config.image_id, config.video_id)
-        runner = Runner(network, rows=batch, device=self._device)
-        scheduler: Scheduler[Row] = Scheduler(batch, PREFILL_TOKENS, 1 << 40)
-        rows = []
+        runner = Runner(network, slots=batch, device=self._device)
+        scheduler: Scheduler[EngineSequence] = Scheduler(batch, PREFILL_TOKENS, 1 << 40)
+        sequences = []
         for prompt in prompts:
             ids = prompt.input_ids(config.image_id)
             places, delta = positions(ids, [prompt.grid], visual_ids, config.vision.merge)
-            row = Row.of(ids, places, delta, VisualCursor([VisualItem(prompt.grid, _patches(prompt))]), visual_ids)
-            rows.append(row)
-            scheduler.submit(Job(row, len(ids), len(ids) + new_tokens))
+            sequence = EngineSequence.of(
+                ids, places, delta, VisualCursor([VisualItem(prompt.grid, _patches(prompt))]), visual_ids
+            )
+            sequences.append(sequence)
+            scheduler.submit(ScheduledSequence(sequence, len(ids), len(ids) + new_tokens))
         _settle(self._device)
         started = time.perf_counter()
         with torch.inference_mode():
             while chunks := scheduler.next_prefill():
-                chosen = runner.prefill([(each.job.key, each.start, each.count) for each in chunks]).argmax(-1)
+                chosen = runner.prefill([(chunk.sequence.key, chunk.start, chunk.count) for chunk in chunks]).argmax(-1)
                 for chunk, token in zip(chunks, chosen.tolist(), strict=True):
                     if chunk.is_last:
-                        chunk.job.key.output_ids.append(token)
+                        chunk.sequence.key.output_ids.append(token)
             prefilled = time.perf_counter()
             for _ in range(new_tokens - 1):
-                for row, token in zip(runner.rows, runner.decode().argmax(-1).tolist(), strict=True):
-                    row.output_ids.append(token)
-        return Timing([row.output_ids for row in rows], prefilled - started, time.perf_counter() - prefilled)
+                for sequence, token in zip(runner.sequences, runner.decode().argmax(-1).tolist(), strict=True):
+                    sequence.output_ids.append(token)
+        return Timing(
+            [sequence.output_ids for sequence in sequences], prefilled - started, time.perf_counter() - prefilled
+        )
 
 
 class Transformers:
@@ -78,8 +82,8 @@ class Transformers:
         tokens: list[list[int]] = []
         prefill_s = decode_s = 0.0
         for start in range(0, len(prompts), batch):
-            made, first_s, rest_s = self._run(prompts[start : start + batch], new_tokens)
-            tokens += made
+            answers, first_s, rest_s = self._run(prompts[start : start + batch], new_tokens)
+            tokens += answers
             prefill_s, decode_s = prefill_s + first_s, decode_s + rest_s
         return Timing(tokens, prefill_s, decode_s)
 
@@ -97,7 +101,7 @@ class Transformers:
         _settle(self._device)
         started = time.perf_counter()
         with torch.inference_mode():
-            made = self._model.generate(
+            ids_out = self._model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 mm_token_type_ids=(ids == config.image_token_id).int(),
@@ -110,14 +114,13 @@ class Transformers:
                 logits_processor=[note],
             )
         _settle(self._device)
-        return made[:, ids.shape[1] :].tolist(), moments[0] - started, time.perf_counter() - moments[0]
+        return ids_out[:, ids.shape[1] :].tolist(), moments[0] - started, time.perf_counter() - moments[0]
 
 
 def _patches(prompt: Prompt) -> Tensor:
     """Outside of what is timed, for both: the picture as the tower takes it."""
-    pixels = np.frombuffer(prompt.rgb, np.uint8)
-    picture = Picture(prompt.width_px, prompt.height_px, pa.Codec("zstd").compress(pixels.tobytes(), asbytes=True))
-    return patchify(picture)[0]
+    pixels = np.frombuffer(prompt.rgb, np.uint8).reshape(prompt.height_px, prompt.width_px, 3)
+    return patchify(pack(pixels))[0]
 
 
 def _settle(device: str) -> None:

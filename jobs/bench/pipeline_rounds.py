@@ -1,7 +1,7 @@
 """Measure the pipeline against its own engine with all requests at hand, and against ray.data.llm, in turns.
 
 Each run is a process of its own. What is timed is the same for all: from the first request that a loaded engine gets
-to the last answer; loading and starting Ray are left out.
+to the last answer; loading and starting Ray are left out. Knows nothing of tables.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.bench.bare_engine import measure
-from jobs.bench.ray_llm import SAYS, write_requests
+from jobs.bench.ray_llm import RESULT, write_requests
+from model.engines.kinds import EngineSettings
+from operators.infer.engine_handle import Done, Stats
 from operators.infer.infer import Infer
-from operators.infer.supervisor import Done, Stats, interpreter
 from operators.infer.utilization import Utilization
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from pipelines.job import Job, prepare
-from pipelines.run import chunk_table, listed
+from pipelines.planning import chunk_table, list_job
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError
 from schemas.request import Completion, Request
@@ -74,29 +75,31 @@ def spec_of(inputs: Path, output: Path, engine: dict[str, Any], decode: dict[str
 
 def requests_of(job: Job) -> list[Request]:
     """What the pipeline will ask, without asking it: every input is decoded here."""
-    told: list[Request] = []
+    requests: list[Request] = []
 
     class Listener:
-        broken = None
+        """An engine that is asked and never says a thing."""
+
+        broken: str | None = None
         utilization, stats = Utilization(1), Stats()
 
         def submit(self, request: Request, done: Done) -> None:
-            told.append(request)
+            requests.append(request)
             done(request, Completion("", "stop", 0, 0, 0.0))
 
         def close(self) -> None:
             pass
 
     probe, decode = Probe(job.decode, workers=job.workers), Decode(job.decode)
-    ask = Infer(job.infer, Listener())  # type: ignore[arg-type]
+    infer = Infer(job.infer, Listener())
     try:
-        chunks = chunk_table(listed(job).inputs, probe, job)
+        chunks = chunk_table(list_job(job).inputs, probe, job)
         for row in range(chunks.num_rows):
-            ask(decode(chunks.slice(row, 1)))
+            infer(decode(chunks.slice(row, 1)))
     finally:
         probe.close()
         decode.close()
-    return told
+    return requests
 
 
 @dataclass
@@ -110,31 +113,33 @@ class Peer:
     limit_s: float = 1200.0  # of one run: it has stages that wait for ever
     _best: tuple[int, int] | None = None
 
-    def choose(self, requests: Path, engine: dict[str, Any], told: Callable[[str], None]) -> str | None:
+    def choose(self, requests: Path, engine: EngineSettings, report: Callable[[str], None]) -> str | None:
         """Try every shape once. Why it cannot be run, if it cannot."""
         rates: dict[tuple[int, int], float] = {}
         fault = "no shape to try"
         for shape in self.shapes:
             try:
                 rates[shape] = self.rate(requests, engine, shape)
-                told(f"{PEER}, {shape[0]} rows x {shape[1]} batches: {rates[shape]:.0f} tokens/s")
+                report(f"{PEER}, {shape[0]} rows x {shape[1]} batches: {rates[shape]:.0f} tokens/s")
             except SightreadError as error:
                 fault = str(error)
-                told(f"{PEER}, {shape[0]} rows x {shape[1]} batches: {fault}")
+                report(f"{PEER}, {shape[0]} rows x {shape[1]} batches: {fault}")
         if not rates:
             return fault
         self._best = max(rates, key=lambda shape: rates[shape])
         return None
 
-    def rate(self, requests: Path, engine: dict[str, Any], shape: tuple[int, int] | None = None) -> float:
+    def rate(self, requests: Path, engine: EngineSettings, shape: tuple[int, int] | None = None) -> float:
         """Output tokens a second. Raises SightreadError."""
         rows, batches = shape or self.best
-        command = [interpreter(engine) or sys.executable, "-m", "jobs.bench.ray_llm"]
-        code, out, err = _ended([*command, str(requests), json.dumps(engine), str(rows), str(batches)], self.limit_s)
-        said = [line.removeprefix(SAYS) for line in out.splitlines() if line.startswith(SAYS)]
-        if code or not said:
+        command = [engine.python() or sys.executable, "-m", "jobs.bench.ray_llm"]
+        code, out, err = _ended(
+            [*command, str(requests), json.dumps(asdict(engine)), str(rows), str(batches)], self.limit_s
+        )
+        results = [line.removeprefix(RESULT) for line in out.splitlines() if line.startswith(RESULT)]
+        if code or not results:
             raise SightreadError(f"it ended with {code}: {_last_error(err)}")
-        ran = json.loads(said[-1])
+        ran = json.loads(results[-1])
         return float(ran["output_tokens"] / ran["seconds"])
 
     @property
@@ -171,7 +176,7 @@ def _ended(command: list[str], limit_s: float) -> tuple[int, str, str]:
 
 def _last_error(text: str) -> str:
     lines = [line for line in text.splitlines() if "Error" in line or "Exception" in line]
-    return " ".join((lines or text.splitlines() or ["it said nothing"])[-1].split())[:300]
+    return " ".join((lines or text.splitlines() or ["it printed nothing"])[-1].split())[:300]
 
 
 def compare(
@@ -179,37 +184,37 @@ def compare(
     folder: Path,
     *,
     rounds: int,
-    told: Callable[[str], None],
+    report: Callable[[str], None],
     peer: Peer | None = None,
 ) -> list[Result]:
-    """Bare engine, ours and the peer, `rounds` times in turns. told: one line for each run as it ends.
+    """Bare engine, ours and the peer, `rounds` times in turns. report: takes a line for each run as it ends.
 
     Raises SightreadError when bare or ours cannot be run; a peer that cannot has its reason in its note.
     """
     job = prepare(JobSpec.model_validate(spec))
-    told("decoding all units once, for the bare engine")
+    report("decoding all units once, for the bare engine")
     requests = requests_of(job)
     bare, ours, other = Result(BARE), Result(OURS), Result(PEER)
-    asked = folder / "requests.arrow"
+    file = folder / "requests.arrow"
     if peer is not None:
-        write_requests(requests, asked)
-        if fault := peer.choose(asked, job.infer.engine, told):
+        write_requests(requests, file)
+        if fault := peer.choose(file, job.infer.engine, report):
             other.note, peer = f"cannot be run here: {fault}", None
         else:
             other.note = f"{peer.best[0]} rows a batch, {peer.best[1]} batches at once; given decoded pictures"
     for number in range(rounds):
         place = f"round {number + 1} of {rounds}"
         bare.rates.append(measure(job.infer.engine, requests).rate)
-        told(f"{place}: {BARE}: {bare.rates[-1]:.0f} tokens/s")
+        report(f"{place}: {BARE}: {bare.rates[-1]:.0f} tokens/s")
         ran = _ours({**spec, "output": str(folder / f"out-{number}")}, len(requests))
         ours.rates.append(ran["tokens_per_s"])
         ours.note = f"{ran['utilization']:.0%} of its slots in use, bottleneck: {ran['bottleneck']}"
         if ran["deaths"]:
             raise SightreadError(f"the engine died {ran['deaths']} times: its rate says nothing")
-        told(f"{place}: {OURS}: {ours.rates[-1]:.0f} tokens/s; {ours.note}")
+        report(f"{place}: {OURS}: {ours.rates[-1]:.0f} tokens/s; {ours.note}")
         if peer is not None:
-            other.rates.append(peer.rate(asked, job.infer.engine))
-            told(f"{place}: {PEER}: {other.rates[-1]:.0f} tokens/s")
+            other.rates.append(peer.rate(file, job.infer.engine))
+            report(f"{place}: {PEER}: {other.rates[-1]:.0f} tokens/s")
     return [bare, ours, *([other] if other.note else [])]
 
 
@@ -218,10 +223,10 @@ def _ours(spec: dict[str, Any], rows: int) -> dict[str, Any]:
         [sys.executable, "-m", "jobs.bench.pipeline_rounds"],
         cwd=ROOT, input=json.dumps(spec), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = done.stdout.strip().splitlines()
-    if done.returncode or not said:
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
         raise SightreadError(f"the pipeline ended with {done.returncode}: {done.stderr[-1000:]}")
-    ran: dict[str, Any] = json.loads(said[-1])
+    ran: dict[str, Any] = json.loads(lines[-1])
     if ran["rows"] != rows:
         raise SightreadError(f"the pipeline answered {ran['rows']} of {rows} requests")
     return ran
@@ -229,8 +234,6 @@ def _ours(spec: dict[str, Any], rows: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the spec on stdin (JSON); the last line on stdout says how fast."""
-    from dataclasses import asdict
-
     from pipelines.run import run
 
     summary = run(prepare(JobSpec.model_validate(json.load(sys.stdin))))

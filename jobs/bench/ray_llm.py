@@ -1,7 +1,7 @@
 """The peer of `sightread bench pipeline`: ray.data.llm over vLLM. Run by the Python that has both.
 
-It is given what suits it: pictures and frames that are decoded already, prompts that are rendered, no templating or
-tokenising stages. Timed by the engine's own clock: from the first request that reaches vLLM to the last answer.
+It gets what suits it: pictures and frames that are decoded already, prompts that are rendered, no templating or
+tokenizing stages. Timed by the engine's own clock: from the first request that reaches vLLM to the last answer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from model.engines.vllm_args import VLLMSettings, arguments
+from model.engines.vllm_args import arguments
+from model.engines.vllm_kind import Settings
 from model.network.hub import config_json
+from model.prompts.rgb import unpack
 from schemas.request import Clip, Picture, Request
 
 ROWS = pa.schema(
@@ -32,7 +34,7 @@ ROWS = pa.schema(
 )
 
 
-SAYS = "ray.data.llm took: "
+RESULT = "ray.data.llm took: "
 """What stands before the result."""
 
 
@@ -66,37 +68,29 @@ def row_of_vllm(row: dict[str, Any]) -> dict[str, Any]:
     """Its preprocess function: the data as vLLM takes them."""
     from PIL import Image
 
-    codec = pa.Codec("zstd")
-    _, height, width = (int(each) for each in row["size"])
-    size = height * width * 3
-    frames = np.stack(
-        [
-            np.frombuffer(codec.decompress(data, decompressed_size=size), np.uint8).reshape(height, width, 3)
-            for data in row["frames"]
-        ]
-    )
-    found: dict[str, Any] = {"prompt": row["prompt"], "sampling_params": json.loads(row["sampling"])}
+    _, height, width = (int(side) for side in row["size"])
+    frames = np.stack([unpack(Picture(width, height, data)) for data in row["frames"]])
+    fields: dict[str, Any] = {"prompt": row["prompt"], "sampling_params": json.loads(row["sampling"])}
     if row["kind"] == "image":
-        return {**found, "multimodal_data": {"image": [Image.fromarray(frames[0])]}}
+        return {**fields, "multimodal_data": {"image": [Image.fromarray(frames[0])]}}
     fps = 1000.0  # times in milliseconds are the indices of such a source
     indices = [round(time_s * fps) for time_s in row["times_s"]]
     metadata = {
         "fps": fps, "frames_indices": indices, "total_num_frames": indices[-1] + 1, "duration": indices[-1] / fps,
         "video_backend": "opencv", "do_sample_frames": False,
     }  # fmt: skip
-    return {**found, "multimodal_data": {"video": [(frames, metadata)]}}
+    return {**fields, "multimodal_data": {"video": [(frames, metadata)]}}
 
 
 def main() -> None:
-    """argv: the requests, the engine's description (JSON), rows a batch, batches at once. Prints JSON."""
+    """argv: the requests, vLLM's settings (JSON), rows a batch, batches at once. Prints JSON."""
     path, description, batch, batches = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-    description.pop("kind")
-    settings = VLLMSettings(**description)
+    settings = Settings(**description)
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     chosen = arguments(settings, config_json(Path(settings.model)), free_bytes=free_bytes, thinks=False)
     model = chosen.pop("model")
@@ -131,7 +125,7 @@ def main() -> None:
     seconds = max(row["end_s"] for row in rows) - min(row["start_s"] for row in rows)
     tokens = sum(row["tokens"] for row in rows)
     # Ray's workers write to this stdout too, and later
-    print(f"\n{SAYS}{json.dumps({'rows': len(rows), 'seconds': seconds, 'output_tokens': tokens})}", flush=True)
+    print(f"\n{RESULT}{json.dumps({'rows': len(rows), 'seconds': seconds, 'output_tokens': tokens})}", flush=True)
 
 
 if __name__ == "__main__":

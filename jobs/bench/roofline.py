@@ -36,8 +36,8 @@ def count(config: Config, *, prompts: int, prompt_tokens: int, patches: int, new
     """prompts of one picture of so many patches, and prompt_tokens in all. itemsize: bytes of a weight.
 
     FLOPs: two for each weight and each row that it is applied to, and attention's two products. Bytes: each weight
-    of the language model once, of experts those of the tokens' own at most; and the keys and values of every token
-    so far, in the middle of the answer.
+    of the language model once, of experts at most those that the tokens are routed to; and the keys and values of
+    every token so far, in the middle of the answer.
     """
     text, vision = config.text, config.vision
     network = _network(config)
@@ -46,9 +46,9 @@ def count(config: Config, *, prompts: int, prompt_tokens: int, patches: int, new
     layers, head = _weights(network.language_model.layers), text.hidden * text.vocabulary
     active, read = layers, layers
     if text.experts is not None:
-        each = text.layers * 3 * text.hidden * text.experts.ffn
-        active -= each * (text.experts.count - text.experts.per_token)
-        read -= each * max(0, text.experts.count - text.experts.per_token * prompts)
+        expert = text.layers * 3 * text.hidden * text.experts.ffn
+        active -= expert * (text.experts.count - text.experts.per_token)
+        read -= expert * max(0, text.experts.count - text.experts.per_token * prompts)
     flops = prompts * (
         2 * tower * patches
         + 2 * mergers * patches / vision.merge**2
@@ -80,7 +80,7 @@ def _network(config: Config) -> Qwen3VL:
 
 def _weights(module: torch.nn.Module) -> int:
     """Of its matrices: vectors (norms, biases) are not counted."""
-    return sum(each.numel() for each in module.parameters() if each.dim() > 1)
+    return sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
 
 
 def _matrix_rate(device: str, side: int = 8192) -> float:

@@ -1,4 +1,4 @@
-"""Qwen3-VL's published shapes with random weights, made where they are used: measuring speed needs no download."""
+"""Qwen3-VL's published shapes with random weights, drawn where they are used: measuring speed needs no download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task that `sightread bench pipeline` asks: one request for every page, picture and clip, any reply is right."""
+"""The task of `sightread bench pipeline`: one request for every page, picture and clip, any reply is right."""
 
 from __future__ import annotations
 

@@ -45,16 +45,19 @@ class Vllm:
         self._image_id = self._engine.llm_engine.model_config.hf_config.image_token_id
 
     def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:  # noqa: ARG002  it batches itself
-        asked = [
+        inputs = [
             {
-                "prompt_token_ids": [*each.before, self._image_id, *each.after],
-                "multi_modal_data": {"image": self._image.frombytes("RGB", (each.width_px, each.height_px), each.rgb)},
+                "prompt_token_ids": [*prompt.before, self._image_id, *prompt.after],
+                "multi_modal_data": {
+                    "image": self._image.frombytes("RGB", (prompt.width_px, prompt.height_px), prompt.rgb)
+                },
             }
-            for each in prompts
+            for prompt in prompts
         ]
         sampling = self._sampling(temperature=0, max_tokens=new_tokens, ignore_eos=True, detokenize=False)
         started = time.monotonic()
-        answers = self._engine.generate(asked, sampling, use_tqdm=False)
+        answers = self._engine.generate(inputs, sampling, use_tqdm=False)
         ended = time.monotonic()
-        prefilled = max(each.metrics.first_token_ts for each in answers)
-        return Timing([list(each.outputs[0].token_ids) for each in answers], prefilled - started, ended - prefilled)
+        prefilled = max(answer.metrics.first_token_ts for answer in answers)
+        tokens = [list(answer.outputs[0].token_ids) for answer in answers]
+        return Timing(tokens, prefilled - started, ended - prefilled)

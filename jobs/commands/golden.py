@@ -1,4 +1,4 @@
-"""`sightread golden`: real weights on a page, a picture and a clip that this repository draws, held to what is known.
+"""`sightread golden MODEL`: hold a model to a page, a picture and a clip whose answers are known.
 
 For who has weights: that the checkpoint, its chat template and the engine fit together shows in answers that parse,
 pass their checks, end by themselves and say the text that was drawn. Of what a model sees, only reading is judged.
@@ -6,16 +6,17 @@ pass their checks, end by themselves and say the text that was drawn. Of what a 
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jobs.demo_media import PAGES, SIGN, pdf_bytes, write_demo_media
+from jobs.display import console_for
 from jobs.load import load, parse
 from model.prompts.line_image import line_reader_of
 from operators.checks.text_layer import compare
@@ -52,39 +53,40 @@ _LINE_READER_TASKS = {"ocr", "caption"}
 """A checkpoint that says of itself that it reads lines was taught neither layout nor to tell when things happen."""
 
 
-def golden(model: Path, *, gpus: float, console: Console) -> int:
-    """model: a checkpoint folder, or a job spec whose engine is asked. 1 when an answer is not as expected, else 0.
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="checkpoint folder, or a job spec (YAML) whose engine is asked")
+    parser.add_argument("--gpus", type=float, default=0, metavar="N", help="for a checkpoint folder (default: the CPU)")
 
-    Raises SpecError.
-    """
-    expected = EXPECTATIONS
+
+def run(options: argparse.Namespace) -> int:
+    """1 when an answer is not as expected, else 0."""
+    model: Path = options.model
+    expectations = EXPECTATIONS
     if model.is_dir():
-        engine: dict[str, Any] = {"kind": "torch", "model": str(model), "gpus_per_replica": gpus}
+        engine: dict[str, Any] = {"kind": "torch", "model": str(model), "gpus_per_replica": options.gpus}
         decode: dict[str, Any] = {}
         if line_reader_of(model) is not None:
-            expected = tuple(each for each in expected if each.task in _LINE_READER_TASKS)
+            expectations = tuple(expected for expected in expectations if expected.task in _LINE_READER_TASKS)
     else:
-        own = load(model)
-        engine, decode = own.engine.model_dump(exclude_unset=True), own.decode.model_dump(exclude_unset=True)
+        job = load(model)
+        engine, decode = job.engine.model_dump(exclude_unset=True), job.decode.model_dump(exclude_unset=True)
     with tempfile.TemporaryDirectory(prefix="sightread-golden-") as place:
         inputs = _write_inputs(Path(place))
+        tasks = list(dict.fromkeys(expected.task for expected in expectations))
         spec = parse(
             {
-                "name": "golden", "inputs": inputs, "tasks": list(dict.fromkeys(each.task for each in expected)),
+                "name": "golden", "inputs": inputs, "tasks": tasks,
                 "engine": engine, "decode": decode, "output": str(Path(place) / "out"),
             },
             str(model),
         )  # fmt: skip
         rows = _rows(spec)
-    faults = {each: _faults(each, rows.get((each.task, each.input))) for each in expected}
+    faults = {expected: _faults(expected, rows.get((expected.task, expected.input))) for expected in expectations}
+    console = console_for()
     console.print(_table(faults))
-    failed = sum(bool(found) for found in faults.values())
-    said = (
-        f"{failed} of {len(faults)} answers are not as expected"
-        if failed
-        else f"all {len(faults)} answers are as expected"
-    )
-    console.print(said, markup=False)
+    failed = sum(map(bool, faults.values()))
+    wrong, right = f"{failed} of {len(faults)} answers are not", f"all {len(faults)} answers are"
+    console.print(f"{wrong if failed else right} as expected", markup=False)
     return 1 if failed else 0
 
 
@@ -103,21 +105,21 @@ def _faults(expected: Expectation, row: dict[str, Any] | None) -> list[str]:
         return ["no answer"]
     if row["status"] != "ok":
         return [f"{row['status']}: {row['error']['message']}", *_quoted(row)]
-    found = []
+    faults = []
     if row["finish_reason"] != "stop":
-        found.append(f"ended with {row['finish_reason']} after {row['output_tokens']} tokens")
+        faults.append(f"ended with {row['finish_reason']} after {row['output_tokens']} tokens")
     if not row["verified"]["ok"]:
-        found.append(f"its check finds {', '.join(row['verified']['faults'])}")
+        faults.append(f"its check finds {', '.join(row['verified']['faults'])}")
     if expected.most_cer is not None:
         difference = compare(_text(row["result"]), _TEXTS[expected.input])
         assert difference is not None
         if difference.cer > expected.most_cer:
-            found.append(f"{difference.cer:.1%} of characters are wrong ({expected.most_cer:.0%} at most)")
-    return [*found, *_quoted(row)] if found else []
+            faults.append(f"{difference.cer:.1%} of characters are wrong ({expected.most_cer:.0%} at most)")
+    return [*faults, *_quoted(row)] if faults else []
 
 
 def _quoted(row: dict[str, Any]) -> list[str]:
-    return [f"it said {row['text'][:160]!r}"] if row["text"] else []
+    return [f"it answered {row['text'][:160]!r}"] if row["text"] else []
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -128,7 +130,7 @@ def _table(faults: dict[Expectation, list[str]]) -> Table:
     table = Table(box=None)
     for name in ("", "task", "input", "what is wrong"):
         table.add_column(name, overflow="fold")
-    for each, found in faults.items():
+    for expected, of_one in faults.items():
         # what a model wrote is shown as it is, not as markup
-        table.add_row("fail" if found else "ok", each.task, each.input, Text("; ".join(found)))
+        table.add_row("fail" if of_one else "ok", expected.task, expected.input, Text("; ".join(of_one)))
     return table

@@ -1,43 +1,50 @@
-"""`sightread markdown OUTPUT`: one Markdown file for each document, from the pages that parse_document read."""
+"""`sightread markdown OUTPUT`: assemble each document's Markdown from the pages that parse_document read."""
 
 from __future__ import annotations
 
-import os
+import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
-
+from operators.store.addresses import store_at
+from operators.store.results import Results
+from operators.store.store import overwrite
 from schemas.errors import SpecError
 
+_COLUMNS = ("input_id", "input_uri", "unit_index", "page", "status", "error", "result")
 _QUERY = """
-select input_id, any_value(input_uri), string_agg(
+select input_id, any_value(input_uri) as uri, string_agg(
     case when status = 'ok' then result.markdown
          else '<!-- page ' || coalesce(page, unit_index + 1) || ' could not be read: ' || error.kind || ' -->' end,
-    chr(10) || chr(10) order by unit_index)
-from read_parquet($parts, hive_partitioning = false) group by input_id order by 2
+    chr(10) || chr(10) order by unit_index) as text
+from results group by input_id order by 2
 """
 
 
-def write_documents(output: Path) -> Iterator[Path]:
-    """Writes <output>/markdown/<name>-<input_id>.md, a page that could not be read as a comment; yields the paths.
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", help="the address of a job's output")
+
+
+def run(options: argparse.Namespace) -> int:
+    for path in write_documents(options.output):
+        print(path)
+    return 0
+
+
+def write_documents(output: str) -> Iterator[str]:
+    """output: an address. Writes <output>/markdown/<name>-<input_id>.md, a page that could not be read as a comment;
+    yields where they are.
 
     Raises SpecError when the job has no parsed pages.
     """
-    parts = sorted(str(path) for path in (output / "results" / "task=parse_document").glob("part-*.parquet"))
-    if not parts:
+    store = store_at(output)
+    results = Results(store)
+    if not results.parts("parse_document"):
         raise SpecError(f"{output} holds no results of the task parse_document")
-    folder = output / "markdown"
-    folder.mkdir(exist_ok=True)
-    with duckdb.connect() as db:
-        documents = db.execute(_QUERY, {"parts": parts})
-        while (row := documents.fetchone()) is not None:
-            input_id, uri, text = row
-            # a name from elsewhere: nothing in it may lead out of the folder or steer a terminal
-            stem = re.sub(r"[^\w.-]+", "_", Path(uri).stem)[:80]
-            path = folder / f"{stem}-{input_id}.md"
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(f"{text}\n", encoding="utf-8")
-            temporary.replace(path)
-            yield path
+    for document in results.query("parse_document", _QUERY, _COLUMNS):
+        # a name from elsewhere: nothing in it may lead out of the folder or steer a terminal
+        stem = re.sub(r"[^\w.-]+", "_", Path(document["uri"]).stem)[:80]
+        key = f"markdown/{stem}-{document['input_id']}.md"
+        overwrite(store, key, f"{document['text']}\n".encode())
+        yield f"{store.address}/{key}"

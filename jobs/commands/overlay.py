@@ -1,52 +1,85 @@
-"""`sightread overlay OUTPUT`: the pictures of a job with what was found drawn in. The inputs are decoded once more."""
+"""`sightread overlay OUTPUT`: draw boxes and points of a job's results into its pictures.
+
+The inputs are decoded once more.
+"""
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
+from jobs.arguments import count
+from model.prompts.rgb import unpack
 from operators.media.opened import media_of, pictures
-from operators.media.pictures import pixels_of
 from operators.media.sandbox import Sandbox
 from operators.overlay import Mark, draw, marks_in
+from operators.store.addresses import store_at
+from operators.store.results import Results
+from operators.store.store import Store, overwrite
+from pipelines.folder import JobFolder
 from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
 from schemas.request import Picture
+from schemas.unit import Locator
 
+_COLUMNS = (
+    *("input_id", "input_uri", "media", "unit_index", "request_index", "unit_kind", "page", "start_s", "end_s"),
+    *("width_px", "height_px", "status", "result"),
+)
 _QUERY = """
-select input_id, input_uri, unit_index, request_index, unit_kind, page, start_s, end_s, width_px, height_px,
-    to_json(result) as result
-from read_parquet($parts, hive_partitioning = false)
+select * exclude (status) replace (to_json(result) as result) from results
 where status = 'ok' and width_px > 0 order by input_uri, unit_index, request_index
 """
 
 
-def write_overlays(output: Path, *, task: str | None, rows: int) -> Iterator[Path | str]:
-    """Writes <output>/overlay/<task>/<name>-<input_id>-<unit>[-<request>][-frame<n>].png and yields the paths, or a
-    sentence for a unit that cannot be decoded any more. task: None for all that say of places; rows: of each task.
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", help="the address of a job's output")
+    parser.add_argument("--task", help="of this task alone")
+    parser.add_argument("--rows", type=count, default=100, metavar="N", help="of each task at most")
+
+
+def run(options: argparse.Namespace) -> int:
+    """1 when a unit could not be decoded any more."""
+    failed = False
+    for drawing in write_overlays(options.output, task=options.task, rows=options.rows):
+        failed |= drawing.failed
+        print(drawing.text)
+    return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """text: where the picture was put; or why there is none, then failed."""
+
+    text: str
+    failed: bool = False
+
+
+def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Drawing]:
+    """Writes <output>/overlay/<task>/<name>-<input_id>-<unit>[-<request>][-frame<n>].png; a unit that cannot be decoded
+    any more is a Drawing that failed. output: an address. task: None for all that have places; rows: of each task.
 
     Raises SpecError when there is nothing to draw.
     """
-    folders = [
-        folder
-        for folder in sorted((output / "results").glob("task=*"))
-        if task in (None, folder.name.removeprefix("task=")) and any(folder.glob("part-*.parquet"))
-    ]
-    sandbox = Sandbox(_settings(output))
+    store = store_at(output)
+    results = Results(store)
+    # as the job decoded, so that a clip has the same frames
+    settings = DecodeSettings(**{**JobFolder(store).identity()["decode"], "line_reader": None})
+    sandbox = Sandbox(settings)
     drawn = 0
     try:
-        for folder in folders:
-            for row, marks in _marked(folder, rows):
+        for name in results.tasks() if task is None else [task]:
+            for row, marks in _marked(results, name, rows):
                 drawn += 1
-                place = output / "overlay" / folder.name.removeprefix("task=")
-                yield from _draw(sandbox, place, row, marks)
+                yield from _draw(sandbox, store, f"overlay/{name}", row, marks)
     finally:
         sandbox.close()
     if not drawn:
@@ -54,27 +87,23 @@ def write_overlays(output: Path, *, task: str | None, rows: int) -> Iterator[Pat
         raise SpecError(f"{output} holds no boxes or points of {of}")
 
 
-def _marked(folder: Path, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark]]]:
-    """The first rows that say of places, each with its marks."""
-    with duckdb.connect() as db:
-        found = db.execute(_QUERY, {"parts": str(folder / "part-*.parquet")})
-        names = [column[0] for column in found.description or ()]
-        while rows and (values := found.fetchone()) is not None:
-            row = dict(zip(names, values, strict=True))
-            marks = list(marks_in(json.loads(row["result"])))
-            if marks and media_of(row) is not None:
-                rows -= 1
-                yield row, marks
+def _marked(results: Results, task: str, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark]]]:
+    """The first rows that have places, each with its marks."""
+    marked = (
+        (row, marks)
+        for row in results.query(task, _QUERY, _COLUMNS)
+        if (marks := list(marks_in(json.loads(row["result"])))) and media_of(row) is not None
+    )
+    return islice(marked, rows)
 
 
-def _draw(sandbox: Sandbox, place: Path, row: dict[str, Any], marks: list[Mark]) -> Iterator[Path | str]:
-    wanted = [{key: row[key] for key in ("page", "start_s", "end_s")}]
+def _draw(sandbox: Sandbox, store: Store, folder: str, row: dict[str, Any], marks: list[Mark]) -> Iterator[Drawing]:
     media = media_of(row)
     assert media is not None
-    (batch,) = sandbox.decode(row["input_uri"], media, wanted)
+    (batch,) = sandbox.decode(row["input_uri"], media, [Locator.of(row)])
     unit = {name: batch.column(name)[0] for name in batch.schema.names}
     if unit["error"].is_valid:
-        yield f"{row['input_uri']}: {unit['error'].as_py()['message']}"
+        yield Drawing(f"{row['input_uri']}: {unit['error'].as_py()['message']}", failed=True)
         return
     frames: tuple[Picture, ...] = pictures(unit["pictures"])
     by_frame: dict[int, list[Mark]] = defaultdict(list)
@@ -85,20 +114,10 @@ def _draw(sandbox: Sandbox, place: Path, row: dict[str, Any], marks: list[Mark])
     name = f"{stem}-{row['input_id']}-{row['unit_index']}" + (
         f"-{row['request_index']}" if row["request_index"] else ""
     )
-    place.mkdir(parents=True, exist_ok=True)
-    for index, own in sorted(by_frame.items()):
+    for index, in_frame in sorted(by_frame.items()):
         if index < len(frames):
-            path = place / (f"{name}.png" if len(frames) == 1 else f"{name}-frame{index}.png")
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            draw(pixels_of(frames[index]), own, row["width_px"], row["height_px"]).save(temporary, "PNG")
-            temporary.replace(path)
-            yield path
-
-
-def _settings(output: Path) -> DecodeSettings:
-    """As the job decoded, so that a clip has the same frames."""
-    try:
-        identity = json.loads((output / "_job" / "identity.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{output} holds no job: {error}") from error
-    return DecodeSettings(**{**identity["decode"], "line_reader": None})
+            key = f"{folder}/{name}.png" if len(frames) == 1 else f"{folder}/{name}-frame{index}.png"
+            png = io.BytesIO()
+            draw(unpack(frames[index]), in_frame, row["width_px"], row["height_px"]).save(png, "PNG")
+            overwrite(store, key, png.getvalue())
+            yield Drawing(f"{store.address}/{key}")

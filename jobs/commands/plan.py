@@ -1,7 +1,11 @@
-"""`sightread plan`: what a job would do. Lists and probes, writes nothing, starts no Ray and no engine."""
+"""`sightread plan SPEC`: show stages, chunks and units of a job, and start nothing.
+
+Inputs are listed and probed; nothing is written, no Ray and no engine is started.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -9,16 +13,20 @@ from jobs.display import console_for
 from jobs.load import load
 from pipelines.job import prepare
 from pipelines.plan import code_check_stages, stages
+from pipelines.planning import outlook
 from pipelines.requests import expected_rows
-from pipelines.run import outlook
 
 
-def show_plan(path: Path) -> int:
-    job = prepare(load(path))
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", type=Path, help="the job spec (YAML)")
+
+
+def run(options: argparse.Namespace) -> int:
+    job = prepare(load(options.spec))
     listing, chunks = outlook(job)
     console = console_for()
 
-    def say(text: str) -> None:
+    def show(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     units: Counter[str] = Counter()
@@ -33,21 +41,21 @@ def show_plan(path: Path) -> int:
             if not tasks:
                 rows[f"(no task takes a {kind})"] += 1
     for task in job.tasks:
-        if owed := expected_rows([task], chunks):
-            rows[task.name] = owed
-    say(f"job      {job.spec.name} -> {job.output}")
+        if expected := expected_rows([task], chunks):
+            rows[task.name] = expected
+    show(f"job      {job.spec.name} -> {job.output}")
     skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(listing.skipped.items()))
-    say(f"inputs   {listing.inputs.num_rows}" + (f"; left out: {skipped}" if skipped else ""))
-    say(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")
+    show(f"inputs   {listing.inputs.num_rows}" + (f"; left out: {skipped}" if skipped else ""))
+    show(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")
     if unreadable:
-        say(f"failing  {', '.join(f'{number} {kind}' for kind, number in sorted(unreadable.items()))}")
+        show(f"failing  {', '.join(f'{number} {kind}' for kind, number in sorted(unreadable.items()))}")
     asked = chunks.filter([bool(tasks) for tasks in chunks.column("tasks").to_pylist()])
-    say(f"chunks   {asked.num_rows}")
+    show(f"chunks   {asked.num_rows}")
     for name, number in sorted(rows.items()):
-        say(f"rows     {name}: {number}")
+        show(f"rows     {name}: {number}")
     code_checks = code_check_stages(job) if any(task.code_check for task in job.tasks) else []
     for stage in (*stages(job, sum(rows.values()) / max(1, asked.num_rows)), *code_checks):
-        say(
+        show(
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
             f"{stage.cpus:g} CPUs and {stage.gpus:g} GPUs each"
         )

@@ -1,16 +1,26 @@
-"""`sightread reparse OUTPUT`: parsers and checks once more over the raw replies of a job. No engine, no inputs."""
+"""`sightread reparse OUTPUT`: read the raw replies of a job again, without an engine.
+
+Parsers and checks once more, from the output alone: the inputs may be gone.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
 
-from jobs.load import load
+from jobs.load import parse_stored
+from operators.store.addresses import store_at
+from pipelines.folder import JobFolder
 from pipelines.reparse import reparse
 
 
-def reparse_output(output: Path) -> int:
-    spec = load(output / "_job" / "spec.yaml")
-    for total in reparse(output, spec):
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", help="the address of a job's output")
+
+
+def run(options: argparse.Namespace) -> int:
+    store = store_at(options.output)
+    spec = parse_stored(JobFolder(store).spec(), f"the spec of {options.output}")
+    for total in reparse(store, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
         print(
             f"{total.task}: {total.rows} rows, {total.changed} changed, "

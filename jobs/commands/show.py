@@ -1,47 +1,59 @@
-"""`sightread show OUTPUT`: the first rows of every task, as a table on the terminal."""
+"""`sightread show OUTPUT`: show the first rows of every task of a job."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from pathlib import Path
 
-import duckdb
 from rich.table import Table
 from rich.text import Text
 
+from jobs.arguments import count
 from jobs.display import console_for
+from operators.store.results import Results
 from schemas.errors import SpecError
 
 CELL_LINES = 12
 CELL_CHARACTERS = 700
 
+_COLUMNS = ("input_uri", "unit_index", "request_index", "page", "start_s", "end_s", "status", "error", "result")
+_QUERY = """
+select parse_filename(input_uri) as name, coalesce(page, unit_index + 1) as number, start_s, end_s, status,
+    error.kind as kind, to_json(result) as result, count(*) over () as total
+from results order by input_uri, unit_index, request_index limit $rows
+"""
 
-def show_rows(output: Path, *, rows: int) -> int:
-    """Raises SpecError when there is nothing to show."""
-    folders = sorted((output / "results").glob("task=*"))
-    if not folders:
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", help="the address of a job's output")
+    parser.add_argument("--rows", type=count, default=20, metavar="N", help="of each task at most")
+
+
+def run(options: argparse.Namespace) -> int:
+    show_rows(options.output, rows=options.rows)
+    return 0
+
+
+def show_rows(output: str, *, rows: int) -> None:
+    """output: an address. Raises SpecError when there is nothing to show."""
+    results = Results.at(output)
+    if not (tasks := results.tasks()):
         raise SpecError(f"{output} holds no results of a job")
     console = console_for()
-    for folder in folders:
-        with duckdb.connect() as db:
-            found = db.execute(
-                """select parse_filename(input_uri), coalesce(page, unit_index + 1), start_s, end_s, status,
-                       error.kind, to_json(result), count(*) over ()
-                from read_parquet($parts, hive_partitioning = false)
-                order by input_uri, unit_index, request_index limit $rows""",
-                {"parts": str(folder / "*.parquet"), "rows": rows},
-            ).fetchall()
-        table = Table(title=folder.name, title_justify="left", show_lines=True)
+    for task in tasks:
+        first = list(results.query(task, _QUERY, _COLUMNS, rows=rows))
+        table = Table(title=task, title_justify="left", show_lines=True)
         for column in ("input", "unit", "status", "result"):
             table.add_column(column, overflow="fold")
-        for name, number, start_s, end_s, status, kind, result, _ in found:
-            unit = str(number) if start_s is None else f"{start_s:.1f}–{end_s:.1f} s"
+        for row in first:
+            in_time = row["start_s"] is not None
+            unit = f"{row['start_s']:.1f}–{row['end_s']:.1f} s" if in_time else str(row["number"])
             # Text, not str: what a model wrote must not be taken for markup
-            table.add_row(Text(name), unit, status, Text(_plain(result) if status == "ok" else str(kind)))
+            shown = Text(_plain(row["result"]) if row["status"] == "ok" else str(row["kind"]))
+            table.add_row(Text(row["name"]), unit, row["status"], shown)
         console.print(table)
-        if found and found[0][-1] > len(found):
-            console.print(f"and {found[0][-1] - len(found)} more")
-    return 0
+        if first and first[0]["total"] > len(first):
+            console.print(f"and {first[0]['total'] - len(first)} more")
 
 
 def _plain(result: str) -> str:

@@ -5,14 +5,12 @@ Every choice that guards against a known failure of vLLM names it (Q = QwenLM/Qw
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from model.engines.vllm_kind import Settings, longest_context
 from model.network.config import Config
 from schemas.errors import SpecError
 
-LONGEST_FACTOR = 4
-"""Times its pretraining that a context can be stretched by YaRN: 262,144 to a million tokens."""
 STEP_TOKENS = {"cpu": 4096, "cuda": 16_384}
 """Prefilled at once: above 8192 for throughput (vLLM's recipe), less where activations lie in the machine's memory."""
 FP8_BLOCK = 128
@@ -22,41 +20,13 @@ OWN = (
     *("mm_processor_kwargs", "mm_device_do_normalize", "structured_outputs_config", "disable_log_stats"),
 )
 """Arguments that the job decides; `engine.options` must leave them alone."""
-RESOURCES = frozenset(
-    (
-        *("gpu_memory_utilization", "kv_cache_memory_bytes", "num_gpu_blocks_override", "block_size", "cpu_offload_gb"),
-        *("max_num_batched_tokens", "enable_prefix_caching", "async_scheduling", "enforce_eager", "compilation_config"),
-        *("enable_expert_parallel", "mm_encoder_tp_mode", "mm_encoder_attn_backend", "attention_backend"),
-        *("load_format", "safetensors_load_strategy", "max_parallel_loading_workers", "disable_custom_all_reduce"),
-    )
-)
-"""Options that change speed and memory, not answers: no part of a job's identity."""
 
 
-@dataclass(frozen=True)
-class VLLMSettings:
-    """model: checkpoint folder. slots: sequences decoded together. max_context: tokens of prompt and answer.
-
-    image_max_px: area of the largest picture that will be asked about; video_max_px: of all frames of the largest
-    clip together. 0: there are none of the kind. options: further arguments, by vLLM's names.
-    """
-
-    model: str
-    dtype: str = "auto"
-    device: str = "cpu"
-    slots: int = 128
-    max_context: int = 32_768
-    tensor_parallel: int = 1
-    image_max_px: int = 16_777_216
-    video_max_px: int = 25_165_824
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-def dtype_of(settings: VLLMSettings) -> str:
+def dtype_of(settings: Settings) -> str:
     return settings.dtype if settings.dtype != "auto" else "float32" if settings.device == "cpu" else "bfloat16"
 
 
-def arguments(settings: VLLMSettings, config_json: dict[str, Any], *, free_bytes: int, thinks: bool) -> dict[str, Any]:
+def arguments(settings: Settings, config_json: dict[str, Any], *, free_bytes: int, thinks: bool) -> dict[str, Any]:
     """config_json: parsed config.json. free_bytes: memory of the machine, for the cache of a CPU engine.
     thinks: the chat template opens a thought. Raises SpecError for what vLLM would refuse or run wrongly.
     """
@@ -100,7 +70,7 @@ def arguments(settings: VLLMSettings, config_json: dict[str, Any], *, free_bytes
     return chosen | settings.options
 
 
-def _encoder(settings: VLLMSettings, config: Config) -> dict[str, Any]:
+def _encoder(settings: Settings, config: Config) -> dict[str, Any]:
     """What may come, for the profile run and the encoder's cache. vLLM sizes both by the checkpoint's largest item,
     which may be far from the job's; `limit_mm_per_prompt` alone does not lower them (v38459, v34209), and an item
     larger than the context breaks them (v27992).
@@ -123,7 +93,7 @@ def _encoder(settings: VLLMSettings, config: Config) -> dict[str, Any]:
     }
 
 
-def _experts_split_badly(settings: VLLMSettings, config_json: dict[str, Any]) -> bool:
+def _experts_split_badly(settings: Settings, config_json: dict[str, Any]) -> bool:
     """Whether the experts of a checkpoint in FP8 cannot be cut over the cards: their blocks of 128 would be torn
     (235B beyond 4 cards, 30B-A3B beyond 2: v17569, v25292, Q1554). Then whole experts are spread instead."""
     quantised = config_json.get("quantization_config") or {}
@@ -131,11 +101,6 @@ def _experts_split_badly(settings: VLLMSettings, config_json: dict[str, Any]) ->
         return False
     ffn: int = config_json["text_config"]["moe_intermediate_size"]
     return ffn % (settings.tensor_parallel * FP8_BLOCK) != 0
-
-
-def longest_context(config: Config) -> int:
-    """Tokens, with YaRN."""
-    return LONGEST_FACTOR * config.text.max_positions if config.text.yarn is None else config.text.max_positions
 
 
 def _stretched(context: int, config_json: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +121,7 @@ def _stretched(context: int, config_json: dict[str, Any]) -> dict[str, Any]:
     return {"text_config": {"rope_parameters": rope, "max_position_embeddings": context}}
 
 
-def _cache_bytes(settings: VLLMSettings, config: Config, item_bytes: int, free_bytes: int) -> int:
+def _cache_bytes(settings: Settings, config: Config, item_bytes: int, free_bytes: int) -> int:
     """For all slots at full length, within half of what is free; for one at full length in any case."""
     text = config.text
     context = 2 * text.layers * text.kv_heads * text.head_dim * item_bytes * (settings.max_context + 2 * 128)

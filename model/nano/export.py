@@ -24,8 +24,7 @@ from model.network.qwen3vl import Qwen3VL
 from model.prompts.line_image import FILE
 from model.prompts.preprocess import MERGE, PATCH, TEMPORAL
 from model.prompts.template import DEFAULT_TEMPLATE
-
-CHECKPOINT = Path(__file__).parent / "checkpoint"
+from schemas.checkout import NANO
 
 
 def export(network: Qwen3VL, config: dict[str, Any], folder: Path) -> None:
@@ -80,7 +79,7 @@ def describe(folder: Path, *, picture_px: int, clip_px: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a training run as a checkpoint in the HF layout.")
     parser.add_argument("--run", type=Path, required=True, help="folder of the training state")
-    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    parser.add_argument("--out", type=Path, default=NANO)
     options = parser.parse_args()
     state = torch.load(options.run / STATE, weights_only=True)
     network = Qwen3VL(Config.from_json(state["config"]))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from rapidfuzz.distance import Levenshtein
 
 from model.engines.kv_cache import SlotCache
 from model.nano.batches import line_image_patches, normalize
@@ -20,18 +21,8 @@ from model.network.qwen3vl import Qwen3VL, join
 from model.prompts.preprocess import MERGE
 
 
-def edit_distance(one: str, other: str) -> int:
-    """Levenshtein's: insertions, deletions and substitutions count one each."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        corner, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
-    return row[-1]
-
-
 def cer(replies: Sequence[str], truths: Sequence[str]) -> float:
-    wrong = sum(edit_distance(reply, truth) for reply, truth in zip(replies, truths, strict=True))
+    wrong = sum(Levenshtein.distance(reply, truth) for reply, truth in zip(replies, truths, strict=True))
     return wrong / sum(map(len, truths))
 
 

@@ -91,11 +91,6 @@ def smart_resize_video(
     return rounded_height, rounded_width
 
 
-def visual_tokens(height_px: int, width_px: int, frames: int = 1, *, factor: int = 32) -> int:
-    """Tokens of a picture (frames 1), or of a clip, whose frames merge in pairs."""
-    return (height_px // factor) * (width_px // factor) * math.ceil(frames / 2)
-
-
 def frame_pair_times_s(times_s: Sequence[float]) -> list[float]:
     """The timestamp of each pair of frames: the mean of the two. An odd number repeats the last frame."""
     padded = [*times_s, times_s[-1]] if len(times_s) % 2 else list(times_s)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.prompts.rgb import pixels
+from model.prompts.rgb import unpack
 from schemas.request import Clip, Picture
 
 PATCH, MERGE, TEMPORAL = 16, 2, 2
@@ -36,9 +36,9 @@ def byte_patches(content: Picture | Clip) -> tuple[Tensor, tuple[int, int, int]]
         raise ValueError(f"{width} x {height} px is not in multiples of {PATCH * MERGE}")
     t, h, w = len(frames) // TEMPORAL, height // PATCH, width // PATCH
     if isinstance(content, Picture):
-        stack = np.broadcast_to(pixels(content), (TEMPORAL, height, width, 3))
+        stack = np.broadcast_to(unpack(content), (TEMPORAL, height, width, 3))
     else:
-        stack = np.stack([pixels(frame) for frame in frames])
+        stack = np.stack([unpack(frame) for frame in frames])
     blocks = torch.from_numpy(np.ascontiguousarray(stack)).view(
         t, TEMPORAL, h // MERGE, MERGE, PATCH, w // MERGE, MERGE, PATCH, 3
     )

@@ -47,8 +47,8 @@ def rotation(box: Box3D) -> np.ndarray:
 
 def corners_m(box: Box3D) -> np.ndarray:
     """[8, 3] in the camera frame, in the order of CORNERS."""
-    own = np.array(CORNERS) * np.array(box.size_m) / 2
-    return np.asarray(own @ rotation(box).T + np.array(box.center_m))
+    along_axes = np.array(CORNERS) * np.array(box.size_m) / 2
+    return np.asarray(along_axes @ rotation(box).T + np.array(box.center_m))
 
 
 def is_before_camera(box: Box3D) -> bool:
@@ -61,8 +61,8 @@ def project(points_m: np.ndarray, camera: Intrinsics) -> list[list[float]] | Non
     if (points_m[:, 2] < NEAR_M).any():
         return None
     x, y, z = points_m.T
-    found = np.stack([camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px], axis=1)
-    return [[float(u), float(v)] for u, v in found]
+    pixels = np.stack([camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px], axis=1)
+    return [[float(u), float(v)] for u, v in pixels]
 
 
 def up_angle_deg(one: Box3D, other: Box3D) -> float:

@@ -1,6 +1,6 @@
 """Whether to believe an answer: the checks that every task shares, and the task's own. Knows nothing of engines.
 
-Cheap, and made for every row as it is answered; `sightread reparse` makes them again from a finished folder.
+Cheap, and run for every row as it is answered; `sightread reparse` runs them again over a finished folder.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ class CheckedReply:
 
 
 def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -> CheckedReply:
-    """Check what a parser made of a reply. parsed: a value, a ParsedReply, or the exception that it raised.
+    """Check a parsed reply. parsed: a value, a ParsedReply, or the exception that the parser raised.
 
     reply: the raw text; cut: whether any request ended at its max_tokens. Total.
     """
-    reading = parsed if isinstance(parsed, ParsedReply) else ParsedReply(parsed)
-    faults = [*(["cut"] if cut or reading.cut else ()), *(["repeats"] if repeats(reply) else ())]
-    if reading.dropped:
+    parsed_reply = parsed if isinstance(parsed, ParsedReply) else ParsedReply(parsed)
+    faults = [*(["cut"] if cut or parsed_reply.cut else ()), *(["repeats"] if repeats(reply) else ())]
+    if parsed_reply.dropped:
         faults.append("dropped")
-    faults += reading.faults
+    faults += parsed_reply.faults
     failure: Failure | None = None
-    verdict = CheckResult()
+    check = CheckResult()
     try:
         if isinstance(parsed, BaseException):
             raise parsed
-        result = task.output.check(reading.value)
-        verdict = task.verify(result, view)
+        result = task.output.check(parsed_reply.value)
+        check = task.verify(result, view)
     except InvalidOutput as error:
         failure, result = Failure("parse", "unparsable", str(error)), None
     except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
         failure, result = Failure("parse", "internal", repr(error)), None
-    faults += [fault for fault in verdict.faults if fault not in faults]
+    faults += [fault for fault in check.faults if fault not in faults]
     verified = {
         "ok": failure is None and not faults,
         "faults": faults,
-        "dropped": reading.dropped,
-        "cer": verdict.cer,
-        "missing_words": verdict.missing_words,
-        "extra_words": verdict.extra_words,
+        "dropped": parsed_reply.dropped,
+        "cer": check.cer,
+        "missing_words": check.missing_words,
+        "extra_words": check.extra_words,
         "code_check": None,
     }
     return CheckedReply(result, failure, verified)

@@ -26,26 +26,26 @@ _LARGEST_BYTES = 32 << 20
 
 
 def find_intrinsics(values: Mapping[str, Any], picture: str | None, width_px: int, height_px: int) -> Intrinsics | None:
-    """None where nothing is said. values: by COLUMNS. picture: its path, None to look for no file; beside a.jpg lies
+    """None where nobody states them. values: by COLUMNS. picture: its path, None to look for no file; beside a.jpg lies
     a.json, a.jpg.json or SHARED.
 
-    Raises InputError for what is said and is no camera.
+    Raises InputError for a statement that is no camera.
     """
-    if (given := values.get("intrinsics")) is not None:
-        return _read(given, "given", "intrinsics")
+    if (stated := values.get("intrinsics")) is not None:
+        return _read(stated, "given", "intrinsics")
     if any(values.get(name) is not None for name in _NUMBERS):
         return _read({name: values.get(name) for name in _NUMBERS}, "given", "the camera's columns")
     path = Path(picture or "none")
     places = (path.with_suffix(".json"), path.with_name(f"{path.name}.json"), path.with_name(SHARED))
     for beside in places if picture is not None else ():
-        told = _file(beside)
+        content = _file(beside)
         if beside.name == SHARED:
-            told = told.get(path.name) if isinstance(told, dict) else None
+            content = content.get(path.name) if isinstance(content, dict) else None
         for key in ("intrinsics", "K"):
-            told = told[key] if isinstance(told, dict) and key in told else told
+            content = content[key] if isinstance(content, dict) and key in content else content
         # what does not speak of cameras may lie beside a picture for other reasons
-        if isinstance(told, list) or (isinstance(told, dict) and told.keys() & set(_NUMBERS)):
-            return _read(told, "sidecar", beside.name)
+        if isinstance(content, list) or (isinstance(content, dict) and content.keys() & set(_NUMBERS)):
+            return _read(content, "sidecar", beside.name)
     if (fov := values.get("fov_deg")) is not None:
         return from_field_of_view(fov, width_px, height_px)
     return None
@@ -76,26 +76,26 @@ def _read(value: Any, source: Source, place: str) -> Intrinsics:
     if isinstance(value, dict):
         value = [value.get(name) for name in _NUMBERS]
     elif isinstance(value, list) and len(value) == 3:
-        value = [each for row in value if isinstance(row, list) for each in row]
+        value = [number for row in value if isinstance(row, list) for number in row]
     if isinstance(value, list) and len(value) == 9:
         value = [value[0], value[4], value[2], value[5]]
-    found = _floats(value, 4)
-    if found is None or found[0] <= 0 or found[1] <= 0:
+    floats = _floats(value, 4)
+    if floats is None or floats[0] <= 0 or floats[1] <= 0:
         raise InputError("malformed", f"{place}: needs fx, fy, cx and cy in pixels, or a 3 x 3 matrix of them")
-    fx, fy, cx, cy = found
+    fx, fy, cx, cy = floats
     return Intrinsics(fx, fy, cx, cy, source)
 
 
 def _floats(value: Any, count: int) -> tuple[float, ...] | None:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
         return None
-    if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in value):
+    if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in value):
         return None
     try:
-        found = tuple(float(each) for each in value)
+        floats = tuple(float(number) for number in value)
     except OverflowError:
         return None
-    return found if all(abs(each) < 1e9 for each in found) else None  # NaN is not
+    return floats if all(abs(number) < 1e9 for number in floats) else None  # NaN is not
 
 
 def _file(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Whether an action's point can be what it is said to be: on the screen, and on an element where they are known."""
+"""Whether an action's point lies on the screen, and on an element of it where those are known."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def boxes_of(elements: Any) -> list[Box]:
             return []
     if not isinstance(elements, (list, tuple)):
         return []
-    found = []
+    boxes = []
     for element in elements:
         box = element.get("bbox_px") if isinstance(element, dict) else None
         if isinstance(box, (list, tuple)) and len(box) == 4 and all(isinstance(side, (int, float)) for side in box):
             x0, y0, x1, y1 = box
-            found.append((x0, y0, x1, y1))
-    return found
+            boxes.append((x0, y0, x1, y1))
+    return boxes
 
 
 def point_faults(
@@ -33,8 +33,8 @@ def point_faults(
 ) -> tuple[str, ...]:
     """Of FAULTS. points: where an action begins, and where it ends; only the first is meant for an element."""
     faults = []
-    given = [point for point in points if point is not None]
-    if any(not (0 <= x <= width_px and 0 <= y <= height_px) for x, y in given):
+    named = [point for point in points if point is not None]
+    if any(not (0 <= x <= width_px and 0 <= y <= height_px) for x, y in named):
         faults.append("point_outside")
     elif elements and points and points[0] is not None:
         x, y = points[0]

@@ -23,10 +23,10 @@ def text_faults(read: str, view: View) -> CheckResult:
         faults.append("nothing_read")
     if view.text_layer and "\\" not in view.text_layer:
         read = _LATEX.sub(" ", read)  # formulas: a page does not show the commands
-    found = compare(read, view.text_layer) if view.text_layer else None
-    if found is None:
+    difference = compare(read, view.text_layer) if view.text_layer else None
+    if difference is None:
         return CheckResult(tuple(faults))
-    most = max(_FEW_WORDS, FAR * found.words)
-    if found.missing_words > most or found.extra_words > most:
+    most = max(_FEW_WORDS, FAR * difference.words)
+    if difference.missing_words > most or difference.extra_words > most:
         faults.append("text_layer")
-    return CheckResult(tuple(faults), found.cer, found.missing_words, found.extra_words)
+    return CheckResult(tuple(faults), difference.cer, difference.missing_words, difference.extra_words)

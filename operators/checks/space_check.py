@@ -51,8 +51,8 @@ def space_faults(boxes: Sequence[Box3D], camera: Intrinsics | None, width_px: in
 def middle_is_seen(box: Box3D, camera: Intrinsics, width_px: int, height_px: int) -> bool:
     """Whether the middle of a box is projected into the picture. Its corners may stand over the edge: a car that drives
     out of the picture is boxed whole."""
-    found = project(np.array([box.center_m]), camera)
-    if found is None:
+    pixels = project(np.array([box.center_m]), camera)
+    if pixels is None:
         return False
-    ((x, y),) = found
+    ((x, y),) = pixels
     return 0 <= x <= width_px and 0 <= y <= height_px

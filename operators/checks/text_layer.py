@@ -1,4 +1,4 @@
-"""How far a reading is from the text that a PDF itself holds: character errors, missing and extra words. Pure.
+"""How far a reply is from the text that a PDF itself holds: character errors, missing and extra words. Pure.
 
 Both are folded before they are compared, since print and text layer differ in what no reader would call an error:
 ligatures, kinds of quotes and dashes, hyphens at the end of a line, white space.
@@ -12,6 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rapidfuzz.distance import Levenshtein
+
+from schemas.text_layer import hyphenated
+
 _SAME = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′`´", "'"),
@@ -23,7 +27,7 @@ _SAME = str.maketrans(
 )
 _BROKEN = re.compile(r"(?<=\w)-[^\S\n]*\n\s*(?=[^\W\d_])")
 _LONGEST = 20_000
-"""Characters that are compared; the time grows with the square of them (a tenth of a second at this length)."""
+"""Characters that are compared; the time grows with the square of them (hundredths of a second at this length)."""
 
 
 @dataclass(frozen=True)
@@ -39,53 +43,22 @@ class Difference:
 @lru_cache(maxsize=64)  # a page that is asked again has its readings compared several times
 def compare(read: str, layer: str) -> Difference | None:
     """None when the layer holds no letters or digits to compare with."""
-    found, truth = folded(read), folded(layer)
-    wanted, got = Counter(_words(truth)), Counter(_words(found))
+    text, truth = folded(read), folded(layer)
+    wanted, got = Counter(_words(truth)), Counter(_words(text))
     if not wanted:
         return None
-    truth, found = truth[:_LONGEST], found[:_LONGEST]
+    truth, text = truth[:_LONGEST], text[:_LONGEST]
     return Difference(
-        cer=edit_distance(found, truth) / len(truth),
+        cer=Levenshtein.distance(text, truth) / len(truth),
         missing_words=(wanted - got).total(),
         extra_words=(got - wanted).total(),
         words=wanted.total(),
     )
 
 
-def hyphened(text: str) -> str:
-    """PDFium writes a hyphen at the end of a line as U+FFFE or U+0002, and the line's end not at all."""
-    return text.replace("\r\n", "\n").replace("\ufffe", "-\n").replace("\x02", "-\n").replace("\0", "")
-
-
 def folded(text: str) -> str:
-    text = unicodedata.normalize("NFKC", hyphened(text)).translate(_SAME)
+    text = unicodedata.normalize("NFKC", hyphenated(text)).translate(_SAME)
     return " ".join(_BROKEN.sub("", text).split())
-
-
-def edit_distance(one: str, other: str) -> int:
-    """Levenshtein's distance, a column of the table in a few operations on long integers.
-
-    Hyyrö 2003, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances" (after Myers 1999).
-    """
-    if not one or not other:
-        return len(one) or len(other)
-    places: dict[str, int] = {}
-    for index, char in enumerate(one):
-        places[char] = places.get(char, 0) | 1 << index
-    everything = (1 << len(one)) - 1
-    last = 1 << (len(one) - 1)
-    rises, falls, distance = everything, 0, len(one)  # down the column
-    for char in other:
-        match = places.get(char, 0)
-        diagonal = (((match & rises) + rises) ^ rises) | match | falls
-        right_rises = falls | (~(diagonal | rises) & everything)
-        right_falls = rises & diagonal
-        distance += bool(right_rises & last) - bool(right_falls & last)
-        right_rises = (right_rises << 1 | 1) & everything
-        right_falls = (right_falls << 1) & everything
-        rises = right_falls | (~(diagonal | right_rises) & everything)
-        falls = right_rises & diagonal
-    return distance
 
 
 def _words(text: str) -> list[str]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import threading
-from pathlib import Path
 from typing import Any
 
 from model.engines.engine import Engine
+from model.engines.kinds import settings_from
 from operators.infer.engine_wire import pack_answer, unpack_request
 from operators.processes import orphan_reaper
 from operators.processes.channel import Channel, Frame
@@ -25,6 +26,8 @@ from schemas.errors import ChildDied, EngineError, EngineLost, Failure, Sightrea
 from schemas.request import Completion, Request
 
 HEARTBEAT_S = 0.25
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -40,25 +43,11 @@ def main() -> None:
 
 
 def build(description: dict[str, Any]) -> Engine:
-    """The engine of a description {"kind": …, its arguments}. Raises SpecError."""
-    arguments = {key: value for key, value in description.items() if key != "kind"}
-    if description["kind"] == "scripted":
-        from model.engines.scripted_engine import ScriptedEngine
-
-        return ScriptedEngine(Path(arguments.pop("recording")), **arguments)
-    if description["kind"] == "openai":
-        from model.engines.openai_engine import OpenAIEngine
-
-        return OpenAIEngine(**arguments)
-    if description["kind"] == "vllm":
-        from model.engines.vllm_args import VLLMSettings
-        from model.engines.vllm_engine import VLLMEngine
-
-        orphan_reaper.start()  # its core outlives a parent that is killed, and holds the GPU (vllm issue 16259)
-        return VLLMEngine(VLLMSettings(**arguments))
-    from model.engines.torch_engine import TorchEngine  # torch: seconds, and only here
-
-    return TorchEngine(Path(arguments.pop("model")), **arguments)
+    """description: as model.engines.kinds.describe gives it. Raises SpecError."""
+    settings = settings_from(description)
+    if settings.outlived:
+        orphan_reaper.start()
+    return settings.build()
 
 
 async def _serve(channel: Channel, description: dict[str, Any]) -> None:
@@ -126,6 +115,7 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
     except MemoryError:
         answer = Failure("infer", "out_of_memory", "the engine ran out of memory over this request")
     except Exception as error:  # noqa: BLE001  the request's boundary
+        _log.exception("request %s", request.request_id)
         answer = Failure("infer", "internal", f"{type(error).__name__}: {error}")
     channel.send(pack_answer(request.request_id, answer))
 

@@ -1,4 +1,4 @@
-"""Infer the engine about every unit of a chunk. Knows nothing of Ray, of Parquet, or of what runs the model.
+"""Asks the engine about every unit of a chunk. Knows nothing of Ray, of Parquet, or of what runs the model.
 
 One instance lives in one actor and owns one engine child through its supervisor. It is called from several
 threads at once, a chunk each, so that the engine always has requests waiting while chunks come and go.
@@ -13,16 +13,19 @@ import queue
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from model.engines.kinds import EngineSettings
 from operators.checks.intrinsics import COLUMNS, find_intrinsics
+from operators.infer.engine_handle import EngineHandle
 from operators.infer.supervisor import Supervisor
 from operators.infer.unit_request import Conversation, UnitRequest
-from operators.media.full_input import FULL_INPUT_KINDS, FullInputs
+from operators.media.formats import FULL_INPUT_KINDS
+from operators.media.full_input import FullInputs
 from operators.media.opened import Opened, opened
-from operators.processes.child import Limits
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import EngineError, Failure, InputError
@@ -44,15 +47,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class InferSettings:
-    """engine: what the engine child builds (`operators/infer/engine_child.py`). decode: how whole documents and videos
-    are opened, which happens beside the engine. deadline_s: per request."""
+    """engine: what the engine child builds. decode: how whole documents and videos are opened, which happens beside the
+    engine. deadline_s: per request. logs: the folder of what the engine prints, None for one among the temporary
+    files."""
 
-    engine: dict[str, Any]
+    engine: EngineSettings
     tasks: tuple[Task, ...]
     decode: DecodeSettings
     provenance: Provenance
     deadline_s: float
     stall_s: float
+    logs: Path | None = None
 
 
 class Infer:
@@ -62,13 +67,13 @@ class Infer:
     so instead (`fault`): raising would reach the driver as Ray's own error, without ours.
     """
 
-    def __init__(self, settings: InferSettings, supervisor: Supervisor | None = None) -> None:
+    def __init__(self, settings: InferSettings, supervisor: EngineHandle | None = None) -> None:
         self._settings = settings
         self._tasks = {task.name: task for task in settings.tasks}
         self._full_inputs = FullInputs(settings.decode)
-        # a model maps more address space than it uses; the fake has faults that would eat the machine
-        limits = Limits(memory_mb=2048) if settings.engine["kind"] == "scripted" else Limits()
-        self._supervisor = supervisor or Supervisor(settings.engine, limits=limits, stall_s=settings.stall_s)
+        self._supervisor: EngineHandle = supervisor or Supervisor(
+            settings.engine, stall_s=settings.stall_s, logs=settings.logs
+        )
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
@@ -83,6 +88,7 @@ class Infer:
         return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
 
     def close(self) -> None:
+        self._full_inputs.close()
         self._supervisor.close()
 
     def _use(self) -> dict[str, Any]:
@@ -97,56 +103,55 @@ class Infer:
         tasks = [self._tasks[name] for name in chunk["tasks"].as_py()]
         units = [self._opened(row) for row in chunk["units"].values]
         passthrough = pa.ipc.open_stream(chunk["passthrough"].as_buffer()).read_all()
-        asked = {task.name: _answers(task, units, passthrough) for task in tasks}
-        self._ask(chunk_id, [answer for answers in asked.values() for *_, answer in answers])
+        requests = {task.name: _unit_requests(chunk_id, task, units, passthrough) for task in tasks}
+        self._ask([request for of_task in requests.values() for *_, request in of_task])
         for task in tasks:
             rows = [
-                self._row(chunk_id, task, units[index], request_index, answer)
-                for index, request_index, answer in asked[task.name]
+                self._row(chunk_id, task, units[index], request_index, request)
+                for index, request_index, request in requests[task.name]
             ]
-            places = pa.array([index for index, *_ in asked[task.name]], pa.int64())
-            own = passthrough.take(places) if passthrough.num_columns else passthrough
-            yield {"chunk_id": chunk_id, "task": task.name, "rows": to_ipc(results_table(task, rows, own))}
+            indices = pa.array([index for index, *_ in requests[task.name]], pa.int64())
+            columns = passthrough.take(indices) if passthrough.num_columns else passthrough
+            yield {"chunk_id": chunk_id, "task": task.name, "rows": to_ipc(results_table(task, rows, columns))}
 
     def _opened(self, row: pa.StructScalar) -> Opened:
         return self._full_inputs.open(row.as_py()) if row["unit_kind"].as_py() in FULL_INPUT_KINDS else opened(row)
 
-    def _ask(self, chunk_id: str, answers: list[UnitRequest]) -> None:
-        """Carry on the loop of every answer until all have ended."""
-        heard: queue.SimpleQueue[tuple[Request, Completion | Failure]] = queue.SimpleQueue()
+    def _ask(self, unit_requests: list[UnitRequest]) -> None:
+        """Go on with every conversation until all have ended."""
+        replies: queue.SimpleQueue[tuple[Request, Completion | Failure]] = queue.SimpleQueue()
         waiting: dict[str, Conversation] = {}
 
         def ask_next(conversation: Conversation) -> None:
-            request = conversation.next()
-            if request is not None:
-                request = replace(
-                    request,
-                    request_id=f"{chunk_id}/{conversation.name}/{len(conversation.history)}",
-                    deadline_s=self._settings.deadline_s,
-                    label=conversation.label(),
-                )
+            for request in conversation.next():
                 waiting[request.request_id] = conversation
-                self._supervisor.submit(request, lambda request, reply: heard.put((request, reply)))
+                self._supervisor.submit(
+                    replace(request, deadline_s=self._settings.deadline_s),
+                    lambda request, reply: replies.put((request, reply)),
+                )
 
-        for answer in answers:
-            for conversation in answer.conversations:
-                ask_next(conversation)
+        for unit_request in unit_requests:
+            if unit_request.conversation is not None:
+                ask_next(unit_request.conversation)
         while waiting:
-            request, reply = heard.get()
+            request, reply = replies.get()
             conversation = waiting.pop(request.request_id)
             conversation.receive(request, reply)
             ask_next(conversation)
         if self._supervisor.broken is not None:
             raise EngineError("engine_error", self._supervisor.broken)
 
-    def _row(self, chunk_id: str, task: Task, unit: Opened, request_index: int, answer: UnitRequest) -> dict[str, Any]:
+    def _row(
+        self, chunk_id: str, task: Task, unit: Opened, request_index: int, unit_request: UnitRequest
+    ) -> dict[str, Any]:
         """One result row, all columns but the passthrough ones."""
+        values = unit_request.values
         source = self._settings.provenance
         return {
             **unit.columns,
             "request_index": request_index,
-            "parameters": json.dumps(answer.values, ensure_ascii=False, default=str) if answer.values else None,
-            **answer.columns(unit.error),
+            "parameters": json.dumps(values, ensure_ascii=False, default=str) if values else None,
+            **unit_request.columns(unit.error),
             "chunk_id": chunk_id,
             "job": source.job,
             "model": source.model,
@@ -157,37 +162,39 @@ class Infer:
         }
 
 
-def _answers(task: Task, units: list[Opened], passthrough: pa.Table) -> list[tuple[int, int, UnitRequest]]:
-    """(index of the unit, request_index, what is to be answered), in order."""
-    known = [*task.parameter_names(), *(COLUMNS if task.camera else ())]
-    known = [name for name in dict.fromkeys(known) if name in passthrough.schema.names]
-    values = passthrough.select(known).to_pylist() if known else [{}] * len(units)
-    found = []
-    for index, (unit, row) in enumerate(zip(units, values, strict=True)):
+def _unit_requests(
+    chunk_id: str, task: Task, units: list[Opened], passthrough: pa.Table
+) -> list[tuple[int, int, UnitRequest]]:
+    """(index of the unit, request_index, what is to be asked), in order."""
+    names = [*task.parameter_names(), *(COLUMNS if task.camera else ())]
+    names = [name for name in dict.fromkeys(names) if name in passthrough.schema.names]
+    rows = passthrough.select(names).to_pylist() if names else [{}] * len(units)
+    unit_requests = []
+    for index, (unit, row) in enumerate(zip(units, rows, strict=True)):
         camera, fault = _camera(task, unit, row) if task.camera else ({}, None)
-        for number, request in enumerate(task.requests(row)):
+        for number, values in enumerate(task.requests(row)):
             label = {
                 "task": task.name,
                 "sample": unit.columns["input_uri"].rsplit("/", 1)[-1],
                 "unit": str(unit.columns["unit_index"]),
                 "request": str(number),
             }
-            request = None if request is None else {**request, **camera}
-            answer = UnitRequest(task, unit.unit, request, f"{task.name}/{index}/{number}", label, fault)
-            found.append((index, number, answer))
-    return found
+            values = None if values is None else {**values, **camera}
+            name = f"{chunk_id}/{task.name}/{index}/{number}"
+            unit_requests.append((index, number, UnitRequest(task, unit.unit, values, name, label, fault)))
+    return unit_requests
 
 
 def _camera(task: Task, unit: Opened, row: Mapping[str, Any]) -> tuple[dict[str, Any], Failure | None]:
-    """The value `intrinsics` of the unit's requests, none where nobody knows them; or why what is said is no camera."""
+    """The value `intrinsics` of the unit's requests, none where nobody knows them; or why those of the row are none."""
     if unit.unit is None:
         return {}, None
     view = unit.unit.view
     try:
-        found = find_intrinsics({**row, **task.parameters}, unit.columns["input_uri"], view.width_px, view.height_px)
+        camera = find_intrinsics({**row, **task.parameters}, unit.columns["input_uri"], view.width_px, view.height_px)
     except InputError as error:
         return {}, Failure("infer", error.kind, str(error))
-    return {} if found is None else {"intrinsics": asdict(found)}, None
+    return {} if camera is None else {"intrinsics": asdict(camera)}, None
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

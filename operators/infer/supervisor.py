@@ -11,11 +11,14 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
+from model.engines.kinds import EngineSettings, describe
+from operators.infer.engine_handle import Done, Stats
+from operators.infer.engine_log import EngineLog
 from operators.infer.engine_wire import pack_request, unpack_answer
 from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.utilization import Utilization
@@ -24,28 +27,12 @@ from operators.processes.child import Child, Limits, spawn
 from schemas.errors import ChildDied, EngineError, Failure
 from schemas.request import Completion, Request
 
-Done: TypeAlias = Callable[[Request, Completion | Failure], None]
-
 LOAD_ATTEMPTS = 3
 """Deaths in a row while loading until no engine is expected any more."""
 RUNAWAY_MB = 256
 """Growth without progress from which a stall is taken for a runaway allocation."""
 TICK_S = 0.1
 CLOSE_S = 5.0
-
-
-def interpreter(engine: dict[str, Any]) -> str | None:
-    """The Python of this engine's child where it is not ours: vLLM may have an environment, and a torch, of its own."""
-    return os.environ.get("SIGHTREAD_VLLM_PYTHON") if engine["kind"] == "vllm" else None
-
-
-@dataclass
-class Stats:
-    deaths: int = 0
-    asked: int = 0  # requests sent to a child, repeats included
-    asked_again: int = 0
-    answered: int = 0
-    quarantined: int = 0
 
 
 @dataclass
@@ -63,31 +50,32 @@ class _Running:
 
 
 class Supervisor:
-    """engine: the description that `operators/engine_child.build` takes.
+    """engine: what the child builds. limits: default: as the engine wants them.
 
     stall_s: seconds without any progress, requests being under way, after which the engine counts as hung.
-    load_s: the same for loading. Used from any number of threads.
+    load_s: the same for loading. logs: the folder of the engine's log. Used from any number of threads.
     """
 
     def __init__(
         self,
-        engine: dict[str, Any],
+        engine: EngineSettings,
         *,
         limits: Limits | None = None,
         stall_s: float = 300.0,
         load_s: float = 1800.0,
+        logs: Path | None = None,
     ) -> None:
         self._engine = engine
-        self._limits = limits or Limits()
+        self._limits = limits or Limits(memory_mb=engine.memory_mb)
         self._stall_s = stall_s
         self._load_s = load_s
+        self.log = EngineLog(logs)
         self.stats = Stats()
         self.broken: str | None = None
         """Why no engine can be had at all; set once and for good."""
         self._requests: dict[str, tuple[Request, Done]] = {}
-        slots = int(engine.get("slots", 8))
-        self._bisector = PoisonBisector(limit=2 * slots)
-        self.utilization = Utilization(slots)
+        self._bisector = PoisonBisector(limit=2 * engine.slots)
+        self.utilization = Utilization(engine.slots)
         self._generation: _Running | None = None
         self._load_deaths = 0
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
@@ -146,8 +134,14 @@ class Supervisor:
 
     def _start(self) -> None:
         number = self._generation.number + 1 if self._generation is not None else 0
-        python = interpreter(self._engine)
-        child = spawn("operators.infer.engine_child", limits=self._limits, name="the engine", python=python)
+        python = self._engine.python()
+        sink = self.log.open()
+        try:
+            child = spawn(
+                "operators.infer.engine_child", limits=self._limits, name="the engine", stderr=sink, python=python
+            )
+        finally:
+            os.close(sink)
         generation = self._generation = _Running(child, number)
         threading.Thread(target=self._read, args=(generation,), daemon=True).start()
         threading.Thread(target=self._write, args=(generation,), daemon=True).start()
@@ -164,7 +158,7 @@ class Supervisor:
     def _write(self, generation: _Running) -> None:
         """Sends on a thread of their own: a child that does not read must not stop us from noticing."""
         with contextlib.suppress(OSError):
-            generation.child.channel.send({"engine": self._engine})
+            generation.child.channel.send({"engine": describe(self._engine)})
             while (request := generation.outbox.get()) is not None:
                 generation.child.channel.send(*pack_request(request))
 
@@ -227,17 +221,20 @@ class Supervisor:
         generation.outbox.put(None)
         generation.child.kill()
         self.stats.deaths += 1
-        said = f" ({generation.last_error})" if generation.last_error else ""
+        reason = f" ({generation.last_error})" if generation.last_error else ""
+        if self._requests or not generation.ready:  # at the end of a job its engine may be ended before we are
+            self.log.note(f"{death}{reason}")
         if not generation.ready:
             self._load_deaths += 1
             if self._load_deaths >= LOAD_ATTEMPTS:
-                self._give_up(f"{death} while it was loading, {LOAD_ATTEMPTS} times in a row{said}")
+                times = f"while it was loading, {LOAD_ATTEMPTS} times in a row"
+                self._give_up(f"{death} {times}{reason}; its log: {self.log.path}")
                 return
         poisoned = self._bisector.died(self._requests)
         if poisoned is not None:
             deaths = self._bisector.deaths.pop(poisoned)
             self.stats.quarantined += 1
-            self._finish(poisoned, Failure("infer", death.kind, f"{death} over this request{said}", deaths))
+            self._finish(poisoned, Failure("infer", death.kind, f"{death} over this request{reason}", deaths))
         self._start()
 
     def _send(self) -> None:
@@ -273,5 +270,6 @@ class Supervisor:
             generation.child.channel.close()  # the child takes that for the end
             generation.child.wait(CLOSE_S)
             generation.child.kill()
+        self.log.close()
         for request_id in self._bisector.drain():
             self._finish(request_id, Failure("infer", "aborted", "the job ended before this was answered"))

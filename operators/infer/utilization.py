@@ -28,10 +28,5 @@ class Utilization:
             self.until_s = now_s
         self._running, self._noted_s = running, now_s
 
-    def share(self) -> float:
-        """Of the slots, over that time; 0 where nothing was answered."""
-        span_s = self.until_s - (self.since_s or 0.0)
-        return self.busy_s / (self.slots * span_s) if self.since_s is not None and span_s > 0 else 0.0
-
     def snapshot(self) -> dict[str, float | int | None]:
         return {"slots": self.slots, "since_s": self.since_s, "until_s": self.until_s, "busy_s": self.busy_s}

@@ -1,47 +1,39 @@
 """The decoder's process: probes and decodes one file at a time, a frame of the channel for every unit.
 
-It is not trusted: it meets hostile files, under limits, and may die at any moment. So it answers unit by unit,
-and pictures go back in sealed memory (memfd) as an Arrow stream, which the parent checks and maps.
+It is not trusted: it meets hostile files, under limits, and may die at any moment. So it gets files open and without
+their paths, answers unit by unit, and sends pictures back in sealed memory (memfd) as an Arrow stream, which the parent
+checks and maps.
+
+A format's module (operators/media/formats.py) has
+
+    probe(source: Source, settings: DecodeSettings) -> list[Planned]
+    decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]
+
+Both may raise InputError or OSError; `decode` yields one value for each unit, in order.
 """
 
 from __future__ import annotations
 
-import errno
+import importlib
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from model.prompts.rgb import RGB, pack
+from operators.media.formats import HEAD_BYTES, format_of
+from operators.media.source import Source, of_os
 from operators.processes.channel import Channel
 from operators.processes.child import EXIT_OUT_OF_MEMORY
 from operators.processes.startup import parent_channel
-from operators.units import RGB, Decoded, LineImage, Planned
+from operators.units import Decoded, LineImage, Planned
 from schemas import tables
-from schemas.decode import DecodeSettings, Media
+from schemas.decode import DecodeSettings
 from schemas.errors import InputError
-
-_ZSTD = pa.Codec("zstd", compression_level=1)
-
-_MAGIC: tuple[tuple[int, bytes, Media], ...] = (
-    (0, b"%PDF-", "document"),
-    (0, b"\xff\xd8\xff", "image"),
-    (0, b"\x89PNG\r\n\x1a\n", "image"),
-    (0, b"GIF8", "image"),
-    (0, b"II*\0", "image"),
-    (0, b"MM\0*", "image"),
-    (0, b"BM", "image"),
-    (8, b"WEBP", "image"),
-    (4, b"ftyp", "video"),
-    (0, b"\x1a\x45\xdf\xa3", "video"),
-    (8, b"AVI ", "video"),
-    (0, b"\0\0\1\xba", "video"),
-    (0, b"FLV\1", "video"),
-)
 
 
 def main() -> None:
@@ -49,43 +41,37 @@ def main() -> None:
     try:
         while (order := channel.recv()) is not None:
             settings = DecodeSettings(**order.head["settings"])
-            path = Path(order.head["path"])
-            if "units" in order.head:
-                _decode(channel, path, order.head["media"], order.head["units"], settings)
-            else:
-                _probe(channel, path, order.head["media"], settings)
+            (fd,) = order.fds
+            try:
+                source = Source(fd, order.head["address"])
+                if "units" in order.head:
+                    _decode(channel, source, order.head, settings)
+                else:
+                    _probe(channel, source, order.head["media"], settings)
+            finally:
+                os.close(fd)
     except MemoryError:
         os._exit(EXIT_OUT_OF_MEMORY)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
 
 
-def _probe(channel: Channel, path: Path, media: Media | None, settings: DecodeSettings) -> None:
+def _probe(channel: Channel, source: Source, media: str | None, settings: DecodeSettings) -> None:
     try:
-        _readable(path, media)
-        media = media or _sniff(path)
-        match media:
-            case "document":
-                from operators.media.render_pdf import probe
-            case "image":
-                from operators.media.images import probe
-            case "episode":
-                from operators.media.episode import probe
-            case "video":
-                from operators.media.video_pyav import probe
-        units = probe(path, settings)
+        media, module = _decoder(source, media)
+        units = module.probe(source, settings)
     except InputError as error:
         channel.send({"media": media, "error": _failure("probe", error)})
         return
     except OSError as error:
-        channel.send({"media": media, "error": _failure("probe", _of_os(error))})
+        channel.send({"media": media, "error": _failure("probe", of_os(error))})
         return
     channel.send({"media": media, "units": [asdict(unit) for unit in units]})
 
 
-def _decode(channel: Channel, path: Path, media: Media, wanted: list[dict[str, Any]], settings: DecodeSettings) -> None:
-    units = [Planned(**unit) for unit in wanted]
-    results = _results(path, media, units, settings)
+def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: DecodeSettings) -> None:
+    units = [Planned(**unit) for unit in order["units"]]
+    results = _results(source, order, units, settings)
     for _ in units:
         started = time.monotonic()
         result = next(results, None) or InputError("internal", "the decoder stopped early")
@@ -98,56 +84,48 @@ def _decode(channel: Channel, path: Path, media: Media, wanted: list[dict[str, A
 
 
 def _results(
-    path: Path, media: Media, units: list[Planned], settings: DecodeSettings
+    source: Source, order: dict[str, Any], units: list[Planned], settings: DecodeSettings
 ) -> Iterator[Decoded | InputError]:
     try:
-        _readable(path, media)
-        match media:
-            case "document":
-                from operators.media.render_pdf import decode
-            case "image":
-                from operators.media.images import decode
-            case "episode":
-                from operators.media.episode import decode
-            case "video" if settings.video_backend == "decord":
-                from operators.media.video_decord import decode
-            case "video":
-                from operators.media.video_pyav import decode
-        yield from decode(path, units, settings)
+        _, module = _decoder(source, order["media"])
+        yield from module.decode(source, units, settings)
     except InputError as error:
-        fault = error
+        fault = InputError(error.kind, f"{order['prefix']}{error}")
     except OSError as error:
-        fault = _of_os(error)
+        fault = of_os(error)
     else:
         return
     while True:
         yield fault
 
 
+def _decoder(source: Source, media: str | None) -> tuple[str, ModuleType]:
+    """What the file is, and the module that reads it. Raises InputError."""
+    kind = format_of(source.address, media, source.head(HEAD_BYTES))
+    if kind is None or kind.module is None:
+        raise InputError("unknown_type", "neither its name nor its first bytes tell what it is")
+    return kind.media, importlib.import_module(kind.module)
+
+
 def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:
     if isinstance(result, InputError):
         return {"error": _failure("decode", result), "decode_s": seconds}
     return {
-        "width_px": result.width_px,
-        "height_px": result.height_px,
-        "times_s": list(result.times_s),
+        **result.facts(),
         "pictures": [_picture(frame) for frame in result.frames],
-        "line_images": None if result.line_images is None else [_strip(strip) for strip in result.line_images],
+        "line_images": None if result.line_images is None else [_line_image(piece) for piece in result.line_images],
         "full_res": None if result.full_res is None else _picture(result.full_res),
-        "text_layer": result.text_layer,
-        "blank": result.blank,
         "decode_s": seconds,
         "error": None,
     }
 
 
-def _strip(strip: LineImage) -> dict[str, Any]:
-    return {"line": strip.line, "bbox_px": list(strip.bbox_px), "picture": _picture(strip.frame)}
+def _line_image(piece: LineImage) -> dict[str, Any]:
+    return {"line": piece.line, "bbox_px": list(piece.bbox_px), "picture": _picture(piece.frame)}
 
 
 def _picture(frame: RGB) -> dict[str, Any]:
-    data = _ZSTD.compress(pa.py_buffer(np.ascontiguousarray(frame)), asbytes=True)
-    return {"width_px": frame.shape[1], "height_px": frame.shape[0], "data": data}
+    return vars(pack(frame))
 
 
 def _to_memory(batch: pa.RecordBatch) -> int:
@@ -156,31 +134,6 @@ def _to_memory(batch: pa.RecordBatch) -> int:
     with os.fdopen(os.dup(memory), "wb") as file, pa.ipc.new_stream(file, batch.schema) as writer:
         writer.write_batch(batch)
     return memory
-
-
-def _readable(path: Path, media: Media | None) -> None:
-    """Raises InputError for what no decoder needs to see."""
-    if media == "episode":
-        return
-    if path.is_dir():
-        raise InputError("unknown_type", "this is a folder")
-    with path.open("rb") as file:
-        if not file.read(1):
-            raise InputError("empty_file", "the file is empty")
-
-
-def _sniff(path: Path) -> Media:
-    with path.open("rb") as file:
-        head = file.read(16)
-    for offset, magic, media in _MAGIC:
-        if head[offset : offset + len(magic)] == magic:
-            return media
-    raise InputError("unknown_type", "neither its name nor its first bytes tell what it is")
-
-
-def _of_os(error: OSError) -> InputError:
-    kinds = {errno.ENOENT: "not_found", errno.EACCES: "permission", errno.EPERM: "permission"}
-    return InputError(kinds.get(error.errno or 0, "malformed"), error.strerror or str(error))
 
 
 def _failure(stage: str, error: InputError) -> dict[str, Any]:

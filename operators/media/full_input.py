@@ -1,8 +1,8 @@
 """Open a whole document, video or episode beside the engine: all its pages, frames over all its length for one
 prompt, or all its screens, which are asked about one after another.
 
-They would fill the object store on the way from a decode actor, so they are decoded here, in a child of their
-own, and nothing is cut: the pixels of a page and the number of frames follow from what the engine's context holds
+They would fill the object store on the way from a decode actor, so they are decoded here, in a child of this
+actor's, and nothing is cut: the pixels of a page and the number of frames follow from what the engine's context holds
 (docs/facts/qwen3-vl.md §1.8, §2.6). One at a time: two of them could fill the memory.
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from operators.media.episode import heading
-from operators.media.opened import UNIT_COLUMNS, Opened, full_res_of, pictures, view_of
+from operators.media.opened import Opened, full_res_of, pictures, view_of
 from operators.media.sandbox import Sandbox
-from schemas.decode import FULL_INPUT_KIND_OF, DecodeSettings
+from schemas.decode import DecodeSettings
 from schemas.request import Clip, Part, Picture
+from schemas.tables import FACT_FIELDS, UNIT_COLUMNS
 from schemas.task import Unit
-
-FULL_INPUT_KINDS = frozenset(FULL_INPUT_KIND_OF.values())
+from schemas.unit import Locator
 
 PAGE_TOKENS = 730
 """What a page gets where there is room (the cookbook's most for long documents)."""
@@ -51,15 +51,16 @@ def frame_budget(length_s: float, fps: float, full_input_tokens: int) -> tuple[f
 
 
 class FullInputs:
-    """May be called from several threads; they take turns."""
+    """May be called from several threads; they take turns with one decoder child."""
 
     def __init__(self, settings: DecodeSettings) -> None:
         self._settings = replace(settings, line_reader=None)
+        self._sandbox = Sandbox(self._settings)
         self._turn = threading.Lock()
 
     def open(self, row: dict[str, Any]) -> Opened:
         """row: of UNITS, not decoded. Total."""
-        columns = {key: row[key] for key in UNIT_COLUMNS} | {"page_count": None, "decode_s": 0.0}
+        columns = {name: row[name] for name in UNIT_COLUMNS}
         if row["error"] is not None:
             return Opened(None, row["error"], columns)
         with self._turn:
@@ -71,62 +72,45 @@ class FullInputs:
                 case _:
                     return self._video(columns)
 
+    def close(self) -> None:
+        with self._turn:
+            self._sandbox.close()
+
     def _document(self, columns: dict[str, Any]) -> Opened:
-        sandbox = Sandbox(self._settings)
-        try:
-            found = sandbox.probe(columns["input_uri"], "document")
-        finally:
-            sandbox.close()
-        if "error" in found:
-            return Opened(None, found["error"], columns)
-        count = len(found["units"])
-        most_px = page_tokens(count, self._settings.full_input_tokens) * self._settings.token_side_px**2
+        most_px = page_tokens(columns["page_count"], self._settings.full_input_tokens)
+        most_px *= self._settings.token_side_px**2
         settings = replace(
             self._settings,
             image_max_px=most_px,
             image_min_px=min(self._settings.image_min_px, most_px),
             full_res_max_px=0,
         )
-        wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in found["units"]]
         parts: list[Part] = []
         errors: list[dict[str, Any]] = []
-        for page, batch in enumerate(_decoded(settings, columns, "document", wanted), start=1):
-            columns["decode_s"] += batch["decode_s"].as_py() or 0.0
-            if batch["error"].is_valid:
-                errors.append(batch["error"].as_py())
-                parts.append(f"(page {page} cannot be shown)")
+        for number, page in enumerate(self._decoded(columns, _pages(columns), settings), start=1):
+            if page["error"].is_valid:
+                errors.append(page["error"].as_py())
+                parts.append(f"(page {number} cannot be shown)")
             else:
-                parts += pictures(batch["pictures"])
-        columns["page_count"] = count
-        if len(errors) == count:
+                parts += pictures(page["pictures"])
+        if len(errors) == columns["page_count"]:
             return Opened(None, errors[0], columns)
         return Opened(Unit(view_of(columns), tuple(parts)), None, columns)
 
     def _episode(self, columns: dict[str, Any]) -> Opened:
         """Its screens at the size of pictures that come alone. One that cannot be read ends the episode: what was
         done before it would be missing from the story of all that follow."""
-        sandbox = Sandbox(self._settings)
         parts: list[Part] = []
         full_res: list[Picture | None] = []
-        try:
-            found = sandbox.probe(columns["input_uri"], "episode")
-            if "error" in found:
-                return Opened(None, found["error"], columns)
-            wanted = [{key: unit[key] for key in ("page", "start_s", "end_s")} for unit in found["units"]]
-            columns["page_count"] = len(wanted)
-            for number, row in enumerate(sandbox.decode(columns["input_uri"], "episode", wanted), start=1):
-                batch = {name: row.column(name)[0] for name in row.schema.names}
-                columns["decode_s"] += batch["decode_s"].as_py() or 0.0
-                if batch["error"].is_valid:
-                    error = batch["error"].as_py()
-                    return Opened(None, {**error, "message": f"screen {number}: {error['message']}"}, columns)
-                width_px, height_px = batch["width_px"].as_py(), batch["height_px"].as_py()
-                if number == 1:
-                    columns |= {"width_px": width_px, "height_px": height_px}
-                parts += [heading(number, width_px, height_px), *pictures(batch["pictures"])]
-                full_res.append(full_res_of(batch["full_res"]))
-        finally:
-            sandbox.close()
+        for number, screen in enumerate(self._decoded(columns, _pages(columns), self._settings), start=1):
+            if screen["error"].is_valid:
+                error = screen["error"].as_py()
+                return Opened(None, {**error, "message": f"screen {number}: {error['message']}"}, columns)
+            width_px, height_px = screen["width_px"].as_py(), screen["height_px"].as_py()
+            if number == 1:
+                columns |= {"width_px": width_px, "height_px": height_px}
+            parts += [heading(number, width_px, height_px), *pictures(screen["pictures"])]
+            full_res.append(full_res_of(screen["full_res"]))
         return Opened(Unit(view_of(columns), tuple(parts), full_res=tuple(full_res)), None, columns)
 
     def _video(self, columns: dict[str, Any]) -> Opened:
@@ -142,23 +126,22 @@ class FullInputs:
             memory_mb=self._settings.memory_mb + (8 * most_px >> 20),
             timeout_s=self._settings.timeout_s * max(1.0, (end_s - start_s) / self._settings.video_clip_s),
         )
-        wanted = [{"page": None, "start_s": start_s, "end_s": end_s}]
-        (batch,) = _decoded(settings, columns, "video", wanted)
-        columns |= {key: batch[key].as_py() for key in ("width_px", "height_px", "times_s")}
-        columns["decode_s"] = batch["decode_s"].as_py() or 0.0
-        if batch["error"].is_valid:
-            return Opened(None, batch["error"].as_py(), columns)
+        (video,) = self._decoded(columns, [Locator.of(columns)], settings)
+        columns |= {fact.name: video[fact.name].as_py() for fact in FACT_FIELDS}
+        if video["error"].is_valid:
+            return Opened(None, video["error"].as_py(), columns)
         view = view_of(columns)
-        return Opened(Unit(view, Clip(pictures(batch["pictures"]), view.times_s)), None, columns)
+        return Opened(Unit(view, Clip(pictures(video["pictures"]), view.times_s)), None, columns)
+
+    def _decoded(
+        self, columns: dict[str, Any], units: list[Locator], settings: DecodeSettings
+    ) -> Iterator[dict[str, pa.Scalar]]:
+        """A row of DECODED, as scalars, for each of the units. Adds its time to the columns."""
+        for batch in self._sandbox.decode(columns["input_uri"], columns["media"], units, settings):
+            row = {name: batch.column(name)[0] for name in batch.schema.names}
+            columns["decode_s"] += row["decode_s"].as_py() or 0.0
+            yield row
 
 
-def _decoded(
-    settings: DecodeSettings, columns: dict[str, Any], media: str, wanted: list[dict[str, Any]]
-) -> Iterator[dict[str, pa.Scalar]]:
-    """A row of DECODED, as scalars, for each wanted page or stretch."""
-    sandbox = Sandbox(settings)
-    try:
-        for batch in sandbox.decode(columns["input_uri"], media, wanted):
-            yield {name: batch.column(name)[0] for name in batch.schema.names}
-    finally:
-        sandbox.close()
+def _pages(columns: dict[str, Any]) -> list[Locator]:
+    return [Locator(page=number) for number in range(1, columns["page_count"] + 1)]

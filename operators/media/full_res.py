@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from operators.units import RGB
+from model.prompts.rgb import RGB
 from schemas.decode import DecodeSettings
 
 FULL_RES_PX = 16_777_216

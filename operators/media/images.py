@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -13,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model.prompts.pixels import smart_resize
 from operators.media.blank import is_blank
 from operators.media.full_res import full_res_bytes, full_res_size, resized
+from operators.media.source import Source
 from operators.text_lines.cut_lines import cut_lines
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
@@ -25,9 +25,9 @@ _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
 
-def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
+def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
     """Raises InputError: malformed, too_large."""
-    with _opened(path, settings) as picture:
+    with _opened(source, settings) as picture:
         count = _frames(picture)
         width_px, height_px = _upright_size(picture)
         height, width = _seen(height_px, width_px, settings)
@@ -35,8 +35,8 @@ def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
         return [Planned(page=index + 1 if count > 1 else None, decoded_bytes=size) for index in range(count)]
 
 
-def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
-    with _opened(path, settings) as picture:
+def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
+    with _opened(source, settings) as picture:
         for unit in units:
             try:
                 if unit.page is not None:
@@ -66,24 +66,31 @@ def _decode(picture: Image.Image, settings: DecodeSettings) -> Decoded:
     _check_size(picture, settings)
     width_px, height_px = _upright_size(picture)
     height, width = _seen(height_px, width_px, settings)
-    own = full_res_size(width_px, height_px, (width, height), settings)
+    full_size = full_res_size(width_px, height_px, (width, height), settings)
     if picture.format == "JPEG" and settings.line_reader is None:
         # lets libjpeg decode at 1/2, 1/4 or 1/8 where the model sees no more anyway
-        needed = own or (width, height)
+        needed = full_size or (width, height)
         picture.draft(None, needed[::-1] if picture.getexif().get(_ORIENTATION) in _SIDEWAYS else needed)
     picture.load()
     shown = upright(picture)
     line_images = None
     if settings.line_reader is not None:
-        large = _fine(shown)
+        large = _at_line_size(shown)
         line_images = cut_lines(large, settings.line_reader, width_px / large.width)
     pixels = resized(shown, (width, height))
-    full_res = resized(shown, own) if own else None
-    return Decoded(width_px, height_px, (pixels,), line_images=line_images, blank=is_blank(pixels), full_res=full_res)
+    full_res = resized(shown, full_size) if full_size else None
+    return Decoded(
+        width_px,
+        height_px,
+        frames=(pixels,),
+        line_images=line_images,
+        blank=is_blank(pixels),
+        full_res=full_res,
+    )
 
 
-def _fine(picture: Image.Image) -> Image.Image:
-    """At a size at which lines can be told apart in a second: small pictures doubled, large scans reduced."""
+def _at_line_size(picture: Image.Image) -> Image.Image:
+    """At a size at which lines can be found in a second: small pictures doubled, large scans reduced."""
     area = picture.width * picture.height
     factor = 2.0 if area < 1_000_000 else min(1.0, (12_000_000 / area) ** 0.5)
     if factor == 1:
@@ -133,11 +140,11 @@ def _check_size(picture: Image.Image, settings: DecodeSettings) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, settings: DecodeSettings) -> Iterator[Image.Image]:
-    with warnings.catch_warnings():
+def _opened(source: Source, settings: DecodeSettings) -> Iterator[Image.Image]:
+    with warnings.catch_warnings(), source.open() as file:
         warnings.simplefilter("ignore")  # remarks on odd metadata
         try:
-            picture = Image.open(path)
+            picture = Image.open(file)
         except UnidentifiedImageError as error:
             raise InputError("malformed", "not a picture of a known format") from error
         except (OSError, SyntaxError, ValueError) as error:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from model.prompts.pixels import smart_resize
-from operators.units import RGB
+from model.prompts.rgb import pack, unpack
 from schemas.request import Picture
 
-_ZSTD = pa.Codec("zstd", compression_level=1)
 LARGEST_PX = 4_194_304
 """Area up to which a picture is enlarged: 4096 tokens."""
 
 
 def rotated(picture: Picture, degrees: int) -> Picture:
     """Turned clockwise by 90, 180 or 270 degrees."""
-    return _picture(np.rot90(pixels_of(picture), -degrees // 90))
+    return pack(np.rot90(unpack(picture), -degrees // 90))
 
 
 def enlarged(picture: Picture, token_side_px: int = 32) -> Picture | None:
@@ -28,8 +26,8 @@ def enlarged(picture: Picture, token_side_px: int = 32) -> Picture | None:
     if factor < 1.2:
         return None
     size = tuple(int(side * factor) // token_side_px * token_side_px for side in (picture.width_px, picture.height_px))
-    shown = Image.fromarray(pixels_of(picture)).resize((size[0], size[1]), Image.Resampling.BICUBIC)
-    return _picture(np.asarray(shown))
+    shown = Image.fromarray(unpack(picture)).resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    return pack(np.asarray(shown))
 
 
 def grown(
@@ -49,8 +47,8 @@ def cropped(picture: Picture, box_px: tuple[int, int, int, int], least_px: int, 
     """The part of a picture within x0, y0, x1, y1, at a size that the model takes: an area of least_px to most_px."""
     x0, y0, x1, y1 = box_px
     height, width = smart_resize(y1 - y0, x1 - x0, min_pixels=least_px, max_pixels=most_px)
-    part = Image.fromarray(pixels_of(picture)[y0:y1, x0:x1])
-    return _picture(np.asarray(part.resize((width, height), Image.Resampling.BICUBIC)))
+    part = Image.fromarray(unpack(picture)[y0:y1, x0:x1])
+    return pack(np.asarray(part.resize((width, height), Image.Resampling.BICUBIC)))
 
 
 def _span(start: float, end: float, side_px: int, least_px: int) -> tuple[int, int]:
@@ -60,15 +58,3 @@ def _span(start: float, end: float, side_px: int, least_px: int) -> tuple[int, i
         first = min(max(0, (first + last - least) // 2), side_px - least)
         last = first + least
     return first, min(last, side_px)
-
-
-def pixels_of(picture: Picture) -> RGB:
-    """[height_px, width_px, 3]"""
-    size = picture.height_px * picture.width_px * 3
-    raw = _ZSTD.decompress(picture.data, decompressed_size=size)
-    return np.frombuffer(raw, np.uint8).reshape(picture.height_px, picture.width_px, 3)
-
-
-def _picture(pixels: RGB) -> Picture:
-    data = _ZSTD.compress(pa.py_buffer(np.ascontiguousarray(pixels)), asbytes=True)
-    return Picture(pixels.shape[1], pixels.shape[0], data)

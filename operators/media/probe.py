@@ -11,9 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.media.formats import TEXT, unit_kind_of
 from operators.media.sandbox import Sandbox
 from schemas import tables
-from schemas.decode import UNIT_KIND_OF, DecodeSettings
+from schemas.decode import DecodeSettings
 from schemas.errors import Failure
 
 
@@ -39,15 +40,15 @@ class Probe:
     def _units(self, source: dict[str, Any]) -> list[dict[str, Any]]:
         media, units = source["media"], list[dict[str, Any]]()
         error = source["error"]
-        if error is None and media == "text":
+        if error is None and media == TEXT:
             units = [{}]
         elif error is None:
             sandbox = self._free.get()
             try:
-                found = sandbox.probe(source["input_uri"], media)
+                answer = sandbox.probe(source["input_uri"], media)
             finally:
                 self._free.put(sandbox)
-            media, error, units = found["media"], found.get("error"), found.get("units", [])
+            media, error, units = answer["media"], answer.get("error"), answer.get("units", [])
             if not error and not units:
                 error = vars(Failure("probe", "no_frames", "there is nothing in it"))
         if error:
@@ -56,7 +57,7 @@ class Probe:
             "input_id": source["input_id"],
             "input_uri": source["input_uri"],
             "media": media,
-            "unit_kind": UNIT_KIND_OF[media] if media else None,
+            "unit_kind": unit_kind_of(media) if media else None,
             "unit_count": len(units),
         }
         return [{**same, "unit_index": index, **unit} for index, unit in enumerate(units)]

@@ -6,27 +6,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pypdfium2
 
 from model.prompts.pixels import smart_resize
-from operators.checks.text_layer import hyphened
 from operators.media.blank import is_blank
 from operators.media.full_res import full_res_bytes, full_res_size, resized
+from operators.media.source import Source
 from operators.text_lines.cut_lines import cut_lines
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
+from schemas.text_layer import hyphenated
 
 _LINES_DPI = 216
 _MOST_LETTERS = 200_000
 """Characters of a page's text layer that are kept; a page of print has some thousands."""
 
 
-def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
+def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
     """One unit per page. Raises InputError: encrypted, malformed, no_frames."""
-    with _opened(path) as document:
+    with _opened(source) as document:
         if len(document) == 0:
             raise InputError("no_frames", "the document has no pages")
         return [
@@ -35,13 +35,13 @@ def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
         ]
 
 
-def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
+def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
     """The pages in order. Each is rendered straight at about the size that the model sees.
 
     The scale comes from the page's size before anything is drawn, so a page of 200 x 200 inches costs no more
     than any other.
     """
-    with _opened(path) as document:
+    with _opened(source) as document:
         with contextlib.suppress(pypdfium2.PdfiumError):  # filled-in forms are drawn where they can be
             document.init_forms()
         for unit in units:
@@ -55,17 +55,18 @@ def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterat
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[pypdfium2.PdfDocument]:
-    try:
-        document = pypdfium2.PdfDocument(path)
-    except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower():
-            raise InputError("encrypted", "the document needs a password") from error
-        raise InputError("malformed", f"not a readable PDF: {error}") from error
-    try:
-        yield document
-    finally:
-        document.close()
+def _opened(source: Source) -> Iterator[pypdfium2.PdfDocument]:
+    with source.open() as file:
+        try:
+            document = pypdfium2.PdfDocument(file)
+        except pypdfium2.PdfiumError as error:
+            if "password" in str(error).lower():
+                raise InputError("encrypted", "the document needs a password") from error
+            raise InputError("malformed", f"not a readable PDF: {error}") from error
+        try:
+            yield document
+        finally:
+            document.close()
 
 
 def _sizes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> tuple[int, int, int, int]:
@@ -92,16 +93,15 @@ def _seen_bytes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSet
 
 def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> Decoded:
     width_px, height_px, seen_width, seen_height = _sizes(document, index, settings)
-    own = full_res_size(width_px, height_px, (seen_width, seen_height), settings)
+    full_size = full_res_size(width_px, height_px, (seen_width, seen_height), settings)
     page = document[index]
     try:
         width_pt, height_pt = page.get_size()
-        needed = own or (seen_width, seen_height)
+        needed = full_size or (seen_width, seen_height)
         scale = max(needed[0] / width_pt, needed[1] / height_pt)
         if settings.line_reader is not None:
             # print of 6 points is 18 px high; a huge page stays under the source cap
-            full_res = _LINES_DPI / 72
-            scale = max(scale, min(full_res, (settings.max_source_px / 4 / (width_pt * height_pt)) ** 0.5))
+            scale = max(scale, min(_LINES_DPI / 72, (settings.max_source_px / 4 / (width_pt * height_pt)) ** 0.5))
         bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
         picture = bitmap.to_pil().convert("RGB")
         bitmap.close()
@@ -115,11 +115,11 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
     return Decoded(
         width_px,
         height_px,
-        (pixels,),
+        frames=(pixels,),
         line_images=line_images,
         text_layer=text_layer,
         blank=is_blank(pixels),
-        full_res=resized(picture, own) if own else None,
+        full_res=resized(picture, full_size) if full_size else None,
     )
 
 
@@ -138,8 +138,7 @@ def _text_layer(page: pypdfium2.PdfPage) -> str | None:
         return None
     finally:
         layer.close()
-    text = hyphened(text)
-    text = text.encode("utf-8", "replace").decode()
+    text = hyphenated(text).encode("utf-8", "replace").decode()
     letters = [char for char in text if not char.isspace()]
     unmapped = sum(char == "\ufffd" or "\ue000" <= char <= "\uf8ff" for char in letters)
     return text if letters and unmapped < 0.1 * len(letters) else None

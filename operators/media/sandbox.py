@@ -1,4 +1,4 @@
-"""The parent's side of a decoder child: orders, deadlines, and what a death or a hang costs.
+"""The parent's side of a decoder child: opened files, orders, deadlines, and what a death or a hang costs.
 
 A unit at which the child dies is tried once more in a fresh one, since the death may have come from outside; a
 second death is that unit's failure. A hang is a failure at once. The units behind it go on in a fresh child,
@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from operators.media.episode import screens
+from operators.media.formats import EPISODE, media_of_name
+from operators.media.source import opened_file
+from operators.processes.channel import Frame
 from operators.processes.child import Child, Limits, spawn
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import ChildDied, Failure
+from schemas.errors import ChildDied, Failure, InputError
+from schemas.unit import Locator
 
 GIVE_UP = 3
-"""Units of one order that may take the child down until the rest of the order is given up."""
+"""Units of one input that may take the child down until the rest of it is given up."""
 ORDERS_PER_CHILD = 200
 """A child is then replaced, whatever native code leaked in it."""
 
@@ -34,29 +40,49 @@ _ENVIRONMENT = {
 }
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A file of an input, and the units that lie in it. prefix: of messages about the file."""
+
+    path: Path
+    media: str | None
+    units: list[Locator]
+    prefix: str = ""
+
+
 class Sandbox:
-    """One decoder child, started when it is needed. For one thread at a time."""
+    """One decoder child, started when it is needed. For one thread at a time. settings: of orders that bring none."""
 
     def __init__(self, settings: DecodeSettings) -> None:
         self._settings = settings
         self._child: Child | None = None
+        self._memory_mb = 0
         self._orders = 0
 
     def probe(self, path: str, media: str | None) -> dict[str, Any]:
-        """{media, units} or {media, error}: what operators/media/decoder_child.py says of the file. Never raises."""
-        order = {"path": path, "media": media, "settings": asdict(self._settings)}
+        """{media, units} or {media, error}: the units of an input as operators/units.py has them. Never raises."""
         for attempt in (1, 2):
             try:
-                return dict(self._order(order).answer().head)
+                return self._probe_screens(Path(path)) if media == EPISODE else self._probe_file(Path(path), media)
+            except InputError as error:
+                return {"media": media, "error": asdict(_failure("probe", error))}
             except ChildDied as death:
                 if death.kind == "timeout" or attempt == 2:
                     return {"media": media, "error": asdict(Failure("probe", death.kind, str(death), attempt))}
         raise AssertionError
 
-    def decode(self, path: str, media: str, units: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    def decode(
+        self, path: str, media: str, units: Sequence[Locator], settings: DecodeSettings | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """One row of DECODED for each unit, in order. Never raises."""
+        settings = settings or self._settings
         pending = list(units)
         attempts = taken_down = 0
+        try:
+            files = screens(Path(path)) if media == EPISODE else None
+        except InputError as error:
+            yield from (failed(_failure("decode", error)) for _ in pending)
+            return
         while pending:
             if taken_down >= GIVE_UP:
                 message = f"not tried: this file took its decoder down {taken_down} times before"
@@ -64,13 +90,19 @@ class Sandbox:
                     yield failed(Failure("decode", "crashed", message))
                 return
             try:
-                order = self._order(
-                    {"path": path, "media": media, "settings": asdict(self._settings), "units": pending}
-                )
-                while pending:
+                part = _Part(Path(path), media, pending[:]) if files is None else _screen(files, pending[0])
+                order = self._order(part, settings, {"units": [asdict(unit) for unit in part.units]})
+                for _ in part.units:
                     yield order.unit()
                     pending.pop(0)
                     attempts = 0
+            except GeneratorExit:
+                self.close()  # it would answer the rest of this order to the next one
+                raise
+            except InputError as error:
+                unread = len(pending) if files is None else 1
+                yield from (failed(_failure("decode", error)) for _ in range(unread))
+                del pending[:unread]
             except ChildDied as death:
                 attempts += 1
                 if death.kind == "timeout" or attempts == 2:
@@ -88,22 +120,47 @@ class Sandbox:
     def child_pid(self) -> int | None:
         return self._child.pid if self._child is not None else None
 
-    def _order(self, order: dict[str, Any]) -> _Order:
-        if self._orders >= ORDERS_PER_CHILD:
+    def _probe_file(self, path: Path, media: str | None) -> dict[str, Any]:
+        """Raises InputError for a file that cannot be opened, ChildDied."""
+        return dict(self._order(_Part(path, media, []), self._settings, {}).answer().head)
+
+    def _probe_screens(self, folder: Path) -> dict[str, Any]:
+        """One unit for each, page counting from 1. Decoding will say what is wrong with one. Raises InputError for the
+        folder, ChildDied."""
+        units = []
+        for number, path in enumerate(screens(folder), start=1):
+            answer = self._probe_file(path, media_of_name(path.name))
+            size = answer["units"][0]["decoded_bytes"] if answer.get("units") else 0
+            units.append({"page": number, "decoded_bytes": size})
+        return {"media": EPISODE, "units": units}
+
+    def _order(self, part: _Part, settings: DecodeSettings, head: dict[str, Any]) -> _Order:
+        """Raises InputError for a file that cannot be opened, ChildDied."""
+        with opened_file(part.path) as source:
+            if not source.size_bytes and not part.prefix:
+                raise InputError("empty_file", "the file is empty")
+            child = self._ready(settings.memory_mb)
+            running = _Order(self, child, settings.timeout_s)
+            order = {"address": source.address, "media": part.media, "prefix": part.prefix}
+            try:
+                child.channel.send({**head, **order, "settings": asdict(settings)}, fds=[source.fd])
+            except OSError:
+                raise self.on_exit() from None
+        return running
+
+    def _ready(self, memory_mb: int) -> Child:
+        """A child with that limit."""
+        if self._orders >= ORDERS_PER_CHILD or self._memory_mb != memory_mb:
             self.close()
         if self._child is None:
-            limits = Limits(memory_mb=self._settings.memory_mb)
+            limits = Limits(memory_mb=memory_mb)
             self._child = spawn(
                 "operators.media.decoder_child", limits=limits, name="the decoder", variables=_ENVIRONMENT
             )
+            self._memory_mb = memory_mb
             self._orders = 0
         self._orders += 1
-        running = _Order(self, self._child, self._settings.timeout_s)
-        try:
-            self._child.channel.send(order)
-        except OSError:
-            raise self.on_exit() from None
-        return running
+        return self._child
 
     def on_exit(self, reason: ChildDied | None = None) -> ChildDied:
         """Reap the child; how it died."""
@@ -121,7 +178,7 @@ class _Order:
         self._child = child
         self._timeout_s = timeout_s
 
-    def answer(self) -> Any:
+    def answer(self) -> Frame:
         """The next frame. Raises ChildDied."""
         try:
             frame = self._child.channel.recv(self._timeout_s)
@@ -148,9 +205,22 @@ class _Order:
         except (ValueError, OSError, pa.ArrowException) as error:
             raise self._sandbox.on_exit(ChildDied("crashed", f"the decoder sent nonsense: {error}")) from error
         finally:
-            for each in frame.fds:
-                os.close(each)
+            for fd in frame.fds:
+                os.close(fd)
         return batch
+
+
+def _screen(files: list[Path], unit: Locator) -> _Part:
+    """A screen of an episode: a picture like any other. Raises InputError."""
+    assert unit.page is not None
+    if unit.page > len(files):
+        raise InputError("not_found", f"the folder holds {len(files)} screens by now")
+    path = files[unit.page - 1]
+    return _Part(path, media_of_name(path.name), [Locator()], f"{path.name}: ")
+
+
+def _failure(stage: str, error: InputError) -> Failure:
+    return Failure(stage, error.kind, str(error)[:500])
 
 
 def failed(failure: Failure) -> pa.RecordBatch:

@@ -1,7 +1,7 @@
 """Video through decord, for those who want its reader: `decode.video_backend: decord`.
 
 Frames are chosen by `get_frame_timestamp`, never by index times average rate, which is wrong on every variable
-frame rate (7 of 32 frames right in our measurement). Known faults that no caller can mend, and why PyAV is the
+frame rate (7 of 32 frames right in our measurement). Known faults that no caller can fix, and why PyAV is the
 default (docs/facts/media-decoding.md): no AV1; a file with an edit list shows its pre-roll; one damaged stretch
 loses the whole file; H.264 in MPEG-TS with long GOPs may spin until the decoder's deadline.
 """
@@ -9,29 +9,30 @@ loses the whole file; H.264 in MPEG-TS with long GOPs may spin until the decoder
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from model.prompts.pixels import smart_resize_video
 from operators.media.frame_times import shown, targets
+from operators.media.source import Source
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
 
-def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
+def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
     """The clips that the probe planned; times count from the first frame, which is decord's own zero."""
     try:
         import decord
     except ImportError as error:
         raise InputError("internal", "decode.video_backend is decord, which is not installed") from error
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        reader = decord.VideoReader(source.link, ctx=decord.cpu(0), num_threads=1)
         times_s = [float(start) for start, _ in reader.get_frame_timestamp(range(len(reader)))]
     except (decord.DECORDError, RuntimeError, IndexError) as error:
-        raise InputError("malformed", f"decord cannot read it: {str(error).strip().splitlines()[0]}") from error
+        message = str(error).replace(source.link, source.address).strip().splitlines()[0]
+        raise InputError("malformed", f"decord cannot read it: {message}") from error
     for unit in units:
         assert unit.start_s is not None
         assert unit.end_s is not None
@@ -53,8 +54,8 @@ def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterat
         yield Decoded(
             width_px,
             height_px,
-            tuple(
+            frames=tuple(
                 np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)) for frame in frames
             ),
-            tuple(times_s[place] for place in places),
+            times_s=tuple(times_s[place] for place in places),
         )

@@ -14,28 +14,32 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
 from model.prompts.pixels import smart_resize_video
+from model.prompts.rgb import RGB
 from operators.media.frame_times import clip_bounds, shown, targets
-from operators.units import RGB, Decoded, Planned
+from operators.media.source import Source
+from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
+_PLAYLISTS = {"protocol_whitelist": "file,crypto,data"}
+"""What a file may refer to: never an address of the network. FFmpeg holds a file that it opens by its name to the same,
+one that is opened for it to nothing."""
 REST_S = 0.5
 """Stated but missing seconds from which a file counts as truncated."""
 
 
-def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
+def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
     """The clips that can be read, and one failed unit for the missing rest of a truncated file.
 
     Reads all packets, decodes none. Raises InputError: malformed, no_frames.
     """
-    with _opened(path) as (container, stream):
+    with _opened(source) as (container, stream):
         index = _Index.read(container, stream)
         if not index.times_s:
             raise InputError("no_frames", "the video stream holds no frames with presentation times")
@@ -56,8 +60,8 @@ def probe(path: Path, settings: DecodeSettings) -> list[Planned]:
         return clips
 
 
-def decode(path: Path, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
-    with _opened(path) as (container, stream):
+def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
+    with _opened(source) as (container, stream):
         index = _Index.read(container, stream)
         for unit in units:
             assert unit.start_s is not None
@@ -119,22 +123,22 @@ class _Index:
 def _clip(container: Any, stream: Any, index: _Index, wanted_s: list[float], settings: DecodeSettings) -> Decoded:
     chosen = {index.ticks[place] for place in shown(index.times_s, wanted_s)}
     sizes = _Sizes(stream, max(2, len(chosen)), settings)
-    found = {
+    frames = {
         pts: _picture(frame, sizes)
         for pts, frame in _frames(container, stream, index, chosen, skip=True)
         if pts in chosen
     }
-    if found.keys() != chosen:
-        found = _what_is_there(container, stream, index, wanted_s, chosen, sizes)
-    if not found:
+    if frames.keys() != chosen:
+        frames = _what_is_there(container, stream, index, wanted_s, chosen, sizes)
+    if not frames:
         raise InputError("no_frames", "no frame of this clip can be decoded")
-    height_px, width_px = sizes.upright(sideways=next(iter(found.values())).sideways)
-    order = sorted(found)
+    height_px, width_px = sizes.upright(sideways=next(iter(frames.values())).sideways)
+    order = sorted(frames)
     return Decoded(
         width_px,
         height_px,
-        tuple(found[pts].pixels for pts in order),
-        tuple(float(pts * stream.time_base - index.origin_s) for pts in order),
+        frames=tuple(frames[pts].pixels for pts in order),
+        times_s=tuple(float(pts * stream.time_base - index.origin_s) for pts in order),
     )
 
 
@@ -148,7 +152,7 @@ def _what_is_there(
     container: Any, stream: Any, index: _Index, wanted_s: list[float], chosen: set[int], sizes: _Sizes
 ) -> dict[int, _Shown]:
     """Every frame decoded in turn; at each wanted time the one on screen, of those that could be decoded."""
-    found: dict[int, _Shown] = {}
+    frames: dict[int, _Shown] = {}
     upcoming = list(wanted_s)
     before: tuple[int, Any] | None = None
     for pts, frame in _frames(container, stream, index, chosen, skip=False):
@@ -157,15 +161,15 @@ def _what_is_there(
             continue
         while upcoming and before is not None and upcoming[0] < time_s - 1e-6:
             upcoming.pop(0)
-            if before[0] not in found:
-                found[before[0]] = _picture(before[1], sizes)
+            if before[0] not in frames:
+                frames[before[0]] = _picture(before[1], sizes)
         before = (pts, frame)
         if not upcoming:
             break
     # after the last frame; one that ended well before the clip began is not on screen in it
     if upcoming and before is not None and before[0] >= min(chosen):
-        found.setdefault(before[0], _picture(before[1], sizes))
-    return found
+        frames.setdefault(before[0], _picture(before[1], sizes))
+    return frames
 
 
 def _frames(container: Any, stream: Any, index: _Index, chosen: set[int], *, skip: bool) -> Iterator[tuple[int, Any]]:
@@ -249,16 +253,15 @@ def _seen(height_px: int, width_px: int, frames: int, settings: DecodeSettings) 
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError("malformed", f"not a readable video: {error}") from error
-    with container:
-        stream = next(
-            (each for each in container.streams.video if not each.disposition & av.stream.Disposition.attached_pic),
-            None,
-        )
+def _opened(source: Source) -> Iterator[tuple[Any, Any]]:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(source.open())
+        try:
+            container = stack.enter_context(av.open(file, metadata_errors="replace", options=_PLAYLISTS))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise InputError("malformed", f"not a readable video: {error}") from error
+        attached = av.stream.Disposition.attached_pic
+        stream = next((video for video in container.streams.video if not video.disposition & attached), None)
         if stream is None or not stream.codec_context.width:
             raise InputError("no_frames", "there is no video stream")
         stream.codec_context.thread_count = 1  # workers are processes; threads only cost CPU here

@@ -1,4 +1,5 @@
-"""Frames of JSON, bytes and file descriptors between a parent and its child, over a Unix socket. Knows neither."""
+"""Frames of JSON, bytes and file descriptors between a parent and its child, over a Unix socket. Knows nothing of
+what they mean."""
 
 from __future__ import annotations
 

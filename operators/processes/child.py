@@ -1,12 +1,11 @@
-"""Child processes: started clean, bounded, spoken to in frames of JSON and bytes, and never left behind.
+"""Child processes: started clean, bounded, ended with all that they started, and how one ended in words.
 
 Knows nothing of decoders or engines; those are modules that a child runs (`python -m operators.…`).
 
 Everything that may crash, hang or eat memory runs in such a child. A child is our own interpreter, spawned
 (never a fork of a Ray worker, whose threads and locks would come along), in a session of its own, so that
-killing its process group also ends what it started. It asks the kernel to be killed when its parent goes.
-PR_SET_PDEATHSIG follows the *thread* that spawned, not the process (prctl(2)), so one thread that lives as
-long as the process does all the spawning.
+killing its process group also ends what it started. One thread that lives as long as the process does all the
+spawning: a child is killed when the thread that spawned it goes (operators/processes/startup.py).
 """
 
 from __future__ import annotations
@@ -37,11 +36,9 @@ class Limits:
 
     memory_mb is address space (RLIMIT_AS): past it malloc fails, which the child sees as a MemoryError or
     dies of.
-    cpu_s is CPU time over the child's whole life; past it the kernel sends SIGXCPU, a second later SIGKILL.
     """
 
     memory_mb: int | None = None
-    cpu_s: int | None = None
 
 
 class Child:
@@ -100,8 +97,6 @@ class Child:
             return ChildDied("out_of_memory", f"{self.name} ran out of memory")
         if code == EXIT_CHILD_DIED:
             return ChildDied("crashed", f"{self.name} lost a process of its own")
-        if code == -signal.SIGXCPU:
-            return ChildDied("timeout", f"{self.name} used up its CPU time")
         if code < 0:
             return ChildDied("crashed", f"{self.name} died by {_signal_name(-code)}")
         return ChildDied("crashed", f"{self.name} exited with code {code}")

@@ -50,14 +50,14 @@ def start() -> None:
 
 def processes() -> dict[int, tuple[int, int]]:
     """Parent and start time (ticks since boot) of every process but the dead that wait to be reaped (proc(5))."""
-    found = {}
+    alive = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if fields[0] != "Z":
-                    found[int(entry.name)] = int(fields[1]), int(fields[19])
-    return found
+                    alive[int(entry.name)] = int(fields[1]), int(fields[19])
+    return alive
 
 
 def descendants(roots: Iterable[int], alive: dict[int, tuple[int, int]]) -> set[tuple[int, int]]:
@@ -65,13 +65,13 @@ def descendants(roots: Iterable[int], alive: dict[int, tuple[int, int]]) -> set[
     children: dict[int, list[int]] = {}
     for pid, (parent, _) in alive.items():
         children.setdefault(parent, []).append(pid)
-    found: set[tuple[int, int]] = set()
+    descending: set[tuple[int, int]] = set()
     waiting = list(roots)
     while waiting:
         for pid in children.pop(waiting.pop(), ()):
-            found.add((pid, alive[pid][1]))
+            descending.add((pid, alive[pid][1]))
             waiting.append(pid)
-    return found
+    return descending
 
 
 def main() -> None:

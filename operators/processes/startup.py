@@ -1,4 +1,9 @@
-"""What a child does first: take up its limits, tie its life to its parent's, open the channel."""
+"""What a child does first: take up its limits, tie its life to its parent's, open the channel. Knows nothing of what it
+does then.
+
+It asks the kernel to be killed when its parent goes. PR_SET_PDEATHSIG follows the *thread* that spawned, not the
+process (prctl(2)); operators/processes/child.py spawns from one thread that lives as long as the process does.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def parent_channel() -> Channel:
-    """Called first in a child's main: take up the limits, tie our life to the parent's, open the channel."""
+    """Called first in a child's main, with the arguments that `spawn` gave it. Raises OSError."""
     fd, parent_pid, limits_json = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
@@ -29,7 +34,5 @@ def parent_channel() -> Channel:
     if limits.memory_mb is not None:
         size = limits.memory_mb << 20
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    if limits.cpu_s is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     return Channel(socket.socket(fileno=fd))

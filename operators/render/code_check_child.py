@@ -1,6 +1,7 @@
-"""The process that tries code out: one page, drawing, diagram or program after another.
+"""The process that checks code: one page, drawing, diagram or program after another.
 
-It is shut off before it hears the first order, and not trusted: operators/render/code_checker.py checks what it says.
+It is isolated before it receives the first order, and not trusted: operators/render/code_checker.py checks what it
+sends. Knows nothing of rows.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any
 
 from operators.processes.channel import Channel
 from operators.processes.startup import parent_channel
-from operators.render.isolation import seclude
-from operators.render.read_code import ParsedReply, read_drawio, read_python, read_svg
+from operators.render.isolation import isolate
+from operators.render.read_code import ReadCode, read_drawio, read_python, read_svg
 from operators.render.render_page import Renderer, Shown, missing
 
 
 def main() -> None:
     channel = parent_channel()
-    isolation = seclude(Path(os.environ["TMPDIR"]))
+    isolation = isolate(Path(os.environ["TMPDIR"]))
     if isolation == "namespaces":
         # the init of a PID namespace is sent no signal that it does not handle
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -29,36 +30,36 @@ def main() -> None:
         code = order.payloads[0].decode("utf-8", "replace")
         match order.head["kind"]:
             case "python":
-                _tell_reading(channel, read_python(code))
+                _send_read(channel, read_python(code))
             case "drawio":
-                _tell_reading(channel, read_drawio(code))
-            case "svg" if (found := read_svg(code)).message is not None:
-                _tell_reading(channel, found)
+                _send_read(channel, read_drawio(code))
+            case "svg" if (parsed := read_svg(code)).message is not None:
+                _send_read(channel, parsed)
             case _ if (reason := missing()) is not None:
                 channel.send({"outcome": "no_browser", "message": reason})
             case kind:
                 renderer = renderer or Renderer()
                 show = renderer.show_svg if kind == "svg" else renderer.show
-                _tell_shown(
+                _send_shown(
                     channel, show(code, *(order.head[key] for key in ("width_px", "height_px", "load_s"))), isolation
                 )
     if renderer is not None:
         renderer.close()
 
 
-def _tell_reading(channel: Channel, found: ParsedReply) -> None:
+def _send_read(channel: Channel, parsed: ReadCode) -> None:
     channel.send(
         {
-            "outcome": "read" if found.message is None else "unreadable",
-            "message": found.message,
-            "imports": list(found.imports),
-            "unresolved": list(found.unresolved),
+            "outcome": "read" if parsed.message is None else "unreadable",
+            "message": parsed.message,
+            "imports": list(parsed.imports),
+            "unresolved": list(parsed.unresolved),
         }
     )
 
 
-def _tell_shown(channel: Channel, shown: Shown, isolation: str) -> None:
-    said: dict[str, Any] = {
+def _send_shown(channel: Channel, shown: Shown, isolation: str) -> None:
+    columns: dict[str, Any] = {
         "outcome": shown.fault or "shown",
         "message": shown.message,
         "isolation": isolation,
@@ -66,10 +67,10 @@ def _tell_shown(channel: Channel, shown: Shown, isolation: str) -> None:
         "refused": shown.refused,
     }
     if shown.picture is None or shown.fault is not None:
-        channel.send(said)
+        channel.send(columns)
         return
-    said["height_px"], said["width_px"], _ = shown.picture.shape
-    channel.send(said, [shown.picture.tobytes()])
+    columns["height_px"], columns["width_px"], _ = shown.picture.shape
+    channel.send(columns, [shown.picture.tobytes()])
 
 
 if __name__ == "__main__":

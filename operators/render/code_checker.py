@@ -1,4 +1,5 @@
-"""The parent's side of the child that tries code out: orders, deadline, memory, and what a death costs: one trial.
+"""The parent's side of the child that checks code: orders, deadline, memory, and what a death costs: one check. Knows
+nothing of rows or pages.
 
 What hostile code starts is a browser of many processes. Their memory is looked at together, ten times a second, and
 when it is too much or the time is over the child and all its descendants are killed.
@@ -21,20 +22,20 @@ from typing import Any
 
 import numpy as np
 
+from model.prompts.rgb import RGB
 from operators.processes.channel import Frame
 from operators.processes.child import Child, Limits, spawn
 from operators.processes.orphan_reaper import descendants, processes
-from operators.units import RGB
 from schemas.errors import ChildDied
 from schemas.task import CodeKind
 
 DEADLINE_S = 120.0
-"""Of one trial, the start of a browser included, which on a busy machine takes long; seconds otherwise."""
+"""Of one check, the start of a browser included, which on a busy machine takes long; seconds otherwise."""
 LOAD_S = 12.0
 """How long a page may take to load, and a picture of it to be taken; its browser is closed then."""
 MEMORY_MB = 1536
 """What a child and its browser may hold together."""
-TRIALS_PER_CHILD = 100
+CHECKS_PER_CHILD = 100
 LOOK_S = 0.1
 _GONE_S = 5.0
 
@@ -45,10 +46,11 @@ _LONGEST = 500
 
 
 @dataclass(frozen=True)
-class Made:
-    """said: of schemas.tables.CODE_CHECK's fields those that need no input to compare with. picture: what was seen."""
+class Checked:
+    """columns: of schemas.tables.CODE_CHECK's fields those that need no input to compare with. picture: what was
+    seen."""
 
-    said: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
     picture: RGB | None = None
 
 
@@ -61,25 +63,25 @@ class CodeChecker:
         self._memory_mb = memory_mb
         self._child: Child | None = None
         self._folder: Path | None = None
-        self._made = 0
+        self._checks = 0
         self._started: set[tuple[int, int]] = set()  # what descends from the child: pid and start time
 
-    def make(self, kind: CodeKind, code: str, width_px: int, height_px: int) -> Made:
-        """Try one piece of code out, in a window of that size. Never raises."""
-        if self._made >= TRIALS_PER_CHILD:
+    def check(self, kind: CodeKind, code: str, width_px: int, height_px: int) -> Checked:
+        """Show or read one piece of code, in a window of that size. Never raises."""
+        if self._checks >= CHECKS_PER_CHILD:
             self.close()
-        self._made += 1
+        self._checks += 1
         try:
             child = self._running()
             order = {"kind": kind, "width_px": width_px, "height_px": height_px, "load_s": self._load_s}
             child.channel.send(order, [code.encode("utf-8", "replace")])
-            return _checked(self._answer(child))
+            return _accept(self._answer(child))
         except ChildDied as death:
             self.close()
-            return Made({"outcome": death.kind, "message": str(death)[:_LONGEST]})
+            return Checked({"outcome": death.kind, "message": str(death)[:_LONGEST]})
         except (OSError, ValueError, TypeError, LookupError) as error:
             self.close()
-            return Made({"outcome": "crashed", "message": f"the trial spoke nonsense: {error!r}"[:_LONGEST]})
+            return Checked({"outcome": "crashed", "message": f"the trial spoke nonsense: {error!r}"[:_LONGEST]})
 
     def close(self) -> None:
         """Kill the child and all that descends from it, and remove what it left on the disk. Safe to call again."""
@@ -98,7 +100,7 @@ class CodeChecker:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-        self._made = 0
+        self._checks = 0
 
     def _alive(self) -> list[int]:
         alive = processes() if self._started else {}
@@ -158,7 +160,7 @@ def _serves(place: Path) -> bool:
     """Whether nobody, who runs a root's browser, can reach what lies there, under a name that is not too long: the
     browser makes sockets in it, whose paths have at most 107 bytes (unix(7))."""
     here = place.resolve()
-    reached = all(each.is_dir() and each.stat().st_mode & 0o001 for each in (here, *here.parents))
+    reached = all(folder.is_dir() and folder.stat().st_mode & 0o001 for folder in (here, *here.parents))
     return len(str(place)) <= 10 and (reached or os.getuid() != 0)
 
 
@@ -172,18 +174,18 @@ def _held(pid: int) -> int:
     return total
 
 
-def _checked(frame: Frame) -> Made:
+def _accept(frame: Frame) -> Checked:
     """Raises ValueError, TypeError or LookupError for what is no answer."""
     head = frame.head
     if head["outcome"] not in OUTCOMES:
         raise ValueError(f"outcome {str(head['outcome'])[:50]!r}")
-    said: dict[str, Any] = {"outcome": head["outcome"]}
+    columns: dict[str, Any] = {"outcome": head["outcome"]}
     for key in ("message", "isolation"):
-        said[key] = None if head.get(key) is None else str(head[key])[:_LONGEST]
+        columns[key] = None if head.get(key) is None else str(head[key])[:_LONGEST]
     for key in _LISTS:
-        said[key] = None if head.get(key) is None else [str(each)[:_LONGEST] for each in head[key][:_MOST]]
+        columns[key] = None if head.get(key) is None else [str(text)[:_LONGEST] for text in head[key][:_MOST]]
     if head["outcome"] != "shown":
-        return Made(said)
+        return Checked(columns)
     width_px, height_px = int(head["width_px"]), int(head["height_px"])
     picture = np.frombuffer(frame.payloads[0], np.uint8).reshape(height_px, width_px, 3)
-    return Made(said | {"width_px": width_px, "height_px": height_px}, picture)
+    return Checked(columns | {"width_px": width_px, "height_px": height_px}, picture)

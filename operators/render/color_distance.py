@@ -1,9 +1,9 @@
-"""How different two colours look: CIEDE2000 on CIELAB under D65. Pure; numpy alone.
+"""How different two colors look: CIEDE2000 on CIELAB under D65. Pure; numpy alone.
 
 Source: Sharma, Wu, Dalal, The CIEDE2000 Color-Difference Formula (Color Research and Application 30, 2005), whose
-test data tests/test_likeness.py holds this to; sRGB by IEC 61966-2-1.
+test data tests/test_visual_similarity.py holds this to; sRGB by IEC 61966-2-1.
 
-Shapes: colours are [..., 3].
+Shapes: colors are [..., 3].
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def lab_of(rgb: Colors) -> Colors:
 
 
 def delta_e(one: Colors, other: Colors) -> Colors:
-    """CIEDE2000 between colours in CIELAB, with all weights 1: 0 for the same, 100 for black and white."""
+    """CIEDE2000 between colors in CIELAB, with all weights 1: 0 for the same, 100 for black and white."""
     l1, a1, b1 = np.moveaxis(np.asarray(one, np.float64), -1, 0)
     l2, a2, b2 = np.moveaxis(np.asarray(other, np.float64), -1, 0)
     mean_c = (np.hypot(a1, b1) + np.hypot(a2, b2)) / 2
@@ -40,14 +40,14 @@ def delta_e(one: Colors, other: Colors) -> Colors:
     a1, a2 = (1 + g) * a1, (1 + g) * a2
     c1, c2 = np.hypot(a1, b1), np.hypot(a2, b2)
     h1, h2 = (np.degrees(np.arctan2(b, a)) % 360 for a, b in ((a1, b1), (a2, b2)))
-    grey = c1 * c2 == 0
-    turn = np.where(grey, 0, (h2 - h1 + 180) % 360 - 180)
+    gray = c1 * c2 == 0
+    turn = np.where(gray, 0, (h2 - h1 + 180) % 360 - 180)
     turn = np.where((turn == -180) & (h2 > h1), 180, turn)
     d_l, d_c = l2 - l1, c2 - c1
     d_h = 2 * np.sqrt(c1 * c2) * np.sin(np.radians(turn / 2))
     mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
     around = np.abs(h1 - h2) > 180
-    h = np.where(grey, h1 + h2, np.where(around, (h1 + h2 + np.where(h1 + h2 < 360, 360, -360)) / 2, (h1 + h2) / 2))
+    h = np.where(gray, h1 + h2, np.where(around, (h1 + h2 + np.where(h1 + h2 < 360, 360, -360)) / 2, (h1 + h2) / 2))
     t = (
         1
         - 0.17 * np.cos(np.radians(h - 30))

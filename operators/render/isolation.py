@@ -1,4 +1,4 @@
-"""Shut a process off before it meets code that a model wrote: no network, no hold on other processes, and an end
+"""Isolate a process before it meets code that a model wrote: no network, no hold on other processes, and an end
 that takes all that it started along. Linux namespaces (namespaces(7)); knows nothing of browsers.
 
 A process in a network namespace of its own has no interface but a loopback that is down, so that not even a listener
@@ -28,7 +28,7 @@ _SCRATCH_MB = 512
 NOBODY = 65534
 
 
-def seclude(scratch: Path) -> Literal["namespaces", "browser"]:
+def isolate(scratch: Path) -> Literal["namespaces", "browser"]:
     """Put this process into namespaces of its own, as the init of a PID namespace; call it before any thread starts.
 
     scratch: a folder that becomes a file system in memory, which only this process and its descendants see, of a

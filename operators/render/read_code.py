@@ -15,11 +15,11 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 _LONGEST = 4 << 20
-_MOST_TOLD = 50
+_MOST_UNRESOLVED = 50
 
 
 @dataclass(frozen=True)
-class ParsedReply:
+class ReadCode:
     """message: why it cannot be read; then the rest is empty."""
 
     message: str | None = None
@@ -27,24 +27,24 @@ class ParsedReply:
     unresolved: tuple[str, ...] = ()
 
 
-def read_python(code: str) -> ParsedReply:
+def read_python(code: str) -> ReadCode:
     """The modules that a program imports, as it names them, wherever the import stands."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in its strings
             tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return ParsedReply(message=f"{error}"[:300] or type(error).__name__)
-    found: set[str] = set()
+        return ReadCode(message=f"{error}"[:300] or type(error).__name__)
+    modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add("." * node.level + (node.module or ""))
-    return ParsedReply(imports=tuple(sorted(found)))
+            modules.add("." * node.level + (node.module or ""))
+    return ReadCode(imports=tuple(sorted(modules)))
 
 
-def read_drawio(code: str) -> ParsedReply:
+def read_drawio(code: str) -> ReadCode:
     """Whether the XML is well-formed and every `parent`, `source` and `target` names a cell of its diagram.
 
     mxGraph's form: cells (`mxCell`, or `object`/`UserObject` around one, which then bears the id) below `root` of an
@@ -54,22 +54,22 @@ def read_drawio(code: str) -> ParsedReply:
         root = _xml(code)
         models = _models(root)
     except (ElementTree.ParseError, ValueError, zlib.error) as error:
-        return ParsedReply(message=f"{error}"[:300])
+        return ReadCode(message=f"{error}"[:300])
     if not models:
-        return ParsedReply(message="there is no mxGraphModel in it")
+        return ReadCode(message="there is no mxGraphModel in it")
     unresolved = [name for model in models for name in _unresolved(model)]
-    return ParsedReply(unresolved=tuple(unresolved[:_MOST_TOLD]))
+    return ReadCode(unresolved=tuple(unresolved[:_MOST_UNRESOLVED]))
 
 
-def read_svg(code: str) -> ParsedReply:
+def read_svg(code: str) -> ReadCode:
     """Whether it is well-formed XML whose root is `svg`."""
     try:
         root = ElementTree.fromstring(code.strip())  # noqa: S314  under a child's limits
     except (ElementTree.ParseError, ValueError) as error:
-        return ParsedReply(message=f"{error}"[:300])
+        return ReadCode(message=f"{error}"[:300])
     if root.tag.rpartition("}")[2] != "svg":
-        return ParsedReply(message=f"its root is <{root.tag[:100]}>, not <svg>")
-    return ParsedReply()
+        return ReadCode(message=f"its root is <{root.tag[:100]}>, not <svg>")
+    return ReadCode()
 
 
 def _xml(text: str) -> ElementTree.Element:
@@ -84,11 +84,11 @@ def _models(root: ElementTree.Element) -> list[ElementTree.Element]:
         return [root]
     models = []
     for diagram in root.iter("diagram"):
-        found = diagram.find("mxGraphModel")
-        if found is None and (diagram.text or "").strip():
-            found = _xml(_inflated((diagram.text or "").strip()))
-        if found is not None and found.tag == "mxGraphModel":
-            models.append(found)
+        model = diagram.find("mxGraphModel")
+        if model is None and (diagram.text or "").strip():
+            model = _xml(_inflated((diagram.text or "").strip()))
+        if model is not None and model.tag == "mxGraphModel":
+            models.append(model)
     return models
 
 

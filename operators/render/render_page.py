@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from model.prompts.rgb import RGB
 from operators.render.isolation import NOBODY, may_nest, unprivileged
-from operators.units import RGB
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Dialog, Page, Playwright, Route, WebSocketRoute
@@ -39,7 +39,7 @@ START_S = 90.0
 SETTLE_S = 0.3
 """What scripts and transitions get after the page has loaded."""
 MAX_HEIGHT_PX = 8192
-MOST_TOLD = 20
+MOST_LISTED = 20
 _LONGEST = 300
 _LOCAL = "Not allowed to load local resource:"
 _FAILED = "Failed to load resource:"  # Chromium's own words for what we refused
@@ -78,7 +78,7 @@ def browser() -> str | None:
 
 
 def missing() -> str | None:
-    """Why no page can be shown on this machine, and the mend; None where it can."""
+    """Why no page can be shown on this machine, and the fix; None where it can."""
     if browser() is None:
         return "Chromium is not installed: apt-get install chromium"
     if find_spec("playwright") is None:
@@ -166,7 +166,7 @@ def _launcher(folder: Path, drop: list[str], executable: str) -> str:
     script = folder / "browser"
     script.write_text(
         "#!/bin/sh\n"
-        f'for each; do case $each in --user-data-dir=*) chown -R {NOBODY}:{NOBODY} "${{each#*=}}";; esac; done\n'
+        f'for word; do case $word in --user-data-dir=*) chown -R {NOBODY}:{NOBODY} "${{word#*=}}";; esac; done\n'
         f'exec {" ".join(drop)} {executable} "$@"\n'
     )
     script.chmod(0o755)
@@ -175,13 +175,13 @@ def _launcher(folder: Path, drop: list[str], executable: str) -> str:
 
 def _show(context: BrowserContext, body: bytes, width_px: int, shown: Shown) -> None:
     def refuse(what: str) -> None:
-        if len(shown.refused) < MOST_TOLD and (what := what[:_LONGEST]) not in shown.refused:
+        if len(shown.refused) < MOST_LISTED and (what := what[:_LONGEST]) not in shown.refused:
             shown.refused.append(what)
 
     def complain(what: str) -> None:
         if what.startswith(_LOCAL):
             refuse(f"file {what.removeprefix(_LOCAL).strip()}")
-        elif not what.startswith(_FAILED) and len(shown.errors) < MOST_TOLD and what[:_LONGEST] not in shown.errors:
+        elif not what.startswith(_FAILED) and len(shown.errors) < MOST_LISTED and what[:_LONGEST] not in shown.errors:
             shown.errors.append(what[:_LONGEST])
 
     served = False
@@ -215,7 +215,7 @@ def _show(context: BrowserContext, body: bytes, width_px: int, shown: Shown) -> 
     page.on("crash", lambda _: setattr(shown, "fault", "crashed"))
     page.on("dialog", dismiss)
     page.on("download", lambda download: refuse(f"download {download.url}"))
-    page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
+    page.on("console", lambda line: complain(line.text) if line.type == "error" else None)
     page.on("pageerror", lambda error: complain(str(error)))
     page.goto(ADDRESS, wait_until="load")
     page.wait_for_timeout(SETTLE_S * 1000)

@@ -1,14 +1,14 @@
 """How like an input a page or drawing looks that was made from it. Works on the two pictures alone.
 
 In the manner of Design2Code (Si et al. 2024, arXiv 2403.03163, §3.2; its metrics/visual_score.py): blocks of text are
-found in both and matched; block_match is the share of their area that has a partner, text, position and colour are
+found in both and matched; block_match is the share of their area that has a partner, text, position and color are
 means over the partners, and the score is the mean of the four. Structural similarity (SSIM) stands beside it.
 
 What is different, because of an input only the pixels are known: blocks are words of print found by
 operators/text_lines/find_lines.py, on both sides alike, so that what it misses is missed on both; and `text` compares
 how words are printed, not what they say. The same word in another typeface counts for about 0.7, another word of that
 length for about 0.3, which makes no pair; it is no reading, and a spelling error may pass. What is no text (pictures,
-icons, empty panels) shows in `ssim` and the colours behind words alone. Handwriting, as in a sketch, is hardly found:
+icons, empty panels) shows in `ssim` and the colors behind words alone. Handwriting, as in a sketch, is hardly found:
 such scores say little. Partners are chosen greedily, best first, where Design2Code finds the best assignment.
 
 Shapes: pictures [H, W, 3] uint8; n words; prints [n, P].
@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.prompts.rgb import RGB
 from operators.render.color_distance import delta_e, lab_of
 from operators.text_lines.find_lines import Layout, TextLine, find_lines
-from operators.units import RGB
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ _SSIM_SIDE = 7
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """Each from 0 to 1; all but ssim None where the input shows no words."""
 
     score: float | None
@@ -54,13 +54,13 @@ class Likeness:
 
 @dataclass(frozen=True)
 class _Words:
-    """boxes: x0, y0, x1, y1 in pixels. prints: the foreground of each, in a frame of one size, centred and of length 1.
-    inks, papers: colours in CIELAB."""
+    """boxes: x0, y0, x1, y1 in pixels. prints: the strokes of each, in a frame of one size, centered and of length 1.
+    foregrounds, backgrounds: colors in CIELAB."""
 
     boxes: Floats
     prints: Floats
-    inks: Floats
-    papers: Floats
+    foregrounds: Floats
+    backgrounds: Floats
 
     @property
     def areas(self) -> Floats:
@@ -68,29 +68,31 @@ class _Words:
         return areas
 
 
-def compare(given: RGB, shown: RGB) -> Likeness:
-    """given: the input; scaled to the width of `shown` first."""
+def compare(original: RGB, shown: RGB) -> Similarity:
+    """original: the input; scaled to the width of `shown` first."""
     height, width = shown.shape[:2]
-    if given.shape[1] != width:
-        size = (width, max(1, round(given.shape[0] * width / given.shape[1])))
-        given = np.asarray(Image.fromarray(given).resize(size, Image.Resampling.LANCZOS))
-    likeness = ssim(given, shown)
-    wanted, found = _words(given), _words(shown)
+    if original.shape[1] != width:
+        size = (width, max(1, round(original.shape[0] * width / original.shape[1])))
+        original = np.asarray(Image.fromarray(original).resize(size, Image.Resampling.LANCZOS))
+    structure = ssim(original, shown)
+    wanted, present = _words(original), _words(shown)
     if not len(wanted.boxes):
-        return Likeness(None, None, None, None, None, likeness)
-    alike = _alike(wanted, found)
-    far = _far(wanted, found, width, max(given.shape[0], height))
+        return Similarity(None, None, None, None, None, structure)
+    alike = _alike(wanted, present)
+    far = _far(wanted, present, width, max(original.shape[0], height))
     pairs = _partners(alike, far)
     if not len(pairs):
-        return Likeness(0.0, 0.0, 0.0, 0.0, 0.0, likeness)
+        return Similarity(0.0, 0.0, 0.0, 0.0, 0.0, structure)
     ours, theirs = pairs[:, 0], pairs[:, 1]
-    matched = wanted.areas[ours].sum() + found.areas[theirs].sum()
-    block_match = float(matched / (wanted.areas.sum() + found.areas.sum()))
+    matched = wanted.areas[ours].sum() + present.areas[theirs].sum()
+    block_match = float(matched / (wanted.areas.sum() + present.areas.sum()))
     text = float(alike[ours, theirs].mean())
     position = float(1 - far[ours, theirs].mean())
-    apart = delta_e(wanted.inks[ours], found.inks[theirs]) + delta_e(wanted.papers[ours], found.papers[theirs])
+    apart = delta_e(wanted.foregrounds[ours], present.foregrounds[theirs]) + delta_e(
+        wanted.backgrounds[ours], present.backgrounds[theirs]
+    )
     color = float(1 - (apart / 200).clip(0, 1).mean())
-    return Likeness((block_match + text + position + color) / 4, block_match, text, position, color, likeness)
+    return Similarity((block_match + text + position + color) / 4, block_match, text, position, color, structure)
 
 
 def _alike(one: _Words, other: _Words) -> Floats:
@@ -132,9 +134,9 @@ def _words(picture: RGB) -> _Words:
     shown = Image.fromarray(picture)
     # print of a screen is small: lines are told apart at twice the size
     factor = 2 if shown.width * shown.height < _SMALL_PX else 1
-    grey = np.array(shown.convert("L").resize((shown.width * factor, shown.height * factor), Image.Resampling.BICUBIC))
-    layout = find_lines(grey)
-    foreground = np.abs(grey.astype(np.float32) - layout.background)
+    gray = np.array(shown.convert("L").resize((shown.width * factor, shown.height * factor), Image.Resampling.BICUBIC))
+    layout = find_lines(gray)
+    foreground = np.abs(gray.astype(np.float32) - layout.background)
     boxes = [box for line in layout.lines for box in _split(line, layout, foreground)][:MAX_WORDS]
     prints = [_print(foreground[y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
     colors = [_colors(picture, foreground, box, factor) for box in boxes]
@@ -149,16 +151,16 @@ def _words(picture: RGB) -> _Words:
 def _split(line: TextLine, layout: Layout, foreground: NDArray[np.float32]) -> list[tuple[int, int, int, int]]:
     """The words of a line: where its own foreground leaves a gap that is wider than those between letters."""
     x0, y0, x1, y1 = line.box
-    own = np.isin(layout.labels[y0:y1, x0:x1], line.members)
-    own &= foreground[y0:y1, x0:x1] > 0
-    columns = np.nonzero(own.any(axis=0))[0]
+    strokes = np.isin(layout.labels[y0:y1, x0:x1], line.members)
+    strokes &= foreground[y0:y1, x0:x1] > 0
+    columns = np.nonzero(strokes.any(axis=0))[0]
     if not len(columns):
         return []
     ends = np.nonzero(np.diff(columns) > max(2.0, _WORD_GAP * line.em_px))[0]
     words = []
     for first, last in zip([0, *(ends + 1)], [*ends, len(columns) - 1], strict=True):
         left, right = columns[first], columns[last] + 1
-        rows = np.nonzero(own[:, left:right].any(axis=1))[0]
+        rows = np.nonzero(strokes[:, left:right].any(axis=1))[0]
         top, bottom = rows[0], rows[-1] + 1
         if right - left > 2 and bottom - top > 2:  # less is dust
             words.append((int(x0 + left), int(y0 + top), int(x0 + right), int(y0 + bottom)))
@@ -188,12 +190,12 @@ def _colors(
 
 
 def ssim(one: RGB, other: RGB) -> float:
-    """Mean structural similarity of the grey pictures over square windows (Wang et al. 2004, eq. 13, constants as
+    """Mean structural similarity of the gray pictures over square windows (Wang et al. 2004, eq. 13, constants as
     there; windows without weights). What one of them has more below counts as compared with white."""
     height = max(one.shape[0], other.shape[0], _SSIM_SIDE)
-    a, b = (_grey(picture, height) for picture in (one, other))
+    a, b = (_gray(picture, height) for picture in (one, other))
     if a.shape[1] < _SSIM_SIDE:
-        a, b = (np.pad(each, ((0, 0), (0, _SSIM_SIDE - each.shape[1])), mode="edge") for each in (a, b))
+        a, b = (np.pad(side, ((0, 0), (0, _SSIM_SIDE - side.shape[1])), mode="edge") for side in (a, b))
     mean_a, mean_b = _means(a), _means(b)
     var_a, var_b = _means(a * a) - mean_a**2, _means(b * b) - mean_b**2
     both = _means(a * b) - mean_a * mean_b
@@ -202,9 +204,9 @@ def ssim(one: RGB, other: RGB) -> float:
     return float(values.mean().clip(0, 1))
 
 
-def _grey(picture: RGB, height: int) -> Floats:
-    grey = np.asarray(Image.fromarray(picture).convert("L"), np.float64)
-    return np.pad(grey, ((0, height - grey.shape[0]), (0, 0)), constant_values=255)
+def _gray(picture: RGB, height: int) -> Floats:
+    gray = np.asarray(Image.fromarray(picture).convert("L"), np.float64)
+    return np.pad(gray, ((0, height - gray.shape[0]), (0, 0)), constant_values=255)
 
 
 def _means(values: Floats) -> Floats:

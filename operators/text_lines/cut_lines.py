@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from model.prompts.line_image import line_image
+from model.prompts.rgb import RGB
 from operators.text_lines.find_lines import Layout, TextLine, find_lines, slope_of
-from operators.units import RGB, LineImage
+from operators.units import LineImage
 from schemas.decode import LineReader
 
 _STEEP = 0.0015
@@ -27,8 +28,8 @@ def cut_lines(picture: Image.Image, reader: LineReader, to_original: float) -> t
         background = tuple(int(value) for value in np.median(np.asarray(picture).reshape(-1, 3)[::97], axis=0))
         straight = picture.rotate(math.degrees(angle), Image.Resampling.BICUBIC, fillcolor=background)
         layout = find_lines(np.asarray(straight.convert("L")))
-        centre = (picture.width / 2, picture.height / 2)
-        boxes = [_turned(line.box, angle, centre) for line in layout.lines]
+        center = (picture.width / 2, picture.height / 2)
+        boxes = [_turned(line.box, angle, center) for line in layout.lines]
         picture = straight
     else:
         boxes = [line.box for line in layout.lines]
@@ -53,9 +54,7 @@ def _pieces(line: TextLine, reader: LineReader) -> Iterator[tuple[float, float]]
         target = x0 + number * share
         near = [(gap, x) for x, gap in line.gaps if abs(x - target) < 0.4 * share and x > start]
         # a gap a little wider is worth a little more unevenness
-        cut = (
-            max(near, key=lambda each: each[0] / line.em_px - 3 * abs(each[1] - target) / share)[1] if near else target
-        )
+        cut = max(near, key=lambda gap: gap[0] / line.em_px - 3 * abs(gap[1] - target) / share)[1] if near else target
         yield start, cut
         start = cut
     yield start, float(x1)
@@ -92,8 +91,8 @@ def _background_color(pixels: RGB, layout: Layout, line: TextLine) -> RGB:
     x0, y0, x1, y1 = line.box
     area, bare = pixels[y0:y1, x0:x1], layout.labels[y0:y1, x0:x1] == 0
     chosen = area[bare] if bare.any() else area.reshape(-1, 3)
-    colour: RGB = np.median(chosen[:: max(1, len(chosen) // 2000)], axis=0).astype(np.uint8)
-    return colour
+    color: RGB = np.median(chosen[:: max(1, len(chosen) // 2000)], axis=0).astype(np.uint8)
+    return color
 
 
 def _grown(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -107,12 +106,12 @@ def _grown(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> np.ndarray[
 
 
 def _turned(
-    box: tuple[int, int, int, int], angle: float, centre: tuple[float, float]
+    box: tuple[int, int, int, int], angle: float, center: tuple[float, float]
 ) -> tuple[float, float, float, float]:
     """Box on the straightened page to the box around it on the page as it came; angle as the lines fall."""
     x0, y0, x1, y1 = box
-    points = np.array([(x0, y0), (x1, y0), (x0, y1), (x1, y1)], np.float64) - centre
+    points = np.array([(x0, y0), (x1, y0), (x0, y1), (x1, y1)], np.float64) - center
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    turned = points @ turn + centre
+    turned = points @ turn + center
     (left, top), (right, bottom) = turned.min(axis=0), turned.max(axis=0)
     return float(left), float(top), float(right), float(bottom)

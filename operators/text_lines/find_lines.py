@@ -1,6 +1,6 @@
 """Find the lines of print on a page and cut them out, by classical means. Knows nothing of models or files.
 
-Connected foreground (operators/text_lines/foreground.py) makes components, mostly letters; neighbouring components make
+Connected foreground (operators/text_lines/foreground.py) makes components, mostly letters; neighboring components make
 lines; lines are put in reading order. Works on numpy arrays alone.
 
 Source: reading order by the two relations of Breuel, High Performance Document Layout Analysis (SDIUT 2003).
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from operators.text_lines.foreground import (
     Boxes,
-    Grey,
+    Gray,
     background_of,
     components,
     connected,
@@ -37,7 +37,7 @@ _WIDEST_GAP_EM = 1.6  # no gap between words is wider, however the line is stret
 _GUTTER_EM = 6.5  # white as high as this makes a gap in between a gutter
 _MARK_PARTS = 3  # most components of a mark that stands apart from its line
 _ASCENDER_EM = 0.72  # of most types; their x-heights differ more
-_COLUMN_INK = 0.2  # share of rows that have foreground beside a gutter
+_COLUMN_FOREGROUND = 0.2  # share of rows that have foreground beside a gutter
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Layout:
 
     lines: list[TextLine]
     labels: NDArray[np.int32]
-    background: Grey
+    background: Gray
     boxes: Boxes
 
 
-def find_lines(grey: Grey) -> Layout:
+def find_lines(gray: Gray) -> Layout:
     """The lines of an upright page in reading order."""
-    layout = _find(grey, banners=True)
+    layout = _find(gray, banners=True)
     order = reading_order(_with_headings(layout.lines))
     return Layout([layout.lines[i] for i in order], layout.labels, layout.background, layout.boxes)
 
@@ -82,14 +82,14 @@ def _with_headings(lines: list[TextLine]) -> Boxes:
     return boxes
 
 
-def _find(grey: Grey, *, banners: bool) -> Layout:
-    background = background_of(grey)
-    foreground = foreground_of(grey, background)
+def _find(gray: Gray, *, banners: bool) -> Layout:
+    background = background_of(gray)
+    foreground = foreground_of(gray, background)
     labels, boxes, areas = _parted(*components(foreground))
-    lines = [line for line in _lines(boxes, areas, foreground) if not _is_drawn(line, labels, boxes, background, grey)]
+    lines = [line for line in _lines(boxes, areas, foreground) if not _is_drawn(line, labels, boxes, background, gray)]
     for label in _banners(boxes, areas) if banners else []:
         x0, y0, x1, y1 = (int(side) for side in boxes[label])
-        inside = _find(grey[y0:y1, x0:x1], banners=False)
+        inside = _find(gray[y0:y1, x0:x1], banners=False)
         shift, offset = len(boxes), np.array([x0, y0, x0, y0])
         background[y0:y1, x0:x1] = inside.background
         labels[y0:y1, x0:x1] = np.where(inside.labels > 0, inside.labels + shift, 0)
@@ -133,18 +133,18 @@ def _parted(
         below = (boxes[near, 1] > middle - 0.3 * size).sum()
         if reach < 2.4 * size or above < 2 or below < 2 or above + below < len(near):
             continue
-        own = labels[y0:y1, x0:x1] == suspect
-        counts = own.sum(axis=1)
+        shape = labels[y0:y1, x0:x1] == suspect
+        counts = shape.sum(axis=1)
         third = int(0.3 * reach)
         row = third + int(np.argmin(counts[third : reach - third]))
-        lower = own.copy()
+        lower = shape.copy()
         lower[:row] = False
         label = len(boxes) + len(more_boxes)
         labels[y0:y1, x0:x1][lower] = label
         columns = np.nonzero(lower.any(axis=0))[0]
         more_boxes.append((x0 + columns[0], y0 + row, x0 + columns[-1] + 1, y1))
         more_areas.append(int(lower.sum()))
-        columns = np.nonzero((own & ~lower).any(axis=0))[0]
+        columns = np.nonzero((shape & ~lower).any(axis=0))[0]
         boxes[suspect] = (x0 + columns[0], y0, x0 + columns[-1] + 1, y0 + row)
         areas[suspect] -= more_areas[-1]
     if not more_boxes:
@@ -159,13 +159,13 @@ def _banners(boxes: Boxes, areas: NDArray[np.int64]) -> list[int]:
     return [int(label) for label in np.nonzero(solid)[0][:50]]
 
 
-def _is_drawn(line: TextLine, labels: NDArray[np.int32], boxes: Boxes, background: Grey, grey: Grey) -> bool:
+def _is_drawn(line: TextLine, labels: NDArray[np.int32], boxes: Boxes, background: Gray, gray: Gray) -> bool:
     """Whether a line is nothing but solid shapes and pieces of large ones: a row of bullets may pass for them, a word
     does not."""
     heights = boxes[line.members, 3] - boxes[line.members, 1]
     large = line.members[heights >= 0.35 * line.em_px]
     return all(
-        is_solid(labels, label, boxes[label], background) or is_cut_off(labels, label, boxes[label], grey)
+        is_solid(labels, label, boxes[label], background) or is_cut_off(labels, label, boxes[label], gray)
         for label in large.tolist()
     )
 
@@ -184,16 +184,16 @@ def slope_of(layout: Layout) -> float:
     """How much the lines fall per pixel to the right: median over the longer lines, 0 when there are none."""
     slopes = []
     for line in layout.lines:
-        own = layout.boxes[line.members]
-        own = own[own[:, 3] - own[:, 1] > 0.35 * line.em_px]
-        if len(own) >= 8 and line.box[2] - line.box[0] > 6 * line.em_px:
-            centres = (own[:, 0] + own[:, 2]) / 2
+        letters = layout.boxes[line.members]
+        letters = letters[letters[:, 3] - letters[:, 1] > 0.35 * line.em_px]
+        if len(letters) >= 8 and line.box[2] - line.box[0] > 6 * line.em_px:
+            centers = (letters[:, 0] + letters[:, 2]) / 2
             # Theil-Sen between the two halves: descenders are outliers
-            order = np.argsort(centres)
-            half = len(own) // 2
+            order = np.argsort(centers)
+            half = len(letters) // 2
             left, right = order[:half], order[-half:]
-            runs = centres[right][None] - centres[left][:, None]
-            rises = own[right, 3][None] - own[left, 3][:, None]
+            runs = centers[right][None] - centers[left][:, None]
+            rises = letters[right, 3][None] - letters[left, 3][:, None]
             slopes.append(float(np.median((rises / np.maximum(runs, 1))[runs > line.em_px])))
     return float(np.median(slopes)) if slopes else 0.0
 
@@ -221,7 +221,7 @@ def _lines(boxes: Boxes, areas: NDArray[np.int64], foreground: NDArray[np.bool_]
 
 
 def _chains(boxes: Boxes, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Components linked to their nearest neighbour on the right, as far as letters of a word stand apart."""
+    """Components linked to their nearest neighbor on the right, as far as letters of a word stand apart."""
     order = chosen[np.argsort(boxes[chosen, 0], kind="stable")]
     x0, y0, x1, y1 = boxes[order].T
     heights = y1 - y0
@@ -247,12 +247,12 @@ def _chains(boxes: Boxes, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 def _merged(boxes: Boxes, segments: list[NDArray[np.int64]], foreground: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     """Segments of one row joined over gaps between words, nearest first; gutters between columns are left."""
-    inked = np.pad(foreground.cumsum(axis=1, dtype=np.int32), ((0, 0), (1, 0)))
+    sums = np.pad(foreground.cumsum(axis=1, dtype=np.int32), ((0, 0), (1, 0)))
     while True:
         spans = np.array([_span(boxes, members) for members in segments]).reshape(-1, 4)
         ems = np.array([_rough_em(boxes, members) for members in segments])
         order = np.argsort(spans[:, 0]) if len(spans) else np.zeros(0, np.int64)
-        joined: list[NDArray[np.int64]] = []
+        merged: list[NDArray[np.int64]] = []
         used = np.zeros(len(segments), np.bool_)
         for i in order:
             if used[i]:
@@ -272,16 +272,16 @@ def _merged(boxes: Boxes, segments: list[NDArray[np.int64]], foreground: NDArray
             members = segments[i]
             if fits.any():
                 nearest = int(np.argmin(np.where(fits, gap, np.inf)))
-                if not _is_gutter(inked, (x1, y0, spans[nearest, 0], y1), float(size[nearest])):
+                if not _is_gutter(sums, (x1, y0, spans[nearest, 0], y1), float(size[nearest])):
                     used[nearest] = True
                     members = np.concatenate([members, segments[nearest]])
-            joined.append(members)
-        if len(joined) == len(segments):
-            return joined
-        segments = joined
+            merged.append(members)
+        if len(merged) == len(segments):
+            return merged
+        segments = merged
 
 
-def _is_gutter(inked: NDArray[np.int32], gap: tuple[int, int, int, int], em_px: float) -> bool:
+def _is_gutter(sums: NDArray[np.int32], gap: tuple[int, int, int, int], em_px: float) -> bool:
     """Whether a gap between two words of a row goes on as white above or below, with text on both sides of it.
 
     No gap in running text does; but one in the last line of a paragraph has white below that is nobody's gutter.
@@ -293,27 +293,27 @@ def _is_gutter(inked: NDArray[np.int32], gap: tuple[int, int, int, int], em_px: 
     middle = (y0 + y1) // 2
     reach = int(_GUTTER_EM * em_px)
     for left in (x0 + 1, (x0 + x1 - part) // 2, x1 - part - 1):
-        top, bottom = max(0, middle - reach), min(len(inked), middle + reach)
-        rows = np.nonzero(inked[top:bottom, left + part] - inked[top:bottom, left])[0] + top
+        top, bottom = max(0, middle - reach), min(len(sums), middle + reach)
+        rows = np.nonzero(sums[top:bottom, left + part] - sums[top:bottom, left])[0] + top
         above, below = rows[rows < middle], rows[rows >= middle]
         start = above[-1] if len(above) else top
         end = below[0] if len(below) else bottom
         if end - start >= reach and all(
-            _beside(inked, side, (start, end), (y0, y1)) >= _COLUMN_INK
+            _beside(sums, side, (start, end), (y0, y1)) >= _COLUMN_FOREGROUND
             for side in (slice(max(0, x0 - reach), x0), slice(x1, x1 + reach))
         ):
             return True
     return False
 
 
-def _beside(inked: NDArray[np.int32], columns: slice, rows: tuple[int, int], own_row: tuple[int, int]) -> float:
+def _beside(sums: NDArray[np.int32], columns: slice, rows: tuple[int, int], own_row: tuple[int, int]) -> float:
     """Share of rows that have foreground in these columns, the gap's own row left out: of a column of text about a
     half."""
-    right = min(columns.stop, inked.shape[1] - 1)
-    inky = inked[rows[0] : rows[1], right] > inked[rows[0] : rows[1], columns.start]
-    others = np.ones(len(inky), np.bool_)
+    right = min(columns.stop, sums.shape[1] - 1)
+    filled = sums[rows[0] : rows[1], right] > sums[rows[0] : rows[1], columns.start]
+    others = np.ones(len(filled), np.bool_)
     others[max(0, own_row[0] - rows[0]) : max(0, own_row[1] - rows[0])] = False
-    return float(inky[others].mean()) if others.any() else 0.0
+    return float(filled[others].mean()) if others.any() else 0.0
 
 
 def _with_marks(boxes: Boxes, segments: list[NDArray[np.int64]], small: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -344,51 +344,51 @@ def _with_marks(boxes: Boxes, segments: list[NDArray[np.int64]], small: NDArray[
     owners = [
         owner(span) if len(members) <= _MARK_PARTS else None for span, members in zip(spans, segments, strict=True)
     ]
-    lines = [i for i, found in enumerate(owners) if found is None]
-    for i, found in enumerate(owners):
-        while found is not None and owners[found] is not None:
-            found = owners[found]  # owners are at least twice as high: this ends
-        if found is not None:
-            extra[found].append(segments[i])
+    lines = [i for i, line in enumerate(owners) if line is None]
+    for i, line in enumerate(owners):
+        while line is not None and owners[line] is not None:
+            line = owners[line]  # owners are at least twice as high: this ends
+        if line is not None:
+            extra[line].append(segments[i])
     for mark in small:
-        found = owner(boxes[mark].astype(np.float64))
-        while found is not None and owners[found] is not None:
-            found = owners[found]
-        if found is not None:
-            extra[found].append(np.array([mark], np.int64))
+        line = owner(boxes[mark].astype(np.float64))
+        while line is not None and owners[line] is not None:
+            line = owners[line]
+        if line is not None:
+            extra[line].append(np.array([mark], np.int64))
     return [np.concatenate([segments[i], *extra[i]]) for i in lines]
 
 
 def _span(boxes: Boxes, members: NDArray[np.int64]) -> tuple[int, int, int, int]:
-    own = boxes[members]
-    return int(own[:, 0].min()), int(own[:, 1].min()), int(own[:, 2].max()), int(own[:, 3].max())
+    parts = boxes[members]
+    return int(parts[:, 0].min()), int(parts[:, 1].min()), int(parts[:, 2].max()), int(parts[:, 3].max())
 
 
 def _rough_em(boxes: Boxes, members: NDArray[np.int64]) -> float:
-    own = boxes[members]
-    return max(float(own[:, 3].max() - own[:, 1].min()) / 1.05, float(np.median(own[:, 3] - own[:, 1])) / 0.6)
+    parts = boxes[members]
+    return max(float(parts[:, 3].max() - parts[:, 1].min()) / 1.05, float(np.median(parts[:, 3] - parts[:, 1])) / 0.6)
 
 
 def _line(boxes: Boxes, members: NDArray[np.int64]) -> TextLine:
     """Size and baseline from the letters' own boxes: most of them stand on the baseline, some with an ascender."""
-    own = boxes[members]
-    heights = own[:, 3] - own[:, 1]
+    parts = boxes[members]
+    heights = parts[:, 3] - parts[:, 1]
     span = _span(boxes, members)
-    ink_height = span[3] - span[1]
-    letters = own[heights >= 0.35 * heights.max()]
+    line_height = span[3] - span[1]
+    letters = parts[heights >= 0.35 * heights.max()]
     baseline = float(np.median(letters[:, 3]))
     letter_heights = letters[:, 3] - letters[:, 1]
     # small letters alone are half an em high, capitals alone two thirds: nothing tells which they are
     em = float(np.median(letter_heights)) / 0.52
-    standing = letter_heights[np.abs(letters[:, 3] - baseline) <= 0.1 * ink_height]
+    standing = letter_heights[np.abs(letters[:, 3] - baseline) <= 0.1 * line_height]
     tallest = float(standing.max(initial=0))
     if ((standing > 0.5 * tallest) & (standing < 0.82 * tallest)).sum() > 0.08 * len(standing):
         em = min(em, tallest / _ASCENDER_EM)  # both are there, but figures may be the most
-    em = min(max(em, ink_height / 1.1), ink_height / 0.62)
+    em = min(max(em, line_height / 1.1), line_height / 0.62)
     gaps = []
-    order = np.argsort(own[:, 0])
-    right = own[order[0], 2]
-    for x0, _, x1, _ in own[order[1:]]:
+    order = np.argsort(parts[:, 0])
+    right = parts[order[0], 2]
+    for x0, _, x1, _ in parts[order[1:]]:
         if x0 - right > 0.12 * em:
             gaps.append(((x0 + right) / 2, float(x0 - right)))
         right = max(right, x1)

@@ -103,7 +103,7 @@ def table_html(cells: tuple[Cell, ...]) -> str:
     lines = ["<table>"]
     for row in range(max((cell.row for cell in cells), default=-1) + 1):
         line = ""
-        for cell in (each for each in cells if each.row == row):
+        for cell in (cell for cell in cells if cell.row == row):
             tag = "th" if cell.header else "td"
             spans = f' rowspan="{cell.row_span}"' if cell.row_span > 1 else ""
             spans += f' colspan="{cell.column_span}"' if cell.column_span > 1 else ""

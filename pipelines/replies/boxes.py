@@ -20,16 +20,16 @@ def numbers(value: Any, count: int) -> tuple[float, ...] | None:
         value = value.replace(",", " ").split()
     if not isinstance(value, (list, tuple)) or len(value) != count:
         return None
-    found = []
-    for each in value:
+    finite = []
+    for item in value:
         try:
-            number = math.nan if isinstance(each, (bool, list, dict)) or each is None else float(each)
+            number = math.nan if isinstance(item, (bool, list, dict)) or item is None else float(item)
         except (ValueError, OverflowError):
             return None
         if not math.isfinite(number):
             return None
-        found.append(number)
-    return tuple(found)
+        finite.append(number)
+    return tuple(finite)
 
 
 def bbox_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) -> list[float] | None:
@@ -37,25 +37,25 @@ def bbox_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) -
 
     value: four numbers on the scale 0..scale. None for what is no box, or lies more than SLACK outside.
     """
-    found = numbers(value, 4)
-    if found is None or any(not -SLACK <= each <= 1000 + SLACK for each in found):
+    sides = numbers(value, 4)
+    if sides is None or any(not -SLACK <= side <= 1000 + SLACK for side in sides):
         return None
-    x0, x1 = sorted(_px(each, width_px, scale) for each in found[0::2])
-    y0, y1 = sorted(_px(each, height_px, scale) for each in found[1::2])
+    x0, x1 = sorted(_px(side, width_px, scale) for side in sides[0::2])
+    y0, y1 = sorted(_px(side, height_px, scale) for side in sides[1::2])
     return [x0, y0, x1, y1]
 
 
 def point_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) -> list[float] | None:
     """[x, y] in pixels of the original, within the picture; None as for bbox_px. value: two numbers on the scale."""
-    found = numbers(value, 2)
-    if found is None or any(not -SLACK <= each <= 1000 + SLACK for each in found):
+    pair = numbers(value, 2)
+    if pair is None or any(not -SLACK <= side <= 1000 + SLACK for side in pair):
         return None
-    return [_px(found[0], width_px, scale), _px(found[1], height_px, scale)]
+    return [_px(pair[0], width_px, scale), _px(pair[1], height_px, scale)]
 
 
 def scale_of(boxes: Sequence[Any], usual: float) -> float:
     """1000 where any coordinate is beyond 999, else what the task's cookbook counts to."""
-    return 1000 if any(max(found, default=0) > 999 for box in boxes if (found := numbers(box, 4))) else usual
+    return 1000 if any(max(sides, default=0) > 999 for box in boxes if (sides := numbers(box, 4))) else usual
 
 
 def _px(value: float, side_px: int, scale: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipelines.replies.thinking import final_answer, last_error
+from pipelines.replies.thinking import final_answer, last_line
 
 _OPTION = re.compile(
     r"(?:(?<=[\s:;,.?!])|^)\(?([A-J])[.):：、]\s*(\S.*?)(?=[\s;,.]\(?[A-J][.):：、]\s*\S|\n|$)", re.DOTALL
@@ -20,18 +20,18 @@ _ORDER = re.compile(
 
 def options_in(question: str) -> dict[str, str]:
     """{"A": "chair", …}: options that are lettered from A on without a gap; empty when there are no two."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for match in _OPTION.finditer(question):
-        if match[1] == chr(ord("A") + len(found)):
-            found[match[1]] = _ORDER.sub("", match[2]).strip().rstrip(".;,").strip()
-    return found if len(found) >= 2 else {}
+        if match[1] == chr(ord("A") + len(options)):
+            options[match[1]] = _ORDER.sub("", match[2]).strip().rstrip(".;,").strip()
+    return options if len(options) >= 2 else {}
 
 
-def choice_of(said: str, options: dict[str, str]) -> str | None:
+def choice_of(answer: str, options: dict[str, str]) -> str | None:
     """The letter that an answer settles on: what it marks as final, else how it begins or ends, else the option that it
     names in words; None where it takes none of them, or more than one."""
-    final = final_answer(said)
-    lines = [line for line in (final, said.strip(), last_error(said)) if line]
+    final = final_answer(answer)
+    lines = [line for line in (final, answer.strip(), last_line(answer)) if line]
     for line in lines:
         bare = _BARE.match(line)
         if bare and bare[1] in options and (bare[1] != "A" or not re.match(r"\s*A\s+[a-z]", line)):
@@ -39,10 +39,10 @@ def choice_of(said: str, options: dict[str, str]) -> str | None:
         for letter, text in options.items():
             if line.strip(" .*\"'").casefold() == text.casefold():
                 return letter
-    named = [(match[1] or match[2]).upper() for match in _NAMED.finditer(said)]
+    named = [(match[1] or match[2]).upper() for match in _NAMED.finditer(answer)]
     if named and named[-1] in options:
         return named[-1]
-    for place in (final or "", said):
+    for place in (final or "", answer):
         spoken = [letter for letter, option in options.items() if _speaks(place, option)]
         if len(spoken) == 1:
             return spoken[0]

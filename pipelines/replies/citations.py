@@ -20,12 +20,12 @@ _CHINESE = re.compile(r"第\s*(\d{1,6})\s*页")
 
 def cited_pages(text: str) -> list[int]:
     """1-based, ascending, each once. `page 7 (image 6)` is the seventh picture, whatever is printed on it."""
-    pages: set[int] = {int(found[1]) for found in _CHINESE.finditer(text)}
-    for found in _PAGES.finditer(text):
-        if found[2] is not None:
-            pages.add(int(found[2]) + 1)
+    pages: set[int] = {int(match[1]) for match in _CHINESE.finditer(text)}
+    for match in _PAGES.finditer(text):
+        if match[2] is not None:
+            pages.add(int(match[2]) + 1)
             continue
-        for entry in re.finditer(r"(\d{1,6})(?:\s*(?:-|–|—|to)\s*(\d{1,6}))?", found[1]):
+        for entry in re.finditer(r"(\d{1,6})(?:\s*(?:-|–|—|to)\s*(\d{1,6}))?", match[1]):
             first, last = int(entry[1]), int(entry[2] or entry[1])
             if first <= last < first + _RANGE:
                 pages |= set(range(first, last + 1))

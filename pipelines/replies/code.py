@@ -1,6 +1,6 @@
 """Code in replies: the last fenced block of its language, or the code itself where nothing is fenced.
 
-Knows nothing of what the code means; whether it works is found out by trying it (operators/render/code_check.py).
+Knows nothing of what the code means; whether it works is checked after its row is committed (operators/render).
 """
 
 from __future__ import annotations
@@ -9,20 +9,13 @@ import re
 from dataclasses import dataclass
 
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, record
 from schemas.task import ParsedReply
 
 _FENCE = re.compile(r"^[^\S\n]*(`{3,}|~{3,})[^\S\n]*([\w+#.-]*)", re.MULTILINE)
 
-CODE = Output(
-    {
-        "type": "object",
-        "properties": {"code": {"type": "string", "minLength": 1}},
-        "required": ["code"],
-        "additionalProperties": False,
-    }
-)
-"""What the tasks that write code give; a trial takes its `code`."""
+CODE = Output(record(code={"type": "string", "minLength": 1}))
+"""The output of the tasks that write code; the code check reads its `code`."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +41,11 @@ def read_code(reply: str, language: Language) -> ParsedReply:
     """{"code": …}; cut where the code, or its fence, does not end. Raises InvalidOutput where there is none."""
     begins = re.compile(language.begins, re.IGNORECASE)
     blocks = _blocks(reply)
-    own = [block for block in blocks if block.name in language.names and begins.search(block.code)]
-    own = own or [block for block in blocks if begins.match(block.code)]
-    if own:
+    candidates = [block for block in blocks if block.name in language.names and begins.search(block.code)]
+    candidates = candidates or [block for block in blocks if begins.match(block.code)]
+    if candidates:
         # the last one is the one that the model settled on (cookbooks/mmcode.ipynb)
-        code, closed = own[-1].code, own[-1].closed
+        code, closed = candidates[-1].code, candidates[-1].closed
     elif (start := _bare(reply, begins, language)) is not None:
         code, closed = reply[start:], True
     else:
@@ -89,12 +82,12 @@ def _bare(reply: str, begins: re.Pattern[str], language: Language) -> int | None
     """Where code without a fence begins: at a tag wherever it stands, at a statement only where a line begins."""
     if language is PYTHON:
         begins = re.compile(r"^(?:import|from)\s+[\w.]+", re.MULTILINE)
-    found = begins.search(reply)
-    return found.start() if found else None
+    match = begins.search(reply)
+    return match.start() if match else None
 
 
 def _ended(code: str, language: Language) -> tuple[str, bool]:
-    """Without what is said behind the code; whether its end is there, where it must have one."""
+    """Without the prose behind the code; whether its end is there, where it must have one."""
     if language is DRAWIO:
         ends = [match.end() for match in re.finditer(r"</(?:mxfile|mxGraphModel)\s*>", code)]
         return (code[: ends[-1]], True) if ends else (code, False)

@@ -1,6 +1,6 @@
 """Read lists of JSON objects as the model really writes them: fenced or bare, damaged, cut off.
 
-Every element is found by itself, by its first known key and the plain values that may stand before it, so damage
+Every element is looked for by itself, by its first known key and the plain values that may stand before it, so damage
 costs the element that it lies in and no other. An element that is not JSON is repaired (json_repair) up to where the
 next one begins; one that is cut off by the end of the reply is dropped. Knows nothing of what the elements mean.
 """
@@ -30,12 +30,12 @@ _LONGEST_REPAIR = 20_000
 @dataclass(frozen=True)
 class Elements:
     """values: whole elements in order. dropped: pieces that were elements once and cannot be read. cut: the reply
-    ends within the list. found: there was a list at all, if an empty one."""
+    ends within the list. has_list: there was a list at all, if an empty one."""
 
     values: tuple[dict[str, Any], ...]
     dropped: int
     cut: bool
-    found: bool
+    has_list: bool
 
 
 def read_elements(text: str, keys: Collection[str]) -> Elements:
@@ -47,15 +47,15 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
     dropped = place = 0
     last_open = False
     last_region = ""
-    while (found := start.search(text, place)) is not None:
-        dropped += _salvage(text[place : found.start()], key, values)
-        following = start.search(text, found.end())
-        strict = _strict(text, found.start())
+    while (match := start.search(text, place)) is not None:
+        dropped += _salvage(text[place : match.start()], key, values)
+        following = start.search(text, match.end())
+        strict = _strict(text, match.start())
         if strict is not None:
             value, place = strict
         else:
             place = following.start() if following else len(text)
-            region = _unfenced(text[found.start() : place])
+            region = _unfenced(text[match.start() : place])
             bare = _bare(region)
             last_open, last_region = following is None and _is_cut(region), bare
             region = region[: bare.rfind("}") + 1] or region
@@ -69,7 +69,7 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
     behind = rest + (last_region.rpartition("}")[2] if "}" in last_region else "")
     opened = "[" in text.partition("{")[0]
     cut = last_open or (opened and "]" not in behind and "```" not in behind)
-    return Elements(tuple(values), dropped, cut, found=bool(values or dropped or opened))
+    return Elements(tuple(values), dropped, cut, has_list=bool(values or dropped or opened))
 
 
 def read_value(text: str, opening: Literal["{", "["]) -> Any:
@@ -146,10 +146,10 @@ def _repaired_any(region: str) -> Any:
 
 def _salvage(gap: str, key: re.Pattern[str], values: list[dict[str, Any]]) -> int:
     """What lies between elements: an element that lost its brace is repaired into values; 1 if it cannot be."""
-    found = key.search(gap)
-    if found is None:
+    match = key.search(gap)
+    if match is None:
         return 0
-    value = _repaired("{" + _unfenced(gap[found.start() :]))
+    value = _repaired("{" + _unfenced(gap[match.start() :]))
     if value is None:
         return 1
     values.append(value)
@@ -163,7 +163,7 @@ def _unfenced(region: str) -> str:
 
 def _bare(region: str) -> str:
     """With blanks for what stands within quotes."""
-    return _QUOTED.sub(lambda found: " " * len(found[0]), region)
+    return _QUOTED.sub(lambda match: " " * len(match[0]), region)
 
 
 def _is_cut(region: str) -> bool:

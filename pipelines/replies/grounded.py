@@ -27,7 +27,6 @@ BBOX_PX: dict[str, Any] = {"type": "array", "items": NUMBER_PX, "minItems": 4, "
 BBOX_PX_OR_NULL = {**BBOX_PX, "type": ["array", "null"]}
 POINT_PX_OR_NULL = {"type": ["array", "null"], "items": NUMBER_PX, "minItems": 2, "maxItems": 2}
 """x, y in pixels of the original."""
-TEXT_OR_NULL = {"type": ["string", "null"]}
 
 
 @dataclass(frozen=True)
@@ -43,21 +42,21 @@ class Placed:
 
 @dataclass(frozen=True)
 class Grounded:
-    """values: in the order of the reply. dropped, cut, found: as in Elements; an element without a readable place is
+    """values: in the order of the reply. dropped, cut, has_list: as in Elements; an element without a readable place is
     dropped. faults: of schemas.task.FAULTS, why some were dropped."""
 
     values: tuple[Placed, ...]
     dropped: int
     cut: bool
-    found: bool
+    has_list: bool
     faults: tuple[str, ...]
 
 
 def read_grounded(text: str, view: View, *, keys: Collection[str] = (), needs_place: bool = True) -> Grounded:
     """keys: others by which an element is known; needs_place: whether one without box and point is none. Raises
     nothing."""
-    _, said = split_thinking(text)  # a thinking model temporaries its list before it gives it
-    read = read_elements(said, (*BOX_KEYS, *POINT_KEYS, *keys))
+    _, answer = split_thinking(text)  # a thinking model drafts its list before it gives it
+    read = read_elements(answer, (*BOX_KEYS, *POINT_KEYS, *keys))
     values: list[Placed] = []
     dropped, outside = read.dropped, False
     for element in read.values:
@@ -78,7 +77,7 @@ def read_grounded(text: str, view: View, *, keys: Collection[str] = (), needs_pl
         else:
             values.append(placed)
             dropped += lost
-    return Grounded(tuple(values), dropped, read.cut, read.found, ("box_outside",) if outside else ())
+    return Grounded(tuple(values), dropped, read.cut, read.has_list, ("box_outside",) if outside else ())
 
 
 def label_of(element: dict[str, Any]) -> str | None:
@@ -87,7 +86,7 @@ def label_of(element: dict[str, Any]) -> str | None:
 
 
 def clean(value: Any) -> str:
-    """One line of normalised text; empty for what is no text."""
+    """One line of normalized text; empty for what is no text."""
     return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
 
 
@@ -107,5 +106,5 @@ def _first(element: dict[str, Any], keys: Collection[str]) -> Any:
 
 def _beyond(value: Any) -> bool:
     """Whether numbers were understood and lie outside the picture."""
-    found = numbers(value, 4) or numbers(value, 2)
-    return found is not None and any(not -SLACK <= each <= 1000 + SLACK for each in found)
+    sides = numbers(value, 4) or numbers(value, 2)
+    return sides is not None and any(not -SLACK <= side <= 1000 + SLACK for side in sides)

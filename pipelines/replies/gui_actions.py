@@ -1,7 +1,7 @@
 """One action of the computer or the mobile vocabulary, from a tool call to a typed result in pixels of the screen.
 
 The vocabularies are those of Qwen's cookbooks (docs/facts/qwen3-vl.md §2.8): `computer_use` counts coordinates to 1000,
-`mobile_use` to 999. A point that lies off the screen is kept as it was said: the check tells.
+`mobile_use` to 999. A point off the screen is kept as the model wrote it: the check reports it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.replies.boxes import numbers
 from pipelines.replies.tool_calls import Call, read_calls
 from schemas.errors import InvalidOutput
+from schemas.output import TEXT_OR_NULL, list_of, nullable
 from schemas.task import ParsedReply
 
 _AT = {"coordinate": True}
@@ -60,20 +61,19 @@ _COUNTS_TO = {"computer_use": 1000, "mobile_use": 999}
 _FARTHEST = 1_000_000
 
 _POINT = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
-_TEXT = {"type": ["string", "null"]}
 ACTION: dict[str, Any] = {
     "tool": {"type": "string", "enum": list(TAKES)},
     "action": {"type": "string", "enum": list(dict.fromkeys(name for tool in TAKES.values() for name in tool))},
     "point_px": _POINT,  # x, y in pixels of the original; of a swipe, where it begins
     "end_point_px": _POINT,  # of a swipe; null for a drag that begins where the cursor is and ends at point_px
-    "text": _TEXT,  # to type, to answer, of an app to open, of a mobile's key
-    "keys": {"type": ["array", "null"], "items": {"type": "string"}},  # pressed in this order
-    "button": _TEXT,
+    "text": TEXT_OR_NULL,  # to type, to answer, of an app to open, of a mobile's key
+    "keys": nullable(list_of({"type": "string"})),  # pressed in this order
+    "button": TEXT_OR_NULL,
     "scroll": {"type": ["number", "null"]},  # the wheel's pixels, as the model counts them: up and left are positive
     "time_s": {"type": ["number", "null"], "minimum": 0},
-    "status": _TEXT,
-    "thought": _TEXT,
-    "description": _TEXT,  # the action in the model's own words
+    "status": TEXT_OR_NULL,
+    "thought": TEXT_OR_NULL,
+    "description": TEXT_OR_NULL,  # the action in the model's own words
 }
 """Properties of an action in a JSON Schema. What an action does not take is null."""
 
@@ -83,14 +83,14 @@ def read_action(reply: str, device: str, width_px: int, height_px: int) -> Parse
 
     Raises InvalidOutput: no call, an unknown action, an argument that is missing or of another form.
     """
-    found = read_calls(reply, ("action",))
-    calls = [call for call in found.calls if call.name in TAKES or "action" in call.arguments]
+    parsed = read_calls(reply, ("action",))
+    calls = [call for call in parsed.calls if call.name in TAKES or "action" in call.arguments]
     if not calls:
-        other = f"; it calls {found.calls[0].name!r}" if found.calls else ""
+        other = f"; it calls {parsed.calls[0].name!r}" if parsed.calls else ""
         raise InvalidOutput(f"the reply holds no action that can be read{other}")
     value = _action(calls[0], device, width_px, height_px)
-    value |= _words(found.said)
-    return ParsedReply(value, len(calls) - 1 + found.dropped)
+    value |= _words(parsed.text)
+    return ParsedReply(value, len(calls) - 1 + parsed.dropped)
 
 
 def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str, Any]:
@@ -105,14 +105,14 @@ def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str,
         raise InvalidOutput(f"{tool} has no action {str(name)[:50]!r}")
 
     def take(key: str, read: Callable[[Any], Any]) -> Any:
-        given = arguments.get(key) if key in takes else None
-        if given is None:
+        argument = arguments.get(key) if key in takes else None
+        if argument is None:
             if takes.get(key):
                 raise InvalidOutput(f"{name}: {key} is missing")
             return None
-        value = read(given)
+        value = read(argument)
         if value is None:
-            raise InvalidOutput(f"{name}: {key} is {repr(given)[:60]}")
+            raise InvalidOutput(f"{name}: {key} is {repr(argument)[:60]}")
         return value
 
     scale = _COUNTS_TO[tool]
@@ -135,19 +135,17 @@ def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str,
         "keys": take("keys", _keys),
         "button": take("button", lambda value: _one_of(value, BUTTONS)),
         "scroll": take("pixels", _number),
-        "time_s": take(
-            "time", lambda value: number if (number := _number(value)) is not None and number >= 0 else None
-        ),
+        "time_s": take("time", _seconds),
         "status": take("status", lambda value: _one_of(value, STATUSES)),
     }
 
 
-def _words(said: str) -> dict[str, str | None]:
-    """`Thought: …` and `Action: "…"` before the call; one without such marks is the thought."""
-    said = unicodedata.normalize("NFC", said)
-    thought = re.search(r"Thought\s*:\s*(.*?)(?=\n\s*Action\s*:|\Z)", said, re.DOTALL)
-    action = re.search(r"(?:^|\n)\s*Action\s*:\s*(.*)", said)
-    rest = said if thought is None and action is None else thought[1] if thought else ""
+def _words(text: str) -> dict[str, str | None]:
+    """`Thought: …` and `Action: "…"` before the call; a text without such marks is the thought."""
+    text = unicodedata.normalize("NFC", text)
+    reasoning = re.search(r"Thought\s*:\s*(.*?)(?=\n\s*Action\s*:|\Z)", text, re.DOTALL)
+    action = re.search(r"(?:^|\n)\s*Action\s*:\s*(.*)", text)
+    rest = text if reasoning is None and action is None else reasoning[1] if reasoning else ""
     return {
         "thought": rest.strip() or None,
         "description": (action[1].strip().strip('"“”').strip() or None) if action else None,
@@ -168,13 +166,13 @@ def _keys(value: Any) -> list[str] | None:
 
 
 def _number(value: Any) -> float | None:
-    found = numbers([value], 1)
-    return found[0] if found and abs(found[0]) <= _FARTHEST else None
+    number = numbers([value], 1)
+    return number[0] if number and abs(number[0]) <= _FARTHEST else None
 
 
 def _seconds(value: Any) -> float | None:
-    found = _number(value)
-    return found if found is not None and found >= 0 else None
+    number = _number(value)
+    return number if number is not None and number >= 0 else None
 
 
 def _one_of(value: Any, names: tuple[str, ...]) -> str | None:

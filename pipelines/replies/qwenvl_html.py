@@ -102,35 +102,36 @@ def _tree(text: str) -> _Node:
     stack = [root]
     place = 0
 
-    def say(piece: str) -> None:
+    def append_text(piece: str) -> None:
         if piece:
             stack[-1].children.append(html.unescape(piece))
 
-    for found in _TAG.finditer(text):
-        say(text[place : found.start()])
-        place = found.end()
-        if found["block"] is None:
+    for match in _TAG.finditer(text):
+        append_text(text[place : match.start()])
+        place = match.end()
+        if match["block"] is None:
             continue  # comments go; inline marks leave their text
-        tag = found["block"].lower()
-        if found["close"]:
+        tag = match["block"].lower()
+        if match["close"]:
             open_tags = [node.tag for node in stack]
             if tag in open_tags[1:]:
                 del stack[len(open_tags) - 1 - open_tags[::-1].index(tag) :]
             continue
-        node = _Node(tag, {key.lower(): one or other for key, one, other in _ATTRIBUTE.findall(found["attributes"])})
+        node = _Node(tag, {key.lower(): one or other for key, one, other in _ATTRIBUTE.findall(match["attributes"])})
         _imply_ends(stack, node)
         stack[-1].children.append(node)
         if tag not in _VOID:
             stack.append(node)
-        if not found["whole"] and '"' in found["attributes"]:
-            say(found["attributes"].rpartition('"')[2])  # the text behind an attribute whose tag lost its bracket
-    say(text[place:])
+        if not match["whole"] and '"' in match["attributes"]:
+            # the text behind an attribute whose tag lost its bracket
+            append_text(match["attributes"].rpartition('"')[2])
+    append_text(text[place:])
     return root
 
 
 def _imply_ends(stack: list[_Node], node: _Node) -> None:
     """Close what cannot hold this element."""
-    tags = [each.tag for each in stack]
+    tags = [opened.tag for opened in stack]
     placed_block = node.box is not None and node.tag in {"p", "div", "ol", "ul", *_HEADINGS}
     for depth in range(1, len(stack)):
         other = stack[depth]
@@ -151,7 +152,7 @@ def _imply_ends(stack: list[_Node], node: _Node) -> None:
             depth = len(tags) - 1 - tags[::-1].index(tag)
             if not holders & set(tags[depth + 1 :]):
                 del stack[depth:]
-                tags = [each.tag for each in stack]
+                tags = [opened.tag for opened in stack]
 
 
 def _blocks(node: _Node, depth: int, marker: str = "-") -> Iterator[Block]:
@@ -179,8 +180,8 @@ def _blocks(node: _Node, depth: int, marker: str = "-") -> Iterator[Block]:
         elif tag == "li":
             number += 1
             if text := child.text(but=("ol", "ul")):
-                own = f"{number}." if marker == "1." else "-"
-                yield Block("list_item", text, level=depth, box=child.box, marker=own)
+                item_marker = f"{number}." if marker == "1." else "-"
+                yield Block("list_item", text, level=depth, box=child.box, marker=item_marker)
             for inner in child.children:
                 if isinstance(inner, _Node) and inner.tag in ("ol", "ul"):
                     yield from _blocks(inner, depth + 1, "1." if inner.tag == "ol" else "-")
@@ -205,7 +206,7 @@ def _figure(node: _Node, kind: BlockType) -> Block:
     """A figure's box is its picture's where it has none; what it says is its caption, or its content."""
     box = node.box or next((image.box for image in node.all("img")), None)
     words = node.attributes.get("class", "").lower().split()
-    captions = [each.text() for each in node.all("p", "figcaption", "caption")]
+    captions = [child.text() for child in node.all("p", "figcaption", "caption")]
     caption = "\n".join(text for text in captions if text) or None
     content = node.text(but=("p", "figcaption", "caption", "img", "table"))
     if kind == "image":
@@ -225,8 +226,8 @@ def _figure(node: _Node, kind: BlockType) -> Block:
 
 def _unquoted(latex: str) -> str:
     """Without the dollars or brackets around it."""
-    found = re.fullmatch(r"\s*(?:\$\$(.*)\$\$|\$(.*)\$|\\\[(.*)\\\]|\\\((.*)\\\))\s*", latex, re.DOTALL)
-    return next(group for group in found.groups() if group is not None).strip() if found else latex.strip()
+    match = re.fullmatch(r"\s*(?:\$\$(.*)\$\$|\$(.*)\$|\\\[(.*)\\\]|\\\((.*)\\\))\s*", latex, re.DOTALL)
+    return next(group for group in match.groups() if group is not None).strip() if match else latex.strip()
 
 
 def _table(node: _Node, kind: BlockType) -> Block:
@@ -239,7 +240,7 @@ def _table(node: _Node, kind: BlockType) -> Block:
         for row in node.all("tr")
     ]
     cells = placed([row for row in rows if row])
-    caption = next((text for each in node.all("caption") if (text := each.text())), None)
+    caption = next((text for child in node.all("caption") if (text := child.text())), None)
     lines: dict[int, list[str]] = {}
     for cell in cells:
         lines.setdefault(cell.row, []).append(cell.text)

@@ -66,10 +66,10 @@ def read_markdown(reply: str) -> tuple[list[Block], bool]:
             settle()
             content, place, whole = _long(lines, place, *kind)
             cut |= not whole
-            found = _of(content, kind[1])
-            if found.type == "table":
-                found, box = replace(found, box=box), None
-            blocks.append(found)
+            block = _of(content, kind[1])
+            if block.type == "table":
+                block, box = replace(block, box=box), None
+            blocks.append(block)
             continue
         if "|" in line and place + 1 < len(lines) and _RULER.fullmatch(lines[place + 1]):
             settle()
@@ -153,10 +153,10 @@ def _latex(content: str) -> Block:
 def _latex_cell(source: str) -> tuple[str, int, int, bool]:
     text, tall, wide = source.strip(), 1, 1
     for _ in range(2):
-        if found := _CELL.match(text):
-            wide, text = int(found[1]), found[2].strip()
-        elif found := _TALL.match(text):
-            tall, text = int(found[1]), found[2].strip()
+        if match := _CELL.match(text):
+            wide, text = int(match[1]), match[2].strip()
+        elif match := _TALL.match(text):
+            tall, text = int(match[1]), match[2].strip()
     text = re.sub(r"\\text(?:bf|it|rm|tt|sc)?\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\\([&%$#_{}])", r"\1", text)
     return " ".join(text.split()), max(1, tall), max(1, wide), False
@@ -167,15 +167,15 @@ def _without_shadows(rows: list[list[tuple[str, int, int, bool]]]) -> list[list[
     shadows: dict[int, int] = {}  # column -> rows that a tall cell still covers
     kept = []
     for row in rows:
-        own, column = [], 0
+        cells, column = [], 0
         for text, tall, wide, header in row:
             covered = shadows.get(column, 0) > 0
             if not (covered and not text):
-                own.append((text, tall, wide, header))
-            for each in range(column, column + min(wide, 1000)):
-                shadows[each] = max(shadows.get(each, 0) - 1, tall - 1 if not covered else 0)
+                cells.append((text, tall, wide, header))
+            for covered_column in range(column, column + min(wide, 1000)):
+                shadows[covered_column] = max(shadows.get(covered_column, 0) - 1, tall - 1 if not covered else 0)
             column += wide
-        kept.append(own)
+        kept.append(cells)
     return kept
 
 

@@ -27,12 +27,12 @@ class TimedText:
 
 @dataclass(frozen=True)
 class TimedTexts:
-    """dropped, cut, found: as in Elements."""
+    """dropped, cut, has_list: as in Elements."""
 
     values: tuple[TimedText, ...]
     dropped: int
     cut: bool
-    found: bool
+    has_list: bool
 
 
 def read_timed_texts(reply: str) -> TimedTexts:
@@ -43,13 +43,13 @@ def read_timed_texts(reply: str) -> TimedTexts:
         values = []
         for element in objects.values:
             text = next((element[key] for key in _TEXT_KEYS if isinstance(element.get(key), str)), "")
-            text, found = " ".join(text.split()), span_of(element)
-            if text and found is not None:
-                values.append(TimedText(*found, text))
+            text, times = " ".join(text.split()), span_of(element)
+            if text and times is not None:
+                values.append(TimedText(*times, text))
         dropped = objects.dropped + len(objects.values) - len(values)
-        return TimedTexts(tuple(values), dropped, objects.cut, found=True)
+        return TimedTexts(tuple(values), dropped, objects.cut, has_list=True)
     if not pairs:
-        return TimedTexts((), objects.dropped, objects.cut, objects.found or reply.strip() in ("{}", "[]"))
+        return TimedTexts((), objects.dropped, objects.cut, objects.has_list or reply.strip() in ("{}", "[]"))
     return _pairs(reply, pairs)
 
 
@@ -72,13 +72,13 @@ def _pairs(reply: str, pairs: list[re.Match[str]]) -> TimedTexts:
             cut = last and in_braces and "}" not in region
             text = re.split(r"```", region)[0].strip().strip('"“”,{}[] \n')
             text = text if region.startswith('"') or in_braces else text.split("\n")[0]
-        found = span(pair[1], pair[2])
+        times = span(pair[1], pair[2])
         text = " ".join(text.split())
-        if text and found is not None:
-            values.append(TimedText(*found, text))
+        if text and times is not None:
+            values.append(TimedText(*times, text))
         else:
             dropped += 1
-    return TimedTexts(tuple(values), dropped, cut, found=True)
+    return TimedTexts(tuple(values), dropped, cut, has_list=True)
 
 
 def _unescaped(content: str) -> str:

@@ -1,4 +1,4 @@
-"""Replies of Thinking models, and final answers: what was thought, what is said, what is the answer."""
+"""Replies of Thinking models, parted into reasoning and answer; and what an answer marks as final."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _FINAL = re.compile(
 
 
 def split_thinking(reply: str) -> tuple[str | None, str]:
-    """(what was thought, what is said). The opening tag is part of the prompt, so often only the end is there; a
-    reply that ends while still thinking says nothing (docs/facts/qwen3-vl.md §5)."""
+    """(reasoning, answer). The opening tag is part of the prompt, so often only the end is there; a
+    reply that ends before its reasoning does has no answer (docs/facts/qwen3-vl.md §5)."""
     before, end, after = reply.rpartition("</think>")
     if end:
         return before.replace("<think>", "").strip() or None, after.strip()
@@ -21,18 +21,18 @@ def split_thinking(reply: str) -> tuple[str | None, str]:
     return None, reply.strip()
 
 
-def final_answer(said: str) -> str | None:
+def final_answer(answer: str) -> str | None:
     """The last \\boxed{…}, else what stands behind the last `Answer:`; None when neither is there."""
-    boxes = (_braced(said, at.end() - 1) for at in re.finditer(r"\\boxed\s*\{", said))
-    if found := [content.strip() for content in boxes if content and content.strip()]:
-        return found[-1]
-    lines = [match[1].strip().strip("*").strip() for match in _FINAL.finditer(said)]
+    boxes = (_braced(answer, at.end() - 1) for at in re.finditer(r"\\boxed\s*\{", answer))
+    if contents := [content.strip() for content in boxes if content and content.strip()]:
+        return contents[-1]
+    lines = [match[1].strip().strip("*").strip() for match in _FINAL.finditer(answer)]
     return next((line for line in reversed(lines) if line), None)
 
 
-def last_error(said: str) -> str:
+def last_line(answer: str) -> str:
     """The last line that says anything."""
-    lines = [line.strip() for line in said.splitlines() if any(char.isalnum() for char in line)]
+    lines = [line.strip() for line in answer.splitlines() if any(char.isalnum() for char in line)]
     return lines[-1] if lines else ""
 
 

@@ -30,19 +30,19 @@ class Call:
 
 @dataclass(frozen=True)
 class Calls:
-    """calls: in order. dropped: calls that cannot be read. said: the reply without thoughts and calls."""
+    """calls: in order. dropped: calls that cannot be read. text: the answer without its calls."""
 
     calls: tuple[Call, ...]
     dropped: int
-    said: str
+    text: str
 
 
 def tools_text(*signatures: dict[str, Any]) -> str:
     """What the system message says of tools: Qwen's chat template, word for word."""
-    told = "\n".join(json.dumps(each, ensure_ascii=False) for each in signatures)
+    lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in signatures)
     return (
         "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-        f"You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n{told}\n</tools>\n\n"
+        f"You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n{lines}\n</tools>\n\n"
         "For each function call, return a json object with function name and arguments within "
         "<tool_call></tool_call> XML tags:\n<tool_call>\n"
         '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
@@ -57,53 +57,53 @@ def with_tool(system: str, tool: dict[str, Any]) -> str:
 
 
 def signature(name: str, description: str, properties: dict[str, Any], required: Collection[str]) -> dict[str, Any]:
-    """A tool as the model is told of it. properties: JSON Schemas of the arguments."""
+    """A tool as it is offered to the model. properties: JSON Schemas of the arguments."""
     parameters = {"type": "object", "properties": properties, "required": list(required)}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
 def read_calls(reply: str, keys: Collection[str]) -> Calls:
-    """The calls of a reply, what was thought left out. keys: arguments by which a call is known that lacks its name.
+    """The calls of a reply, reasoning left out. keys: arguments by which a call is known that lacks its name.
 
     Raises nothing.
     """
-    _, said = split_thinking(reply)
-    if _OPEN in said:
-        return _tagged(said, keys)
-    elements = read_elements(said, ("name", "arguments", *keys))
+    _, answer = split_thinking(reply)
+    if _OPEN in answer:
+        return _tagged(answer, keys)
+    elements = read_elements(answer, ("name", "arguments", *keys))
     calls = tuple(call for value in elements.values if (call := _of(value, keys)) is not None)
-    start = re.search(r"```|[\[{]", said)
+    start = re.search(r"```|[\[{]", answer)
     dropped = elements.dropped + len(elements.values) - len(calls)
-    return Calls(calls, dropped, said[: start.start()].strip() if start else said)
+    return Calls(calls, dropped, answer[: start.start()].strip() if start else answer)
 
 
-def _tagged(said: str, keys: Collection[str]) -> Calls:
+def _tagged(answer: str, keys: Collection[str]) -> Calls:
     calls: list[Call] = []
     dropped = place = 0
     around = ""
-    while (start := said.find(_OPEN, place)) >= 0:
-        around += said[place:start]
+    while (start := answer.find(_OPEN, place)) >= 0:
+        around += answer[place:start]
         start += len(_OPEN)
-        call, place = _at(said, start, keys)
+        call, place = _at(answer, start, keys)
         if call is None:
-            end = min((at for tag in (_CLOSE, _OPEN) if (at := said.find(tag, start)) >= 0), default=len(said))
-            call, place = _damaged(said[start:end], keys), end
+            end = min((at for tag in (_CLOSE, _OPEN) if (at := answer.find(tag, start)) >= 0), default=len(answer))
+            call, place = _damaged(answer[start:end], keys), end
         if call is None:
             dropped += 1
         else:
             calls.append(call)
-        closing = re.compile(rf"\s*{_CLOSE}").match(said, place)
+        closing = re.compile(rf"\s*{_CLOSE}").match(answer, place)
         place = closing.end() if closing else place
-    return Calls(tuple(calls), dropped, (around + said[place:]).strip())
+    return Calls(tuple(calls), dropped, (around + answer[place:]).strip())
 
 
-def _at(said: str, place: int, keys: Collection[str]) -> tuple[Call | None, int]:
+def _at(answer: str, place: int, keys: Collection[str]) -> tuple[Call | None, int]:
     """The call that is sound JSON from here on, whatever stands in its texts; and where it ends."""
-    opening = re.compile(r"[\s`\w]{0,20}(?=\{)").match(said, place)
+    opening = re.compile(r"[\s`\w]{0,20}(?=\{)").match(answer, place)
     if opening is None:
         return None, place
     try:
-        value, end = _DECODER.raw_decode(said, opening.end())
+        value, end = _DECODER.raw_decode(answer, opening.end())
     except (ValueError, RecursionError):
         return None, place
     return _of(value, keys), end
@@ -115,8 +115,8 @@ def _damaged(text: str, keys: Collection[str]) -> Call | None:
         return call
     # the outer object is damaged: its name by itself, and the arguments
     named = re.search(r'"name"\s*:\s*"([^"]*)"', text)
-    found = [each for each in read_elements(text, keys).values if any(key in each for key in keys)]
-    return Call(named[1] if named else None, found[0]) if len(found) == 1 else None
+    values = [element for element in read_elements(text, keys).values if any(key in element for key in keys)]
+    return Call(named[1] if named else None, values[0]) if len(values) == 1 else None
 
 
 def _of(value: dict[str, Any], keys: Collection[str]) -> Call | None:

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, record
 from schemas.request import Sampling
 from schemas.task import Task, View
 
@@ -25,14 +25,7 @@ TASK = Task(
     unit_kinds=("image", "clip"),
     prompt="Describe this image.",
     prompts={"clip": "Briefly describe the video."},
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"text": {"type": "string", "minLength": 1}},
-            "required": ["text"],
-            "additionalProperties": False,
-        }
-    ),
+    output=Output(record(text={"type": "string", "minLength": 1})),
     sampling=Sampling(max_tokens=512),
     parse=parse,
 )

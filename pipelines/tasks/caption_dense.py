@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, record
 from schemas.request import Sampling
 from schemas.task import Task, View
 
@@ -34,14 +34,7 @@ TASK = Task(
             "object with its look, what they do, how the camera moves, and all text that can be read."
         )
     },
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"text": {"type": "string", "minLength": 1}},
-            "required": ["text"],
-            "additionalProperties": False,
-        }
-    ),
+    output=Output(record(text={"type": "string", "minLength": 1})),
     sampling=Sampling(max_tokens=2048),
     parse=parse,
 )

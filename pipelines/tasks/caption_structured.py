@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.replies.elements import read_cut_object, read_value
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import ParsedReply, Task, View
 
@@ -18,7 +18,7 @@ def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     """One JSON object. Parts that are missing are empty; a summary there must be."""
     value = read_value(text, "{")
     if isinstance(value, list):
-        value = next((each for each in value if isinstance(each, dict)), None)
+        value = next((item for item in value if isinstance(item, dict)), None)
     cut = value is None
     if value is None:
         value = read_cut_object(text)
@@ -26,16 +26,16 @@ def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
         raise InvalidOutput("the reply holds no object with a summary")
     dropped = 0
     objects = []
-    for each in _list(value.get("objects")):
-        thing = each if isinstance(each, dict) else {"name": each}
+    for item in _list(value.get("objects")):
+        thing = item if isinstance(item, dict) else {"name": item}
         if name := _plain(thing.get("name")):
             objects.append({"name": name, "description": _plain(thing.get("description"))})
         else:
             dropped += 1
     lists: dict[str, list[str]] = {}
     for key in _LISTS:
-        entries = [_plain(each) for each in _list(value.get(key))]
-        lists[key] = [each for each in entries if each]
+        entries = [_plain(item) for item in _list(value.get(key))]
+        lists[key] = [item for item in entries if item]
         dropped += len(entries) - len(lists[key])
     return ParsedReply(
         {"summary": summary, "setting": _plain(value.get("setting")), "objects": objects, **lists}, dropped, cut
@@ -54,7 +54,7 @@ _FORM = (
     '{"summary": "one sentence", "setting": "place and time", "objects": [{"name": "…", "description": "…"}], '
     '"actions": ["…"], "visible_text": ["…"]}'
 )
-_TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_TEXTS = list_of({"type": "string", "minLength": 1})
 
 TASK = Task(
     name="caption_structured",
@@ -63,26 +63,13 @@ TASK = Task(
     prompt=f"Describe this image as JSON of this form: {_FORM}",
     prompts={"clip": f"Describe this video as JSON of this form: {_FORM}"},
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "summary": {"type": "string", "minLength": 1},
-                "setting": {"type": "string"},
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"name": {"type": "string", "minLength": 1}, "description": {"type": "string"}},
-                        "required": ["name", "description"],
-                        "additionalProperties": False,
-                    },
-                },
-                "actions": _TEXTS,
-                "visible_text": _TEXTS,
-            },
-            "required": ["summary", "setting", "objects", "actions", "visible_text"],
-            "additionalProperties": False,
-        }
+        record(
+            summary={"type": "string", "minLength": 1},
+            setting={"type": "string"},
+            objects=list_of(record(name={"type": "string", "minLength": 1}, description={"type": "string"})),
+            actions=_TEXTS,
+            visible_text=_TEXTS,
+        )
     ),
     sampling=Sampling(max_tokens=2048),
     parse=parse,

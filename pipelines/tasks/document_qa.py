@@ -8,16 +8,16 @@ from typing import Any
 from pipelines.replies.citations import MOST_PAGES, cited_pages
 from pipelines.replies.thinking import final_answer, split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, Task, View
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
-    thought, said = split_thinking(unicodedata.normalize("NFC", text))
-    if not said:
-        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
-    return {"answer": said, "short_answer": final_answer(said), "pages": cited_pages(said)}
+    reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
+    return {"answer": answer, "short_answer": final_answer(answer), "pages": cited_pages(answer)}
 
 
 def verify(value: Any, view: View) -> CheckResult:
@@ -38,17 +38,12 @@ TASK = Task(
         'that your answer rests on, as [page N]. End with a line "Answer:" and the answer in a few words.'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "answer": {"type": "string", "minLength": 1},
-                "short_answer": {"type": ["string", "null"]},  # what the reply marks as final
-                # cited pages, from 1, by their place in the document
-                "pages": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": MOST_PAGES}},
-            },
-            "required": ["answer", "short_answer", "pages"],
-            "additionalProperties": False,
-        }
+        record(
+            answer={"type": "string", "minLength": 1},
+            short_answer=TEXT_OR_NULL,  # what the reply marks as final
+            # cited pages, from 1, by their place in the document
+            pages=list_of({"type": "integer", "minimum": 1, "maximum": MOST_PAGES}),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -9,7 +9,7 @@ from operators.checks.spans import span_faults
 from pipelines.replies.spans import read_timed_texts
 from pipelines.replies.times import LONGEST_S
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -17,20 +17,20 @@ from schemas.task import CheckResult, ParsedReply, Task, View
 def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     """Spans with descriptions, in seconds from the start of the file, as the model saw the frames' times.
 
-    A span that lies outside the clip is kept as it was said: the check tells.
+    A span that lies outside the clip is kept as the model wrote it: the check reports it.
     """
-    found = read_timed_texts(text)
-    if not found.found:
+    timed = read_timed_texts(text)
+    if not timed.has_list:
         raise InvalidOutput("the reply holds no events with times")
     events: list[dict[str, Any]] = [
-        {"start_s": each.start_s, "end_s": each.end_s, "text": unicodedata.normalize("NFC", each.text)}
-        for each in found.values
+        {"start_s": event.start_s, "end_s": event.end_s, "text": unicodedata.normalize("NFC", event.text)}
+        for event in timed.values
     ]
-    return ParsedReply({"events": events}, found.dropped, found.cut)
+    return ParsedReply({"events": events}, timed.dropped, timed.cut)
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    spans = [(each["start_s"], each["end_s"]) for each in value["events"]]
+    spans = [(event["start_s"], event["end_s"]) for event in value["events"]]
     return CheckResult(span_faults(spans, view, ordered=True))
 
 
@@ -46,26 +46,15 @@ TASK = Task(
         "time depiction."
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "events": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "start_s": _TIME,
-                            "end_s": _TIME,
-                            "text": {"type": "string", "minLength": 1},
-                        },
-                        "required": ["start_s", "end_s", "text"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["events"],
-            "additionalProperties": False,
-        }
+        record(
+            events=list_of(
+                record(
+                    start_s=_TIME,
+                    end_s=_TIME,
+                    text={"type": "string", "minLength": 1},
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=2048),
     parse=parse,

@@ -10,7 +10,6 @@ from pipelines.replies.grounded import (
     LABEL_KEYS,
     POINT_KEYS,
     POINT_PX_OR_NULL,
-    TEXT_OR_NULL,
     box_faults,
     clean,
     read_grounded,
@@ -18,7 +17,7 @@ from pipelines.replies.grounded import (
 )
 from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -28,29 +27,29 @@ _OWN = {*BOX_KEYS, *POINT_KEYS, *LABEL_KEYS}
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": [x0, y0, x1, y1] or "point_2d": [x, y], "label": "…"}; an empty one is a valid answer.
 
-    What an element says beyond that (a colour, a role, as the prompt asks for) are its attributes.
+    What an element says beyond that (a color, a role, as the prompt asks for) are its attributes.
     """
-    found = read_grounded(text, view)
-    if not found.found and not says_none(split_thinking(text)[1]):
+    grounded = read_grounded(text, view)
+    if not grounded.has_list and not says_none(split_thinking(text)[1]):
         raise InvalidOutput("the reply holds no list of boxes or points")
     objects = [
         {
-            "label": each.label,
-            "bbox_px": each.bbox_px,
-            "point_px": each.point_px,
+            "label": thing.label,
+            "bbox_px": thing.bbox_px,
+            "point_px": thing.point_px,
             "attributes": [
-                {"name": name, "value": said}
-                for name, value in each.element.items()
-                if name not in _OWN and (said := clean(str(value) if isinstance(value, (int, float)) else value))
+                {"name": name, "value": words}
+                for name, value in thing.element.items()
+                if name not in _OWN and (words := clean(str(value) if isinstance(value, (int, float)) else value))
             ],
         }
-        for each in found.values
+        for thing in grounded.values
     ]
-    return ParsedReply({"objects": objects}, found.dropped, found.cut, found.faults)
+    return ParsedReply({"objects": objects}, grounded.dropped, grounded.cut, grounded.faults)
 
 
 def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
-    return CheckResult(box_faults([each["bbox_px"] for each in value["objects"]]))
+    return CheckResult(box_faults([thing["bbox_px"] for thing in value["objects"]]))
 
 
 TASK = Task(
@@ -65,35 +64,16 @@ TASK = Task(
     parameters={"coordinates": "bbox"},
     list_parameters=("phrases",),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
-                            "point_px": POINT_PX_OR_NULL,  # x, y
-                            "attributes": {
-                                "type": "array",
-                                "items": {
-                                    "type": "object",
-                                    "properties": {"name": {"type": "string"}, "value": {"type": "string"}},
-                                    "required": ["name", "value"],
-                                    "additionalProperties": False,
-                                },
-                            },
-                        },
-                        "required": ["label", "bbox_px", "point_px", "attributes"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["objects"],
-            "additionalProperties": False,
-        }
+        record(
+            objects=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                    point_px=POINT_PX_OR_NULL,  # x, y
+                    attributes=list_of(record(name={"type": "string"}, value={"type": "string"})),
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -1,6 +1,6 @@
-"""Find things in a picture as boxes in space: centre, size and rotation before the camera, and where they are seen.
+"""Find things in a picture as boxes in space: center, size and rotation before the camera, and where they are seen.
 
-The model is not told the camera; its intrinsics only project what it says. They are taken from the input table, from
+The prompt says nothing of the camera; its intrinsics only project the boxes. They come from the input table, from
 a JSON file beside the picture, or from a stated field of view (operators/checks/intrinsics.py).
 """
 
@@ -14,11 +14,11 @@ from operators.checks.boxes_3d import Box3D, corners_m, distinct, project
 from operators.checks.space_check import space_faults
 from pipelines.replies.boxes import numbers
 from pipelines.replies.elements import read_elements
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, TEXT_OR_NULL, label_of, says_none
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, label_of, says_none
 from pipelines.replies.thinking import split_thinking
 from schemas.camera import Intrinsics
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -34,11 +34,11 @@ def parse(text: str, view: View) -> ParsedReply:
 
     Of boxes that overlap too much to be two things the first stays; `duplicates` counts the others.
     """
-    _, said = split_thinking(text)
-    found = read_elements(said, _BOX_KEYS)
-    if not found.found and not says_none(said):
+    _, answer = split_thinking(text)
+    elements = read_elements(answer, _BOX_KEYS)
+    if not elements.has_list and not says_none(answer):
         raise InvalidOutput("the reply holds no list of boxes in space")
-    read = [_box(element) for element in found.values]
+    read = [_box(element) for element in elements.values]
     boxes = [box for box in read if box is not None]
     kept = distinct(boxes)
     camera = _camera(view)
@@ -47,15 +47,15 @@ def parse(text: str, view: View) -> ParsedReply:
         "duplicates": len(boxes) - len(kept),
         "camera": None if camera is None else asdict(camera),
     }
-    return ParsedReply(value, found.dropped + len(read) - len(boxes), found.cut)
+    return ParsedReply(value, elements.dropped + len(read) - len(boxes), elements.cut)
 
 
 def _box(element: dict[str, Any]) -> Box3D | None:
-    said = numbers(next((element[key] for key in _BOX_KEYS if key in element), None), 9)
-    if said is None:
+    values = numbers(next((element[key] for key in _BOX_KEYS if key in element), None), 9)
+    if values is None:
         return None
-    x, y, z, x_size, y_size, z_size, *turns = said
-    if any(abs(each) > _FARTHEST_M for each in said) or min(x_size, y_size, z_size) < _SMALLEST_M:
+    x, y, z, x_size, y_size, z_size, *turns = values
+    if any(abs(value) > _FARTHEST_M for value in values) or min(x_size, y_size, z_size) < _SMALLEST_M:
         return None
     about_x, about_y, about_z = (turn * math.pi for turn in turns)
     return Box3D(label_of(element), (x, y, z), (x_size, y_size, z_size), (about_x, about_y, about_z))
@@ -88,8 +88,8 @@ def _seen(corners_px: list[list[float]], width_px: int, height_px: int) -> list[
 
 def verify(value: Any, view: View) -> CheckResult:
     boxes = [
-        Box3D(each["label"], tuple(each["center_m"]), tuple(each["size_m"]), tuple(each["rotation_rad"]))
-        for each in value["boxes"]
+        Box3D(box["label"], tuple(box["center_m"]), tuple(box["size_m"]), tuple(box["rotation_rad"]))
+        for box in value["boxes"]
     ]
     return CheckResult(space_faults(boxes, _camera(view), view.width_px, view.height_px))
 
@@ -110,47 +110,33 @@ TASK = Task(
     list_parameters=("phrases",),
     camera=True,
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "boxes": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            # before the camera: X to the right, Y down, Z forward
-                            "center_m": _numbers(3),
-                            "size_m": _numbers(3, exclusiveMinimum=0),  # full lengths along the box's own axes
-                            "rotation_rad": _numbers(3),  # about the camera's x, then y, then z axis
-                            # +++ ++- +-+ +-- -++ -+- --+ --- along its own axes; null without a camera, or when one
-                            # of them is not before it; may lie outside the picture
-                            "corners_px": {
-                                "type": ["array", "null"],
-                                "items": _numbers(2),
-                                "minItems": 8,
-                                "maxItems": 8,
-                            },
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 around the corners, within the picture
-                        },
-                        "required": ["label", "center_m", "size_m", "rotation_rad", "corners_px", "bbox_px"],
-                        "additionalProperties": False,
+        record(
+            boxes=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    # before the camera: X to the right, Y down, Z forward
+                    center_m=_numbers(3),
+                    size_m=_numbers(3, exclusiveMinimum=0),  # full lengths along the box's own axes
+                    rotation_rad=_numbers(3),  # about the camera's x, then y, then z axis
+                    # +++ ++- +-+ +-- -++ -+- --+ --- along its own axes; null without a camera, or when one
+                    # of them is not before it; may lie outside the picture
+                    corners_px={
+                        "type": ["array", "null"],
+                        "items": _numbers(2),
+                        "minItems": 8,
+                        "maxItems": 8,
                     },
-                },
-                "duplicates": {"type": "integer", "minimum": 0},
-                "camera": {
-                    "type": ["object", "null"],
-                    "properties": {
-                        **{name: {"type": "number"} for name in ("fx_px", "fy_px", "cx_px", "cy_px")},
-                        "source": {"type": "string", "enum": ["given", "sidecar", "field_of_view"]},
-                    },
-                    "required": ["fx_px", "fy_px", "cx_px", "cy_px", "source"],
-                    "additionalProperties": False,
-                },
-            },
-            "required": ["boxes", "duplicates", "camera"],
-            "additionalProperties": False,
-        }
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 around the corners, within the picture
+                )
+            ),
+            duplicates={"type": "integer", "minimum": 0},
+            camera=nullable(
+                record(
+                    **{name: {"type": "number"} for name in ("fx_px", "fy_px", "cx_px", "cy_px")},
+                    source={"type": "string", "enum": ["given", "sidecar", "field_of_view"]},
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -6,11 +6,11 @@ from bisect import bisect_left
 from typing import Any
 
 from operators.checks.spans import SLACK_S
-from pipelines.replies.grounded import BBOX_PX, TEXT_OR_NULL, box_faults, read_grounded, says_none
+from pipelines.replies.grounded import BBOX_PX, box_faults, read_grounded, says_none
 from pipelines.replies.thinking import split_thinking
 from pipelines.replies.times import seconds
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Clip, Message, Part, Request, Sampling
 from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
 
@@ -32,24 +32,24 @@ def ask_frames(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | N
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"time": 1.0, "bbox_2d": […], "label": "…"}. A box belongs to the frame whose time is nearest; one
     that lies more than a second outside the clip belongs to none and is dropped."""
-    found = read_grounded(text, view)
-    if not found.found and not says_none(split_thinking(text)[1]):
+    grounded = read_grounded(text, view)
+    if not grounded.has_list and not says_none(split_thinking(text)[1]):
         raise InvalidOutput("the reply holds no list of times and boxes")
     boxes: list[dict[str, Any]] = []
-    dropped = found.dropped
-    faults = list(found.faults)
-    for each in found.values:
-        time_s = seconds(next((each.element[key] for key in _TIME_KEYS if key in each.element), None))
+    dropped = grounded.dropped
+    faults = list(grounded.faults)
+    for thing in grounded.values:
+        time_s = seconds(next((thing.element[key] for key in _TIME_KEYS if key in thing.element), None))
         frame = None if time_s is None else _frame(time_s, view.times_s)
-        if each.bbox_px is None or frame is None:
+        if thing.bbox_px is None or frame is None:
             dropped += 1
             if time_s is not None and frame is None and "span_outside" not in faults:
                 faults.append("span_outside")
             continue
         boxes.append(
-            {"label": each.label, "frame_index": frame, "time_s": view.times_s[frame], "bbox_px": each.bbox_px}
+            {"label": thing.label, "frame_index": frame, "time_s": view.times_s[frame], "bbox_px": thing.bbox_px}
         )
-    return ParsedReply({"boxes": boxes}, dropped, found.cut, tuple(faults))
+    return ParsedReply({"boxes": boxes}, dropped, grounded.cut, tuple(faults))
 
 
 def _frame(time_s: float, times_s: tuple[float, ...]) -> int | None:
@@ -62,7 +62,7 @@ def _frame(time_s: float, times_s: tuple[float, ...]) -> int | None:
 
 
 def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
-    return CheckResult(box_faults([each["bbox_px"] for each in value["boxes"]]))
+    return CheckResult(box_faults([box["bbox_px"] for box in value["boxes"]]))
 
 
 TASK = Task(
@@ -76,27 +76,16 @@ TASK = Task(
         '[x_min, y_min, x_max, y_max], "label": ""}, ...].'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "boxes": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            "frame_index": {"type": "integer", "minimum": 0},  # in the row's times_s
-                            "time_s": {"type": "number"},  # of that frame
-                            "bbox_px": BBOX_PX,  # x0, y0, x1, y1 in pixels of the original
-                        },
-                        "required": ["label", "frame_index", "time_s", "bbox_px"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["boxes"],
-            "additionalProperties": False,
-        }
+        record(
+            boxes=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    frame_index={"type": "integer", "minimum": 0},  # in the row's times_s
+                    time_s={"type": "number"},  # of that frame
+                    bbox_px=BBOX_PX,  # x0, y0, x1, y1 in pixels of the original
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     next=ask_frames,

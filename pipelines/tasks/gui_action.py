@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from operators.checks.on_screen import boxes_of, point_faults
-from pipelines.gui import NOTHING_DONE, PROMPT, action_request, device_of, told
+from pipelines.loops.screens import NOTHING_DONE, PROMPT, action_request, device_of, history_text
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
-from schemas.output import Output
+from schemas.output import Output, record
 from schemas.request import Picture, Request, Sampling
 from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
 
@@ -27,7 +27,7 @@ def ask_for_action(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request
     if history:
         return None
     assert isinstance(unit.content, Picture)
-    return action_request(task, unit.view, unit.content, told(unit.view.parameters.get("history")))
+    return action_request(task, unit.view, unit.content, history_text(unit.view.parameters.get("history")))
 
 
 TASK = Task(
@@ -38,7 +38,7 @@ TASK = Task(
     # device: computer or mobile. history: what was done so far, a text or a list. elements: result.elements of
     # gui_elements, for the check
     defaults={"device": "computer", "history": NOTHING_DONE, "elements": None},
-    output=Output({"type": "object", "properties": ACTION, "required": list(ACTION), "additionalProperties": False}),
+    output=Output(record(**ACTION)),
     sampling=Sampling(max_tokens=2048),
     next=ask_for_action,
     parse=parse,

@@ -8,8 +8,9 @@ from typing import Any
 
 from pipelines.replies.boxes import bbox_px
 from pipelines.replies.elements import read_elements
+from pipelines.replies.grounded import BBOX_PX
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -22,13 +23,13 @@ _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
 
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"role": "button", "text": "Save", "bbox_2d": [x0, y0, x1, y1], "clickable": true}; an empty list is a
-    valid answer. An element without a box is dropped; of a role or text that is not said, "" and null stand."""
-    found = read_elements(text, (*_BOX_KEYS, *_ROLE_KEYS, *_TEXT_KEYS, *_CLICKABLE))
-    if not found.found:
+    valid answer. An element without a box is dropped; without a role or text, it has "" and null."""
+    listed = read_elements(text, (*_BOX_KEYS, *_ROLE_KEYS, *_TEXT_KEYS, *_CLICKABLE))
+    if not listed.has_list:
         raise InvalidOutput("the reply holds no list of elements")
     elements: list[dict[str, Any]] = []
-    dropped = found.dropped
-    for element in found.values:
+    dropped = listed.dropped
+    for element in listed.values:
         box = bbox_px(_first(element, _BOX_KEYS), view.width_px, view.height_px)
         if box is None:
             dropped += 1
@@ -42,7 +43,7 @@ def parse(text: str, view: View) -> ParsedReply:
                 "clickable": _YES_NO.get(str(_first(element, _CLICKABLE)).lower()),
             }
         )
-    return ParsedReply({"elements": elements}, dropped, found.cut)
+    return ParsedReply({"elements": elements}, dropped, listed.cut)
 
 
 def _first(element: dict[str, Any], keys: tuple[str, ...]) -> Any:
@@ -54,7 +55,7 @@ def _words(value: Any) -> str:
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    empty = any(x0 == x1 or y0 == y1 for x0, y0, x1, y1 in (each["bbox_px"] for each in value["elements"]))
+    empty = any(x0 == x1 or y0 == y1 for x0, y0, x1, y1 in (element["bbox_px"] for element in value["elements"]))
     faults = ["empty_box"] if empty else []
     if not value["elements"] and view.blank is False:
         faults.append("nothing_read")
@@ -71,33 +72,16 @@ TASK = Task(
         '[{{"bbox_2d": [x1, y1, x2, y2], "role": "button", "text": "the words on it", "clickable": true}}]'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "elements": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "role": {"type": "string"},  # "" where it is not said
-                            "text": {"type": ["string", "null"]},
-                            # x0, y0, x1, y1 in pixels of the original
-                            "bbox_px": {
-                                "type": "array",
-                                "items": {"type": "number", "minimum": 0},
-                                "minItems": 4,
-                                "maxItems": 4,
-                            },
-                            "clickable": {"type": ["boolean", "null"]},
-                        },
-                        "required": ["role", "text", "bbox_px", "clickable"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["elements"],
-            "additionalProperties": False,
-        }
+        record(
+            elements=list_of(
+                record(
+                    role={"type": "string"},  # "" where there is none
+                    text=TEXT_OR_NULL,
+                    bbox_px=BBOX_PX,
+                    clickable={"type": ["boolean", "null"]},
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=8192),
     parse=parse,

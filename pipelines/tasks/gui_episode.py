@@ -12,12 +12,12 @@ from typing import Any
 
 from operators.checks.on_screen import boxes_of, point_faults
 from operators.media.episode import HEADING
-from pipelines.gui import PROMPT, action_request, device_of, told
+from pipelines.loops.screens import PROMPT, action_request, device_of, history_text
 from pipelines.replies.gui_actions import ACTION, AIMED, read_action
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Picture, Request, Sampling
-from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
+from schemas.task import CheckResult, ParsedReply, Reply, Step, Task, Unit, View
 
 _LONGEST_TOLD = 300
 _HEADING_IN_A_REPLY = re.compile(r"^(?=\[screen \d)", re.MULTILINE)
@@ -28,7 +28,7 @@ def ask_screen_by_screen(task: Task, unit: Unit, history: tuple[Step, ...]) -> R
     screens = [part for part in unit.content if isinstance(part, Picture)]
     if len(history) == len(screens):
         return None
-    done = told([_in_words(step.completion.text, unit.view) for step in history])
+    done = history_text([_in_words(step.completion.text, unit.view) for step in history])
     return action_request(task, unit.view, screens[len(history)], done)
 
 
@@ -43,18 +43,19 @@ def _in_words(reply: str, view: View) -> str:
     return " ".join(words.split())[:_LONGEST_TOLD]
 
 
-def gather(unit: Unit, history: tuple[Step, ...]) -> str:
-    """All replies, each behind the heading of its screen, which no line of a reply can pass for."""
+def all_replies(task: Task, unit: Unit, history: tuple[Step, ...]) -> Reply:  # noqa: ARG001
+    """Each behind the heading of its screen, which no line of a reply can pass for."""
     assert isinstance(unit.content, tuple)
     headings = [part for part in unit.content if isinstance(part, str)]
-    return "\n\n".join(
+    text = "\n\n".join(
         f"{heading}\n{_HEADING_IN_A_REPLY.sub(' ', step.completion.text)}"
         for heading, step in zip(headings, history, strict=False)
     )
+    return Reply(text, history)
 
 
 def parse(text: str, view: View) -> ParsedReply:
-    """What `gather` wrote. A step whose action cannot be read says why; InvalidOutput where none can be read."""
+    """What `all_replies` wrote. A step whose action cannot be read says why; InvalidOutput where none can be read."""
     marks = list(HEADING.finditer(text))
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     steps: list[dict[str, Any]] = []
@@ -63,13 +64,13 @@ def parse(text: str, view: View) -> ParsedReply:
         number, width_px, height_px = map(int, mark.groups())
         step: dict[str, Any] = {"step": number, "width_px": width_px, "height_px": height_px}
         try:
-            reading = read_action(text[mark.end() : end], device_of(view), width_px, height_px)
+            parsed = read_action(text[mark.end() : end], device_of(view), width_px, height_px)
         except InvalidOutput as error:
             steps.append({**step, "action": None, "fault": str(error)})
             dropped += 1
         else:
-            steps.append({**step, "action": reading.value, "fault": None})
-            dropped += reading.dropped
+            steps.append({**step, "action": parsed.value, "fault": None})
+            dropped += parsed.dropped
     if all(step["action"] is None for step in steps):
         raise InvalidOutput(steps[0]["fault"] if steps else "the reply is of no screen")
     return ParsedReply({"steps": steps}, dropped)
@@ -96,37 +97,21 @@ TASK = Task(
     prompt=PROMPT,  # its {history} is what the replay has done so far
     defaults={"device": "computer", "history": None, "elements": None},
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "steps": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "step": {"type": "integer", "minimum": 1},  # the screen, from 1
-                            "width_px": {"type": "integer"},
-                            "height_px": {"type": "integer"},
-                            "action": {
-                                "type": ["object", "null"],
-                                "properties": ACTION,
-                                "required": list(ACTION),
-                                "additionalProperties": False,
-                            },
-                            "fault": {"type": ["string", "null"]},  # why there is no action
-                        },
-                        "required": ["step", "width_px", "height_px", "action", "fault"],
-                        "additionalProperties": False,
-                    },
-                }
-            },
-            "required": ["steps"],
-            "additionalProperties": False,
-        }
+        record(
+            steps=list_of(
+                record(
+                    step={"type": "integer", "minimum": 1},  # the screen, from 1
+                    width_px={"type": "integer"},
+                    height_px={"type": "integer"},
+                    action=nullable(record(**ACTION)),
+                    fault=TEXT_OR_NULL,  # why there is no action
+                )
+            )
+        )
     ),
     sampling=Sampling(max_tokens=2048),
     next=ask_screen_by_screen,
-    gather=gather,
+    reply=all_replies,
     parse=parse,
     verify=verify,
 )

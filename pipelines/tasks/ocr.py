@@ -1,6 +1,6 @@
 """Read all text of a page or picture, as plain text.
 
-A page that fails its check is asked again, enlarged and turned; the best of the readings is the answer.
+A page that fails its check is asked again, enlarged and turned; the best of its replies is the answer.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 from operators.checks.check_reply import check_reply
 from operators.checks.page_check import text_faults
 from operators.media.pictures import enlarged, rotated
+from pipelines.loops.lines import LineReplies, by_line
 from pipelines.replies.scripts import script_of
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Message, Picture, Request, Sampling
-from schemas.task import CheckResult, ReadLine, Step, Task, Unit, View, first_request
+from schemas.task import CheckResult, Reply, Step, Task, Unit, View, first_request, last_reply
 
 _TURNS = (90, 270, 180)
 _MISREAD = {"repeats", "nothing_read"}
 _WORTH = 0.6
 """Errors per character of the text layer from which a page far from it is asked again. Below, the layer itself is
-often to blame (old scans carry poor ones), and five readings of each such page would be a heavy bill."""
+often to blame (old scans carry poor ones), and five requests about each such page would be a heavy bill."""
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
@@ -31,17 +32,17 @@ def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     return {"text": read, "script": script_of(read), "lines": None}
 
 
-def parse_lines(lines: tuple[ReadLine, ...], view: View) -> dict[str, Any]:  # noqa: ARG001
+def read_lines(lines: tuple[LineReplies, ...], view: View) -> dict[str, Any]:  # noqa: ARG001
     """Each line's pieces joined by a blank; lines in which nothing was read are left out."""
     texts: list[str] = []
     read: list[dict[str, Any]] = []
-    for line, replies in lines:
-        text = " ".join(" ".join(unicodedata.normalize("NFC", reply).split()) for reply in replies).strip()
+    for line, pieces in lines:
+        text = " ".join(" ".join(unicodedata.normalize("NFC", piece).split()) for piece in pieces).strip()
         if text:
             texts.append(text)
             read.append({"text": text, "bbox_px": list(line.bbox_px)})
-    whole = "\n".join(texts)
-    return {"text": whole, "script": script_of(whole), "lines": read}
+    text = "\n".join(texts)
+    return {"text": text, "script": script_of(text), "lines": read}
 
 
 def verify(value: Any, view: View) -> CheckResult:
@@ -49,15 +50,14 @@ def verify(value: Any, view: View) -> CheckResult:
 
 
 def ask_until_read(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
-    """Once; again enlarged, then turned, as long as the reading fails its check.
+    """Once; again enlarged, then turned, as long as what was read fails its check.
 
     A picture without a text layer in which nothing was read may hold nothing: that is asked once more, enlarged.
     """
     if not history:
         return first_request(task, unit)
     picture, view = unit.content, unit.view
-    if not isinstance(picture, Picture) or view.blank is None:  # a line of a page
-        return None
+    assert isinstance(picture, Picture)
     misread = all(_badness(task, view, step)[0] for step in history)
     empty = not view.blank and not any(char.isalnum() for char in history[-1].completion.text)
     for note, look in _looks(picture)[len(history) - 1 :]:
@@ -75,12 +75,13 @@ def _looks(picture: Picture) -> list[tuple[str, Any]]:
     return [("enlarged", lambda: larger), *looks] if larger is not None else looks
 
 
-def best_reading(task: Task, view: View, history: tuple[Step, ...]) -> int:
-    return min(range(len(history)), key=lambda index: _badness(task, view, history[index]))
+def best_reading(task: Task, unit: Unit, history: tuple[Step, ...]) -> Reply:
+    best = min(history, key=lambda step: _badness(task, unit.view, step))
+    return last_reply(task, unit, (best,))
 
 
 def _badness(task: Task, view: View, step: Step) -> tuple[int, float, int]:
-    """Faults that another look may mend, distance from the text layer, and whether nothing was read."""
+    """Faults that another look may fix, distance from the text layer, and whether nothing was read."""
     text = step.completion.text
     verified = check_reply(task, view, text, task.parse(text, view), cut=False).verified
     distance = verified["cer"] or 0.0
@@ -88,38 +89,30 @@ def _badness(task: Task, view: View, step: Step) -> tuple[int, float, int]:
     return faults, distance, not any(char.isalnum() for char in text)
 
 
-_LINE = {
-    "type": "object",
-    "properties": {
-        "text": {"type": "string", "minLength": 1},
-        "bbox_px": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
-    },
-    "required": ["text", "bbox_px"],
-    "additionalProperties": False,
-}
+_LINE = record(
+    text={"type": "string", "minLength": 1},
+    bbox_px={"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+)
 
-TASK = Task(
-    name="ocr",
-    summary="all text of a page or picture, as plain text",
-    unit_kinds=("page", "image"),
-    prompt="Read all the text in the image.",
-    output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "text": {"type": "string"},
-                "script": {"type": ["string", "null"]},  # of most letters, by its Unicode name
+TASK = by_line(
+    Task(
+        name="ocr",
+        summary="all text of a page or picture, as plain text",
+        unit_kinds=("page", "image"),
+        prompt="Read all the text in the image.",
+        output=Output(
+            record(
+                text={"type": "string"},
+                script=TEXT_OR_NULL,  # of most letters, by its Unicode name
                 # only where pages are split: each line and its box, x0, y0, x1, y1 in pixels of the original
-                "lines": {"type": ["array", "null"], "items": _LINE},
-            },
-            "required": ["text", "script", "lines"],
-            "additionalProperties": False,
-        }
+                lines=nullable(list_of(_LINE)),
+            )
+        ),
+        sampling=Sampling(max_tokens=4096),
+        parse=parse,
+        next=ask_until_read,
+        reply=best_reading,
+        verify=verify,
     ),
-    sampling=Sampling(max_tokens=4096),
-    parse=parse,
-    parse_lines=parse_lines,
-    next=ask_until_read,
-    choose=best_reading,
-    verify=verify,
+    read_lines,
 )

@@ -8,8 +8,9 @@ from typing import Any
 from operators.checks.page_check import text_faults
 from pipelines.replies.boxes import bbox_px, scale_of
 from pipelines.replies.elements import read_elements
+from pipelines.replies.grounded import BBOX_PX
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -21,14 +22,14 @@ _COUNTS_TO = 999
 
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": [x0, y0, x1, y1], "text_content": "…"}; an empty list is a valid answer."""
-    found = read_elements(text, (*_TEXT_KEYS, *_BOX_KEYS))
-    if not found.found:
+    elements = read_elements(text, (*_TEXT_KEYS, *_BOX_KEYS))
+    if not elements.has_list:
         raise InvalidOutput("the reply holds no list of texts and boxes")
-    boxes = [next((each[key] for key in _BOX_KEYS if key in each), None) for each in found.values]
+    boxes = [next((element[key] for key in _BOX_KEYS if key in element), None) for element in elements.values]
     scale = scale_of(boxes, _COUNTS_TO)
     lines: list[dict[str, Any]] = []
-    dropped = found.dropped
-    for element, box in zip(found.values, boxes, strict=True):
+    dropped = elements.dropped
+    for element, box in zip(elements.values, boxes, strict=True):
         content = next((element[key] for key in _TEXT_KEYS if key in element), None)
         place = bbox_px(box, view.width_px, view.height_px, scale=scale)
         read = " ".join(unicodedata.normalize("NFC", content).split()) if isinstance(content, str) else ""
@@ -36,7 +37,7 @@ def parse(text: str, view: View) -> ParsedReply:
             lines.append({"text": read, "bbox_px": place})
         else:
             dropped += 1
-    return ParsedReply({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, found.cut)
+    return ParsedReply({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, elements.cut)
 
 
 def verify(value: Any, view: View) -> CheckResult:
@@ -49,32 +50,15 @@ TASK = Task(
     unit_kinds=("page", "image"),
     prompt="Spotting all the text in the image with line-level, and output in JSON format.",
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "text": {"type": "string"},
-                "lines": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "text": {"type": "string", "minLength": 1},
-                            # x0, y0, x1, y1 in pixels of the original
-                            "bbox_px": {
-                                "type": "array",
-                                "items": {"type": "number", "minimum": 0},
-                                "minItems": 4,
-                                "maxItems": 4,
-                            },
-                        },
-                        "required": ["text", "bbox_px"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["text", "lines"],
-            "additionalProperties": False,
-        }
+        record(
+            text={"type": "string"},
+            lines=list_of(
+                record(
+                    text={"type": "string", "minLength": 1},
+                    bbox_px=BBOX_PX,
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=8192),
     parse=parse,

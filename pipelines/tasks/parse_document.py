@@ -11,9 +11,10 @@ from typing import Any
 from operators.checks.page_check import text_faults
 from pipelines.replies.blocks import BLOCK_TYPES, Block, page_markdown
 from pipelines.replies.boxes import bbox_px
+from pipelines.replies.grounded import BBOX_PX_OR_NULL
 from pipelines.replies.qwenvl_html import is_html, read_html
 from pipelines.replies.qwenvl_markdown import read_markdown
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -21,11 +22,11 @@ from schemas.task import CheckResult, ParsedReply, Task, View
 def parse(text: str, view: View) -> ParsedReply:
     """HTML or Markdown, whichever the reply is. An empty page is a valid answer."""
     text = unicodedata.normalize("NFC", text)
-    found, cut = read_html(text) if is_html(text) else read_markdown(text)
-    blocks = [_row(block, view) for block in found]
-    strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(found, blocks, strict=True))
+    parsed, cut = read_html(text) if is_html(text) else read_markdown(text)
+    blocks = [_row(block, view) for block in parsed]
+    strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(parsed, blocks, strict=True))
     # a box that is none is lost; its block is not
-    return ParsedReply({"blocks": blocks, "markdown": page_markdown(found)}, dropped=strange, cut=cut)
+    return ParsedReply({"blocks": blocks, "markdown": page_markdown(parsed)}, dropped=strange, cut=cut)
 
 
 def _row(block: Block, view: View) -> dict[str, Any]:
@@ -44,68 +45,44 @@ def _row(block: Block, view: View) -> dict[str, Any]:
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    said = [
+    texts = [
         part
         for block in value["blocks"]
         for part in (block["text"], block["caption"] if block["type"] != "image" else None)
         if part
     ]
-    return text_faults("\n".join(said), view)
+    return text_faults("\n".join(texts), view)
 
 
-_TEXT_OR_NULL = {"type": ["string", "null"]}
 _COUNT = {"type": "integer", "minimum": 0}
 
-_CELL = {
-    "type": "object",
-    "properties": {
-        "row": _COUNT,
-        "column": _COUNT,
-        "row_span": {"type": "integer", "minimum": 1},
-        "column_span": {"type": "integer", "minimum": 1},
-        "header": {"type": "boolean"},
-        "text": {"type": "string"},
-    },
-    "required": ["row", "column", "row_span", "column_span", "header", "text"],
-    "additionalProperties": False,
-}
+_CELL = record(
+    row=_COUNT,
+    column=_COUNT,
+    row_span={"type": "integer", "minimum": 1},
+    column_span={"type": "integer", "minimum": 1},
+    header={"type": "boolean"},
+    text={"type": "string"},
+)
 
-_BLOCK = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "enum": list(BLOCK_TYPES)},
-        "level": {"type": ["integer", "null"], "minimum": 1, "maximum": 9},  # of headings and list items
-        "text": {"type": "string"},  # formulas: LaTeX; music and chemistry: in the notation of `format`
-        "markdown": {"type": "string"},
-        "html": _TEXT_OR_NULL,  # of tables, and of charts that came with their data
-        "caption": _TEXT_OR_NULL,
-        "format": _TEXT_OR_NULL,
-        # x0, y0, x1, y1 in pixels of the original
-        "bbox_px": {
-            "type": ["array", "null"],
-            "items": {"type": "number", "minimum": 0},
-            "minItems": 4,
-            "maxItems": 4,
-        },
-        "cells": {"type": ["array", "null"], "items": _CELL},
-    },
-    "required": ["type", "level", "text", "markdown", "html", "caption", "format", "bbox_px", "cells"],
-    "additionalProperties": False,
-}
+_BLOCK = record(
+    type={"type": "string", "enum": list(BLOCK_TYPES)},
+    level={"type": ["integer", "null"], "minimum": 1, "maximum": 9},  # of headings and list items
+    text={"type": "string"},  # formulas: LaTeX; music and chemistry: in the notation of `format`
+    markdown={"type": "string"},
+    html=TEXT_OR_NULL,  # of tables, and of charts that came with their data
+    caption=TEXT_OR_NULL,
+    format=TEXT_OR_NULL,
+    bbox_px=BBOX_PX_OR_NULL,
+    cells=nullable(list_of(_CELL)),
+)
 
 TASK = Task(
     name="parse_document",
     summary="a page as blocks with boxes, tables as cells, and Markdown",
     unit_kinds=("page", "image"),
     prompt="qwenvl html",
-    output=Output(
-        {
-            "type": "object",
-            "properties": {"blocks": {"type": "array", "items": _BLOCK}, "markdown": {"type": "string"}},
-            "required": ["blocks", "markdown"],
-            "additionalProperties": False,
-        }
-    ),
+    output=Output(record(blocks=list_of(_BLOCK), markdown={"type": "string"})),
     sampling=Sampling(max_tokens=8192),
     parse=parse,
     verify=verify,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.replies.elements import fenced
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, TEXT_OR_NULL, box_faults, clean, read_grounded
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, box_faults, clean, read_grounded
 from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
@@ -30,47 +30,47 @@ def parse(text: str, view: View) -> ParsedReply:
 
     Names may also stand together, {"names": {"zh": "…"}}, or alone as "name" or "label": then of no known language.
     """
-    found = read_grounded(text, view, keys=("names", *_NAME_KEYS), needs_place=False)
+    grounded = read_grounded(text, view, keys=("names", *_NAME_KEYS), needs_place=False)
     objects = []
-    dropped = found.dropped
-    for each in found.values:
-        if names := _names(each.element):
-            objects.append({"names": names, "bbox_px": each.bbox_px})
+    dropped = grounded.dropped
+    for thing in grounded.values:
+        if names := _names(thing.element):
+            objects.append({"names": names, "bbox_px": thing.bbox_px})
         else:
             dropped += 1
     answer = None
-    if not objects and not dropped and not found.cut:
-        _, said = split_thinking(text)
-        if not said:
+    if not objects and not dropped and not grounded.cut:
+        _, words = split_thinking(text)
+        if not words:
             raise InvalidOutput("the reply is empty")
-        body = next(fenced(said), said)
-        answer = clean(said) if any(char.isalpha() for char in body) else None  # an empty list has no letters
-    return ParsedReply({"objects": objects, "answer": answer}, dropped, found.cut, found.faults)
+        body = next(fenced(words), words)
+        answer = clean(words) if any(char.isalpha() for char in body) else None  # an empty list has no letters
+    return ParsedReply({"objects": objects, "answer": answer}, dropped, grounded.cut, grounded.faults)
 
 
 def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
     together = element.get("names", element.get("name"))
-    said: list[tuple[str | None, Any]] = [(_NAME_KEYS.get(key.lower()), value) for key, value in element.items()]
-    said = [(language, value) for language, value in said if language is not None]
+    named: list[tuple[str | None, Any]] = [(_NAME_KEYS.get(key.lower()), value) for key, value in element.items()]
+    named = [(language, value) for language, value in named if language is not None]
     if isinstance(together, dict):
-        said += list(together.items())
-    if not said:
-        said = [(None, element.get(key)) for key in LABEL_KEYS]
+        named += list(together.items())
+    if not named:
+        named = [(None, element.get(key)) for key in LABEL_KEYS]
     return [
         {"language": None if language is None else _code(language), "name": name}
-        for language, value in said
+        for language, value in named
         if (name := clean(value))
     ]
 
 
 def _code(language: str) -> str:
-    """ISO 639-1 where we know it, else as it was said."""
+    """ISO 639-1 where we know it, else as the model wrote it."""
     language = language.strip().lower()
     return "zh" if language == "cn" else _CODES.get(language, language)
 
 
 def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001
-    return CheckResult(box_faults([each["bbox_px"] for each in value["objects"]]))
+    return CheckResult(box_faults([thing["bbox_px"] for thing in value["objects"]]))
 
 
 TASK = Task(
@@ -81,35 +81,16 @@ TASK = Task(
     parameters={"what": "all objects", "languages": "Chinese and English"},
     list_parameters=("what", "languages"),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "names": {
-                                "type": "array",
-                                "items": {
-                                    "type": "object",
-                                    # ISO 639-1; null where the reply does not say
-                                    "properties": {"language": TEXT_OR_NULL, "name": {"type": "string"}},
-                                    "required": ["language", "name"],
-                                    "additionalProperties": False,
-                                },
-                            },
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
-                        },
-                        "required": ["names", "bbox_px"],
-                        "additionalProperties": False,
-                    },
-                },
-                "answer": TEXT_OR_NULL,  # the reply, where it is prose and no list
-            },
-            "required": ["objects", "answer"],
-            "additionalProperties": False,
-        }
+        record(
+            objects=list_of(
+                record(
+                    # language: ISO 639-1; null where the reply does not say
+                    names=list_of(record(language=TEXT_OR_NULL, name={"type": "string"})),
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                )
+            ),
+            answer=TEXT_OR_NULL,  # the reply, where it is prose and no list
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

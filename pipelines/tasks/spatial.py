@@ -7,31 +7,33 @@ import unicodedata
 from typing import Any
 
 from pipelines.replies.choices import choice_of, options_in
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, POINT_PX_OR_NULL, TEXT_OR_NULL, box_faults, read_grounded
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, POINT_PX_OR_NULL, box_faults, read_grounded
 from pipelines.replies.thinking import final_answer, split_thinking
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
 
 def parse(text: str, view: View) -> ParsedReply:
     """The answer in words, the option that it takes, and the boxes and points that it names."""
-    thought, said = split_thinking(unicodedata.normalize("NFC", text))
-    if not said:
-        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
+    reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
     options = _options(view)
-    choice = choice_of(said, options) if options else None
-    found = read_grounded(said, view)
+    choice = choice_of(answer, options) if options else None
+    grounded = read_grounded(answer, view)
     value = {
-        "answer": said,
-        "short_answer": final_answer(said),
+        "answer": answer,
+        "short_answer": final_answer(answer),
         "choice": choice,
         "choice_text": None if choice is None else options[choice],
-        "objects": [{"label": each.label, "bbox_px": each.bbox_px, "point_px": each.point_px} for each in found.values],
+        "objects": [
+            {"label": thing.label, "bbox_px": thing.bbox_px, "point_px": thing.point_px} for thing in grounded.values
+        ],
     }
-    listed = bool(found.values or found.dropped)  # a bracket in prose opens no list
-    return ParsedReply(value, found.dropped, found.cut and listed, found.faults)
+    listed = bool(grounded.values or grounded.dropped)  # a bracket in prose opens no list
+    return ParsedReply(value, grounded.dropped, grounded.cut and listed, grounded.faults)
 
 
 def _options(view: View) -> dict[str, str]:
@@ -40,7 +42,7 @@ def _options(view: View) -> dict[str, str]:
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    faults = box_faults([each["bbox_px"] for each in value["objects"]])
+    faults = box_faults([thing["bbox_px"] for thing in value["objects"]])
     missed = bool(_options(view)) and value["choice"] is None
     return CheckResult((*faults, *(("no_choice",) if missed else ())))
 
@@ -51,30 +53,19 @@ TASK = Task(
     unit_kinds=("image",),
     prompt="{question}",
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "answer": {"type": "string", "minLength": 1},
-                "short_answer": TEXT_OR_NULL,  # what the reply marks as final
-                "choice": TEXT_OR_NULL,  # the letter, where the question offers options
-                "choice_text": TEXT_OR_NULL,
-                "objects": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "label": TEXT_OR_NULL,
-                            "bbox_px": BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
-                            "point_px": POINT_PX_OR_NULL,  # x, y
-                        },
-                        "required": ["label", "bbox_px", "point_px"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["answer", "short_answer", "choice", "choice_text", "objects"],
-            "additionalProperties": False,
-        }
+        record(
+            answer={"type": "string", "minLength": 1},
+            short_answer=TEXT_OR_NULL,  # what the reply marks as final
+            choice=TEXT_OR_NULL,  # the letter, where the question offers options
+            choice_text=TEXT_OR_NULL,
+            objects=list_of(
+                record(
+                    label=TEXT_OR_NULL,
+                    bbox_px=BBOX_PX_OR_NULL,  # x0, y0, x1, y1 in pixels of the original
+                    point_px=POINT_PX_OR_NULL,  # x, y
+                )
+            ),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

@@ -9,22 +9,22 @@ from operators.checks.spans import span_faults
 from pipelines.replies.thinking import final_answer, split_thinking
 from pipelines.replies.times import LONGEST_S, spans_in
 from schemas.errors import InvalidOutput
-from schemas.output import Output
+from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, Task, View
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     """Cited times are seconds from the start of the file; a single time is a span without length."""
-    thought, said = split_thinking(unicodedata.normalize("NFC", text))
-    if not said:
-        raise InvalidOutput("the reply ends before it answers" if thought else "the reply is empty")
-    spans = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans_in(said)]
-    return {"answer": said, "short_answer": final_answer(said), "spans": spans}
+    reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
+    if not answer:
+        raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
+    spans = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans_in(answer)]
+    return {"answer": answer, "short_answer": final_answer(answer), "spans": spans}
 
 
 def verify(value: Any, view: View) -> CheckResult:
-    spans = [(each["start_s"], each["end_s"]) for each in value["spans"]]
+    spans = [(span["start_s"], span["end_s"]) for span in value["spans"]]
     return CheckResult((*(() if spans else ("not_cited",)), *span_faults(spans, view)))
 
 
@@ -39,24 +39,11 @@ TASK = Task(
         'End with a line "Answer:" and the answer in a few words.'
     ),
     output=Output(
-        {
-            "type": "object",
-            "properties": {
-                "answer": {"type": "string", "minLength": 1},
-                "short_answer": {"type": ["string", "null"]},  # what the reply marks as final
-                "spans": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"start_s": _TIME, "end_s": _TIME},
-                        "required": ["start_s", "end_s"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["answer", "short_answer", "spans"],
-            "additionalProperties": False,
-        }
+        record(
+            answer={"type": "string", "minLength": 1},
+            short_answer=TEXT_OR_NULL,  # what the reply marks as final
+            spans=list_of(record(start_s=_TIME, end_s=_TIME)),
+        )
     ),
     sampling=Sampling(max_tokens=4096),
     parse=parse,

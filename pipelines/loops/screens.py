@@ -113,8 +113,8 @@ def system_text(tool: str) -> str:
     actions = TAKES[tool]
     about = "\n".join(f"* `{name}`: {_about(name, tool)}" for name in actions)
     arguments = {
-        key: {**told, "description": f"{told['description']} Required only by {_those_that_need(key, tool)}."}
-        for key, told in _ARGUMENTS.items()
+        key: {**schema, "description": f"{schema['description']} Required only by {_those_that_need(key, tool)}."}
+        for key, schema in _ARGUMENTS.items()
         if any(takes.get(key) for takes in actions.values())
     }
     action = {
@@ -122,11 +122,11 @@ def system_text(tool: str) -> str:
         "enum": list(actions),
         "type": "string",
     }
-    own = signature(tool, _ABOUT[tool], {"action": action, **arguments}, ("action",))
-    return f"You are a helpful assistant.\n\n{tools_text(own)}\n\n{_FORM}"
+    tool_schema = signature(tool, _ABOUT[tool], {"action": action, **arguments}, ("action",))
+    return f"You are a helpful assistant.\n\n{tools_text(tool_schema)}\n\n{_FORM}"
 
 
-def told(history: Any) -> str:
+def history_text(history: Any) -> str:
     """What was done so far, as the prompt says it. history: a text, or a list of steps."""
     if isinstance(history, (list, tuple)):
         steps = [str(step).strip() for step in history if step is not None and str(step).strip()]
@@ -135,8 +135,8 @@ def told(history: Any) -> str:
 
 
 def _about(name: str, tool: str) -> str:
-    found = _ACTIONS[name]
-    return found if isinstance(found, str) else found[tool]
+    about = _ACTIONS[name]
+    return about if isinstance(about, str) else about[tool]
 
 
 def _those_that_need(key: str, tool: str) -> str:

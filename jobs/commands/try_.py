@@ -1,7 +1,11 @@
-"""`sightread try FILE`: one file, one task, the answer on the terminal. No Ray, nothing written."""
+"""`sightread try FILE`: ask about one file, answer on the terminal.
+
+No Ray is started, nothing is written.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,21 +13,29 @@ from jobs.display import console_for
 from jobs.load import parse
 from pipelines.job import prepare
 from pipelines.local import answer
-from schemas.checkout import ROOT
-
-NANO = ROOT / "model" / "nano" / "checkpoint"
+from schemas.checkout import NANO
 
 
-def try_file(file: Path, *, task: str, prompt: str | None, model: str | None, recording: str | None) -> int:
-    """1 when a row failed, 0 otherwise."""
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--task", default="ocr", help="name of a task (see `sightread tasks`)")
+    parser.add_argument("--prompt", help="asked instead of the task's own prompt")
+    parser.add_argument("--model", default=str(NANO), help="checkpoint folder or hub name (default: nano)")
+    parser.add_argument("--recording", help="answer from this recording instead of a model")
+
+
+def run(options: argparse.Namespace) -> int:
+    """1 when a row failed or there was nothing to ask, 0 otherwise."""
     engine = (
-        {"kind": "scripted", "recording": recording} if recording else {"kind": "torch", "model": model or str(NANO)}
+        {"kind": "scripted", "recording": options.recording}
+        if options.recording
+        else {"kind": "torch", "model": options.model}
     )
     spec = parse(
         {
             "name": "try",
-            "inputs": [str(file)],
-            "tasks": [{"name": task, **({"prompt": prompt} if prompt else {})}],
+            "inputs": [str(options.file)],
+            "tasks": [{"name": options.task, **({"prompt": options.prompt} if options.prompt else {})}],
             "engine": engine,
             "output": "unused",
         },
@@ -46,5 +58,5 @@ def try_file(file: Path, *, task: str, prompt: str | None, model: str | None, re
             failed += 1
             console.print(f"{row['status']}: {row['error']['kind']}: {row['error']['message']}", markup=False)
     if not seen:
-        console.print(f"task {task} takes nothing that is in {file}", markup=False)
+        console.print(f"task {options.task} takes nothing that is in {options.file}", markup=False)
     return 1 if failed or not seen else 0

@@ -18,7 +18,7 @@ from pipelines.replies.tool_calls import Call, read_calls, signature, with_tool
 from schemas.decode import UnitKind
 from schemas.errors import InvalidOutput
 from schemas.request import Message, Part, Picture, Request
-from schemas.task import Next, Step, Task, Unit, View
+from schemas.task import FinalReply, Next, Reply, Step, Task, Unit, View
 
 TOOL = "image_zoom_in_tool"
 ZOOMABLE: frozenset[UnitKind] = frozenset(("page", "image", "episode"))
@@ -61,27 +61,21 @@ def with_zoom(task: Task) -> Task:
     return replace(
         task,
         next=partial(_next, task.next),
-        choose=partial(_choose, task.choose),
-        gather=task.gather and partial(_gather, task),
+        reply=partial(_reply, task.reply),
         parse=partial(_parse, task),
     )
 
 
-def _next(inner: Next, task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
+def _next(inner: Next, task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | tuple[Request, ...] | None:
     if history and not _is_answer(task, history[-1]):
-        return _shown(task, unit, history[-1])
+        return _crop_request(task, unit, history[-1])
     request = inner(task, unit, _answers(task, history))
-    return request if request is None or not _can_be_cropped(unit) else _offered(request)
+    # of what is asked together, the lines of a page, nothing more is to be seen
+    return _offered(request) if isinstance(request, Request) and _can_be_cropped(unit) else request
 
 
-def _choose(inner: Any, task: Task, view: View, history: tuple[Step, ...]) -> int:
-    places = [place for place, step in enumerate(history) if _is_answer(task, step)]
-    return places[inner(task, view, tuple(history[place] for place in places))] if places else -1
-
-
-def _gather(task: Task, unit: Unit, history: tuple[Step, ...]) -> str:
-    assert task.gather is not None
-    return task.gather(unit, _answers(task, history))
+def _reply(inner: FinalReply, task: Task, unit: Unit, history: tuple[Step, ...]) -> Reply:
+    return inner(task, unit, _answers(task, history) or history[-1:])
 
 
 def _parse(task: Task, text: str, view: View) -> Any:
@@ -92,10 +86,7 @@ def _parse(task: Task, text: str, view: View) -> Any:
 
 
 def _can_be_cropped(unit: Unit) -> bool:
-    """Pages, pictures and screens; not a line of a page, of which nothing more is to be seen (it has no `blank`)."""
-    if unit.view.unit_kind == "episode":
-        return True
-    return isinstance(unit.content, Picture) and unit.view.blank is not None
+    return unit.view.unit_kind == "episode" or isinstance(unit.content, Picture)
 
 
 def _offered(request: Request) -> Request:
@@ -127,27 +118,27 @@ def _call(reply: str) -> Call | None:
     return calls[0] if calls and all(call.name == TOOL for call in calls) else None
 
 
-def _shown(task: Task, unit: Unit, step: Step) -> Request:
+def _crop_request(task: Task, unit: Unit, step: Step) -> Request:
     """The request that goes on from a step which asked to zoom in: with the crop, or with what is wrong."""
     call = _call(step.completion.text)
     assert call is not None
-    seen = _seen(step.request.messages)
+    regions = _regions(step.request.messages)
     messages = (*step.request.messages, Message("assistant", (step.completion.text,)))
     last = sum(message.role == "assistant" for message in messages) == task.zooms
     then = f"{_ANSWER if last else _GO_ON} {_PLACES}"
-    told: tuple[Part, ...]
+    content: tuple[Part, ...]
     try:
-        crop, note = _crop(_region(call, seen), unit)
+        crop, note = _crop(_region(call, regions), unit)
     except InvalidOutput as fault:
-        told, note = (f"Error: {fault}. {then}",), f"zoom refused: {fault}"
+        content, note = (f"Error: {fault}. {then}",), f"zoom refused: {fault}"
     else:
-        told = (crop, f"\nThis is image {len(seen)}. {then}")
-    response = Message("user", ("<tool_response>\n", *told, "\n</tool_response>"))
+        content = (crop, f"\nThis is image {len(regions)}. {then}")
+    response = Message("user", ("<tool_response>\n", *content, "\n</tool_response>"))
     schema = task.output.schema if last and task.constrained else None
     return replace(step.request, messages=(*messages, response), schema=schema, note=note)
 
 
-def _seen(messages: tuple[Message, ...]) -> list[Region]:
+def _regions(messages: tuple[Message, ...]) -> list[Region]:
     """What each picture of a conversation shows, in order: those of the request, then one crop after another."""
     regions: list[Region] = []
     call: Call | None = None
@@ -160,15 +151,15 @@ def _seen(messages: tuple[Message, ...]) -> list[Region]:
     return regions
 
 
-def _region(call: Call, seen: list[Region]) -> Region:
+def _region(call: Call, regions: list[Region]) -> Region:
     """Raises InvalidOutput."""
     index = numbers([call.arguments.get("img_idx", 0)], 1)
-    if index is None or not index[0].is_integer() or not 0 <= index[0] < len(seen):
-        raise InvalidOutput(f"img_idx is from 0 to {len(seen) - 1}")
+    if index is None or not index[0].is_integer() or not 0 <= index[0] < len(regions):
+        raise InvalidOutput(f"img_idx is from 0 to {len(regions) - 1}")
     box = numbers(call.arguments.get("bbox_2d"), 4)
     if box is None or any(not -SLACK <= side <= 1000 + SLACK for side in box):
         raise InvalidOutput("bbox_2d is four numbers from 0 to 1000")
-    base = seen[int(index[0])]
+    base = regions[int(index[0])]
     left, top, right, bottom = base.box
     x0, x1 = sorted(left + min(max(side / 1000, 0.0), 1.0) * (right - left) for side in box[0::2])
     y0, y1 = sorted(top + min(max(side / 1000, 0.0), 1.0) * (bottom - top) for side in box[1::2])
@@ -183,8 +174,8 @@ def _crop(region: Region, unit: Unit) -> tuple[Picture, str]:
     """
     source = region.source
     content = unit.content if isinstance(unit.content, tuple) else (unit.content,)
-    own = [part for part in content if isinstance(part, Picture)]
-    place = next((place for place, part in enumerate(own) if part is source), None)
+    pictures = [part for part in content if isinstance(part, Picture)]
+    place = next((place for place, part in enumerate(pictures) if part is source), None)
     full_res = unit.full_res[place] if place is not None and place < len(unit.full_res) else None
     picture = full_res or source
     box_px = grown(region.box, picture.width_px, picture.height_px)

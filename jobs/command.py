@@ -1,0 +1,62 @@
+"""What a command is: a module whose docstring begins "`sightread NAME`: help", with two functions: `add(parser)` names
+its arguments, `run(options)` does it and returns the exit code.
+
+The module is imported when its command stands on the line, not before, so it may import what it likes and `--help`
+still answers at once. Knows no command by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Command(argparse.ArgumentParser):
+    """The parser of one command. module: by its full name."""
+
+    def __init__(self, *, module: str, **options: Any) -> None:
+        super().__init__(**options)
+        # before the command or behind it; here it has no default, which would undo the one before
+        self.add_argument("-v", "--verbose", action="count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        self._module = module
+        self._loaded = False
+
+    def load(self) -> None:
+        """Import the module and take its arguments; once."""
+        if not self._loaded:
+            self._loaded = True
+            module = importlib.import_module(self._module)
+            module.add(self)
+            if run := getattr(module, "run", None):  # none where the module only has subcommands
+                self.set_defaults(run=run)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.load()
+        return super().parse_known_args(args, namespace)
+
+
+def add_commands(parser: argparse.ArgumentParser, modules: Sequence[str], metavar: str) -> None:
+    """A subcommand for each module, in this order. A name that Python keeps for itself ends in an underscore there."""
+    commands = parser.add_subparsers(required=True, metavar=metavar, parser_class=Command)
+    for module in modules:
+        sentence = help_of(module)
+        commands.add_parser(
+            module.rpartition(".")[2].rstrip("_"), module=module, help=sentence, description=f"{sentence}."
+        )
+
+
+def help_of(module: str) -> str:
+    """The sentence in the first line of a module's docstring, read without importing the module."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    assert docstring is not None, module
+    sentence: str = docstring.splitlines()[0].partition("`: ")[2].rstrip(".")
+    assert sentence, f"{module}: a command's docstring begins `sightread NAME`: help"
+    return sentence

@@ -1,0 +1,58 @@
+"""Where log lines go: to stderr, quietly, and to the file of a job. Knows nothing of commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+
+ROOMS = ("schemas", "model", "operators", "pipelines", "jobs")
+SHOWN = "jobs.display"
+"""The logger of what the terminal shows already: for the file only."""
+_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+@contextmanager
+def to_stderr(verbose: int) -> Iterator[None]:
+    """verbose: how often -v was said. Warnings without it, INFO with one, DEBUG with two; of others' only warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
+    handler.addFilter(lambda record: record.name != SHOWN)
+    with _handled_by(handler):
+        for room in ROOMS:
+            logging.getLogger(room).setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+        yield
+
+
+@contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """INFO and above, at the end of a file that is there from the first line on."""
+    handler = _LateFile(path, encoding="utf-8", delay=True)
+    handler.setLevel(logging.INFO)
+    try:
+        with _handled_by(handler):
+            yield
+    finally:
+        handler.close()
+
+
+@contextmanager
+def _handled_by(handler: logging.Handler) -> Iterator[None]:
+    handler.setFormatter(_FORMAT)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+class _LateFile(logging.FileHandler):
+    """Makes its folder too, and not before there is a line to write."""
+
+    def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()

@@ -1,0 +1,72 @@
+"""The file that takes all that an engine's child prints, so that a message can name it. Knows nothing of engines."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+LARGEST_BYTES = 16 << 20
+"""Beyond this, what earlier generations printed is dropped when the next one starts."""
+
+_numbers = itertools.count(1)
+
+
+class EngineLog:
+    """A file of its own for every supervisor, over all generations of its engine.
+
+    folder: where it shall be. None, or one that cannot be written: among the user's temporary files. path: the null
+    device where that cannot be either: what an engine prints is no reason not to have it.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        number = next(_numbers)
+        again = f"-{number}" if number > 1 else ""
+        name = f"engine-{socket.gethostname()}-{os.getpid()}{again}.log"
+        self.path = Path(os.devnull)
+        if folder is not None:
+            with contextlib.suppress(OSError):
+                self.path = _new(folder, name)
+                return
+        with contextlib.suppress(OSError):
+            self.path = _new(_own_temporary(), name)
+
+    def open(self) -> int:
+        """A file descriptor for a child to write to; the caller closes it."""
+        with contextlib.suppress(OSError):
+            if self.path.stat().st_size > LARGEST_BYTES:
+                self.path.write_bytes(b"")
+            return os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        return os.open(os.devnull, os.O_WRONLY)  # somebody has removed it
+
+    def note(self, text: str) -> None:
+        """A line of ours between those of the engine, with the time. A disk that is full loses it."""
+        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {text}\n")
+
+    def close(self) -> None:
+        """Nobody needs an empty file."""
+        with contextlib.suppress(OSError):
+            if self.path.is_file() and not self.path.stat().st_size:
+                self.path.unlink()
+
+
+def _new(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(b"")
+    return path
+
+
+def _own_temporary() -> Path:
+    """A folder that nobody else may write, whoever else uses this machine."""
+    folder = Path(tempfile.gettempdir()) / f"sightread-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()
+    ours = status.st_uid == os.getuid() and not folder.is_symlink() and not status.st_mode & 0o022
+    return folder if ours else Path(tempfile.mkdtemp(prefix="sightread-"))

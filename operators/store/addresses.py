@@ -1,0 +1,45 @@
+"""Which store an address means: one line for each scheme. Knows nothing of what is stored."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import import_module
+from pathlib import Path
+
+from operators.store.local import path_of
+from operators.store.store import Store
+from schemas.errors import SpecError
+
+SCHEMES = {
+    "file": "operators.store.local:LocalStore",  # plain paths too
+    "memory": "operators.store.memory:MemoryStore",
+}
+
+
+def store_at(address: str) -> Store:
+    """Raises SpecError for a scheme that no store is there for."""
+    scheme = _scheme(address)
+    if scheme not in SCHEMES:
+        others = ", ".join(f"{name}://" for name in SCHEMES)
+        raise SpecError(f"output: {address!r}: nothing can be written to {scheme}:// so far; give a path, or {others}")
+    module, _, name = SCHEMES[scheme].partition(":")
+    store: Store = getattr(import_module(module), name)(address)
+    return store
+
+
+def local_path(address: str) -> Path | None:
+    """The folder, as it was given; None where the address is not one of a file system."""
+    return path_of(address) if _scheme(address) == "file" else None
+
+
+def absolute(address: str) -> str:
+    """The same place for a process that works in another folder."""
+    path = local_path(address)
+    return address if path is None else os.path.abspath(path)  # noqa: PTH100  not resolve(): links stay as given
+
+
+def _scheme(address: str) -> str:
+    # one slash is a slip: no folder should be named "s3:"
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", address)
+    return scheme[1].lower() if scheme else "file"

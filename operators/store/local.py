@@ -1,0 +1,136 @@
+"""A store in a folder of this machine, or of a file system that several share. Knows nothing of what it holds.
+
+A file is written under a temporary name, synced, and put in place by creating its name only if that is absent
+(`os.link` fails when it is there), or by a rename while a lock is held. Temporaries of writers that were killed are
+removed before the next writer's first file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote
+
+from operators.store.store import Data, Stat
+from schemas.errors import SpecError
+
+TEMPORARIES = "_job/tmp"
+"""Where files lie until they are whole: in the same file system, and never listed."""
+
+
+def path_of(address: str) -> Path:
+    """The folder of a plain path or a file:// address. Raises SpecError for one of another machine."""
+    if not address.startswith("file://"):
+        return Path(address).expanduser()
+    if not address.startswith("file:///"):
+        raise SpecError(f"output: {address!r}: file:// and an absolute path, as file:///data/out")
+    return Path(unquote(address.removeprefix("file://")))
+
+
+class LocalStore:
+    def __init__(self, address: str) -> None:
+        self._root = path_of(address)
+        self._temporaries = self._root / TEMPORARIES
+        self._swept = False
+
+    @property
+    def address(self) -> str:
+        return str(self._root)
+
+    def list(self, folder: str = "") -> list[str]:
+        return sorted(
+            str((Path(place) / name).relative_to(self._root))
+            for place, _, names in os.walk(self._path(folder))
+            if Path(place) != self._temporaries
+            for name in names
+        )
+
+    def stat(self, key: str) -> Stat | None:
+        try:
+            there = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        # every replacement is another inode, and one that is used again has another time
+        return Stat(there.st_size, f"{there.st_ino:x}-{there.st_mtime_ns:x}-{there.st_size:x}")
+
+    def open(self, key: str) -> IO[bytes]:
+        return self._path(key).open("rb")
+
+    def put_if_absent(self, key: str, data: Data) -> bool:
+        final = self._path(key)
+        with self._temporary(data) as temporary:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(temporary, final)
+            except FileExistsError:
+                return False
+            _sync(final.parent)
+            return True
+
+    def replace_if_same(self, key: str, data: Data, version: str) -> bool:
+        final = self._path(key)
+        with self._temporary(data) as temporary, self._locked():
+            there = self.stat(key)
+            if there is None or there.version != version:
+                return False
+            temporary.replace(final)
+            _sync(final.parent)
+            return True
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        relative = Path(key)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ValueError(f"{key!r} leads out of the store")
+        return self._root / relative
+
+    @contextlib.contextmanager
+    def _temporary(self, data: Data) -> Iterator[Path]:
+        """The data, synced, under a name that is gone afterwards."""
+        self._temporaries.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            self._sweep()
+        path = self._temporaries / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+        try:
+            with path.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what writers of this machine left behind when they were killed. Temporaries of the living stay."""
+        for path in self._temporaries.glob(f"{socket.gethostname()}-*.tmp"):
+            pid = path.name.removeprefix(f"{socket.gethostname()}-").split("-")[0]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                path.unlink(missing_ok=True)
+        self._swept = True
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One replacement at a time. A file system that has no locks for folders (NFS) is left with the check alone."""
+        handle = os.open(self._temporaries, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
