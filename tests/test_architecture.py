@@ -110,10 +110,11 @@ def room_of(module: str) -> str:
 
 
 def edges() -> Iterator[tuple[str, str]]:
-    """(module, module of ours that it imports and that stands in another room)."""
+    """(module, module of ours that it imports and that stands in another room). A folder alone is no module: there is
+    nothing in its __init__."""
     for module, path in MODULES.items():
         for name in imports(path):
-            if name in MODULES and room_of(name) != room_of(module):
+            if name in MODULES and MODULES[name].stem != "__init__" and room_of(name) != room_of(module):
                 yield module, name
 
 

@@ -38,7 +38,7 @@ from schemas.unit import Locator
 from tests.support.media import (
     cut,
     endless_page,
-    grey_of,
+    gray_of,
     huge_page,
     spoil,
     write_clip,
@@ -208,7 +208,7 @@ def test_a_variable_frame_rate_gives_the_frames_on_screen_and_their_times(
     expected = [0, 3, 4, 7, 9, 10, 11]
     assert row["error"] is None
     assert row["times_s"] == pytest.approx([VFR_MS[place] / 1000 for place in expected], abs=0.001)
-    assert greys(row) == pytest.approx([grey_of(place) for place in expected], abs=2)
+    assert greys(row) == pytest.approx([gray_of(place) for place in expected], abs=2)
 
 
 def test_times_count_from_where_the_file_starts(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_clips_cut_a_video_without_gaps(tmp_path: Path, codec: str) -> None:
     assert edges[-1][1] == pytest.approx(9.5, abs=0.06)
     for row in rows:
         assert row["times_s"][0] == pytest.approx(row["start_s"], abs=0.001)
-        assert greys(row) == pytest.approx([grey_of(round(time_s / 0.05)) for time_s in row["times_s"]], abs=slack)
+        assert greys(row) == pytest.approx([gray_of(round(time_s / 0.05)) for time_s in row["times_s"]], abs=slack)
 
 
 def test_a_turned_clip_is_upright(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from model.nano.batches import (
     normalize,
     scene_patches,
 )
+from model.nano.export import export
 from model.nano.fonts import Face
 from model.nano.losses import AuxiliaryHeads, losses, scene_losses
 from model.nano.metrics import iou, judge_events, judge_objects
@@ -42,7 +43,6 @@ from model.network.qwen3vl import Qwen3VL
 from model.prompts.chat import Chat
 from model.prompts.preprocess import patchify
 from schemas.checkout import NANO as CHECKPOINT
-from schemas.checkout import export
 from schemas.request import Clip, Message, Picture
 from tests.support.tiny import tiny_checkpoint
 

@@ -108,8 +108,8 @@ def test_a_difference_far_down_a_long_answer_is_shown(tmp_path: Path) -> None:
 
 
 def test_rows_tasks_and_jobs_that_are_missing_or_too_many(old: Path, tmp_path: Path) -> None:
-    stray = row(3, error={"stage": "decode", "kind": "crashed"})
-    new = write(tmp_path / "new", row(0), row(2), stray, stray)
+    unexpected = row(3, error={"stage": "decode", "kind": "crashed"})
+    new = write(tmp_path / "new", row(0), row(2), unexpected, unexpected)
     assert same(old, new, code=1) == [
         f"job/ocr: input {'a' * 16} unit 3 request 0: twice in NEW",
         f"job/ocr: input {'a' * 16} unit 1 request 0: only in OLD",

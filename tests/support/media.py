@@ -27,7 +27,7 @@ def write_clip(
     offset_ms: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A clip whose frame k is shown at times_ms[k]. Frame k is a flat grey of 3 * k % 240, so it can be told."""
+    """A clip whose frame k is shown at times_ms[k]. Each frame is a flat gray of its own (gray_of)."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(1000))
         stream.width, stream.height = size
@@ -37,15 +37,15 @@ def write_clip(
         stream.gop_size = gop
         stream.max_b_frames = b_frames
         for index, time_ms in enumerate(times_ms):
-            grey = 16 + 3 * index % 216
-            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), grey, np.uint8), format="rgb24")
+            gray = 16 + 3 * index % 216
+            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), gray, np.uint8), format="rgb24")
             frame.pts, frame.time_base = time_ms + offset_ms, MS
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
 
-def grey_of(index: int) -> int:
+def gray_of(index: int) -> int:
     """Of frame `index` of write_clip."""
     return 16 + 3 * index % 216
 

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server on loopback that answers, and misbehaves, as it is told."""
+"""A small OpenAI-compatible server on loopback that answers, and misbehaves, as a test asks."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.world.end()
 
     def _allowed(self) -> bool:
-        said = self.headers.get("Authorization", "")
-        if self.world.key and said != f"Bearer {self.world.key}":
-            self._whole(401, {"error": {"message": f"wrong key: {said}"}})
+        sent = self.headers.get("Authorization", "")
+        if self.world.key and sent != f"Bearer {self.world.key}":
+            self._whole(401, {"error": {"message": f"wrong key: {sent}"}})
             return False
         return True
 
@@ -181,11 +181,11 @@ def _event(delta: dict[str, Any], finish_reason: str | None = None) -> str:
     return json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
 
 
-def _answered(text: str, finish_reason: str = "stop", thought: str = "") -> list[str]:
+def _answered(text: str, finish_reason: str = "stop", reasoning: str = "") -> list[str]:
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 3}}
     return [
         _event({"role": "assistant", "content": ""}),
-        *([_event({"reasoning_content": thought})] if thought else []),
+        *([_event({"reasoning_content": reasoning})] if reasoning else []),
         *(_event({"content": piece}) for piece in (text[:3], text[3:])),
         _event({}, finish_reason),
         json.dumps({"choices": [], "usage": usage}),

@@ -33,7 +33,7 @@ def main() -> None:
         for path in order["pictures"]
     ]
     sampling = SamplingParams(temperature=0, max_tokens=order["max_tokens"])
-    print(json.dumps([each.outputs[0].text for each in engine.generate(asked, sampling, use_tqdm=False)]))
+    print(json.dumps([output.outputs[0].text for output in engine.generate(asked, sampling, use_tqdm=False)]))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class World:
 
     def processes(self, needle: str = "") -> dict[int, str]:
         """Living processes that this world started, whoever their parent is now: pid -> command line."""
-        found = {}
+        living = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
@@ -119,14 +119,14 @@ class World:
             except OSError:
                 continue
             if line and needle in line:
-                found[int(entry.name)] = line
-        return found
+                living[int(entry.name)] = line
+        return living
 
     def wait_for(self, what: Callable[[], Any], timeout_s: float = 120) -> Any:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if found := what():
-                return found
+            if result := what():
+                return result
             time.sleep(0.05)
         raise AssertionError(f"not within {timeout_s} s; alive: {self.processes()}")
 
