@@ -79,11 +79,11 @@ SHAPES: tuple[tuple[str, str, tuple[int, int, int, int]], ...] = (
     ("square", "blue", (240, 80, 350, 190)),
     ("triangle", "green", (430, 60, 560, 180)),
 )
-"""Shape, colour and box (x0, y0, x1, y1 in pixels) of what stands in the shapes picture, named below each."""
+"""Shape, color and box (x0, y0, x1, y1 in pixels) of what stands in the shapes picture, named below each."""
 
 TICKET = "Platform 4 - Coach B - Seat 27"
 
-_COLOURS = {"red": (205, 45, 40), "blue": (35, 80, 190), "green": (30, 140, 70)}
+_COLORS = {"red": (205, 45, 40), "blue": (35, 80, 190), "green": (30, 140, 70)}
 
 
 def write_demo_media(folder: Path) -> list[Path]:
@@ -177,15 +177,15 @@ def _write_sign(path: Path) -> None:
 def _write_shapes(path: Path) -> None:
     picture = Image.new("RGB", (608, 288), (255, 255, 255))
     draw = ImageDraw.Draw(picture)
-    for shape, colour, box_px in SHAPES:
+    for shape, color, box_px in SHAPES:
         x0, y0, x1, y1 = box_px
         if shape == "circle":
-            draw.ellipse(box_px, fill=_COLOURS[colour])
+            draw.ellipse(box_px, fill=_COLORS[color])
         elif shape == "square":
-            draw.rectangle(box_px, fill=_COLOURS[colour])
+            draw.rectangle(box_px, fill=_COLORS[color])
         else:
-            draw.polygon(((x0, y1), (x1, y1), ((x0 + x1) // 2, y0)), fill=_COLOURS[colour])
-        draw.text(((x0 + x1) // 2, 216), f"{colour} {shape}", fill=(0, 0, 0), font=_font(26), anchor="mt")
+            draw.polygon(((x0, y1), (x1, y1), ((x0 + x1) // 2, y0)), fill=_COLORS[color])
+        draw.text(((x0 + x1) // 2, 216), f"{color} {shape}", fill=(0, 0, 0), font=_font(26), anchor="mt")
     picture.save(path, quality=92)
 
 
@@ -222,11 +222,11 @@ def _clip_picture(time_s: float) -> Image.Image:
     picture = Image.new("RGB", (CLIP_WIDTH_PX, CLIP_HEIGHT_PX), (250, 250, 250))
     draw = ImageDraw.Draw(picture)
     x_px = 40 + (CLIP_WIDTH_PX - 80) * time_s / CLIP_S
-    draw.ellipse((x_px - 30, 80, x_px + 30, 140), fill=_COLOURS["red"])
+    draw.ellipse((x_px - 30, 80, x_px + 30, 140), fill=_COLORS["red"])
     if time_s >= CLIP_S / 2:
         angle = 2 * pi * time_s / 4
         x_px, y_px = 240 + 70 * cos(angle), 190 + 30 * sin(angle)
-        draw.rectangle((x_px - 28, y_px - 28, x_px + 28, y_px + 28), fill=_COLOURS["blue"])
+        draw.rectangle((x_px - 28, y_px - 28, x_px + 28, y_px + 28), fill=_COLORS["blue"])
     clock = f"00:{int(time_s):02d}.{int(time_s * 10) % 10}"
     draw.text((20, 14), clock, fill=(0, 0, 0), font=_font(36))
     return picture

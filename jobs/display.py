@@ -18,7 +18,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from operators.store.addresses import store_at
 from operators.store.results import Results
 from pipelines.progress import Progress
 from pipelines.summary import Summary
@@ -139,8 +138,9 @@ def show_summary(summary: Summary, console: Console) -> None:
         if engine.deaths:
             deaths = f"the engine died {engine.deaths} times and was started anew"
             console.print(f"{deaths}; its log: {escape(summary.output)}/_job/logs/", highlight=False, soft_wrap=True)
-    console.print(f"Parquet: {escape(summary.output)}/results/", highlight=False, soft_wrap=True)
-    parts = Results(store_at(summary.output)).pattern(next(iter(summary.tasks)))
+    results = Results.at(summary.output)
+    console.print(f"Parquet: {escape(results.folder)}/", highlight=False, soft_wrap=True)
+    parts = results.pattern(next(iter(summary.tasks)))
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
     console.print(escape(f'look at it: duckdb -c "{query}"'), highlight=False, soft_wrap=True)
     if not summary.complete:

