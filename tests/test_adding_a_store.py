@@ -7,20 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.support.world import ROOT, World, worlds, write_pdf, write_recording
+from tests.support.world import ROOT, World, write_pdf, write_recording
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    yield from worlds(tmp_path)
 
 
 def test_a_store_is_one_module_and_one_line(world: World) -> None:
