@@ -66,9 +66,9 @@ class AuxiliaryHeads(nn.Module):
         self.seconds = nn.Linear(width, LONGEST_S)
         self.wanted = nn.Linear(width, len(THINGS))
         ids = token_ids()
-        self.register_buffer("thing_ids", torch.tensor([ids[each] for each in THINGS]), persistent=False)
-        self.register_buffer("stamp_ids", torch.tensor([ids[each] for each in SHOWN_SECONDS]), persistent=False)
-        self.register_buffer("number_ids", torch.tensor([ids[each] for each in COORDINATES]), persistent=False)
+        self.register_buffer("thing_ids", torch.tensor([ids[token] for token in THINGS]), persistent=False)
+        self.register_buffer("stamp_ids", torch.tensor([ids[token] for token in SHOWN_SECONDS]), persistent=False)
+        self.register_buffer("number_ids", torch.tensor([ids[token] for token in COORDINATES]), persistent=False)
         self._inputs: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
         self.last = network.config.text.layers - 1
         for layer in {self.last, *(layer for layer, _ in (*STAMP_GUIDED, *GUIDED) if layer < self.last)}:
@@ -135,8 +135,8 @@ class AuxiliaryHeads(nn.Module):
     def places_loss(self, embeds: Tensor, batch: SceneBatch) -> tuple[Tensor, Tensor]:
         """On visual tokens [n, E]: of their own places and of the sides in them; and the median error of a side."""
         steps = 1000 / COORDINATE_STEP
-        own = self.middles(embeds).flatten(0, 1).float()
-        loss = 0.5 * F.cross_entropy(own, _near(batch.middles.flatten() * steps))
+        logits = self.middles(embeds).flatten(0, 1).float()
+        loss = 0.5 * F.cross_entropy(logits, _near(batch.middles.flatten() * steps))
         known = batch.sides != NOWHERE
         if not known.any():
             return loss, loss.new_zeros(())
@@ -151,8 +151,8 @@ class AuxiliaryHeads(nn.Module):
         """On the visual tokens of clips as the decoder's last layer is given them."""
         shown = self._inputs[self.last][0].flatten(0, 1)[batch.shown]
         known = batch.starts != IGNORED
-        own = F.cross_entropy(self.seconds(shown), batch.seconds)
-        return own + F.cross_entropy(self.starts(shown[known]), batch.starts[known])
+        loss = F.cross_entropy(self.seconds(shown), batch.seconds)
+        return loss + F.cross_entropy(self.starts(shown[known]), batch.starts[known])
 
     def wanted_loss(self, batch: SceneBatch) -> Tensor:
         """On the tokens that speak of a thing that the prompt asks for, as the decoder's last layer is given them."""
@@ -161,11 +161,11 @@ class AuxiliaryHeads(nn.Module):
         if not spoken.any():
             return batch.asked.new_zeros((), dtype=torch.float32)
         names = batch.input_ids.gather(1, batch.asked.int().argmax(2))[spoken]
-        given = self._inputs[self.last][0][:, batch.first :][spoken]
-        return F.cross_entropy(self.wanted(given), (names[:, None] == self.thing_ids).int().argmax(1))
+        inputs = self._inputs[self.last][0][:, batch.first :][spoken]
+        return F.cross_entropy(self.wanted(inputs), (names[:, None] == self.thing_ids).int().argmax(1))
 
     def reply_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of logits [n, V]; where the label is a coordinate, its neighbours are half right."""
+        """Cross-entropy of logits [n, V]; where the label is a coordinate, its neighbors are half right."""
         numbers = self.number_ids
         assert isinstance(numbers, Tensor)
         step = torch.full((logits.shape[1],), -1, device=labels.device)
@@ -228,7 +228,7 @@ class SceneLosses:
     times: Tensor
     wanted: Tensor
     attention: Tensor
-    thing_errors: Tensor  # share of tokens on things whose colour and shape are named wrong
+    thing_errors: Tensor  # share of tokens on things whose color and shape are named wrong
     side_error: Tensor  # median distance of a named side of a box, as a share of the picture
 
 
@@ -236,7 +236,7 @@ def scene_losses(network: Qwen3VL, heads: AuxiliaryHeads, batch: SceneBatch, *, 
     """The same for scenes. What a batch has none of (motions in pictures, order in clips) loses nothing.
 
     Tokens on things and tokens beside them weigh alike, though there are five times as many beside: averaged over all
-    tokens, forty thousand scenes had not taught the colours.
+    tokens, forty thousand scenes had not taught the colors.
     """
     visual = network.vision(normalize(batch.patches), batch.grid)
     embeds = visual.embeds

@@ -1,7 +1,7 @@
 """Places, coordinates and seconds as waves: what nano starts from where a number stands behind a token or a patch.
 
-From a random start each of 201 coordinates is a word of its own, and what is learnt of one says nothing of its
-neighbours. As sines and cosines of several lengths, near numbers start near each other, and one linear map carries a
+From a random start each of 201 coordinates is a word of its own, and what is learned of one says nothing of its
+neighbors. As sines and cosines of several lengths, near numbers start near each other, and one linear map carries a
 place in the picture to the coordinate that is written. It is where training starts, not a constraint: all of it learns.
 """
 
@@ -55,9 +55,9 @@ def start(network: Qwen3VL) -> None:
         ids = token_ids()
         count = len(COORDINATES)
         seconds = torch.arange(LONG_S) / LONG_S
-        _rows(network, [ids[each] for each in COORDINATES], waves(torch.arange(count) / (count - 1)))
+        _rows(network, [ids[name] for name in COORDINATES], waves(torch.arange(count) / (count - 1)))
         for names in (SHOWN_SECONDS, SAID_SECONDS):
-            _rows(network, [ids[each] for each in names], waves(seconds[: len(names)]))
+            _rows(network, [ids[name] for name in names], waves(seconds[: len(names)]))
 
 
 def _table(config: Config, table: nn.Embedding) -> None:

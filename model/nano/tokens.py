@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from model.nano.corpus import ASCII, LATIN_1
-from model.nano.scenes import COLOURS, MOTIONS, SHAPES
+from model.nano.scenes import COLORS, MOTIONS, SHAPES
 from model.prompts.pixels import frame_pair_times_s
 
 SPECIALS = (
@@ -55,7 +55,7 @@ COORDINATES = tuple(str(value) for value in range(0, 1001, COORDINATE_STEP))
 LONGEST_S = 60
 SHOWN_SECONDS = tuple(f"<{second}" for second in range(LONGEST_S))
 SAID_SECONDS = tuple(f"{second // 60:02d}:{second % 60:02d}" for second in range(LONGEST_S + 1))
-THINGS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+THINGS = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 
 PHRASES = (
     *("user", "assistant", "system", OCR_PROMPT, IMAGE_PROMPT, CLIP_PROMPT, EVENTS_PROMPT),
@@ -122,7 +122,7 @@ def prompt_ids(image_tokens: int, prompt: str = OCR_PROMPT) -> list[int]:
     frame = ["<|im_start|>", "user", "\n", "<|vision_start|>"]
     frame += ["<|image_pad|>"] * image_tokens
     frame += ["<|vision_end|>", prompt, "<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
-    return [ids[each] for each in frame]
+    return [ids[token] for token in frame]
 
 
 def scene_prompt_ids(times_s: tuple[float, ...], tokens: int, prompt: str) -> list[int]:
@@ -137,7 +137,7 @@ def scene_prompt_ids(times_s: tuple[float, ...], tokens: int, prompt: str) -> li
             shown += [*phrase_ids(f"<{time_s:.1f} seconds>"), *pair]
     head = ["<|im_start|>", "user", "\n", "<|vision_start|>"]
     tail = ["<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
-    marks = [[ids[each] for each in part] for part in (head, tail)]
+    marks = [[ids[token] for token in part] for part in (head, tail)]
     return [*marks[0], *shown, ids["<|vision_end|>"], *phrase_ids(prompt), *marks[1]]
 
 

@@ -23,8 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from model.nano import corpus as prose
-from model.nano import sinusoidal as codes
+from model.nano import corpus, sinusoidal
 from model.nano.batches import Batch, Lines, SceneBatch, Scenes
 from model.nano.fonts import Face, seen_faces, unseen_faces
 from model.nano.losses import AuxiliaryHeads, losses, scene_losses
@@ -91,15 +90,15 @@ class Run:
         for module in self.network.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
-        codes.start(self.network)
+        sinusoidal.start(self.network)
         self.heads = AuxiliaryHeads(self.network)
         self.network.to(recipe.device)
         self.heads.to(recipe.device)
         if recipe.boxes:
             self.network.visual.requires_grad_(False)
         parameters = [*self.network.parameters(), *self.heads.parameters()]
-        matrices = [each for each in parameters if each.ndim > 1]
-        rest = [each for each in parameters if each.ndim <= 1]
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+        rest = [parameter for parameter in parameters if parameter.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
             lr=recipe.peak_rate,
@@ -147,7 +146,7 @@ class Run:
     def train(self) -> None:
         """Run to the last step. Every part of the plan opens its own stream of lines."""
         recipe = self.recipe
-        prose.vocabulary()  # found out once: the processes that draw inherit it
+        corpus.vocabulary()  # found out once: the processes that draw inherit it
         vision, short = recipe.vision_share, recipe.short_share
         self._part(vision * short, recipe.short_chars, decoder=False)
         self._part(vision, recipe.long_chars, decoder=False)
@@ -205,30 +204,30 @@ class Run:
         progress = self.progress
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            found = losses(self.network, self.heads, batch, decoder=decoder)
-        self._learn(2.0 * found.frames + 0.2 * found.count + found.reply + 0.6 * found.attention)
+            loss = losses(self.network, self.heads, batch, decoder=decoder)
+        self._learn(2.0 * loss.frames + 0.2 * loss.count + loss.reply + 0.6 * loss.attention)
         progress.lines += batch.lines
         progress.characters += batch.characters
         means.add(
-            reply=found.reply,
-            frames=found.frames,
-            count=found.count,
-            attention=found.attention,
-            frame_errors=found.frame_errors,
+            reply=loss.reply,
+            frames=loss.frames,
+            count=loss.count,
+            attention=loss.attention,
+            frame_errors=loss.frame_errors,
         )
 
     def _scene_step(self, batch: SceneBatch, means: _Means, *, decoder: bool) -> None:
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            found = scene_losses(self.network, self.heads, batch, decoder=decoder)
-        seen = found.things + found.sides + 0.3 * found.order + found.motion
-        self._learn(seen + found.reply + found.times + found.wanted + found.attention)
+            loss = scene_losses(self.network, self.heads, batch, decoder=decoder)
+        seen = loss.things + loss.sides + 0.3 * loss.order + loss.motion
+        self._learn(seen + loss.reply + loss.times + loss.wanted + loss.attention)
         self.progress.scenes += len(batch.grid)
-        means.add(things=found.things, sides=found.sides, thing_errors=found.thing_errors, side_error=found.side_error)
+        means.add(things=loss.things, sides=loss.sides, thing_errors=loss.thing_errors, side_error=loss.side_error)
         if batch.grid[0, 0] > 1:
-            means.add(motion=found.motion, times=found.times, clip=found.reply, clip_attention=found.attention)
+            means.add(motion=loss.motion, times=loss.times, clip=loss.reply, clip_attention=loss.attention)
         else:
-            means.add(wanted=found.wanted, order=found.order, picture=found.reply, picture_attention=found.attention)
+            means.add(wanted=loss.wanted, order=loss.order, picture=loss.reply, picture_attention=loss.attention)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.recipe.device, torch.bfloat16, enabled=self.recipe.bf16)
@@ -251,14 +250,14 @@ class Run:
     def scores(self, count: int = 40) -> dict[str, float]:
         """CER on held-out lines, seen faces and unseen ones."""
         sets = {"cer_seen": self.faces, "cer_unseen": [face for faces in unseen_faces().values() for face in faces]}
-        found = {}
+        scores = {}
         self.network.eval()
         for name, faces in sets.items():
             if faces:
                 samples = held_out_lines(faces, count, noise=0.0, seed=1)
-                found[name] = round(cer(read(self.network, samples), [sample.text for sample in samples]), 4)
+                scores[name] = round(cer(read(self.network, samples), [sample.text for sample in samples]), 4)
         self.network.train()
-        return found
+        return scores
 
 
 def _has_bf16(device: str) -> bool:
@@ -280,9 +279,9 @@ class _Means:
             self._added.setdefault(name, []).append(value.detach())
 
     def taken(self) -> dict[str, float]:
-        found = {name: round(float(torch.stack(values).float().mean()), 4) for name, values in self._added.items()}
+        means = {name: round(float(torch.stack(values).float().mean()), 4) for name, values in self._added.items()}
         self._added = {}
-        return found
+        return means
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ class ExpertMlp(nn.Module):
         self.experts = ExpertWeights(hidden, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., E] -> [..., E]. Softmax over all experts in float32, then the best K, renormalised."""
+        """[..., E] -> [..., E]. Softmax over all experts in float32, then the best K, renormalized."""
         x_NE = x.reshape(-1, x.shape[-1])
         weights_NK, chosen_NK = self.gate(x_NE).softmax(-1, dtype=torch.float32).topk(self.per_token)
         weights_NK = weights_NK / weights_NK.sum(-1, keepdim=True)
@@ -44,6 +44,6 @@ class ExpertWeights(nn.Module):
         counts = torch.bincount(chosen_NK.flatten(), minlength=self.gate_up_proj.shape[0])
         ends = counts.cumsum(0).to(torch.int32)
         gate, up = F.grouped_mm(x_NE[tokens], self.gate_up_proj, offs=ends).chunk(2, dim=-1)
-        made = F.grouped_mm(F.silu(gate) * up, self.down_proj, offs=ends)
-        made = made * weights_NK.flatten()[by_expert][:, None]
-        return torch.zeros_like(x_NE).index_add(0, tokens, made)
+        outputs = F.grouped_mm(F.silu(gate) * up, self.down_proj, offs=ends)
+        outputs = outputs * weights_NK.flatten()[by_expert][:, None]
+        return torch.zeros_like(x_NE).index_add(0, tokens, outputs)
