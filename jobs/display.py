@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from operators.store.addresses import local_path, store_at
+from operators.store.addresses import local_path
 from operators.store.results import Results
 from pipelines.progress import Progress
 from pipelines.summary import Summary
@@ -143,8 +143,9 @@ def show_summary(summary: Summary, console: Console) -> None:
             elsewhere = f"sightread-{os.getuid()}/ in the temporary folder of its node"
             logs = elsewhere if folder is None else f"{folder}/_job/logs/"
             console.print(escape(f"{deaths}; its log: {logs}"), highlight=False, soft_wrap=True)
-    console.print(f"Parquet: {escape(summary.output)}", highlight=False, soft_wrap=True)
-    parts = Results(store_at(summary.output)).pattern(next(iter(summary.tasks)))
+    results = Results.at(summary.output)
+    console.print(f"Parquet: {escape(results.folder)}/", highlight=False, soft_wrap=True)
+    parts = results.pattern(next(iter(summary.tasks)))
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
     console.print(escape(f'look at it: duckdb -c "{query}"'), highlight=False, soft_wrap=True)
     if not summary.complete:

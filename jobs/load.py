@@ -10,7 +10,7 @@ import pydantic
 import yaml
 
 from operators.store.addresses import local_path, store_at
-from schemas.engine_spec import DEFAULT_KIND, engine_specs
+from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.store.addresses import store_at
 from operators.store.results import Results
 from schemas import tables
 from schemas.errors import JobConflict
@@ -28,7 +27,7 @@ class Commit:
     """
 
     def __init__(self, output: str) -> None:
-        self._results = Results(store_at(output))
+        self._results = Results.at(output)
 
     def __call__(self, answered: pa.Table) -> pa.Table:
         receipts = [self._commit(row) for row in answered.to_pylist()]

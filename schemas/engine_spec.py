@@ -1,4 +1,4 @@
-"""The section `engine:` of a job spec: the keys of every engine, and where those of each kind are. Knows no kind.
+"""The section `engine:` of a job spec: the keys of every engine. Knows no kind.
 
 A kind of engine is a file in schemas/engines/: its name is the kind, its class `Spec` the keys. What such an engine is
 and does stands beside the engines themselves, in model/engines/<kind>_kind.py (model/engines/kinds.py says what).
@@ -6,16 +6,11 @@ and does stands beside the engines themselves, in model/engines/<kind>_kind.py (
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-import schemas.engines
 from schemas.section import PositiveFloat, PositiveInt, Section
-
-DEFAULT_KIND = "torch"
 
 
 class EngineSpec(Section):
@@ -53,9 +48,3 @@ class CheckpointSpec(EngineSpec):
     @property
     def gpus(self) -> float:
         return self.gpus_per_replica
-
-
-def engine_specs() -> dict[str, type[EngineSpec]]:
-    """The section of each kind, by its name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(schemas.engines.__path__))
-    return {name: importlib.import_module(f"schemas.engines.{name}").Spec for name in names}

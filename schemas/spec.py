@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 from pydantic import Field, model_validator
 
 from schemas.decode import UnitKind
-from schemas.engine_spec import DEFAULT_KIND, EngineSpec, engine_specs
+from schemas.engine_kinds import DEFAULT_KIND, engine_specs
+from schemas.engine_spec import EngineSpec
 from schemas.section import PositiveFloat, PositiveInt, Section
 
 
@@ -102,6 +103,6 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:
         names = [task.name for task in self.tasks]
-        if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"tasks: {doubled[0]!r} is named twice")
+        if duplicate := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: {duplicate[0]!r} is named twice")
         return self

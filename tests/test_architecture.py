@@ -67,6 +67,7 @@ LIBRARIES = {
     "playwright": ["operators/render/render_page.py"],
     "duckdb": ["operators/store/results.py", "pipelines/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
+    "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],
     "pydantic": ["schemas", "jobs/load.py"],
     "yaml": ["pipelines/folder.py", "jobs/load.py"],
     "rich": ["jobs"],

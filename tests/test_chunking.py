@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.catalogue import find
-from pipelines.chunking import cut
+from pipelines.chunking import cut, with_full_inputs
 
 TASKS = [find("ocr"), find("caption")]
 
@@ -50,6 +51,27 @@ def test_each_kind_goes_to_the_tasks_that_take_it() -> None:
         "clip": ["caption"],
         None: ["ocr", "caption"],
     }
+
+
+@pytest.mark.parametrize(
+    ("media", "parts", "whole"),
+    [
+        ("document", [{"page": page} for page in (1, 2, 3)], {"unit_kind": "document", "page_count": 3}),
+        ("episode", [{"page": page} for page in (1, 2)], {"unit_kind": "episode", "page_count": 2}),
+        ("video", [{"start_s": 0.0, "end_s": 30.0}, {"start_s": 30.0, "end_s": 41.0}], {"end_s": 41.0}),
+        ("document", [{"error": {"kind": "malformed"}}], {"unit_kind": "document"}),
+    ],
+)
+def test_a_whole_input_keeps_what_the_probe_knew(
+    media: str, parts: list[dict[str, Any]], whole: dict[str, Any]
+) -> None:
+    rest = dict.fromkeys(("page", "start_s", "end_s", "page_count", "error"))
+    same = {"input_id": "i", "media": media, "unit_kind": "page", "unit_count": len(parts)}
+    tasks = [find(name) for name in ("document_qa", "video_qa", "gui_episode")]
+    (unit,) = with_full_inputs([{**same, **rest, "unit_index": i, **part} for i, part in enumerate(parts)], tasks)
+    assert unit["unit_count"] == 1
+    assert {name: unit[name] for name in whole} == whole
+    assert unit["page_count"] == whole.get("page_count")
 
 
 def test_units_that_no_task_takes_are_counted_not_lost() -> None:

@@ -47,62 +47,62 @@ W, H = 1000, 800
 
 
 def leftovers() -> list[str]:
-    """Folders and processes of trials."""
-    found = [str(path) for path in Path(tempfile.gettempdir()).glob("sightread-trial-*")]
+    """Folders and processes of checks."""
+    left_over = [str(path) for path in Path(tempfile.gettempdir()).glob("sightread-trial-*")]
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             line = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
             if "sightread-trial-" in line or "operators.render.code_check_child" in line:
-                found.append(line)
-    return found
+                left_over.append(line)
+    return left_over
 
 
 @pytest.fixture(scope="module")
 def patient() -> Iterator[CodeChecker]:
-    made = CodeChecker(deadline_s=120, load_s=60)
-    yield made
-    made.close()
+    checker = CodeChecker(deadline_s=120, load_s=60)
+    yield checker
+    checker.close()
 
 
-def shown(made: Checked) -> RGB:
-    assert made.columns["outcome"] == "shown", made.columns
-    assert made.picture is not None
-    return made.picture
+def shown(checked: Checked) -> RGB:
+    assert checked.columns["outcome"] == "shown", checked.columns
+    assert checked.picture is not None
+    return checked.picture
 
 
 @needs_browser
 def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: CodeChecker) -> None:
     page, _ = code_of(recorded()["code_html"])
-    made = patient.check("html", page, W, H)
-    given = shown(made)
-    assert given.shape == (made.columns["height_px"], W, 3)
-    assert made.columns["height_px"] > H  # the whole page, not the window
-    assert (made.columns["errors"], made.columns["refused"]) == ([], [])
+    checked = patient.check("html", page, W, H)
+    original = shown(checked)
+    assert original.shape == (checked.columns["height_px"], W, 3)
+    assert checked.columns["height_px"] > H  # the whole page, not the window
+    assert (checked.columns["errors"], checked.columns["refused"]) == ([], [])
 
     def variant(changed: str) -> float:
         assert changed != page
-        score = compare(given, shown(patient.check("html", changed, W, given.shape[0]))).score
+        score = compare(original, shown(patient.check("html", changed, W, original.shape[0]))).score
         assert score is not None
         return score
 
-    own = compare(given, shown(patient.check("html", page, W, given.shape[0])))
-    assert own.score is not None
-    assert own.score >= 0.99
-    assert own.ssim >= 0.99
+    same = compare(original, shown(patient.check("html", page, W, original.shape[0])))
+    assert same.score is not None
+    assert same.score >= 0.99
+    assert same.ssim >= 0.99
     assert variant("<!DOCTYPE html><html></html>") == 0
     # the sections of the page in another order
     start, end = page.index("<h2>"), page.index('<div class="footer">')
     sections = re.split(r"(?=<h2>)", page[start : page.rindex("</div>", 0, end)])
     shuffled = page[:start] + "".join(reversed(sections)) + page[page.rindex("</div>", 0, end) :]
-    assert variant(shuffled) < own.score - 0.02
+    assert variant(shuffled) < same.score - 0.02
     recolored = page.replace("#333", "#a33").replace("#2c2c2c", "#22a").replace("background: white", "background: #ff8")
-    assert variant(recolored) < own.score - 0.02
+    assert variant(recolored) < same.score - 0.02
     replaced = re.sub(
         r"(?<=>)[^<>]+(?=</(?:li|p|h1|h2|h3|div|strong|label|button|a|span)>)",
         lambda text: "".join(chr((ord(char) - 97 + 7) % 26 + 97) if char.islower() else char for char in text[0]),
         page,
     )
-    assert variant(replaced) < own.score - 0.1
+    assert variant(replaced) < same.score - 0.1
 
 
 @needs_browser
@@ -126,9 +126,9 @@ def test_what_needs_no_browser(patient: CodeChecker) -> None:
 @needs_browser
 def test_scripts_run_and_their_errors_are_kept(patient: CodeChecker) -> None:
     page = "<body bgcolor='red'><script>document.bgColor = 'blue'; console.error('so it goes'); nowhere()</script>"
-    made = patient.check("html", page, 320, 240)
-    assert shown(made)[100, 100].tolist() == [0, 0, 255]
-    assert made.columns["errors"] == ["so it goes", "nowhere is not defined"]
+    checked = patient.check("html", page, 320, 240)
+    assert shown(checked)[100, 100].tolist() == [0, 0, 255]
+    assert checked.columns["errors"] == ["so it goes", "nowhere is not defined"]
 
 
 # what comes of each, and how long it may load: a busy machine may need that to get so far
@@ -161,15 +161,15 @@ HOSTILE = {
 def test_a_page_without_end_ends(name: str) -> None:
     page, outcomes, load_s = HOSTILE[name]
     before = set(leftovers())
-    trials = CodeChecker(deadline_s=load_s + 30, load_s=load_s, memory_mb=1000)
-    made = trials.check("html", page, 400, 300)
-    trials.close()
+    checker = CodeChecker(deadline_s=load_s + 30, load_s=load_s, memory_mb=1000)
+    checked = checker.check("html", page, 400, 300)
+    checker.close()
     assert set(leftovers()) <= before
-    assert made.columns["outcome"] in outcomes, made.columns
+    assert checked.columns["outcome"] in outcomes, checked.columns
     if name == "asks for ever":
-        assert made.columns["refused"] == ["dialog alert"]
+        assert checked.columns["refused"] == ["dialog alert"]
     if name == "is endless":
-        assert shown(made).shape[0] == 8192
+        assert shown(checked).shape[0] == 8192
 
 
 class Listener:
@@ -182,30 +182,30 @@ class Listener:
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 with suppress(OSError):
-                    each = socket.socket(family, kind)
-                    self._sockets.append(each)
-                    each.bind((address, self.port))
-                    self.port = each.getsockname()[1]
+                    one = socket.socket(family, kind)
+                    self._sockets.append(one)
+                    one.bind((address, self.port))
+                    self.port = one.getsockname()[1]
                     if kind == socket.SOCK_STREAM:
-                        each.listen()
-                    threading.Thread(target=self._hear, args=(each, kind), daemon=True).start()
+                        one.listen()
+                    threading.Thread(target=self._listen, args=(one, kind), daemon=True).start()
 
-    def _hear(self, each: socket.socket, kind: int) -> None:
+    def _listen(self, one: socket.socket, kind: int) -> None:
         with suppress(OSError):
             while True:
                 if kind == socket.SOCK_STREAM:
-                    caller, _ = each.accept()
+                    caller, _ = one.accept()
                     caller.close()
                     self.heard.append("tcp")
                 else:
-                    each.recv(100)
+                    one.recv(100)
                     self.heard.append("udp")
 
     def close(self) -> None:
-        for each in self._sockets:
+        for one in self._sockets:
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
 
 
 @contextmanager
@@ -265,11 +265,11 @@ def reaching(port: int) -> str:
 @needs_browser
 def test_what_reaches_out_is_refused_and_heard_by_nobody(patient: CodeChecker, tmp_path: Path) -> None:
     with listening() as listener:
-        made = patient.check("html", reaching(listener.port), 400, 300)
-    shown(made)
-    told = " ".join(made.columns["refused"])
+        checked = patient.check("html", reaching(listener.port), 400, 300)
+    shown(checked)
+    refused = " ".join(checked.columns["refused"])
     for kind in ("stylesheet http://127.0.0.1", "image http://127.0.0.1", "file ", "document http://127.0.0.1"):
-        assert kind in told, made.columns["refused"]
+        assert kind in refused, checked.columns["refused"]
 
 
 @needs_browser
@@ -281,7 +281,7 @@ def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
         "print(json.dumps([s.fault, s.message, s.refused, s.picture is not None]))"
     )
     with listening() as listener:
-        said = subprocess.run(
+        printed = subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
             input=reaching(listener.port),
@@ -290,7 +290,7 @@ def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
             timeout=120,
             check=True,
         ).stdout
-    fault, message, refused, seen = json.loads(said.splitlines()[-1])
+    fault, message, refused, seen = json.loads(printed.splitlines()[-1])
     assert (fault, message, seen) == (None, None, True)
     assert len(refused) > 10
 
@@ -321,28 +321,28 @@ def test_nothing_outlives_a_parent_that_is_killed() -> None:
 
 def test_without_a_browser_the_trial_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    trials = CodeChecker()
+    checker = CodeChecker()
     for kind, code in (("html", "<p>Hello"), ("svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')):
-        made = trials.check(kind, code, 400, 300)  # type: ignore[arg-type]
-        assert (made.columns["outcome"], made.picture) == ("no_browser", None)
-        assert "apt-get install chromium" in made.columns["message"]
-    assert trials.check("python", "import os", 1, 1).columns["outcome"] == "read"
-    trials.close()
+        checked = checker.check(kind, code, 400, 300)  # type: ignore[arg-type]
+        assert (checked.columns["outcome"], checked.picture) == ("no_browser", None)
+        assert "apt-get install chromium" in checked.columns["message"]
+    assert checker.check("python", "import os", 1, 1).columns["outcome"] == "read"
+    checker.close()
 
 
-def answered(folder: Path, *codes: str) -> Job:
+def answered(folder: Path, *replies: str) -> Job:
     """A committed part with a row of code_html for each code, made from a picture."""
     picture = write_image(folder / "sign.png", text="Fresh bread daily, open from eight to four")
     recording = write_recording(
         folder / "replies.jsonl",
-        *({"sample": "*", "request": number, "reply": code} for number, code in enumerate(codes)),
+        *({"sample": "*", "request": number, "reply": code} for number, code in enumerate(replies)),
     )
-    each = {"this": [str(number) for number in range(len(codes))]}
+    parameters = {"this": [str(number) for number in range(len(replies))]}
     spec = {
         "name": "code_check",
         "inputs": [str(picture)],
         "output": str(folder / "out"),
-        "tasks": [{"name": "code_html", "prompt": "Like {this}", "parameters": each}],
+        "tasks": [{"name": "code_html", "prompt": "Like {this}", "parameters": parameters}],
         "engine": {"kind": "scripted", "recording": str(recording)},
     }
     job = prepare(parse(spec, "test"))
@@ -362,8 +362,8 @@ def rows_of(output: str) -> list[dict[str, Any]]:
 def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes = ("<html><p>Fresh bread</p><img src='http://127.0.0.1:9/x'></html>", "<html></html>", "no page")
-    job = answered(tmp_path, *codes)
+    replies = ("<html><p>Fresh bread</p><img src='http://127.0.0.1:9/x'></html>", "<html></html>", "no page")
+    job = answered(tmp_path, *replies)
     output, operator = job.output, CodeCheck(job.output, job.tasks, job.decode)
     results = Results(store_at(output))
     part = pa.Table.from_pylist([{"chunk_id": "c1", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
@@ -377,9 +377,9 @@ def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
     assert [row["verified"]["ok"] for row in before] == [True, True, False]
 
     assert list(pending_code_checks(results, job.tasks)) == part.to_pylist()
-    (told,) = operator(part).to_pylist()
+    (row,) = operator(part).to_pylist()
     operator.close()
-    assert (told["rows"], told["outcomes"], told["message"]) == (2, ["shown", "shown"], None)
+    assert (row["rows"], row["outcomes"], row["message"]) == (2, ["shown", "shown"], None)
     assert list(pending_code_checks(results, job.tasks)) == []
     first, blank, nothing = rows_of(output)
     assert first["verified"]["faults"] == ["reaches_out"]
@@ -400,6 +400,6 @@ def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     operator = CodeCheck(str(tmp_path), (find("code_html"),), DecodeSettings())
     part = pa.Table.from_pylist([{"chunk_id": "gone", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
-    (told,) = operator(part).to_pylist()
-    assert "gone" in told["message"]
+    (row,) = operator(part).to_pylist()
+    assert "gone" in row["message"]
     operator.close()

@@ -408,6 +408,18 @@ def test_a_decoder_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
     assert {row.column("error")[0].as_py() for row in rows} == {None}
 
 
+def test_what_is_left_of_an_order_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "a.pdf", pages=9)
+    write_image(tmp_path / "b.png")
+    sandbox = Sandbox(SMALL)
+    batches = sandbox.decode(str(tmp_path / "a.pdf"), "document", [Locator(page=number) for number in range(1, 10)])
+    next(batches)
+    batches.close()
+    (picture,) = sandbox.decode(str(tmp_path / "b.png"), "image", [Locator()])
+    sandbox.close()
+    assert picture.column("width_px")[0].as_py() == 320
+
+
 def test_closing_leaves_no_child(tmp_path: Path) -> None:
     sandbox = Sandbox(SMALL)
     sandbox.probe(str(write_pdf(tmp_path / "a.pdf", pages=1)), "document")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model.engines.encoder_cache import EncoderCache, VisualCursor
-from model.engines.runner import Row, Runner
+from model.engines.runner import Runner, Sequence
 from model.engines.torch_engine import TorchEngine, free_bytes
 from model.network.positions import positions
 from model.prompts.chat import Chat
@@ -46,31 +46,31 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make_checkpoint(tmp_path_factory.mktemp("checkpoint"), **VARIANTS[request.param])
 
 
-def row(folder: Path, runner: Runner, messages: tuple[Message, ...]) -> Row:
+def sequence_of(folder: Path, runner: Runner, messages: tuple[Message, ...]) -> Sequence:
     prompt = Chat(folder).encode_with(EncoderCache().preprocess, messages)
     config = runner.network.config
     visual_ids = (config.image_id, config.video_id)
     places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
-    frames = [frame for seen, _ in prompt.visuals for frame in seen]
-    return Row.of(prompt.input_ids, places, delta, VisualCursor(frames), visual_ids)
+    items = [item for items, _ in prompt.visuals for item in items]
+    return Sequence.of(prompt.input_ids, places, delta, VisualCursor(items), visual_ids)
 
 
 def stepped(folder: Path, device: str, dtype: str, chunk: int, steps: int = 8) -> torch.Tensor:
-    """Logits after the prompts and after each of some tokens, which are the same for all: [1 + steps, n, V]."""
-    runner = Runner.load(folder, dtype=dtype, device=device, rows=len(ASKED))
-    rows = [row(folder, runner, messages) for messages in ASKED]
+    """Logits after the prompts and after sequence of some tokens, which are the same for all: [1 + steps, n, V]."""
+    runner = Runner.load(folder, dtype=dtype, device=device, slots=len(ASKED))
+    sequences = [sequence_of(folder, runner, messages) for messages in ASKED]
     made = []
     with torch.inference_mode():
         first = []
-        for each in rows:
-            length = len(each.input_ids)
+        for sequence in sequences:
+            length = len(sequence.input_ids)
             for start in range(0, length, chunk):
-                logits = runner.prefill([(each, start, min(chunk, length - start))])
+                logits = runner.prefill([(sequence, start, min(chunk, length - start))])
             first.append(logits)
         made.append(torch.cat(first))
         for step in range(steps):
-            for index, each in enumerate(rows):
-                each.output_ids.append(10 + 7 * step + index)
+            for index, sequence in enumerate(sequences):
+                sequence.output_ids.append(10 + 7 * step + index)
             made.append(runner.decode())
     assert all(each.device.type == device for each in made)
     return torch.stack(made).float().cpu()
@@ -114,7 +114,7 @@ def test_what_cannot_fit_fails_alone(folder: Path, monkeypatch: pytest.MonkeyPat
     engine = TorchEngine(folder, dtype="bfloat16", device="cuda", slots=8)
     plain = Runner.prefill
 
-    def greedy(runner: Runner, chunks: list[tuple[Row, int, int]]) -> torch.Tensor:
+    def greedy(runner: Runner, chunks: list[tuple[Sequence, int, int]]) -> torch.Tensor:
         if any(len(each.input_ids) > 1000 for each, _, _ in chunks):
             torch.empty(2 * torch.cuda.mem_get_info()[1], dtype=torch.uint8, device="cuda")
         return plain(runner, chunks)

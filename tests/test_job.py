@@ -33,9 +33,9 @@ def test_pages_images_and_frames_become_rows_once(world: World) -> None:
     table.write_text("path,shelf\nin/a.pdf,7\nin/b.png,8\n")
     world.spec["inputs"] = [str(table), str(world.inputs)]
 
-    said = world.run()
+    printed = world.run()
 
-    assert "left out: 2 named twice, 1 unknown type .txt" in said
+    assert "left out: 2 named twice, 1 unknown type .txt" in printed
     pages = world.rows("ocr")
     assert [(Path(row["input_uri"]).name, row["unit_index"], row["page"], row["shelf"]) for row in pages] == [
         ("a.pdf", 0, 1, 7),
@@ -166,9 +166,9 @@ def test_a_limit_stops_early_and_the_same_command_goes_on(world: World) -> None:
 def test_an_engine_that_cannot_be_had_ends_the_job_with_one_sentence(world: World) -> None:
     write_pdf(world.inputs / "a.pdf", pages=1)
     world.recording.write_text("not json\n")
-    said = world.run(code=1)
-    assert "Traceback" not in said
-    assert "replies.jsonl" in said
+    printed = world.run(code=1)
+    assert "Traceback" not in printed
+    assert "replies.jsonl" in printed
     assert world.parts() == []
     assert "no engine: " in (world.output / "_job" / "logs" / "run.log").read_text()
     world.nothing_left()

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from model.engines.encoder_cache import EncoderCache, VisualCursor
-from model.engines.runner import Row, Runner
+from model.engines.runner import Runner, Sequence
 from model.network.positions import positions
 from model.prompts.chat import Chat
 from schemas.checkout import NANO as CHECKPOINT
@@ -87,15 +87,15 @@ def test_forty_minutes_in_chunks_are_those_in_one(tmp_path: Path) -> None:
     for chunk in (len(prompt.input_ids), 1000):
         # patches are given up as they are encoded, so they are opened anew
         seen = chat.encode_with(EncoderCache().preprocess, [Message("user", (clip, "What happens?"))]).visuals
-        feed = VisualCursor([frame for frames, _ in seen for frame in frames])
-        row = Row.of(prompt.input_ids, places, delta, feed, visual_ids)
-        runner = Runner.load(folder, dtype="float32", device="cpu", rows=1)
+        cursor = VisualCursor([item for items, _ in seen for item in items])
+        sequence = Sequence.of(prompt.input_ids, places, delta, cursor, visual_ids)
+        runner = Runner.load(folder, dtype="float32", device="cpu", slots=1)
         with torch.inference_mode():
-            for start in range(0, len(row.input_ids), chunk):
-                last = runner.prefill([(row, start, min(chunk, len(row.input_ids) - start))])
+            for start in range(0, len(sequence.input_ids), chunk):
+                last = runner.prefill([(sequence, start, min(chunk, len(sequence.input_ids) - start))])
             made = [last]
             for token in (40, 50, 60):
-                row.output_ids.append(token)
+                sequence.output_ids.append(token)
                 made.append(runner.decode())
         found.append(torch.cat(made))
     assert len(prompt.input_ids) > 5000

@@ -325,7 +325,7 @@ EVENTS = ANY | st.fixed_dictionaries(
 def test_no_event_does_harm(event: str) -> None:
     reply = Reply()
     try:
-        reply.take(event)
+        reply.accept(event)
     except Garbled:
         return
     if reply.whole:

@@ -13,7 +13,7 @@ import torch
 
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.kv_cache import SlotCache
-from model.engines.runner import Row, Runner
+from model.engines.runner import Runner, Sequence
 from model.network.checkpoint import load
 from model.network.positions import positions
 from model.network.qwen3vl import Qwen3VL, Visual, join
@@ -241,15 +241,15 @@ def test_a_mixed_batch_writes_what_a_left_padded_one_does(pair: Pair) -> None:
         made = pair.theirs.generate(
             **theirs, max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=-1, pad_token_id=0
         )
-    runner = Runner(pair.ours, rows=len(cases), device="cpu")
-    rows = [engine_row(pair, one) for one in cases]
+    runner = Runner(pair.ours, slots=len(cases), device="cpu")
+    sequences = [engine_sequence(pair, one) for one in cases]
     with torch.inference_mode():
-        logits = runner.prefill([(row, 0, len(row.input_ids)) for row in rows])
+        logits = runner.prefill([(sequence, 0, len(sequence.input_ids)) for sequence in sequences])
         for _ in range(NEW_TOKENS):
-            for row, token in zip(runner.rows, logits.argmax(-1).tolist(), strict=True):
-                row.output_ids.append(token)
+            for sequence, token in zip(runner.sequences, logits.argmax(-1).tolist(), strict=True):
+                sequence.output_ids.append(token)
             logits = runner.decode()
-    assert [row.output_ids for row in rows] == made[:, theirs["input_ids"].shape[1] :].tolist()
+    assert [sequence.output_ids for sequence in sequences] == made[:, theirs["input_ids"].shape[1] :].tolist()
 
 
 BFLOAT16 = 1.5
@@ -264,12 +264,12 @@ def test_bfloat16_strays_no_further_than_the_reference_does(pair: Pair) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rounded = transformers.AutoModelForImageTextToText.from_pretrained(pair.folder, dtype=torch.bfloat16).eval()
-    runner = Runner.load(pair.folder, dtype="bfloat16", device="cpu", rows=len(cases))
-    rows = [engine_row(pair, one) for one in cases]
+    runner = Runner.load(pair.folder, dtype="bfloat16", device="cpu", slots=len(cases))
+    sequences = [engine_sequence(pair, one) for one in cases]
     with torch.inference_mode():
         exact = pair.theirs(**inputs).logits[:, -1]
         theirs = rounded(**inputs).logits[:, -1].float()
-        ours = runner.prefill([(row, 0, len(row.input_ids)) for row in rows]).float()
+        ours = runner.prefill([(sequence, 0, len(sequence.input_ids)) for sequence in sequences]).float()
 
     def stray(logits: torch.Tensor) -> float:
         # of the middle row: with experts, a rounding may send a token to another one, and its row far away
@@ -278,26 +278,26 @@ def test_bfloat16_strays_no_further_than_the_reference_does(pair: Pair) -> None:
     assert stray(ours) <= BFLOAT16 * stray(theirs)
 
 
-def engine_row(pair: Pair, one: Case) -> Row:
+def engine_sequence(pair: Pair, one: Case) -> Sequence:
     prompt = pair.chat.encode_with(EncoderCache().preprocess, [Message("user", one.parts)])
     visual_ids = (pair.ours.config.image_id, pair.ours.config.video_id)
     places, delta = positions(prompt.input_ids, [grid for _, grid in prompt.visuals], visual_ids)
-    frames = [frame for seen, _ in prompt.visuals for frame in seen]
-    return Row.of(prompt.input_ids, places, delta, VisualCursor(frames), visual_ids)
+    items = [item for items, _ in prompt.visuals for item in items]
+    return Sequence.of(prompt.input_ids, places, delta, VisualCursor(items), visual_ids)
 
 
 def stepped(pair: Pair, one: Case, chunk: int) -> tuple[torch.Tensor, list[int]]:
     """The engine's steps, prompts in chunks of so many tokens: logits after the prompt, and greedy tokens."""
-    row = engine_row(pair, one)
-    runner = Runner.load(pair.folder, dtype="float32", device="cpu", rows=2)
+    sequence = engine_sequence(pair, one)
+    runner = Runner.load(pair.folder, dtype="float32", device="cpu", slots=2)
     with torch.inference_mode():
-        for start in range(0, len(row.input_ids), chunk):
-            logits = runner.prefill([(row, start, min(chunk, len(row.input_ids) - start))])
+        for start in range(0, len(sequence.input_ids), chunk):
+            logits = runner.prefill([(sequence, start, min(chunk, len(sequence.input_ids) - start))])
         first = logits[0]
-        row.output_ids.append(int(first.argmax()))
-        while len(row.output_ids) < NEW_TOKENS:
-            row.output_ids.append(int(runner.decode()[0].argmax()))
-    return first, row.output_ids
+        sequence.output_ids.append(int(first.argmax()))
+        while len(sequence.output_ids) < NEW_TOKENS:
+            sequence.output_ids.append(int(runner.decode()[0].argmax()))
+    return first, sequence.output_ids
 
 
 @pytest.mark.parametrize("name", CASES)

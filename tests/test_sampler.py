@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.engines.sampler import TokenChooser, choose_tokens, distribution
-from model.engines.scheduler import Job, Scheduler
+from model.engines.scheduler import ScheduledSequence, Scheduler
 from schemas.request import Sampling
 
 logit_lists = st.lists(st.integers(-80, 80).map(lambda n: n / 10), min_size=1, max_size=30)
@@ -72,7 +72,7 @@ def test_penalties_are_those_of_the_formula(
         expected[token] = expected[token] / repetition if expected[token] > 0 else expected[token] * repetition
     for token in set(output):
         expected[token] -= presence
-    found = chooser._penalise(torch.tensor(logits, dtype=torch.float64))
+    found = chooser._penalize(torch.tensor(logits, dtype=torch.float64))
     assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64))
 
 
@@ -91,33 +91,33 @@ def test_draws_follow_the_distribution() -> None:
     st.integers(1, 2000),
     st.integers(3500, 20_000),
 )
-def test_every_job_is_prefilled_once_in_order_and_within_all_bounds(
-    jobs: list[tuple[int, int]], rows: int, step: int, cache: int
+def test_every_sequence_is_prefilled_once_in_order_and_within_all_bounds(
+    lengths: list[tuple[int, int]], slots: int, step: int, cache: int
 ) -> None:
-    scheduler: Scheduler[int] = Scheduler(rows, step, cache)
-    for key, (prompt, answer) in enumerate(jobs):
-        scheduler.submit(Job(key, prompt, prompt + answer))
+    scheduler: Scheduler[int] = Scheduler(slots, step, cache)
+    for key, (prompt, answer) in enumerate(lengths):
+        scheduler.submit(ScheduledSequence(key, prompt, prompt + answer))
     started: list[int] = []
-    prefilled = dict.fromkeys(range(len(jobs)), 0)
+    prefilled = dict.fromkeys(range(len(lengths)), 0)
     while scheduler.waiting or scheduler.running:
         chunks = scheduler.next_prefill()
         assert sum(chunk.count for chunk in chunks) <= step
         for chunk in chunks:
             assert chunk.count > 0
-            assert chunk.start == prefilled[chunk.job.key]
-            prefilled[chunk.job.key] += chunk.count
-            started += [chunk.job.key] if not chunk.start else []
+            assert chunk.start == prefilled[chunk.sequence.key]
+            prefilled[chunk.sequence.key] += chunk.count
+            started += [chunk.sequence.key] if not chunk.start else []
         running = scheduler.running
-        assert len(running) <= rows
-        assert len(running) * max(job.total_tokens for job in running) <= cache
+        assert len(running) <= slots
+        assert len(running) * max(sequence.total_tokens for sequence in running) <= cache
         if not chunks:  # decode: all are whole; one ends
-            assert all(job.prefilled == job.prompt_tokens for job in running)
+            assert all(sequence.prefilled == sequence.prompt_tokens for sequence in running)
             scheduler.end(running[len(started) % len(running)])
-    assert started == list(range(len(jobs)))
-    assert prefilled == {key: prompt for key, (prompt, _) in enumerate(jobs)}
+    assert started == list(range(len(lengths)))
+    assert prefilled == {key: prompt for key, (prompt, _) in enumerate(lengths)}
 
 
-def test_a_job_larger_than_the_cache_never_fits() -> None:
+def test_a_sequence_larger_than_the_cache_never_fits() -> None:
     scheduler: Scheduler[str] = Scheduler(4, 100, 1000)
     assert scheduler.fits(1000)
     assert not scheduler.fits(1001)

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.load import load, parse, parse_stored
 from model.engines.kinds import EngineKind
-from schemas.engine_spec import engine_specs
+from schemas.engine_kinds import engine_specs
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 

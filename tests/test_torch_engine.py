@@ -314,7 +314,7 @@ def test_an_abandoned_request_frees_its_slot(folder: Path) -> None:
 
     async def run() -> Completion:
         endless = asyncio.create_task(engine.generate(request(MIXED[0], max_tokens=30_000, presence_penalty=0.1)))
-        while not engine._runner.rows:
+        while not engine._runner.sequences:
             await asyncio.sleep(0.01)
         endless.cancel()
         # with one slot, an answer can only come when the first one has left it
@@ -342,7 +342,7 @@ def test_closing_answers_what_is_under_way(folder: Path) -> None:
 
     async def run() -> list[Completion | BaseException]:
         calls = [asyncio.create_task(engine.generate(request(MIXED[0], max_tokens=30_000))) for _ in range(3)]
-        while not engine._runner.rows:
+        while not engine._runner.sequences:
             await asyncio.sleep(0.01)
         await engine.close()
         return await asyncio.gather(*calls, return_exceptions=True)

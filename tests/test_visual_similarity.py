@@ -20,12 +20,12 @@ OTHERS = (
 
 
 def page(
-    words: tuple[str, ...] = WORDS, ink: str = "black", paper: str = "white", size: tuple[int, int] = (500, 300)
+    words: tuple[str, ...] = WORDS, color: str = "black", background: str = "white", size: tuple[int, int] = (500, 300)
 ) -> RGB:
-    picture = Image.new("RGB", size, paper)
+    picture = Image.new("RGB", size, background)
     font = ImageFont.load_default(20)
     for line, text in enumerate(words):
-        ImageDraw.Draw(picture).text((40 + 30 * (line % 2), 30 + 60 * line), text, fill=ink, font=font)
+        ImageDraw.Draw(picture).text((40 + 30 * (line % 2), 30 + 60 * line), text, fill=color, font=font)
     return np.asarray(picture)
 
 
@@ -67,23 +67,23 @@ def test_a_picture_is_like_itself() -> None:
 
 
 def test_each_change_shows_where_it_belongs() -> None:
-    given = page()
-    moved = compare(given, page((*WORDS[2:], *WORDS[:2])))
+    original = page()
+    moved = compare(original, page((*WORDS[2:], *WORDS[:2])))
     assert moved.position is not None
     assert moved.position < 0.75
     assert (moved.block_match or 0) > 0.9
-    tinted = compare(given, page(ink="#b03060", paper="#ffe9b0"))
+    tinted = compare(original, page(color="#b03060", background="#ffe9b0"))
     assert tinted.color is not None
     assert tinted.color < 0.85
     assert (tinted.position or 0) > 0.99
     # words of the same number and length, in the same places
-    said = compare(given, page(OTHERS))
-    assert said.text is not None
-    assert said.text < 0.8
-    assert (said.block_match or 0) < 0.6
-    half = compare(given, page(WORDS[:2]))
+    other = compare(original, page(OTHERS))
+    assert other.text is not None
+    assert other.text < 0.8
+    assert (other.block_match or 0) < 0.6
+    half = compare(original, page(WORDS[:2]))
     assert 0.4 < (half.block_match or 0) < 0.9
-    scores = [each.score or 0 for each in (moved, tinted, said, half)]
+    scores = [similarity.score or 0 for similarity in (moved, tinted, other, half)]
     assert max(scores) < 0.97
     assert min(scores) > 0.3
 

@@ -17,7 +17,7 @@ from jobs.arguments import count
 from jobs.bench.peer_worker import forget_peak, peak_mb
 from jobs.display import console_for
 from model.engines.encoder_cache import VisualCursor
-from model.engines.runner import Row, Runner
+from model.engines.runner import Runner, Sequence
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.hub import resolve
 from model.network.positions import positions
@@ -62,19 +62,19 @@ def run(options: argparse.Namespace) -> int:
 def prefill_long(folder: Path, tokens: int) -> LongPrompt:
     """A prompt of text on the CPU, in float32. Positions go beyond what the checkpoint was trained for, so nothing can
     be said of its answer. How far it is goes to stderr."""
-    runner = Runner.load(folder, dtype="float32", device="cpu", rows=1)
+    runner = Runner.load(folder, dtype="float32", device="cpu", slots=1)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 256, (tokens,), generator=generator).tolist()
     visual_ids = (runner.network.config.image_id, runner.network.config.video_id)
     places, delta = positions(ids, [], visual_ids)
-    row = Row.of(ids, places, delta, VisualCursor([]), visual_ids)
+    sequence = Sequence.of(ids, places, delta, VisualCursor([]), visual_ids)
     forget_peak("cpu")
     loaded_mb = peak_mb("cpu")
     started = reported = time.monotonic()
     steps = 0
     with torch.inference_mode():
         for start in range(0, tokens, PREFILL_TOKENS):
-            logits = runner.prefill([(row, start, min(PREFILL_TOKENS, tokens - start))])
+            logits = runner.prefill([(sequence, start, min(PREFILL_TOKENS, tokens - start))])
             steps += 1
             if time.monotonic() - reported > 5:
                 reported = time.monotonic()

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from jobs.bench.pages import Prompt, Timing
 from model.engines.encoder_cache import VisualCursor, VisualItem
-from model.engines.runner import DTYPES, Row, Runner
-from model.engines.scheduler import Job, Scheduler
+from model.engines.runner import DTYPES, Runner
+from model.engines.runner import Sequence as EngineSequence
+from model.engines.scheduler import ScheduledSequence, Scheduler
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.positions import positions
 from model.prompts.preprocess import patchify
@@ -30,34 +31,38 @@ class Ours:
 
     def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
         self._device = device
-        self._loaded = Runner.load(folder, dtype=dtype, device=device, rows=1)
+        self._loaded = Runner.load(folder, dtype=dtype, device=device, slots=1)
 
     def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
         network = self._loaded.network
         config = network.config
         visual_ids = (config.image_id, config.video_id)
-        runner = Runner(network, rows=batch, device=self._device)
-        scheduler: Scheduler[Row] = Scheduler(batch, PREFILL_TOKENS, 1 << 40)
-        rows = []
+        runner = Runner(network, slots=batch, device=self._device)
+        scheduler: Scheduler[EngineSequence] = Scheduler(batch, PREFILL_TOKENS, 1 << 40)
+        sequences = []
         for prompt in prompts:
             ids = prompt.input_ids(config.image_id)
             places, delta = positions(ids, [prompt.grid], visual_ids, config.vision.merge)
-            row = Row.of(ids, places, delta, VisualCursor([VisualItem(prompt.grid, _patches(prompt))]), visual_ids)
-            rows.append(row)
-            scheduler.submit(Job(row, len(ids), len(ids) + new_tokens))
+            sequence = EngineSequence.of(
+                ids, places, delta, VisualCursor([VisualItem(prompt.grid, _patches(prompt))]), visual_ids
+            )
+            sequences.append(sequence)
+            scheduler.submit(ScheduledSequence(sequence, len(ids), len(ids) + new_tokens))
         _settle(self._device)
         started = time.perf_counter()
         with torch.inference_mode():
             while chunks := scheduler.next_prefill():
-                chosen = runner.prefill([(chunk.job.key, chunk.start, chunk.count) for chunk in chunks]).argmax(-1)
+                chosen = runner.prefill([(chunk.sequence.key, chunk.start, chunk.count) for chunk in chunks]).argmax(-1)
                 for chunk, token in zip(chunks, chosen.tolist(), strict=True):
                     if chunk.is_last:
-                        chunk.job.key.output_ids.append(token)
+                        chunk.sequence.key.output_ids.append(token)
             prefilled = time.perf_counter()
             for _ in range(new_tokens - 1):
-                for row, token in zip(runner.rows, runner.decode().argmax(-1).tolist(), strict=True):
-                    row.output_ids.append(token)
-        return Timing([row.output_ids for row in rows], prefilled - started, time.perf_counter() - prefilled)
+                for sequence, token in zip(runner.sequences, runner.decode().argmax(-1).tolist(), strict=True):
+                    sequence.output_ids.append(token)
+        return Timing(
+            [sequence.output_ids for sequence in sequences], prefilled - started, time.perf_counter() - prefilled
+        )
 
 
 class Transformers:

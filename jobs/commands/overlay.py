@@ -31,7 +31,7 @@ from schemas.request import Picture
 from schemas.unit import Locator
 
 _COLUMNS = (
-    *("input_id", "input_uri", "unit_index", "request_index", "unit_kind", "page", "start_s", "end_s"),
+    *("input_id", "input_uri", "media", "unit_index", "request_index", "unit_kind", "page", "start_s", "end_s"),
     *("width_px", "height_px", "status", "result"),
 )
 _QUERY = """

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from jobs.arguments import count
 from jobs.display import console_for
-from operators.store.addresses import store_at
 from operators.store.results import Results
 from schemas.errors import SpecError
 
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 def show_rows(output: str, *, rows: int) -> None:
     """output: an address. Raises SpecError when there is nothing to show."""
-    results = Results(store_at(output))
+    results = Results.at(output)
     if not (tasks := results.tasks()):
         raise SpecError(f"{output} holds no results of a job")
     console = console_for()

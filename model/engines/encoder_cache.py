@@ -23,16 +23,16 @@ from schemas.request import Clip, Picture
 KEPT_TOKENS = 16_384
 """Visual tokens that are kept for other requests."""
 BATCH_PATCHES = 16_384
-"""Patches encoded at once at most (a single frame may have more)."""
+"""Patches encoded at once at most (a single item may have more)."""
 
 
 @dataclass(eq=False)
 class VisualItem:
-    """A picture, or one temporal patch of a clip. patches [h*w, 1536] until it is encoded, then made."""
+    """A picture, or one temporal patch of a clip. patches [h*w, 1536] until it is encoded."""
 
     grid: Grid
     patches: Tensor | None
-    made: Visual | None = None
+    encoded: Visual | None = None
 
     @property
     def tokens(self) -> int:
@@ -40,7 +40,7 @@ class VisualItem:
 
 
 class EncoderCache:
-    """Frames by their content; the least recently asked for go first. Used from several threads."""
+    """Items by their content; the least recently asked for go first. Used from several threads."""
 
     def __init__(self, kept_tokens: int = KEPT_TOKENS) -> None:
         self._kept_tokens = kept_tokens
@@ -60,68 +60,68 @@ class EncoderCache:
             if key in self._kept:  # another thread was faster
                 return self._kept[key]
             self._kept[key] = seen
-            while sum(frame.tokens for frames, _ in self._kept.values() for frame in frames) > self._kept_tokens:
+            while sum(item.tokens for items, _ in self._kept.values() for item in items) > self._kept_tokens:
                 self._kept.popitem(last=False)
         return seen
 
 
 class VisualCursor:
-    """The visual tokens of one prompt, in order, to be had in stretches. Frames that are used up are let go."""
+    """The visual tokens of one prompt, in order, to be had in stretches. Items that are used up are let go."""
 
-    def __init__(self, frames: Sequence[VisualItem]) -> None:
-        self._frames = list(frames)
-        self._used = 0  # tokens of the first frame that are taken
+    def __init__(self, items: Sequence[VisualItem]) -> None:
+        self._items = list(items)
+        self._used = 0  # tokens of the first item that are taken
 
     def pending(self, tokens: int) -> list[VisualItem]:
-        """The frames that the next tokens come from."""
-        frames, reach = [], -self._used
-        for frame in self._frames:
+        """The items that the next tokens come from."""
+        items, reach = [], -self._used
+        for item in self._items:
             if reach >= tokens:
                 break
-            frames.append(frame)
-            reach += frame.tokens
-        return frames
+            items.append(item)
+            reach += item.tokens
+        return items
 
     def take(self, tokens: int) -> list[Visual]:
-        """The next tokens; their frames have been encoded."""
+        """The next tokens; their items have been encoded."""
         taken = []
         while tokens:
-            frame = self._frames[0]
-            assert frame.made is not None
-            count = min(tokens, frame.tokens - self._used)
-            taken.append(_stretch(frame.made, self._used, self._used + count))
+            item = self._items[0]
+            assert item.encoded is not None
+            count = min(tokens, item.tokens - self._used)
+            taken.append(_stretch(item.encoded, self._used, self._used + count))
             self._used += count
             tokens -= count
-            if self._used == frame.tokens:
-                self._frames.pop(0)
+            if self._used == item.tokens:
+                self._items.pop(0)
                 self._used = 0
         return taken
 
 
-def encode(network: Qwen3VL, frames: Iterable[VisualItem], *, dtype: torch.dtype, device: str) -> None:
+def encode(network: Qwen3VL, items: Iterable[VisualItem], *, dtype: torch.dtype, device: str) -> None:
     """Run those through the vision tower that have not been yet, BATCH_PATCHES at a time."""
     batch: list[VisualItem] = []
     size = 0
-    for frame in dict.fromkeys(frames):
-        if frame.patches is None:
+    for item in dict.fromkeys(items):
+        if item.patches is None:
             continue
-        if batch and size + len(frame.patches) > BATCH_PATCHES:
+        if batch and size + len(item.patches) > BATCH_PATCHES:
             _encode(network, batch, dtype, device)
             batch, size = [], 0
-        batch.append(frame)
-        size += len(frame.patches)
+        batch.append(item)
+        size += len(item.patches)
     if batch:
         _encode(network, batch, dtype, device)
 
 
 def _encode(network: Qwen3VL, batch: list[VisualItem], dtype: torch.dtype, device: str) -> None:
-    patches = torch.cat([frame.patches for frame in batch if frame.patches is not None])
-    visual = network.vision(patches.to(device, dtype), torch.tensor([frame.grid for frame in batch]))
+    patches = torch.cat([item.patches for item in batch if item.patches is not None])
+    visual = network.vision(patches.to(device, dtype), torch.tensor([item.grid for item in batch]))
     start = 0
-    for frame in batch:
-        frame.made = _copy(_stretch(visual, start, start + frame.tokens)) if len(batch) > 1 else visual
-        frame.patches = None
-        start += frame.tokens
+    for item in batch:
+        item.encoded = _copy(_stretch(visual, start, start + item.tokens)) if len(batch) > 1 else visual
+        item.patches = None
+        start += item.tokens
 
 
 def _stretch(visual: Visual, start: int, end: int) -> Visual:
@@ -129,11 +129,11 @@ def _stretch(visual: Visual, start: int, end: int) -> Visual:
 
 
 def _copy(visual: Visual) -> Visual:
-    """Of its own, so that one frame does not hold a whole batch in memory."""
+    """Of its own, so that one item does not hold a whole batch in memory."""
     return Visual(visual.embeds.clone(), tuple(tap.clone() for tap in visual.deepstack))
 
 
-def joined(visuals: Sequence[Visual]) -> Visual | None:
+def join_all(visuals: Sequence[Visual]) -> Visual | None:
     return join(visuals) if visuals else None
 
 

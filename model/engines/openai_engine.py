@@ -27,7 +27,7 @@ from typing import Any
 import aiohttp
 
 from model.engines.backoff import pauses, retry_after_s
-from model.engines.openai_wire import Clips, Garbled, Reply, body, said
+from model.engines.openai_wire import Clips, Garbled, Reply, body, message_of
 from schemas.errors import EngineError, EngineLost, SpecError
 from schemas.request import Completion, Request
 
@@ -184,7 +184,7 @@ class OpenAIEngine:
         async with self._sent("POST", "/chat/completions", content) as response:
             try:
                 async for line in response.content:
-                    if line.startswith(b"data:") and reply.take(line[5:].strip().decode("utf-8", "replace")):
+                    if line.startswith(b"data:") and reply.accept(line[5:].strip().decode("utf-8", "replace")):
                         break
             except ValueError as error:  # aiohttp's, for a line without an end
                 raise Garbled(f"the server sent what is no event: {error}") from error
@@ -195,18 +195,18 @@ class OpenAIEngine:
     async def _models(self) -> Served:
         try:
             async with self._sent("GET", "/models") as response:
-                found = await response.json(content_type=None)
+                answer = await response.json(content_type=None)
         except EngineError:  # a server need not have this
             return Served()
         except ValueError as error:
             raise Garbled(
                 f"{self._url}/models is not JSON: is this the address of an OpenAI-compatible API?"
             ) from error
-        models = found.get("data") if isinstance(found, dict) else None
-        if not isinstance(models, list) or not all(isinstance(each, dict) for each in models):
+        models = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
             return Served()
-        names = tuple(str(each.get("id")) for each in models)
-        ours = next((each for each in models if each.get("id") == self._model), None)
+        names = tuple(str(entry.get("id")) for entry in models)
+        ours = next((entry for entry in models if entry.get("id") == self._model), None)
         if ours is None:
             # a hosted server need not list all that it serves
             return Served(names=names, owner=str(models[0].get("owned_by", "")) if models else "")
@@ -244,7 +244,7 @@ class OpenAIEngine:
             data = json.loads(text)
         except ValueError:
             data = None
-        words = self._clean(" ".join((said(data) or text).split())[:300])
+        words = self._clean(" ".join((message_of(data) or text).split())[:300])
         reason = f"HTTP {status}" + (f": {words}" if words else "")
         after_s = retry_after_s(response.headers)
         if status == 429 and _code(data) == "insufficient_quota":

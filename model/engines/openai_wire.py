@@ -1,14 +1,13 @@
 """Requests as bodies for an OpenAI-compatible server, and its stream of events as a completion. Opens no connection.
 
-What is unusual: the server renders and tokenises, so text that looks like a special token would end a turn there.
+What is unusual: the server renders and tokenizes, so text that looks like a special token would end a turn there.
 Such marks are broken with a zero-width space. A clip is sent in one of two ways, because only vLLM takes frames that
 are decoded already:
 
     video    data:video/jpeg;base64,… of PNG frames, with their times as indices of a microsecond clock: the same
              tokens as in our own engine (vllm/multimodal/media/video.py; wants --trust-request-mm-kwargs)
     images   each frame a picture behind its timestamp, as Qwen writes grounding in frames (docs/facts/qwen3-vl.md
-    §2.5):
-             any server, twice the visual tokens
+             §2.5): any server, twice the visual tokens
 """
 
 from __future__ import annotations
@@ -65,21 +64,21 @@ def body(request: Request, model: str, *, clips: Clips, most_tokens: int | None,
 
 
 def _sampling(sampling: Sampling, most_tokens: int | None, *, extended: bool) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "presence_penalty": sampling.presence_penalty,
         "max_tokens": min(sampling.max_tokens, most_tokens or sampling.max_tokens),
     }
     if sampling.seed is not None:
-        said["seed"] = sampling.seed
+        settings["seed"] = sampling.seed
     if sampling.stop:
-        said["stop"] = list(sampling.stop)
+        settings["stop"] = list(sampling.stop)
     if extended or sampling.top_k:
-        said["top_k"] = sampling.top_k
+        settings["top_k"] = sampling.top_k
     if extended or sampling.repetition_penalty != 1.0:
-        said["repetition_penalty"] = sampling.repetition_penalty
-    return said
+        settings["repetition_penalty"] = sampling.repetition_penalty
+    return settings
 
 
 def _content(parts: tuple[Part, ...], clips: Clips) -> str | list[dict[str, Any]]:
@@ -127,7 +126,7 @@ def _times(clip: Clip) -> dict[str, Any]:
 
 
 def _paired(clip: Clip) -> Clip:
-    """An even number of frames, by the rule of schemas.ask.Clip; servers pad a lone frame in ways of their own."""
+    """An even number of frames, by the rule of schemas.request.Clip; servers pad a lone frame in ways of their own."""
     if len(clip.frames) % 2 == 0:
         return clip
     return Clip((*clip.frames, clip.frames[-1]), (*clip.times_s, clip.times_s[-1]))
@@ -144,14 +143,14 @@ class Reply:
     output_tokens: int = 0
     reasoning_tokens: int = 0
 
-    def take(self, event: str) -> bool:
+    def accept(self, event: str) -> bool:
         """One `data:` line of the stream; True when it was the last. Raises Garbled."""
         if event == "[DONE]":
             return True
         try:
             data = json.loads(event)
             if data.get("error"):
-                raise Garbled(f"the server broke off: {said(data) or data['error']}")
+                raise Garbled(f"the server broke off: {message_of(data) or data['error']}")
             if usage := data.get("usage"):
                 self.prompt_tokens = _count(usage.get("prompt_tokens"))
                 self.output_tokens = _count(usage.get("completion_tokens"))
@@ -177,17 +176,17 @@ class Reply:
         assert self.finish_reason is not None
         if self.finish_reason not in _REASONS:
             raise EngineError("engine_error", f"the server ended the answer for another reason: {self.finish_reason}")
-        text, thought = self.text, self.reasoning
-        if not thought and "</think>" in text:  # served without a reasoning parser (docs/facts/qwen3-vl.md §5)
-            thought, _, text = text.rpartition("</think>")
-            thought, text = thought.removeprefix("<think>"), text.lstrip("\n")
+        text, reasoning = self.text, self.reasoning
+        if not reasoning and "</think>" in text:  # served without a reasoning parser (docs/facts/qwen3-vl.md §5)
+            reasoning, _, text = text.rpartition("</think>")
+            reasoning, text = reasoning.removeprefix("<think>"), text.lstrip("\n")
         return Completion(
             text=text,
             finish_reason=_REASONS[self.finish_reason],
             prompt_tokens=self.prompt_tokens,
             output_tokens=self.output_tokens,
             infer_s=infer_s,
-            reasoning=thought.strip("\n") if thought else None,
+            reasoning=reasoning.strip("\n") if reasoning else None,
             reasoning_tokens=self.reasoning_tokens,
         )
 
@@ -204,7 +203,7 @@ def _count(value: Any) -> int:
     return value or 0
 
 
-def said(data: Any) -> str:
+def message_of(data: Any) -> str:
     """What an error object of a server says, '' when it has no words for it."""
     error = data.get("error", data) if isinstance(data, dict) else None
     words = error.get("message") if isinstance(error, dict) else error

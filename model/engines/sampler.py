@@ -1,7 +1,7 @@
-"""Choose the next token of every row. Order of the steps as in vLLM and transformers: penalties, the grammar
+"""Choose the next token of every sequence. Order of the steps as in vLLM and transformers: penalties, the grammar
 if there is one, temperature, top-k, top-p, draw.
 
-Shapes: n rows, V vocabulary.
+Shapes: n sequences, V vocabulary.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class TokenChooser:
 
     @property
     def is_plain_greedy(self) -> bool:
-        return self.sampling.temperature == 0 and not self._penalised and not self._constrained
+        return self.sampling.temperature == 0 and not self._penalized and not self._constrained
 
     @property
     def _constrained(self) -> bool:
         return self._constraint is not None and self._begins_after is None
 
     @property
-    def _penalised(self) -> bool:
+    def _penalized(self) -> bool:
         return self.sampling.repetition_penalty != 1 or self.sampling.presence_penalty != 0
 
     def accept(self, token_id: int) -> None:
@@ -53,13 +53,13 @@ class TokenChooser:
             self._constraint.accept(token_id)
         elif token_id == self._begins_after:
             self._begins_after = None
-        if self._penalised:
+        if self._penalized:
             self._output_ids.add(token_id)
 
     def choose(self, logits_V: Tensor) -> int:
         """One token from float32 logits on the CPU."""
-        if self._penalised:
-            logits_V = self._penalise(logits_V)
+        if self._penalized:
+            logits_V = self._penalize(logits_V)
         if self._constraint is not None and self._constrained:
             logits_V = self._constraint.allow(logits_V)
         if self.sampling.temperature == 0:
@@ -67,7 +67,7 @@ class TokenChooser:
         probabilities = distribution(logits_V, self.sampling)
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
 
-    def _penalise(self, logits_V: Tensor) -> Tensor:
+    def _penalize(self, logits_V: Tensor) -> Tensor:
         logits_V = logits_V.clone()
         seen = torch.tensor(sorted(self._prompt_ids | self._output_ids), dtype=torch.long)
         penalty = self.sampling.repetition_penalty
@@ -97,7 +97,7 @@ def distribution(logits_V: Tensor, sampling: Sampling) -> Tensor:
 
 
 def choose_tokens(logits_nV: Tensor, choosers: list[TokenChooser]) -> list[int]:
-    """One token per row. Greedy rows are one argmax over the batch; only the others are looked at singly."""
+    """One token per sequence. Greedy ones are one argmax over the batch; only the others are looked at singly."""
     chosen: list[int] = logits_nV.argmax(-1).tolist()
     for row, chooser in enumerate(choosers):
         if not chooser.is_plain_greedy:

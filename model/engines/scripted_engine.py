@@ -65,7 +65,7 @@ class Line:
     @property
     def specific(self) -> int:
         chosen = (self.unit, self.request, self.step)
-        return (self.sample != "*") + (self.task != "*") + sum(each is not None for each in chosen)
+        return (self.sample != "*") + (self.task != "*") + sum(part is not None for part in chosen)
 
 
 def read_recording(path: Path) -> list[Line]:

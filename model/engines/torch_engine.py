@@ -1,8 +1,8 @@
 """The embedded engine: continuous batching over our own network. Knows nothing of tasks, Ray or files besides
 the checkpoint.
 
-One thread owns the network and steps it: prompts are prefilled in bounded steps as rows come free, all rows in use
-decode together, one token a step. Rendering, tokenising and patching happen on other threads before.
+One thread owns the network and steps it: prompts are prefilled in bounded steps as slots come free, all slots in use
+decode together, one token a step. Rendering, tokenizing and patching happen on other threads before.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor
 from model.engines.constraint import Grammars
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.engine import DEFAULT_CONTEXT
-from model.engines.runner import Row, Runner
+from model.engines.runner import Runner, Sequence
 from model.engines.sampler import TokenChooser, choose_tokens
-from model.engines.scheduler import Chunk, Job, Scheduler
+from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
 from model.network.positions import positions
 from model.prompts.chat import Chat
 from schemas.errors import EngineError
@@ -38,11 +38,11 @@ PREFILL_TOKENS = 4096
 
 
 @dataclass(eq=False)
-class Sequence:
+class ActiveRequest:
     """One request on its way through the engine."""
 
     request: Request
-    row: Row
+    sequence: Sequence
     chooser: TokenChooser
     max_new: int
     loop: asyncio.AbstractEventLoop
@@ -68,7 +68,7 @@ class TorchEngine:
 
     dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16). slots: sequences decoded together.
     max_context: tokens of prompt and answer. prefill_tokens: bound of one prefill step, which bounds activation
-    memory. cache_tokens: what the KV cache holds, rows being as long as the longest; default: its part of CACHE_SHARE
+    memory. cache_tokens: what the KV cache holds, slots being as long as the longest; default: its part of CACHE_SHARE
     of the free memory. sharers: engines that this memory is for, this one among them.
     """
 
@@ -85,14 +85,14 @@ class TorchEngine:
         sharers: int = 1,
     ) -> None:
         self.slots = slots
-        runner = Runner.load(folder, dtype=dtype, device=device, rows=slots)
+        runner = Runner.load(folder, dtype=dtype, device=device, slots=slots)
         self._config = runner.network.config
         self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
         if cache_tokens is None:
             cache_tokens = int(CACHE_SHARE * free_bytes(device) / sharers) // runner.token_bytes
         self._runner = runner
         runner.bound(cache_tokens)
-        self._scheduler: Scheduler[Sequence] = Scheduler(slots, prefill_tokens, cache_tokens)
+        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache_tokens)
         self._chat = Chat(folder)
         self._grammars: Grammars | None = None  # made for the first request that wants one
         self._grammars_lock = threading.Lock()
@@ -112,26 +112,27 @@ class TorchEngine:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
         try:
-            sequence = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
+            active = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
         except ValueError as error:
             raise EngineError("engine_error", f"the request's pictures cannot be read: {error}") from error
-        job = Job(sequence, len(sequence.row.input_ids), len(sequence.row.input_ids) + sequence.max_new)
+        prompt_tokens = len(active.sequence.input_ids)
+        scheduled = ScheduledSequence(active, prompt_tokens, prompt_tokens + active.max_new)
         with self._changed:
-            self._scheduler.submit(job)
+            self._scheduler.submit(scheduled)
             self._changed.notify()
         try:
-            reason = await sequence.done
+            reason = await active.done
         finally:
-            sequence.aborted = True  # cancelled or not, nothing more is wanted of it
-        said = self._chat.said(sequence.row.input_ids, sequence.row.output_ids, request.sampling.stop)
+            active.aborted = True  # cancelled or not, nothing more is wanted of it
+        reply = self._chat.decode_reply(active.sequence.input_ids, active.sequence.output_ids, request.sampling.stop)
         return Completion(
-            text=said.text,
+            text=reply.text,
             finish_reason=reason,
-            prompt_tokens=len(sequence.row.input_ids),
-            output_tokens=len(sequence.row.output_ids),
+            prompt_tokens=prompt_tokens,
+            output_tokens=len(active.sequence.output_ids),
             infer_s=time.monotonic() - started,
-            reasoning=said.reasoning,
-            reasoning_tokens=said.reasoning_tokens,
+            reasoning=reply.reasoning,
+            reasoning_tokens=reply.reasoning_tokens,
         )
 
     async def close(self) -> None:
@@ -141,16 +142,16 @@ class TorchEngine:
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._preparers.shutdown()
 
-    def _prepare(self, request: Request, loop: asyncio.AbstractEventLoop) -> Sequence:
-        row = self._row(request)
-        length = len(row.input_ids)
+    def _prepare(self, request: Request, loop: asyncio.AbstractEventLoop) -> ActiveRequest:
+        sequence = self._sequence(request)
+        length = len(sequence.input_ids)
         room = min(self.max_context, self._scheduler.cache_tokens)
         if length >= room:
             raise EngineError("too_long", f"the prompt has {length} tokens; the context holds {room}")
-        return Sequence(
+        return ActiveRequest(
             request=request,
-            row=row,
-            chooser=self._chooser(request, row.input_ids),
+            sequence=sequence,
+            chooser=self._chooser(request, sequence.input_ids),
             max_new=min(request.sampling.max_tokens, room - length),
             loop=loop,
             done=loop.create_future(),
@@ -167,13 +168,13 @@ class TorchEngine:
         after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
         return TokenChooser(request.sampling, input_ids, constraint, after)
 
-    def _row(self, request: Request) -> Row:
+    def _sequence(self, request: Request) -> Sequence:
         prompt = self._chat.encode_with(self._encoder_cache.preprocess, request.messages)
         visual_ids = (self._config.image_id, self._config.video_id)
         grids = [grid for _, grid in prompt.visuals]
         places, delta = positions(prompt.input_ids, grids, visual_ids, self._config.vision.merge)
-        frames = [frame for seen, _ in prompt.visuals for frame in seen]
-        return Row.of(prompt.input_ids, places, delta, VisualCursor(frames), visual_ids)
+        items = [item for items, _ in prompt.visuals for item in items]
+        return Sequence.of(prompt.input_ids, places, delta, VisualCursor(items), visual_ids)
 
     # everything below runs in the engine's thread
 
@@ -181,15 +182,15 @@ class TorchEngine:
         with torch.inference_mode():
             while True:
                 with self._changed:
-                    while not (self._jobs() or self._closed):
+                    while not (self._everything() or self._closed):
                         self._changed.wait()
                     if self._closed:
-                        for job in self._jobs():
-                            job.key.fail(EngineError("aborted", "the engine was closed"))
+                        for scheduled in self._everything():
+                            scheduled.key.fail(EngineError("aborted", "the engine was closed"))
                         return
-                    for job in self._jobs():
-                        if job.key.aborted:
-                            self._end(job)
+                    for scheduled in self._everything():
+                        if scheduled.key.aborted:
+                            self._end(scheduled)
                     chunks = self._scheduler.next_prefill()
                 if chunks:
                     self._prefill(chunks)
@@ -197,77 +198,77 @@ class TorchEngine:
                     self._decode()
                 self._progress += 1
 
-    def _jobs(self) -> list[Job[Sequence]]:
+    def _everything(self) -> list[ScheduledSequence[ActiveRequest]]:
         return [*self._scheduler.waiting, *self._scheduler.running]
 
-    def _prefill(self, chunks: list[Chunk[Sequence]]) -> None:
+    def _prefill(self, chunks: list[Chunk[ActiveRequest]]) -> None:
         try:
-            logits = self._runner.prefill([(chunk.job.key.row, chunk.start, chunk.count) for chunk in chunks])
+            logits = self._runner.prefill([(chunk.sequence.key.sequence, chunk.start, chunk.count) for chunk in chunks])
         except Exception as error:  # noqa: BLE001  the requests' boundary
-            jobs = [chunk.job for chunk in chunks]
-            if _is_out_of_memory(error) and len(jobs) > 1:
-                for job in jobs:
-                    self._prefill_alone(job)
+            batch = [chunk.sequence for chunk in chunks]
+            if _is_out_of_memory(error) and len(batch) > 1:
+                for scheduled in batch:
+                    self._prefill_alone(scheduled)
             else:
-                self._fail(jobs, error)
+                self._fail(batch, error)
             return
         done = [index for index, chunk in enumerate(chunks) if chunk.is_last]
         if done:
-            self._take([chunks[index].job for index in done], logits[done])
+            self._accept([chunks[index].sequence for index in done], logits[done])
 
-    def _prefill_alone(self, job: Job[Sequence]) -> None:
+    def _prefill_alone(self, scheduled: ScheduledSequence[ActiveRequest]) -> None:
         """From the start, after a step that it shared ran out of memory: only who is too large himself fails."""
-        self._runner.release(job.key.row)
-        job.key.row, job.prefilled = self._row(job.key.request), 0
-        while job.prefilled < job.prompt_tokens and job in self._scheduler.running:
-            count = min(self._scheduler.step_tokens, job.prompt_tokens - job.prefilled)
-            job.prefilled += count
-            self._prefill([Chunk(job, job.prefilled - count, count)])
+        self._runner.release(scheduled.key.sequence)
+        scheduled.key.sequence, scheduled.prefilled = self._sequence(scheduled.key.request), 0
+        while scheduled.prefilled < scheduled.prompt_tokens and scheduled in self._scheduler.running:
+            count = min(self._scheduler.step_tokens, scheduled.prompt_tokens - scheduled.prefilled)
+            scheduled.prefilled += count
+            self._prefill([Chunk(scheduled, scheduled.prefilled - count, count)])
 
     def _decode(self) -> None:
-        # in the order of the rows, which is the runner's
-        by_row = {id(job.key.row): job for job in self._scheduler.running}
-        jobs = [by_row[id(row)] for row in self._runner.rows]
+        # in the order of the slots, which is the runner's
+        by_sequence = {id(scheduled.key.sequence): scheduled for scheduled in self._scheduler.running}
+        batch = [by_sequence[id(sequence)] for sequence in self._runner.sequences]
         try:
             logits = self._runner.decode()
         except Exception as error:  # noqa: BLE001  the requests' boundary
-            self._fail(jobs, error)
+            self._fail(batch, error)
             return
-        self._take(jobs, logits)
+        self._accept(batch, logits)
 
-    def _fail(self, jobs: list[Job[Sequence]], error: Exception) -> None:
+    def _fail(self, batch: list[ScheduledSequence[ActiveRequest]], error: Exception) -> None:
         """A step that fails costs the sequences in it, not the engine."""
         kind = "out_of_memory" if _is_out_of_memory(error) else "engine_error"
-        for job in jobs:
-            self._end(job)
-            job.key.fail(EngineError(kind, f"{type(error).__name__}: {error}"[:500]))
+        for scheduled in batch:
+            self._end(scheduled)
+            scheduled.key.fail(EngineError(kind, f"{type(error).__name__}: {error}"[:500]))
 
-    def _take(self, jobs: list[Job[Sequence]], logits: Tensor) -> None:
+    def _accept(self, batch: list[ScheduledSequence[ActiveRequest]], logits: Tensor) -> None:
         """Choose a token for each and end those that are done."""
-        tokens = choose_tokens(logits, [job.key.chooser for job in jobs])
-        for job, token in zip(jobs, tokens, strict=True):
-            sequence = job.key
-            sequence.row.output_ids.append(token)
-            if token in self._chat.stop_ids or self._stopped(sequence):
+        tokens = choose_tokens(logits, [scheduled.key.chooser for scheduled in batch])
+        for scheduled, token in zip(batch, tokens, strict=True):
+            active = scheduled.key
+            active.sequence.output_ids.append(token)
+            if token in self._chat.stop_ids or self._stopped(active):
                 reason: FinishReason = "stop"
-            elif len(sequence.row.output_ids) >= sequence.max_new:
+            elif len(active.sequence.output_ids) >= active.max_new:
                 reason = "length"
             else:
                 continue
-            self._end(job)
-            sequence.resolve(reason)
+            self._end(scheduled)
+            active.resolve(reason)
 
-    def _end(self, job: Job[Sequence]) -> None:
-        self._scheduler.end(job)
-        self._runner.release(job.key.row)
+    def _end(self, scheduled: ScheduledSequence[ActiveRequest]) -> None:
+        self._scheduler.end(scheduled)
+        self._runner.release(scheduled.key.sequence)
 
-    def _stopped(self, sequence: Sequence) -> bool:
+    def _stopped(self, active: ActiveRequest) -> bool:
         """Whether a stop string is complete. Looks at the last tokens only: a character has at most 4 bytes,
         a token at least one."""
-        stops = sequence.request.sampling.stop
+        stops = active.request.sampling.stop
         if not stops:
             return False
-        tail = self._chat.decode(sequence.row.output_ids[-(4 * max(map(len, stops)) + 4) :])
+        tail = self._chat.decode(active.sequence.output_ids[-(4 * max(map(len, stops)) + 4) :])
         return any(stop in tail for stop in stops)
 
 

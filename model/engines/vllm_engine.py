@@ -38,8 +38,8 @@ AHEAD = 0.125
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A picture or clip as vLLM takes it. patches [t*h*w, 1536] uint8: its tower normalises them on the device."""
+class PatchedVisual:
+    """A picture or clip as vLLM takes it. patches [t*h*w, 1536] uint8: its tower normalizes them on the device."""
 
     content: Picture | Clip
     patches: torch.Tensor
@@ -87,17 +87,17 @@ class VLLMEngine:
             final = await self._ask(prompt, sampling, request.request_id)
             self._progress += 1
             output = final.outputs[0]
-            ids, own = list(final.prompt_token_ids), list(output.token_ids)
-            said = self._chat.said(ids, own, request.sampling.stop)
+            prompt_ids, output_ids = list(final.prompt_token_ids), list(output.token_ids)
+            reply = self._chat.decode_reply(prompt_ids, output_ids, request.sampling.stop)
             reason: FinishReason = "length" if output.finish_reason == "length" else "stop"
             return Completion(
-                text=said.text,
+                text=reply.text,
                 finish_reason=reason,
-                prompt_tokens=len(ids),
-                output_tokens=len(own),
+                prompt_tokens=len(prompt_ids),
+                output_tokens=len(output_ids),
                 infer_s=time.monotonic() - started,
-                reasoning=said.reasoning,
-                reasoning_tokens=said.reasoning_tokens,
+                reasoning=reply.reasoning,
+                reasoning_tokens=reply.reasoning_tokens,
             )
 
     async def close(self) -> None:
@@ -124,17 +124,17 @@ class VLLMEngine:
         return final
 
     def _prepare(self, request: Request) -> tuple[dict[str, Any], Any]:
-        prompt = self._chat.encode_with(self._see, request.messages)
+        prompt = self._chat.encode_with(self._preprocess, request.messages)
         length = len(prompt.input_ids)
         if length >= self.max_context:
             raise EngineError("too_long", f"the prompt has {length} tokens; the context holds {self.max_context}")
         return self._engine_input(prompt), self._sampling(request, self.max_context - length)
 
-    def _see(self, content: Picture | Clip) -> tuple[Seen, Grid]:
+    def _preprocess(self, content: Picture | Clip) -> tuple[PatchedVisual, Grid]:
         patches, grid = byte_patches(content)
-        return Seen(content, patches, grid), grid
+        return PatchedVisual(content, patches, grid), grid
 
-    def _engine_input(self, prompt: Prompt[Seen]) -> dict[str, Any]:
+    def _engine_input(self, prompt: Prompt[PatchedVisual]) -> dict[str, Any]:
         """`vllm.inputs.MultiModalInput`, as Qwen3VLMultiModalProcessor would have made it."""
         if not prompt.visuals:
             return {"type": "token", "prompt_token_ids": prompt.input_ids}
@@ -146,26 +146,26 @@ class VLLMEngine:
             ("image", Picture, "pixel_values", "image_grid_thw", self._chat.image_id),
             ("video", Clip, "pixel_values_videos", "video_grid_thw", self._chat.video_id),
         ):
-            own = [
-                (seen, span)
-                for (seen, _), span in zip(prompt.visuals, prompt.spans, strict=True)
-                if isinstance(seen.content, kind)
+            of_kind = [
+                (visual, span)
+                for (visual, _), span in zip(prompt.visuals, prompt.spans, strict=True)
+                if isinstance(visual.content, kind)
             ]
-            if not own:
+            if not of_kind:
                 continue
-            grid = torch.tensor([seen.grid for seen, _ in own])
+            grid = torch.tensor([visual.grid for visual, _ in of_kind])
             field = self._vllm.MultiModalFieldConfig
-            inputs |= {pixels: torch.cat([seen.patches for seen, _ in own]), grids: grid}
+            inputs |= {pixels: torch.cat([visual.patches for visual, _ in of_kind]), grids: grid}
             fields |= {
                 pixels: field.flat_from_sizes(modality, grid.prod(-1)),
                 grids: field.batched(modality, keep_on_cpu=True),
             }
             if modality == "video":
-                clips = [seen.content for seen, _ in own if isinstance(seen.content, Clip)]
+                clips = [visual.content for visual, _ in of_kind if isinstance(visual.content, Clip)]
                 inputs["timestamps"] = [frame_pair_times_s(clip.times_s) for clip in clips]
                 fields["timestamps"] = field.batched(modality, keep_on_cpu=True)
-            hashes[modality] = [digest(seen.content).hex() for seen, _ in own]
-            places[modality] = [self._place(prompt.input_ids, span, pad) for _, span in own]
+            hashes[modality] = [digest(visual.content).hex() for visual, _ in of_kind]
+            places[modality] = [self._place(prompt.input_ids, span, pad) for _, span in of_kind]
         return {
             "type": "multimodal",
             "prompt_token_ids": prompt.input_ids,

@@ -1,4 +1,4 @@
-"""Loaded into vLLM's workers where they run on a CPU, and only there (`worker_extension_cls`): mends seeds.
+"""Loaded into vLLM's workers where they run on a CPU, and only there (`worker_extension_cls`): keeps seeds.
 
 A prompt that does not fit a step whole is read in several, and what is sampled after all but the last is thrown away.
 vLLM then turns a seeded request's generator back by its offset, which generators of a CPU do not have: the worker
@@ -12,14 +12,18 @@ import importlib
 from typing import Any
 
 
-def mend(runner: Any) -> None:
+def fix_seeds(runner: Any) -> None:
     """runner: the class of vLLM's model runner. Generators of requests whose token is thrown away stay as they are."""
     sample, bookkeeping = runner._sample, runner._bookkeeping_sync
 
     def _sample(self: Any, *arguments: Any) -> Any:
         batch = self.input_batch
         discarded = self.discard_request_mask.np[: batch.num_reqs].nonzero()[0].tolist()
-        before = [(found, found.get_state()) for found in map(batch.generators.get, discarded) if found is not None]
+        before = [
+            (generator, generator.get_state())
+            for generator in map(batch.generators.get, discarded)
+            if generator is not None
+        ]
         sampled = sample(self, *arguments)
         for generator, state in before:
             generator.set_state(state)
@@ -40,4 +44,4 @@ class Worker:
     """Mixed into vLLM's worker; importing it is all that it is for."""
 
 
-mend(importlib.import_module("vllm.v1.worker.gpu_model_runner").GPUModelRunner)
+fix_seeds(importlib.import_module("vllm.v1.worker.gpu_model_runner").GPUModelRunner)

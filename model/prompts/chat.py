@@ -2,7 +2,7 @@
 
 What is unusual: the template writes one placeholder for each picture; here it becomes as many pad tokens as
 the picture has tokens, and for a clip a run of them for every pair of frames, each behind its timestamp.
-Text of users and files is tokenised with special tokens switched off: a page that says <|im_end|> ends nothing.
+Text of users and files is tokenized with special tokens switched off: a page that says <|im_end|> ends nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from schemas.errors import SpecError
 from schemas.request import Clip, Message, Picture
 
 Grid: TypeAlias = tuple[int, int, int]
-Seen = TypeVar("Seen")
+VisualT = TypeVar("VisualT")
 """What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
 
 
 @dataclass(frozen=True)
-class Prompt(Generic[Seen]):
+class Prompt(Generic[VisualT]):
     """input_ids with every pad token in place; visuals, with grids (t, h, w), in the order of their tokens.
 
     spans: [start, end) in input_ids of what stands for each visual: its pads, and between a clip's their timestamps
@@ -40,13 +40,13 @@ class Prompt(Generic[Seen]):
     """
 
     input_ids: list[int]
-    visuals: list[tuple[Seen, Grid]]
+    visuals: list[tuple[VisualT, Grid]]
     spans: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Said:
-    """Generated ids as text. reasoning: None where nothing was thought; reasoning_tokens of the ids are its."""
+class DecodedReply:
+    """Generated ids as text. reasoning: None where there is none; reasoning_tokens of the ids are its."""
 
     text: str
     reasoning: str | None
@@ -87,8 +87,8 @@ class Chat:
         return self.encode_with(patchify, messages)
 
     def encode_with(
-        self, preprocess: Callable[[Picture | Clip], tuple[Seen, Grid]], messages: Sequence[Message]
-    ) -> Prompt[Seen]:
+        self, preprocess: Callable[[Picture | Clip], tuple[VisualT, Grid]], messages: Sequence[Message]
+    ) -> Prompt[VisualT]:
         """The same with another way to open pictures and clips."""
         contents: list[Picture | Clip] = []
         texts: dict[str, str] = {}
@@ -146,14 +146,16 @@ class Chat:
             return ids[:place], ids[place:]
         return (ids, []) if self.opens_thinking(input_ids) else ([], ids)
 
-    def said(self, input_ids: Sequence[int], output_ids: Sequence[int], stops: Sequence[str] = ()) -> Said:
-        """What an answer says: without its thoughts, the token that ended it, and all from a stop string on."""
+    def decode_reply(
+        self, input_ids: Sequence[int], output_ids: Sequence[int], stops: Sequence[str] = ()
+    ) -> DecodedReply:
+        """The answer without its reasoning, without the token that ended it and what came from a stop string on."""
         reasoning, answer = self.split_thinking(input_ids, output_ids)
         text = self.decode(answer[:-1] if answer and answer[-1] in self.stop_ids else answer)
         if reasoning:
             text = text.lstrip("\n")
         cuts = [place for stop in stops if (place := text.find(stop)) >= 0]
-        return Said(
+        return DecodedReply(
             text[: min(cuts)] if cuts else text,
             self.decode_reasoning(reasoning) if reasoning else None,
             len(reasoning),
@@ -216,14 +218,14 @@ class Chat:
 
     def _stop_ids(self, folder: Path) -> frozenset[int]:
         """Ids that end an answer: of generation_config.json, else of config.json; <|im_end|> in any case."""
-        found = {self._id("<|im_end|>")}
+        ids_of_end = {self._id("<|im_end|>")}
         for name in ("generation_config.json", "config.json"):
             path = folder / name
             ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
             if ids is not None:
-                found |= {ids} if isinstance(ids, int) else set(ids)
+                ids_of_end |= {ids} if isinstance(ids, int) else set(ids)
                 break
-        return frozenset(found)
+        return frozenset(ids_of_end)
 
 
 def _filled(text: str, texts: dict[str, str]) -> str:

@@ -27,7 +27,7 @@ class PoisonBisector:
         self._waiting.append(request_id)
 
     def admit(self) -> list[str]:
-        """Ids to run now. PoisonBisector run in their group alone, before anything new."""
+        """Ids to run now. Suspects run in their group alone, before anything new."""
         if self._on_trial and self.running:
             return []
         self._on_trial = False
@@ -76,6 +76,6 @@ class PoisonBisector:
 
     def drain(self) -> list[str]:
         """Everything not answered, forgotten here."""
-        left = [*self.running, *self._waiting, *(each for group in self._groups for each in group)]
+        left = [*self.running, *self._waiting, *(request_id for group in self._groups for request_id in group)]
         self.running, self._waiting, self._groups, self._on_trial = set(), deque(), [], False
         return left

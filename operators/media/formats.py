@@ -51,6 +51,7 @@ FORMATS = (
 # fmt: on
 
 FULL_INPUT_KINDS = frozenset(kind.full_input_kind for kind in FORMATS if kind.full_input_kind is not None)
+_BY_MEDIA = {kind.media: kind for kind in FORMATS}
 HEAD_BYTES = max(offset + len(magic) for kind in FORMATS for offset, magic in kind.magic)
 """How much of a file's beginning tells its format."""
 
@@ -74,8 +75,8 @@ def format_of(name: str, media: str | None, head: bytes) -> Format | None:
 
 
 def unit_kind_of(media: str) -> UnitKind:
-    return next(kind.unit_kind for kind in FORMATS if kind.media == media)
+    return _BY_MEDIA[media].unit_kind
 
 
 def full_input_kind_of(media: str) -> UnitKind | None:
-    return next(kind.full_input_kind for kind in FORMATS if kind.media == media)
+    return _BY_MEDIA[media].full_input_kind

@@ -96,6 +96,9 @@ class Sandbox:
                     yield order.unit()
                     pending.pop(0)
                     attempts = 0
+            except GeneratorExit:
+                self.close()  # it would answer the rest of this order to the next one
+                raise
             except InputError as error:
                 unread = len(pending) if files is None else 1
                 yield from (failed(_failure("decode", error)) for _ in range(unread))

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from operators.store.addresses import store_at
 from operators.store.store import Store
 from schemas import tables
 from schemas.errors import JobConflict
@@ -40,6 +41,11 @@ class Part:
 
 
 class Results:
+    @classmethod
+    def at(cls, address: str) -> Results:
+        """Raises SpecError for a scheme that no store is there for."""
+        return cls(store_at(address))
+
     def __init__(self, store: Store) -> None:
         self._store = store
 
@@ -51,9 +57,14 @@ class Results:
         """The chunk_id of every part that is committed."""
         return [chunk_id for _, chunk_id in self._parts(f"results/task={task}")]
 
+    @property
+    def folder(self) -> str:
+        """The address that the folders of all tasks are below."""
+        return f"{self._store.address}/results"
+
     def pattern(self, task: str) -> str:
         """What DuckDB, Polars and Spark read the rows of a task by."""
-        return f"{self._store.address}/results/task={task}/*.parquet"
+        return f"{self.folder}/task={task}/*.parquet"
 
     def write_part(self, task: str, chunk_id: str, rows: pa.Table) -> str:
         """Returns `committed`, or `duplicate` when a part with the same units is already there.
@@ -64,7 +75,7 @@ class Results:
         if self._store.put_if_absent(key, _parquet(rows, footer)):
             return "committed"
         with self._store.open(key) as file:
-            there = self._read_footer(key, file)
+            _, there = self._opened(key, file)
         if there != footer:
             raise JobConflict(
                 f"{self._store.address}/{key} is there and holds other units than this attempt: "
@@ -77,8 +88,8 @@ class Results:
         key = _key(task, chunk_id)
         there = self._store.stat(key)
         with self._store.open(key) as file:
-            footer = self._read_footer(key, file)
-            rows = _read(pq.ParquetFile(file), columns)
+            parquet, footer = self._opened(key, file)
+            rows = _read(parquet, columns)
         return Part(task, chunk_id, rows, footer, there.version if there is not None else "")
 
     def replace_part(self, part: Part, rows: pa.Table) -> None:
@@ -136,20 +147,21 @@ class Results:
             if schema not in schemas:
                 schemas.append(schema)
         try:
-            whole = pa.unify_schemas(schemas or [_STANDARD], promote_options="permissive")
+            unified = pa.unify_schemas(schemas or [_STANDARD], promote_options="permissive")
         except pa.ArrowException as error:
             raise JobConflict(
                 f"{self._store.address}: parts of {task} do not fit together ({error}); `sightread reparse` makes them"
             ) from error
-        return whole if columns is None else pa.schema([_field(whole, name) for name in columns])
+        return unified if columns is None else pa.schema([_field(unified, name) for name in columns])
 
-    def _read_footer(self, key: str, file: Any) -> dict[str, Any]:
-        """The footer that `write_part` left. Raises JobConflict when it is not one of ours."""
+    def _opened(self, key: str, file: Any) -> tuple[pq.ParquetFile, dict[str, Any]]:
+        """With the footer that `write_part` left. Raises JobConflict when it is not one of ours."""
         try:
-            footer: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[FOOTER_KEY])
+            parquet = pq.ParquetFile(file)
+            footer: dict[str, Any] = json.loads((parquet.schema_arrow.metadata or {})[FOOTER_KEY])
         except (KeyError, ValueError, OSError) as error:
             raise JobConflict(f"{self._store.address}/{key} is not a part that sightread wrote: {error!r}") from error
-        return footer
+        return parquet, footer
 
 
 def _key(task: str, chunk_id: str) -> str:
