@@ -7,6 +7,7 @@ how a job is run.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from operators.store.addresses import local_path
 from operators.store.results import Results
 from pipelines.progress import Progress
 from pipelines.summary import Summary
@@ -137,7 +139,10 @@ def show_summary(summary: Summary, console: Console) -> None:
         )
         if engine.deaths:
             deaths = f"the engine died {engine.deaths} times and was started anew"
-            console.print(f"{deaths}; its log: {escape(summary.output)}/_job/logs/", highlight=False, soft_wrap=True)
+            folder = local_path(summary.output)
+            elsewhere = f"sightread-{os.getuid()}/ in the temporary folder of its node"
+            logs = elsewhere if folder is None else f"{folder}/_job/logs/"
+            console.print(escape(f"{deaths}; its log: {logs}"), highlight=False, soft_wrap=True)
     results = Results.at(summary.output)
     console.print(f"Parquet: {escape(results.folder)}/", highlight=False, soft_wrap=True)
     parts = results.pattern(next(iter(summary.tasks)))

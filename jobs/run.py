@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from jobs.load import load
@@ -26,7 +27,7 @@ def run_spec(path: Path, *, limit: int | None = None) -> int:
 
     console = console_for()
     job = prepare(spec)
-    with to_file(job.logs / "run.log"):
+    with to_file(job.logs / "run.log") if job.logs is not None else nullcontext():
         try:
             summary = run(job, limit=limit, progress=Display(console))
         except EngineError as error:

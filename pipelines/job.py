@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,10 +42,10 @@ class Job:
     identity: dict[str, Any]
 
     @property
-    def logs(self) -> Path:
-        """The folder of what a run logs and its engines print: the output's own, or one of this machine's."""
-        folder = local_path(self.output) or Path(tempfile.gettempdir()) / f"sightread-{os.getuid()}"
-        return folder / "_job" / "logs"
+    def logs(self) -> Path | None:
+        """The folder of what a run logs and its engines print; None where the output is no folder."""
+        folder = local_path(self.output)
+        return folder / "_job" / "logs" if folder is not None else None
 
 
 def prepare(spec: JobSpec) -> Job:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from jobs.cli import main
+from jobs.commands.bench import BENCHES
+from schemas.checkout import ROOT
+from schemas.version import VERSION
 from tests.support.world import World, write_image, write_pdf, write_recording
 
 
@@ -16,6 +20,27 @@ def test_tasks_are_listed_with_what_they_take_and_give(world: World) -> None:
     said = world.run("tasks")
     assert "page, image" in next(line for line in said.splitlines() if line.startswith("ocr "))
     assert "struct<text: string>" in said
+
+
+def test_every_command_has_its_help_and_knows_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    files = {path.stem.rstrip("_") for path in (ROOT / "jobs" / "commands").glob("[!_]*.py")}
+    assert main_exits("--help") == 0
+    listed = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert listed[:4] == ["run", "plan", "try", "show"]
+    assert set(listed) == files
+    for words in (*((name,) for name in listed), *(("bench", name) for name in BENCHES)):
+        assert main_exits(*words, "--help") == 0
+        usage, sentence, *_ = capsys.readouterr().out.split("\n\n")
+        assert usage.startswith(f"usage: sightread {' '.join(words)} [-h]")
+        assert sentence.endswith(".")
+    assert main_exits("--version") == 0
+    assert capsys.readouterr().out == f"sightread {VERSION}\n"
+
+
+def main_exits(*arguments: str) -> object:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    return exit_.value.code
 
 
 def test_a_reader_that_leaves_early_is_no_fault() -> None:

@@ -149,7 +149,7 @@ def test_transparency_is_white(tmp_path: Path, mode: str) -> None:
     assert image_of(decode(tmp_path / "a.png")).min() == 255
 
 
-def test_16_bit_grey_is_not_white(tmp_path: Path) -> None:
+def test_16_bit_gray_is_not_white(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
     Image.fromarray(ramp).save(tmp_path / "a.png")
     shown_as = image_of(decode(tmp_path / "a.png"))
@@ -223,7 +223,7 @@ def test_times_count_from_where_the_file_starts(tmp_path: Path) -> None:
 def test_clips_cut_a_video_without_gaps(tmp_path: Path, codec: str) -> None:
     path = write_clip(tmp_path / "a.mkv", range(0, 9500, 50), codec=codec, gop=37)
     rows = decode(path, settings=replace(SMALL, video_clip_s=3.0))
-    slack = 5 if codec == "mpeg4" else 2  # neighbours are 3 apart, samples 30; MPEG-4 is coarse
+    slack = 5 if codec == "mpeg4" else 2  # neighbors are 3 apart, samples 30; MPEG-4 is coarse
     edges = [(row["start_s"], row["end_s"]) for row in rows]
     assert edges[0][0] == 0
     assert [end for _, end in edges[:-1]] == [start for start, _ in edges[1:]] == [3.0, 6.0]
@@ -365,7 +365,7 @@ def test_a_truncated_picture_is_one_typed_unit(tmp_path: Path) -> None:
     assert kinds(decode(tmp_path / "a.jpg")) == ["truncated"]
 
 
-def test_a_page_that_never_ends_is_one_row_and_its_neighbours_are_read(tmp_path: Path) -> None:
+def test_a_page_that_never_ends_is_one_row_and_its_neighbors_are_read(tmp_path: Path) -> None:
     path = write_pdf_of(tmp_path / "a.pdf", [b"0 0 9 9 re f", endless_page(), b"0 0 9 9 re f"])
     started = time.monotonic()
     decode(write_image(tmp_path / "b.png"))
@@ -376,7 +376,7 @@ def test_a_page_that_never_ends_is_one_row_and_its_neighbours_are_read(tmp_path:
     assert rows[1]["error"]["attempts"] == 1
 
 
-def test_a_page_that_eats_memory_is_one_row_and_its_neighbours_are_read(tmp_path: Path) -> None:
+def test_a_page_that_eats_memory_is_one_row_and_its_neighbors_are_read(tmp_path: Path) -> None:
     path = write_pdf_of(tmp_path / "a.pdf", [b"0 0 9 9 re f", huge_page(0.75), b"0 0 9 9 re f"])
     rows = decode(path, settings=replace(SMALL, memory_mb=700))
     assert rows[0]["error"] is None

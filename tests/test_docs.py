@@ -68,6 +68,11 @@ def test_generated_pages_are_current(script: ModuleType) -> None:
     assert script.outdated() == [], "run scripts/docs"
 
 
+def test_every_column_is_described_and_no_other(script: ModuleType) -> None:
+    rows = re.findall(r"^\| `([\w.]+)` \|", script.columns(), re.MULTILINE)
+    assert sorted(rows) == sorted(script.COLUMNS)
+
+
 def anchors(page: Path) -> set[str]:
     """As GitHub makes them of headings."""
     prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)

@@ -103,7 +103,9 @@ def test_requests_that_kill_the_engine_are_one_typed_row_each(world: World) -> N
         *({"sample": "a.pdf", "task": "ocr", "unit": unit, "fault": fault} for unit, fault in killers.items()),
     )
     world.spec["engine"]["stall_s"] = 2
-    assert "times and was started anew" in world.run()
+    assert f"times and was started anew; its log: {world.output}/_job/logs/" in world.run()
+    (log,) = (world.output / "_job" / "logs").glob("engine-*.log")
+    assert "sightread: the engine made no progress for 2 s" in log.read_text()
     rows = world.rows("ocr")
     assert [row["unit_index"] for row in rows] == list(range(40))
     failed = {row["unit_index"]: row["error"]["kind"] for row in rows if row["status"] == "engine_failed"}
@@ -168,4 +170,5 @@ def test_an_engine_that_cannot_be_had_ends_the_job_with_one_sentence(world: Worl
     assert "Traceback" not in printed
     assert "replies.jsonl" in printed
     assert world.parts() == []
+    assert "no engine: " in (world.output / "_job" / "logs" / "run.log").read_text()
     world.nothing_left()

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from model.engines.encoder_cache import EncoderCache, VisualCursor
-from model.engines.kv_cache import SlotCache
 from model.engines.runner import Runner, Sequence
 from model.network.checkpoint import load
+from model.network.kv_cache import SlotCache
 from model.network.positions import positions
 from model.network.qwen3vl import Qwen3VL, Visual, join
 from model.prompts.chat import Chat
@@ -157,7 +157,7 @@ def our_inputs(pair: Pair, one: Case) -> tuple[torch.Tensor, torch.Tensor, int, 
 def greedy(pair: Pair, one: Case, count: int) -> list[int]:
     """With the engine's cache, one row. A pad token that the model itself writes is a token like any other."""
     ids, places, delta, visual, _ = our_inputs(pair, one)
-    cache = SlotCache(pair.ours.config.text, rows=1, dtype=torch.float32, device="cpu")
+    cache = SlotCache(pair.ours.config.text, slots=1, dtype=torch.float32, device="cpu")
     cache.begin_prefill([ids.shape[1]])
     with torch.inference_mode():
         hidden = pair.ours(ids, places, visual, cache=cache)

@@ -37,16 +37,18 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 class Page:
-    """A page on which every line's ink box is noted."""
+    """A page on which every line's foreground box is noted."""
 
-    def __init__(self, width: int = 1200, height: int = 900, paper: str = "white", ink: str = "black") -> None:
-        self.picture = Image.new("RGB", (width, height), paper)
-        self.ink = ink
+    def __init__(
+        self, width: int = 1200, height: int = 900, background: str = "white", foreground: str = "black"
+    ) -> None:
+        self.picture = Image.new("RGB", (width, height), background)
+        self.foreground = foreground
         self.boxes: list[tuple[float, float, float, float]] = []
 
-    def write(self, x: int, y: int, text: str, size: int = 24, ink: str | None = None) -> Page:
+    def write(self, x: int, y: int, text: str, size: int = 24, foreground: str | None = None) -> Page:
         draw = ImageDraw.Draw(self.picture)
-        draw.text((x, y), text, fill=ink or self.ink, font=font(size))
+        draw.text((x, y), text, fill=foreground or self.foreground, font=font(size))
         self.boxes.append(draw.textbbox((x, y), text, font=font(size)))
         return self
 
@@ -76,7 +78,7 @@ def test_rows_of_solid_shapes_are_no_lines_but_bold_words_and_the_full_stop_of_a
     assert page.found() == []
     page.write(60, 216, "red circle", 26).write(250, 216, "blue square", 26).write(430, 216, "green triangle", 26)
     page.check()
-    for times in (1.5, 2, 3):  # so large that what fills them passes for paper
+    for times in (1.5, 2, 3):  # so large that what fills them passes for background
         size = round(times * page.picture.width), round(times * page.picture.height)
         kept = io.BytesIO()
         page.picture.resize(size, Image.Resampling.BICUBIC).save(kept, "jpeg", quality=80)
@@ -123,10 +125,10 @@ def test_a_heading_that_hangs_left_of_its_text_comes_before_it() -> None:
 
 
 def test_light_print_on_a_dark_page_and_on_a_bar() -> None:
-    Page(paper="#203040", ink="white").column(60, 60, lines=5).check()
+    Page(background="#203040", foreground="white").column(60, 60, lines=5).check()
     page = Page().column(60, 60, lines=4)
     ImageDraw.Draw(page.picture).rectangle((60, 240, 560, 300), fill="black")
-    page.write(80, 252, "ABOARD A BAR", 28, ink="white").column(60, 340, lines=4)
+    page.write(80, 252, "ABOARD A BAR", 28, foreground="white").column(60, 340, lines=4)
     page.check()
 
 
@@ -156,13 +158,13 @@ def test_a_tilted_page_is_read_upright_and_its_boxes_lie_on_the_original(degrees
     slope = slope_of(find_lines(np.asarray(tilted.convert("L"))))
     assert slope == pytest.approx(-np.tan(np.radians(degrees)), abs=0.003)
     line_images = cut_lines(tilted, READER, 1.0)
-    boxes = {strip.line: strip.bbox_px for strip in line_images}
+    boxes = {line_image.line: line_image.bbox_px for line_image in line_images}
     assert len(boxes) == 12
-    ink = np.asarray(tilted.convert("L")) < 100
-    covered = np.zeros_like(ink)
+    foreground = np.asarray(tilted.convert("L")) < 100
+    covered = np.zeros_like(foreground)
     for x0, y0, x1, y1 in boxes.values():
         covered[int(y0) - 2 : int(y1) + 3, int(x0) - 2 : int(x1) + 3] = True
-    assert (ink & ~covered).sum() < 0.002 * ink.sum()
+    assert (foreground & ~covered).sum() < 0.002 * foreground.sum()
 
 
 def test_a_blank_page_and_a_speck_have_no_lines() -> None:
@@ -173,46 +175,46 @@ def test_a_blank_page_and_a_speck_have_no_lines() -> None:
     assert cut_lines(Image.new("RGB", (1, 1), "black"), READER, 1.0) == ()
 
 
-def strips_of(page: Page, reader: LineReader = READER) -> tuple[LineImage, ...]:
+def line_images_of(page: Page, reader: LineReader = READER) -> tuple[LineImage, ...]:
     return cut_lines(page.picture, reader, 1.0)
 
 
-def test_strips_have_the_readers_form_and_hold_one_line_each() -> None:
+def test_line_images_have_the_readers_form_and_hold_one_line_each() -> None:
     page = Page().column(60, 60, lines=5, pitch=1.05)
-    line_images = strips_of(page)
-    assert [strip.line for strip in line_images] == [0, 1, 2, 3, 4]
-    for strip in line_images:
-        height, width, _ = strip.frame.shape
+    line_images = line_images_of(page)
+    assert [line_image.line for line_image in line_images] == [0, 1, 2, 3, 4]
+    for line_image in line_images:
+        height, width, _ = line_image.frame.shape
         assert height == READER.height_px
         assert width % READER.token_side_px == 0
-        dark = strip.frame.min(axis=2) < 128
-        # neighbours stand close; none of their ink may show at the edges
+        dark = line_image.frame.min(axis=2) < 128
+        # neighbors stand close; none of their foreground may show at the edges
         assert not dark[0].any()
         assert not dark[-1].any()
 
 
 def test_a_long_line_comes_in_pieces_cut_between_words() -> None:
     page = Page(1800, 120).write(20, 40, " ".join(WORDS), 24)
-    line_images = strips_of(page)
+    line_images = line_images_of(page)
     assert len(line_images) > 1
-    assert {strip.line for strip in line_images} == {0}
-    assert all(strip.frame.shape[1] <= READER.max_width_px + READER.token_side_px for strip in line_images)
-    for strip in line_images:  # nothing is cut through a letter: white at both sides
-        dark = strip.frame.min(axis=2) < 128
+    assert {line_image.line for line_image in line_images} == {0}
+    assert all(line_image.frame.shape[1] <= READER.max_width_px + READER.token_side_px for line_image in line_images)
+    for line_image in line_images:  # nothing is cut through a letter: white at both sides
+        dark = line_image.frame.min(axis=2) < 128
         assert not dark[:, :2].any()
 
 
-def test_colours_survive_and_other_ink_is_wiped_away() -> None:
-    page = Page(600, 200, paper="#f0e0c0", ink="#802010").write(40, 60, "rust on sand", 40)
-    (strip,) = strips_of(page)
-    assert np.abs(np.median(strip.frame.reshape(-1, 3), axis=0) - (0xF0, 0xE0, 0xC0)).max() <= 2
-    darkest = strip.frame.reshape(-1, 3)[strip.frame.sum(axis=2).argmin()]
+def test_colors_survive_and_other_foreground_is_wiped_away() -> None:
+    page = Page(600, 200, background="#f0e0c0", foreground="#802010").write(40, 60, "rust on sand", 40)
+    (line_image,) = line_images_of(page)
+    assert np.abs(np.median(line_image.frame.reshape(-1, 3), axis=0) - (0xF0, 0xE0, 0xC0)).max() <= 2
+    darkest = line_image.frame.reshape(-1, 3)[line_image.frame.sum(axis=2).argmin()]
     assert darkest[0] > darkest[1] + 40
 
 
-def slow_components(ink: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> set[frozenset[tuple[int, int]]]:
-    """By flooding, 8 neighbours."""
-    left = {(int(y), int(x)) for y, x in zip(*np.nonzero(ink), strict=True)}
+def slow_components(foreground: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> set[frozenset[tuple[int, int]]]:
+    """By flooding, 8 neighbors."""
+    left = {(int(y), int(x)) for y, x in zip(*np.nonzero(foreground), strict=True)}
     found = set()
     while left:
         flood, edge = set(), [left.pop()]
@@ -228,16 +230,16 @@ def slow_components(ink: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> set
 
 @settings(max_examples=150, deadline=None)
 @given(arrays.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
-def test_components_are_those_of_a_flood(ink: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> None:
-    labels, boxes, areas = components(ink)
-    assert ((labels > 0) == ink).all()
+def test_components_are_those_of_a_flood(foreground: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> None:
+    labels, boxes, areas = components(foreground)
+    assert ((labels > 0) == foreground).all()
     mine = set()
     for label in range(1, len(boxes)):
         ys, xs = np.nonzero(labels == label)
         assert boxes[label].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
         assert areas[label] == len(xs)
         mine.add(frozenset(zip(ys.tolist(), xs.tolist(), strict=True)))
-    assert mine == slow_components(ink)
+    assert mine == slow_components(foreground)
 
 
 line_boxes = st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(1, 300), st.integers(1, 40))
@@ -252,8 +254,8 @@ def test_any_boxes_are_put_in_some_order_once(drawn: list[tuple[int, int, int, i
 @settings(max_examples=60, deadline=None)
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60), st.just(3))))
 def test_any_picture_is_cut_without_an_error(pixels: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> None:
-    for strip in cut_lines(Image.fromarray(pixels), READER, 1.0):
-        assert strip.frame.shape[0] == READER.height_px
+    for line_image in cut_lines(Image.fromarray(pixels), READER, 1.0):
+        assert line_image.frame.shape[0] == READER.height_px
 
 
 def test_a_split_page_is_one_row_with_its_lines(tmp_path: Path) -> None:

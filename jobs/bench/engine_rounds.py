@@ -182,7 +182,7 @@ def _order(kind: str, folder: Path, measured: Measured) -> dict[str, Any]:
     setting, config = measured.setting, measured.config
     text = Config.from_json(config).text
     longest = _result(kind, measured).prompt_tokens + setting.tokens
-    token_bytes = 2 * text.layers * text.kv_heads * text.head_dim * getattr(torch, setting.dtype).itemsize
+    token_bytes = text.kv_bytes(getattr(torch, setting.dtype).itemsize)
     return {
         "peer": kind,
         "folder": str(folder),

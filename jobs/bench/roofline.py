@@ -57,7 +57,7 @@ def count(config: Config, *, prompts: int, prompt_tokens: int, patches: int, new
         + 2 * text.layers * prompt_tokens**2 * text.heads * text.head_dim  # causal: half of 4
         + 2 * head  # for the last token
     )
-    kv_bytes = 2 * text.layers * text.kv_heads * text.head_dim * itemsize
+    kv_bytes = text.kv_bytes(itemsize)
     step = itemsize * (read + head) + prompts * (prompt_tokens + new_tokens / 2) * kv_bytes
     return Work(prefill_flops=flops, decode_bytes=step)
 

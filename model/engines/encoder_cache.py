@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from model.network.qwen3vl import Qwen3VL, Visual, join
-from model.prompts.chat import Grid
-from model.prompts.preprocess import MERGE, patchify
+from model.prompts.preprocess import MERGE, Grid, patchify
 from schemas.request import Clip, Picture
 
 KEPT_TOKENS = 16_384

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from model.engines.kinds import EngineKind, FreeMemory
 from model.network.config import Config
-from model.network.hub import config_json, resolve, to_be_fetched, weight_files, weights_sha256
+from model.network.hub import load_config, resolve, to_be_fetched, weight_files, weights_sha256
 from model.network.memory import SIZES, size_of
 from schemas.engine_spec import CheckpointSpec
 from schemas.errors import SpecError
@@ -38,7 +38,7 @@ class CheckpointKind(EngineKind[SpecT]):
 
     @functools.cached_property
     def config(self) -> Config:
-        return Config.from_json(config_json(self.folder))
+        return load_config(self.folder)
 
     def identity(self) -> dict[str, Any]:
         return {

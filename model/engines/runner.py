@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from model.engines.encoder_cache import VisualCursor, encode, join_all
-from model.engines.kv_cache import SlotCache
 from model.network.checkpoint import load
 from model.network.cpu_linear import pack
+from model.network.kv_cache import SlotCache
 from model.network.qwen3vl import Qwen3VL
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -63,8 +63,7 @@ class Runner:
     @property
     def token_bytes(self) -> int:
         """Keys and values of one token, in all layers."""
-        text = self.network.config.text
-        return 2 * text.layers * text.kv_heads * text.head_dim * self._dtype.itemsize
+        return self.network.config.text.kv_bytes(self._dtype.itemsize)
 
     def bound(self, cache_tokens: int) -> None:
         """What the cache may hold at most, slots x the longest of them."""

@@ -25,7 +25,6 @@ from model.engines.engine import DEFAULT_CONTEXT
 from model.engines.runner import Runner, Sequence
 from model.engines.sampler import TokenChooser, choose_tokens
 from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
-from model.network.positions import positions
 from model.prompts.chat import Chat
 from schemas.errors import EngineError
 from schemas.request import Completion, FinishReason, Request
@@ -172,7 +171,7 @@ class TorchEngine:
         prompt = self._chat.encode_with(self._encoder_cache.preprocess, request.messages)
         visual_ids = (self._config.image_id, self._config.video_id)
         grids = [grid for _, grid in prompt.visuals]
-        places, delta = positions(prompt.input_ids, grids, visual_ids, self._config.vision.merge)
+        places, delta = self._runner.network.positions(prompt.input_ids, grids)
         items = [item for items, _ in prompt.visuals for item in items]
         return Sequence.of(prompt.input_ids, places, delta, VisualCursor(items), visual_ids)
 

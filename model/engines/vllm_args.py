@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.engines.vllm_kind import Settings, longest_context
-from model.network.config import Config
+from model.engines.vllm_kind import Settings
+from model.network.config import Config, splits_in_fp8
 from schemas.errors import SpecError
 
 STEP_TOKENS = {"cpu": 4096, "cuda": 16_384}
 """Prefilled at once: above 8192 for throughput (vLLM's recipe), less where activations lie in the machine's memory."""
-FP8_BLOCK = 128
 DTYPES = {"float32": 4, "bfloat16": 2}
 OWN = (
     *("model", "tokenizer", "dtype", "max_model_len", "max_num_seqs", "tensor_parallel_size", "limit_mm_per_prompt"),
@@ -96,11 +95,11 @@ def _encoder(settings: Settings, config: Config) -> dict[str, Any]:
 def _experts_split_badly(settings: Settings, config_json: dict[str, Any]) -> bool:
     """Whether the experts of a checkpoint in FP8 cannot be cut over the cards: their blocks of 128 would be torn
     (235B beyond 4 cards, 30B-A3B beyond 2: v17569, v25292, Q1554). Then whole experts are spread instead."""
-    quantised = config_json.get("quantization_config") or {}
-    if quantised.get("quant_method") != "fp8" or not quantised.get("weight_block_size"):
+    quantized = config_json.get("quantization_config") or {}
+    if quantized.get("quant_method") != "fp8" or not quantized.get("weight_block_size"):
         return False
     ffn: int = config_json["text_config"]["moe_intermediate_size"]
-    return ffn % (settings.tensor_parallel * FP8_BLOCK) != 0
+    return not splits_in_fp8(ffn, settings.tensor_parallel)
 
 
 def _stretched(context: int, config_json: dict[str, Any]) -> dict[str, Any]:
@@ -108,8 +107,8 @@ def _stretched(context: int, config_json: dict[str, Any]) -> dict[str, Any]:
     where 4 times as many tokens come, for the three axes of a picture advance slower than its tokens."""
     config = Config.from_json(config_json)
     native = config.text.max_positions
-    if context > longest_context(config):
-        raise SpecError(f"engine.max_context: {context} tokens; this model reaches {longest_context(config)}")
+    if context > config.text.longest_context:
+        raise SpecError(f"engine.max_context: {context} tokens; this model reaches {config.text.longest_context}")
     rope = {
         "rope_type": "yarn",
         "rope_theta": config.text.rope_theta,  # the recipe leaves it out; the class default is another
@@ -123,6 +122,5 @@ def _stretched(context: int, config_json: dict[str, Any]) -> dict[str, Any]:
 
 def _cache_bytes(settings: Settings, config: Config, item_bytes: int, free_bytes: int) -> int:
     """For all slots at full length, within half of what is free; for one at full length in any case."""
-    text = config.text
-    context = 2 * text.layers * text.kv_heads * text.head_dim * item_bytes * (settings.max_context + 2 * 128)
+    context = config.text.kv_bytes(item_bytes) * (settings.max_context + 2 * 128)
     return max(context + (64 << 20), min(settings.slots * context, free_bytes // 2))

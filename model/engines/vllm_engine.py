@@ -24,9 +24,9 @@ from model.engines.encoder_cache import digest
 from model.engines.vllm_args import arguments
 from model.engines.vllm_kind import Settings
 from model.network.hub import config_json
-from model.prompts.chat import Chat, Grid, Prompt
+from model.prompts.chat import Chat, Prompt
 from model.prompts.pixels import frame_pair_times_s
-from model.prompts.preprocess import byte_patches
+from model.prompts.preprocess import Grid, byte_patches
 from schemas.errors import ChildDied, EngineError, SpecError
 from schemas.request import Clip, Completion, FinishReason, Message, Picture, Request
 

@@ -9,12 +9,9 @@ from typing import Any, ClassVar
 from model.engines.engine import DEFAULT_CONTEXT, Engine
 from model.engines.kinds import Demand, EngineSettings
 from model.engines.local_checkpoint import CheckpointKind
-from model.network.config import Config
 from schemas.engines.vllm import Spec
 from schemas.errors import SpecError
 
-LONGEST_FACTOR = 4
-"""Times its pretraining that a context can be stretched by YaRN: 262,144 to a million tokens."""
 PYTHON = "SIGHTREAD_VLLM_PYTHON"
 """Environment: the interpreter that has vLLM, which may have an environment, and a torch, of its own."""
 RESOURCES = frozenset(
@@ -71,7 +68,7 @@ class Kind(CheckpointKind[Spec]):
         native = self.config.text.max_positions
         if self.spec.max_context is None:
             return min(max(DEFAULT_CONTEXT, demand.visual_tokens + demand.text_tokens), native)
-        context, longest = self.spec.max_context, longest_context(self.config)
+        context, longest = self.spec.max_context, self.config.text.longest_context
         if context > native and not demand.full_inputs:
             raise SpecError(
                 f"engine.max_context: {context} tokens are more than the {native} of the model; it is stretched beyond "
@@ -93,8 +90,3 @@ class Kind(CheckpointKind[Spec]):
             video_max_px=demand.video_max_px,
             options=self.spec.options,
         )
-
-
-def longest_context(config: Config) -> int:
-    """Tokens, with YaRN."""
-    return LONGEST_FACTOR * config.text.max_positions if config.text.yarn is None else config.text.max_positions

@@ -21,9 +21,9 @@ from model.nano.line_image import TOKEN_SIDE_PX
 from model.nano.questions import SIDES, Question, Where, ask_all, caption
 from model.nano.render import Sample, draw_sample
 from model.nano.scenes import MOTIONS, TOUCHES, Box, Scene, Thing, draw_clip, draw_picture
+from model.nano.shape import MERGE, PATCH, TEMPORAL
 from model.nano.tokens import CHARACTERS, THINGS, phrase_ids, prompt_ids, reply_ids, scene_prompt_ids, token_ids
 from model.network.positions import positions
-from model.prompts.preprocess import MERGE, PATCH, TEMPORAL
 
 SLOTS = 4
 """Characters that the frame-wise head may name under one image token."""

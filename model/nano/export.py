@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from model.nano.line_image import MAX_CLIP_TOKENS, MAX_TOKENS, READER, TOKEN_SIDE_PX
+from model.nano.shape import MERGE, PATCH, TEMPORAL
 from model.nano.tokens import build_tokenizer, token_ids
 from model.nano.train import STATE
 from model.network.checkpoint import save
 from model.network.config import Config
 from model.network.qwen3vl import Qwen3VL
 from model.prompts.line_image import FILE
-from model.prompts.preprocess import MERGE, PATCH, TEMPORAL
 from model.prompts.template import DEFAULT_TEMPLATE
 from schemas.checkout import NANO
 

@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from model.engines.kv_cache import SlotCache
 from model.nano.batches import line_image_patches, normalize
 from model.nano.line_image import TOKEN_SIDE_PX
 from model.nano.render import Sample
 from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
-from model.network.positions import positions
+from model.network.kv_cache import SlotCache
 from model.network.qwen3vl import Qwen3VL, join
-from model.prompts.preprocess import MERGE
 
 
 def cer(replies: Sequence[str], truths: Sequence[str]) -> float:
@@ -38,16 +36,17 @@ def read(network: Qwen3VL, samples: Sequence[Sample], *, max_tokens: int = 112, 
 def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[str]:
     ids = token_ids()
     device = str(next(network.parameters()).device)
+    merge = network.config.vision.merge
     widths = [sample.width_px // TOKEN_SIDE_PX for sample in samples]
     prompts = [prompt_ids(width) for width in widths]
     lengths = [len(prompt) for prompt in prompts]
-    grids = [(1, MERGE, width * MERGE) for width in widths]
+    grids = [(1, merge, width * merge) for width in widths]
     input_ids = torch.zeros(len(samples), max(lengths), dtype=torch.long)
     places = torch.zeros(3, len(samples), max(lengths), dtype=torch.long)
     deltas = []
     for row, (prompt, grid) in enumerate(zip(prompts, grids, strict=True)):
         input_ids[row, : len(prompt)] = torch.tensor(prompt)
-        where, delta = positions(prompt, [grid], (ids["<|image_pad|>"], ids["<|video_pad|>"]))
+        where, delta = network.positions(prompt, [grid])
         places[:, row, : len(prompt)] = where
         deltas.append(delta)
     visual = join(
@@ -80,4 +79,4 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
         hidden = network(chosen[:, None], now[None, :, None].expand(3, -1, 1), mask=cache.decode_mask(), cache=cache)
         last = hidden[:, 0]
     tokenizer = build_tokenizer()
-    return [tokenizer.decode(each, skip_special_tokens=True) for each in written]
+    return [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]

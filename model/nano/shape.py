@@ -9,6 +9,8 @@ from typing import Any
 
 from model.nano.tokens import VOCABULARY_SIZE, special_ids, token_ids
 
+PATCH, MERGE, TEMPORAL = 16, 2, 2
+
 
 def nano_config() -> dict[str, Any]:
     """config.json of the checkpoint that is shipped."""
@@ -59,9 +61,9 @@ def config_json(*, vision_hidden: int, vision_depth: int, text_hidden: int, text
         "num_heads": vision_hidden // 64,
         "num_position_embeddings": 256,
         "out_hidden_size": text_hidden,
-        "patch_size": 16,
-        "spatial_merge_size": 2,
-        "temporal_patch_size": 2,
+        "patch_size": PATCH,
+        "spatial_merge_size": MERGE,
+        "temporal_patch_size": TEMPORAL,
         "dtype": "bfloat16",
     }
     return {

@@ -16,14 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.network.config import Config
-from model.network.hub import SINGLE, config_json, one_line, weight_files
+from model.network.hub import SINGLE, load_config, one_line, weight_files
 from model.network.qwen3vl import Qwen3VL
 from schemas.errors import SpecError
-
-
-def load_config(folder: Path) -> Config:
-    return Config.from_json(config_json(folder))
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Qwen3VL:

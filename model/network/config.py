@@ -9,6 +9,11 @@ from typing import Any
 
 from schemas.errors import SpecError
 
+LONGEST_FACTOR = 4
+"""Times its pretraining that a context can be stretched by YaRN: 262,144 to a million tokens."""
+FP8_BLOCK = 128
+"""Rows and columns of weights that share a scale."""
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -60,6 +65,21 @@ class TextConfig:
     mrope_section: tuple[int, int, int]  # frequencies of the time, height and width axes
     yarn: Yarn | None = None
     experts: Experts | None = None  # None: dense
+
+    @property
+    def longest_context(self) -> int:
+        """Tokens that it reaches when its positions are stretched by YaRN, if they are not already."""
+        return self.max_positions * (LONGEST_FACTOR if self.yarn is None else 1)
+
+    def kv_bytes(self, item_bytes: int) -> int:
+        """Keys and values of one token, in all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * item_bytes
+
+
+def splits_in_fp8(ffn: int, count: int) -> bool:
+    """Whether experts of that width can be cut over so many GPUs: FP8 has a scale for each block of weights, which must
+    stay whole (docs/facts/qwen3-vl.md §5; vllm issues 17569, 25292). Where not, experts go to GPUs whole."""
+    return ffn % (FP8_BLOCK * count) == 0
 
 
 @dataclass(frozen=True)

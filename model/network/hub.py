@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from model.network.config import Config
 from schemas.errors import SpecError
 
 INDEX = "model.safetensors.index.json"
@@ -91,6 +92,11 @@ def config_json(folder: Path) -> dict[str, Any]:
         raise SpecError(f"{folder / 'config.json'} cannot be read: {error}") from error
     assert isinstance(data, dict)
     return data
+
+
+def load_config(folder: Path) -> Config:
+    """Raises SpecError."""
+    return Config.from_json(config_json(folder))
 
 
 def one_line(error: BaseException) -> str:

@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from model.network.config import splits_in_fp8
+
 Precision: TypeAlias = Literal["bf16", "fp8"]
 
 VOCABULARY, HEAD_DIM = 151_936, 128
-_FP8_BLOCK = 128
 _MARGIN = 1.2
 _BYTES: dict[Precision, int] = {"bf16": 2, "fp8": 1}
 _PATCH_VALUES, _POSITIONS, _MERGED, _TAPS = 1536, 2304, 4, 3
@@ -95,6 +96,5 @@ def gpus(size: Size, precision: Precision, gpu_gb: float) -> int | None:
 
 
 def splits(size: Size, precision: Precision, count: int) -> bool:
-    """Whether tensors of an expert can be cut so: FP8 has scales of blocks of 128, which must stay whole
-    (docs/facts/qwen3-vl.md §5). Where not, experts go to GPUs whole: expert parallel."""
-    return precision != "fp8" or not size.experts or size.ffn % (_FP8_BLOCK * count) == 0
+    """Whether tensors of an expert can be cut over so many GPUs. Where not, experts go to GPUs whole."""
+    return precision != "fp8" or not size.experts or splits_in_fp8(size.ffn, count)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from model.network.config import Config
 from model.network.language import KVCache, LanguageModel
+from model.network.positions import positions
 from model.network.vision import VisionTower
 
 
@@ -36,6 +37,11 @@ class Qwen3VL(nn.Module):
         self.lm_head: nn.Module | None = None
         if not config.tied:
             self.lm_head = nn.Linear(config.text.hidden, config.text.vocabulary, bias=False)
+
+    def positions(self, input_ids: Sequence[int], grids: Sequence[tuple[int, int, int]]) -> tuple[Tensor, int]:
+        """[3, S] of one sequence and its rope delta, as in model/network/positions.py."""
+        pads = (self.config.image_id, self.config.video_id)
+        return positions(input_ids, grids, pads, self.config.vision.merge)
 
     def vision(self, patches_PC: Tensor, grid: Tensor) -> Visual:
         """patches [P, 1536], grid [pictures, 3] -> their tokens, in order."""

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -21,12 +21,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.prompts.pixels import frame_pair_times_s
-from model.prompts.preprocess import MERGE, patchify
+from model.prompts.preprocess import MERGE, Grid, patchify
 from model.prompts.template import chat_template
 from schemas.errors import SpecError
 from schemas.request import Clip, Message, Picture
 
-Grid: TypeAlias = tuple[int, int, int]
 VisualT = TypeVar("VisualT")
 """What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
 

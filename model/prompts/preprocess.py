@@ -1,9 +1,11 @@
-"""Pictures and clips as the vision tower takes them: normalised patches in merge-block order.
+"""Pictures and clips as the vision tower takes them: normalized patches in merge-block order.
 
 Sizes are right already (the decoders resize, model/prompts/pixels.py says to what); nothing is resized here.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,17 +14,20 @@ from torch import Tensor
 from model.prompts.rgb import unpack
 from schemas.request import Clip, Picture
 
+Grid: TypeAlias = tuple[int, int, int]
+"""Temporal patches, rows and columns of patches."""
 PATCH, MERGE, TEMPORAL = 16, 2, 2
+"""Of every Qwen3-VL: pixels of a patch, patches that merge into a token (each way), frames of a temporal patch."""
 
 
-def patchify(content: Picture | Clip) -> tuple[Tensor, tuple[int, int, int]]:
+def patchify(content: Picture | Clip) -> tuple[Tensor, Grid]:
     """Patches [t*h*w, 1536] float32 in -1..1, each (channel, frame, y, x), and the grid (t, h, w) in patches."""
     patches, grid = byte_patches(content)
     return patches.to(torch.float32).div_(127.5).sub_(1.0), grid
 
 
-def byte_patches(content: Picture | Clip) -> tuple[Tensor, tuple[int, int, int]]:
-    """The same before they are normalised: uint8 in 0..255.
+def byte_patches(content: Picture | Clip) -> tuple[Tensor, Grid]:
+    """The same before they are normalized: uint8 in 0..255.
 
     A picture stands for two equal frames. A clip of an odd number of frames repeats its last one.
     """
