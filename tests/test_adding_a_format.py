@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.support.world import ROOT
+from schemas.checkout import ROOT
+from tests.support.checkout import Checkout
 
 TABLE = "operators/media/formats.py"
 MODULE = "operators/media/pgmx.py"
@@ -32,32 +29,17 @@ def documented(place: str) -> str:
     return str(block)
 
 
-def checkout(folder: Path) -> list[str]:
-    """A copy of what is in version control; its files."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
-    return names
-
-
 @pytest.mark.slow
 def test_a_format_is_one_module_and_one_line(tmp_path: Path) -> None:
-    copy = tmp_path / "checkout"
-    standing = checkout(copy)
-    assert MODULE not in standing
-    (copy / MODULE).write_text(documented(MODULE), encoding="utf-8")
-    table = (copy / TABLE).read_text(encoding="utf-8")
-    (copy / TABLE).write_text(table.replace("FORMATS = (\n", f"FORMATS = (\n{documented(TABLE)}"), encoding="utf-8")
+    checkout = Checkout(tmp_path / "checkout")
+    checkout.add(MODULE, documented(MODULE))
+    table = checkout.folder / TABLE
+    text = table.read_text(encoding="utf-8").replace("FORMATS = (\n", f"FORMATS = (\n{documented(TABLE)}")
+    table.write_text(text, encoding="utf-8")
+    assert checkout.touched() == [TABLE]
+    assert checkout.lines_added(TABLE) == 1
 
-    touched = [name for name in standing if (copy / name).read_bytes() != (ROOT / name).read_bytes()]
-    assert touched == [TABLE]
-    lines = [(ROOT / TABLE).read_text().splitlines(), (copy / TABLE).read_text().splitlines()]
-    changes = [line for line in difflib.ndiff(*lines) if line[0] in "+-"]
-    assert [line[0] for line in changes] == ["+"]
-
-    rows = {Path(row["input_uri"]).name: row for row in answers(copy, tmp_path)}
+    rows = {Path(row["input_uri"]).name: row for row in answers(checkout, tmp_path)}
     assert {name: (row["media"], row["unit_kind"], row["status"]) for name, row in rows.items()} == {
         "good.pgmx": ("image", "image", "ok"),
         "by-its-first-bytes": ("image", "image", "ok"),
@@ -68,7 +50,7 @@ def test_a_format_is_one_module_and_one_line(tmp_path: Path) -> None:
     assert rows["short.pgmx"]["error"]["kind"] == "malformed"
 
 
-def answers(copy: Path, folder: Path) -> list[dict[str, Any]]:
+def answers(checkout: Checkout, folder: Path) -> list[dict[str, Any]]:
     """Rows of a scripted job over three such files, run by the changed checkout."""
     inputs = folder / "in"
     inputs.mkdir()
@@ -86,9 +68,7 @@ def answers(copy: Path, folder: Path) -> list[dict[str, Any]]:
         "output": str(folder / "out"),
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "jobs.cli", "run", str(folder / "job.yaml")]
-    ended = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    found = duckdb.execute(f"select * from '{folder}/out/results/task=caption/*.parquet'")
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+    checkout.sightread("run", str(folder / "job.yaml"))
+    result = duckdb.execute(f"select * from '{folder}/out/results/task=caption/*.parquet'")
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, values, strict=True)) for values in result.fetchall()]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from jobs.load import parse
 from pipelines.catalogue import names
 from pipelines.job import prepare
 from pipelines.local import answer
+from tests.support.checkout import Checkout
 from tests.support.world import ROOT, write_image, write_recording
 
 PAGE = (ROOT / "docs" / "extending-task.md").read_text(encoding="utf-8")
@@ -60,44 +57,30 @@ def test_a_reply_that_it_cannot_read_is_a_row(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of the tracked files with the two new ones, its spec with a scripted engine and a picture of its own."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if tracked.returncode:
-        pytest.skip("not a checkout")
-    copy = tmp_path / "checkout"
-    for name in filter(None, tracked.stdout.split("\0")):
-        if (ROOT / name).is_file():  # what was deleted is tracked until it is committed
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
+def checkout(tmp_path: Path) -> Checkout:
+    """A copy with the two new files, its spec with a scripted engine and a picture of its own."""
+    checkout = Checkout(tmp_path / "checkout")
     for name, content in FILES.items():
-        assert not (copy / name).exists()
-        (copy / name).write_text(content, encoding="utf-8")
-    (copy / "photos").mkdir()
-    write_image(copy / "photos" / "a.png")
-    recording = write_recording(copy / "replies.jsonl", {"sample": "*", "task": "season", "reply": "Autumn."})
+        checkout.add(name, content)
+    assert checkout.touched() == []
+    folder = checkout.folder
+    (folder / "photos").mkdir()
+    write_image(folder / "photos" / "a.png")
+    recording = write_recording(folder / "replies.jsonl", {"sample": "*", "task": "season", "reply": "Autumn."})
     spec = yaml.safe_load(FILES["jobs/specs/season.yaml"])
     spec |= {"engine": {"kind": "scripted", "recording": recording.name}}
-    (copy / "season.yaml").write_text(yaml.safe_dump(spec))
-    return copy
+    checkout.add("season.yaml", yaml.safe_dump(spec))
+    return checkout
 
 
-def sightread(checkout: Path, *arguments: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "jobs.cli", *arguments]
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_a_checkout_with_both_files_lists_and_plans_it(checkout: Path) -> None:
-    assert re.search(r"^season .*the season in which a picture was taken", sightread(checkout, "tasks"), re.MULTILINE)
-    assert "season" in sightread(checkout, "plan", "season.yaml")
+def test_a_checkout_with_both_files_lists_and_plans_it(checkout: Checkout) -> None:
+    assert re.search(r"^season .*the season in which a picture was taken", checkout.sightread("tasks"), re.MULTILINE)
+    assert "season" in checkout.sightread("plan", "season.yaml")
 
 
 @pytest.mark.slow
-def test_a_checkout_with_both_files_runs_it(checkout: Path) -> None:
-    sightread(checkout, "run", "season.yaml")
-    (part,) = (checkout / "out" / "season" / "results" / "task=season").glob("part-*.parquet")
+def test_a_checkout_with_both_files_runs_it(checkout: Checkout) -> None:
+    checkout.sightread("run", "season.yaml")
+    (part,) = (checkout.folder / "out" / "season" / "results" / "task=season").glob("part-*.parquet")
     (row,) = pq.read_table(part, partitioning=None).to_pylist()
     assert (row["status"], row["result"]) == ("ok", {"season": "autumn"})
