@@ -153,6 +153,15 @@ def test_no_circle_among_rooms() -> None:
         pytest.fail(f"{' <- '.join(circle)}: {[pair for pair in edges() if {room_of(n) for n in pair} <= {*circle}]}")
 
 
+def test_no_circle_among_files() -> None:
+    """Imports inside functions count too."""
+    reached = {module: imports(path) & MODULES.keys() - {module} for module, path in MODULES.items()}
+    try:
+        TopologicalSorter(reached).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
 @pytest.mark.parametrize("folder", MOST_PAIRS)
 def test_few_rooms_reach_into_others(folder: str) -> None:
     pairs = {(room_of(module), room_of(name)) for module, name in within(folder)}
