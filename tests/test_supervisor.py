@@ -83,6 +83,23 @@ def test_many_requests_from_many_threads_are_each_answered_once(start: Start) ->
     assert answers == {f"r{number}": 1 for number in range(200)}
 
 
+def test_an_engine_whose_interpreter_is_not_there_keeps_nobody_waiting(tmp_path: Path) -> None:
+    class Elsewhere(Settings):
+        def python(self) -> str | None:
+            return str(tmp_path / "python")
+
+    supervisor = Supervisor(Elsewhere(recording=str(write_recording(tmp_path / "replies.jsonl", OK))))
+    try:
+        answer = supervisor.ask(request(0)).result(60)
+    except EngineError as error:  # it was known by then
+        answer = Failure("infer", error.kind, str(error))
+    supervisor.close()
+    assert isinstance(answer, Failure)
+    assert answer.kind == "engine_error"
+    assert "cannot be started" in answer.message
+    assert str(tmp_path / "python") in answer.message
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "deaths"),
     [("crash", "crashed", True), ("exit", "crashed", True), ("hang", "timeout", True), ("error", "engine_error", False),
