@@ -122,7 +122,10 @@ class Sandbox:
 
     def _probe_file(self, path: Path, media: str | None) -> dict[str, Any]:
         """Raises InputError for a file that cannot be opened, ChildDied."""
-        return dict(self._order(_Part(path, media, []), self._settings, {}).answer().head)
+        frame = self._order(_Part(path, media, []), self._settings, {}).answer()
+        for fd in frame.fds:  # nothing was asked that needs one
+            os.close(fd)
+        return frame.head
 
     def _probe_screens(self, folder: Path) -> dict[str, Any]:
         """One unit for each, page counting from 1. Decoding will say what is wrong with one. Raises InputError for the
