@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -192,11 +193,18 @@ def test_the_log_of_an_engine_is_for_its_user_alone_and_gone_if_it_printed_nothi
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "file").write_text("in the way")
     log = EngineLog(tmp_path / "file" / "logs")
-    assert log.path.parent == tmp_path / f"sightread-{os.getuid()}"
-    assert log.path.parent.stat().st_mode & 0o077 == 0
+    folder = tmp_path / f"sightread-{os.getuid()}"
+    assert log.path.parent == folder
+    assert folder.stat().st_mode & 0o077 == 0
     log.note("something")
     log.close()
     assert log.path.exists()
+    # of processes that were killed, what is empty goes with the next log
+    dead = [folder / f"engine-{socket.gethostname()}-{1 << 23}{number}.log" for number in ("", "-2")]
+    dead[0].touch()
+    dead[1].write_text("loading")
+    EngineLog(folder).close()
+    assert [path.exists() for path in dead] == [False, True]
     supervisor = start(OK)
     assert isinstance(supervisor.ask(request(0)).result(30), Completion)
     assert supervisor.log.path.exists()
