@@ -17,6 +17,7 @@ from operators.store.results import Results
 from operators.store.store import Store
 from pipelines.audit import audit
 from pipelines.catalogue import find
+from pipelines.folder import JobFolder
 from schemas import tables
 from schemas.errors import JobConflict
 
@@ -152,3 +153,22 @@ def test_the_audit_sees_what_is_missing_duplicate_and_unexpected(results: Result
     broken = audit(results, find("ocr"), chunks(0, 1))
     assert (broken.missing, broken.duplicate, broken.unexpected) == (0, 1, 1)
     assert not broken.complete
+
+
+def test_a_folder_is_one_jobs_of_one_layout_whatever_a_kill_left_of_its_spec(store: Store) -> None:
+    folder = JobFolder(store)
+    folder.claim({"a": 1, "layout": 2}, {"name": "n"})
+    store.delete("_job/spec.yaml")
+    folder.claim({"a": 1, "layout": 2}, {"name": "n"})
+    assert folder.spec() == {"name": "n"}
+    with pytest.raises(JobConflict, match=r"of another spec[^$]*a: 1 there, 2 now"):
+        folder.claim({"a": 2, "layout": 2}, {"name": "n"})
+    with pytest.raises(JobConflict, match="by another version"):
+        folder.claim({"a": 2, "layout": 3}, {"name": "n"})
+
+
+def test_a_file_that_is_no_part_is_named(store: Store, results: Results) -> None:
+    results.write_part("ocr", "a", rows(0))
+    store.put_if_absent("results/task=ocr/part-b.parquet", b"half a file")
+    with pytest.raises(JobConflict, match=r"part-b.parquet is not a part"):
+        results.rows("ocr")
