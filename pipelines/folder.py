@@ -40,9 +40,13 @@ class JobFolder:
         self._store = store
 
     def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
-        """Make the folder this job's, or find that it is. Raises JobConflict with the difference."""
+        """Make the folder this job's, or find that it is. Raises JobConflict with the difference, SpecError where
+        nothing can be written."""
         text = json.dumps(identity, indent=1, sort_keys=True, ensure_ascii=False)
-        new = self._store.put_if_absent(_IDENTITY, text.encode())
+        try:
+            new = self._store.put_if_absent(_IDENTITY, text.encode())
+        except OSError as error:
+            raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
         if not new:
             self._compare(identity)
         if self._store.stat(_SPEC) is None:  # also where a kill came between the two

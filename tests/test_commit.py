@@ -19,7 +19,7 @@ from pipelines.audit import audit
 from pipelines.catalogue import find
 from pipelines.folder import JobFolder
 from schemas import tables
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, SpecError
 
 SCHEMA = tables.results_schema(pa.struct([("text", pa.string())]), [pa.field("shelf", pa.int64())])
 
@@ -165,6 +165,12 @@ def test_a_folder_is_one_jobs_of_one_layout_whatever_a_kill_left_of_its_spec(sto
         folder.claim({"a": 2, "layout": 2}, {"name": "n"})
     with pytest.raises(JobConflict, match="by another version"):
         folder.claim({"a": 2, "layout": 3}, {"name": "n"})
+
+
+def test_an_output_that_cannot_be_written_is_a_fault_of_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SpecError, match=r"output: .*file/out cannot be written: .*Not a directory"):
+        JobFolder(store_at(str(tmp_path / "file" / "out"))).claim({}, {})
 
 
 def test_a_file_that_is_no_part_is_named(store: Store, results: Results) -> None:
