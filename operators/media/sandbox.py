@@ -103,6 +103,7 @@ class Sandbox:
                 unread = len(pending) if files is None else 1
                 yield from (failed(_failure("decode", error)) for _ in range(unread))
                 del pending[:unread]
+                attempts = 0
             except ChildDied as death:
                 attempts += 1
                 if death.kind == "timeout" or attempts == 2:
