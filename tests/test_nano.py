@@ -62,13 +62,13 @@ def shown(scene: Scene) -> Picture | Clip:
 def test_the_same_seed_draws_the_same_line_and_knows_where_its_letters_are() -> None:
     one, other = (draw_sample(random.Random(5), PILLOW, 30, text="WHITE is a name") for _ in range(2))
     assert np.array_equal(one.picture, other.picture)
-    assert list(one.centres_px) == sorted(one.centres_px)
-    assert len(one.centres_px) == len(one.text)
+    assert list(one.centers_px) == sorted(one.centers_px)
+    assert len(one.centers_px) == len(one.text)
     # ink stands where the letters are said to be, and not beyond them
     clean = draw_sample(random.Random(5), PILLOW, 30, noise=0, text="HHHH    HHHH")
     ink = (clean.picture.min(axis=(0, 2)) < 128).nonzero()[0]
-    letters = [x for x, character in zip(clean.centres_px, clean.text, strict=True) if character == "H"]
-    left, right = clean.centres_px[3], clean.centres_px[8]  # the H before the gap, and the one behind it
+    letters = [x for x, character in zip(clean.centers_px, clean.text, strict=True) if character == "H"]
+    left, right = clean.centers_px[3], clean.centers_px[8]  # the H before the gap, and the one behind it
     gap = (ink > 0.7 * left + 0.3 * right) & (ink < 0.3 * left + 0.7 * right)
     assert ink.min() < letters[0] < letters[-1] < ink.max()
     assert not gap.any()

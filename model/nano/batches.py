@@ -76,8 +76,8 @@ def line_image_patches(line_images: Tensor) -> Tensor:
         lines, height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, channels
     )
     patches = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # line, rows, columns, 2, 2, channel, y, x
-    doubled = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL, PATCH, PATCH)
-    return doubled.reshape(-1, channels * TEMPORAL * PATCH * PATCH)
+    both_frames = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL, PATCH, PATCH)
+    return both_frames.reshape(-1, channels * TEMPORAL * PATCH * PATCH)
 
 
 def normalize(patches: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def collate(samples: list[Sample]) -> Batch:
         input_ids[row, : len(ids)] = torch.tensor(ids)
         speaks = slice(len(prompt) - 1, len(ids))
         labels[row, speaks] = torch.tensor(reply)
-        under = [min(int(centre // TOKEN_SIDE_PX), tokens - 1) for centre in sample.centres_px]
+        under = [min(int(center // TOKEN_SIDE_PX), tokens - 1) for center in sample.centers_px]
         token_of[row, len(prompt) - 1 : len(ids) - 1] = torch.tensor(under) + first_image
         named = torch.full((tokens, SLOTS), BLANK)
         filled = [0] * tokens

@@ -165,7 +165,7 @@ class AuxiliaryHeads(nn.Module):
         return F.cross_entropy(self.wanted(given), (names[:, None] == self.thing_ids).int().argmax(1))
 
     def reply_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of logits [n, V]; where the label is a coordinate, its neighbours are half right."""
+        """Cross-entropy of logits [n, V]; where the label is a coordinate, its neighbors are half right."""
         numbers = self.number_ids
         assert isinstance(numbers, Tensor)
         step = torch.full((logits.shape[1],), -1, device=labels.device)
@@ -228,7 +228,7 @@ class SceneLosses:
     times: Tensor
     wanted: Tensor
     attention: Tensor
-    thing_errors: Tensor  # share of tokens on things whose colour and shape are named wrong
+    thing_errors: Tensor  # share of tokens on things whose color and shape are named wrong
     side_error: Tensor  # median distance of a named side of a box, as a share of the picture
 
 
@@ -236,7 +236,7 @@ def scene_losses(network: Qwen3VL, heads: AuxiliaryHeads, batch: SceneBatch, *, 
     """The same for scenes. What a batch has none of (motions in pictures, order in clips) loses nothing.
 
     Tokens on things and tokens beside them weigh alike, though there are five times as many beside: averaged over all
-    tokens, forty thousand scenes had not taught the colours.
+    tokens, forty thousand scenes had not taught the colors.
     """
     visual = network.vision(normalize(batch.patches), batch.grid)
     embeds = visual.embeds

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from model.nano import tokens
-from model.nano.scenes import COLOURS, SHAPES, Box, Scene, Thing
+from model.nano.scenes import COLORS, SHAPES, Box, Scene, Thing
 
 Where: TypeAlias = Literal["all of it", "left", "top", "right", "bottom", "middle", "first seen", "last seen"]
 Piece: TypeAlias = tuple[str, int | None, Where]
@@ -64,14 +64,14 @@ def asked_labels(rng: random.Random, scene: Scene) -> list[str]:
     there = [thing.label for thing in scene.things]
     chosen = rng.sample(there, rng.randint(1, min(3, len(there))))
     if rng.random() < 0.2:
-        other = f"{rng.choice(list(COLOURS))} {rng.choice(SHAPES)}"
+        other = f"{rng.choice(list(COLORS))} {rng.choice(SHAPES)}"
         if other not in there:
             chosen[rng.randrange(len(chosen))] = other
     return chosen
 
 
 def locate(scene: Scene, labels: Sequence[str], *, points: bool = False) -> Question:
-    """Boxes, or centres, of the things that bear the labels, in the order of the labels."""
+    """Boxes, or centers, of the things that bear the labels, in the order of the labels."""
     prompt = tokens.CATEGORIES + ", ".join(labels) + (tokens.AS_POINTS if points else tokens.AS_BOXES)
     found = [(index, thing) for label in labels for index, thing in enumerate(scene.things) if thing.label == label]
     if not found:
@@ -81,7 +81,7 @@ def locate(scene: Scene, labels: Sequence[str], *, points: bool = False) -> Ques
     for index, thing in found:
         pieces += [(tokens.NEXT_OBJECT if pieces else tokens.LIST_OPENS, None, "all of it"), (opens, None, "all of it")]
         if points:
-            numbers: list[Piece] = [(_coordinate(share), index, "middle") for share in _centre(thing.box)]
+            numbers: list[Piece] = [(_coordinate(share), index, "middle") for share in _center(thing.box)]
         else:
             sides = zip(thing.box, SIDES, strict=True)
             numbers = [(_coordinate(share), index, side) for share, side in sides]
@@ -118,7 +118,7 @@ def _coordinate(share: float) -> str:
     return str(tokens.COORDINATE_STEP * round(1000 * share / tokens.COORDINATE_STEP))
 
 
-def _centre(box: Box) -> tuple[float, float]:
+def _center(box: Box) -> tuple[float, float]:
     x0, y0, x1, y1 = box
     return (x0 + x1) / 2, (y0 + y1) / 2
 
@@ -129,4 +129,4 @@ def _clock(time_s: float) -> str:
 
 
 def _article(thing: Thing) -> str:
-    return "an" if thing.colour == "orange" else "a"
+    return "an" if thing.color == "orange" else "a"

@@ -21,16 +21,16 @@ from model.nano.fonts import Face, missing_glyphs
 from model.nano.line_image import READER, STRETCH, STRIP_HEIGHT_PX
 from model.prompts.line_image import line_image
 
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A line_image and what it says. centres_px: the middle of each character's advance, in line_image pixels."""
+    """A line_image and what it says. centers_px: the middle of each character's advance, in line_image pixels."""
 
     picture: NDArray[np.uint8]  # [32, width, 3]
     text: str
-    centres_px: tuple[float, ...]
+    centers_px: tuple[float, ...]
     face: str
 
     @property
@@ -58,7 +58,7 @@ def draw_sample(
     above, below = min(ascent, 0.95 * size_px), min(descent, 0.26 * size_px)
     room = max(height_px - above - below, 0.0)
     baseline_px = above + rng.uniform(0.15, 0.85) * room if room else height_px * 0.78
-    background, foreground = _colours(rng, noise)
+    background, foreground = _colors(rng, noise)
     picture = Image.new("RGB", (round(left_px + lengths[-1] + right_px), round(height_px)), background)
     ImageDraw.Draw(picture).text((left_px, baseline_px), text, fill=foreground, font=font, anchor="ls")
     if noise and rng.random() < 0.1 * noise:
@@ -70,13 +70,13 @@ def draw_sample(
 
     to_strip = STRETCH * STRIP_HEIGHT_PX / picture.height
     starts = [0.0, *lengths[:-1]]
-    centres = tuple((left_px + (start + end) / 2) * to_strip for start, end in zip(starts, lengths, strict=True))
+    centers = tuple((left_px + (start + end) / 2) * to_strip for start, end in zip(starts, lengths, strict=True))
     pixels = np.asarray(line_image(picture, READER))
     if noise and rng.random() < 0.4 * noise:
         grain = np.random.default_rng(rng.getrandbits(32)).standard_normal((*pixels.shape[:2], 1))
         noisy = pixels + grain.astype(np.float32) * rng.uniform(2.0, 14.0)
         pixels = noisy.clip(0, 255).astype(np.uint8)
-    return Sample(pixels, text, centres, face.name)
+    return Sample(pixels, text, centers, face.name)
 
 
 def _prefix_lengths(face: Face, size_px: int, text: str) -> list[float]:
@@ -101,30 +101,30 @@ def _face_for(rng: random.Random, faces: list[Face], text: str) -> Face:
     return faces[0] if text.isascii() else faces[-1]
 
 
-def _colours(rng: random.Random, noise: float) -> tuple[Colour, Colour]:
-    """Background and foreground: black on white mostly, else coloured, at times light on dark, never too close."""
+def _colors(rng: random.Random, noise: float) -> tuple[Color, Color]:
+    """Background and foreground: black on white mostly, else colored, at times light on dark, never too close."""
     if rng.random() > 0.55 * noise:
-        grey = rng.randint(0, 40)
-        return (255, 255, 255), (grey, grey, grey)
+        gray = rng.randint(0, 40)
+        return (255, 255, 255), (gray, gray, gray)
     while True:
-        one, other = (_colour(rng), _colour(rng))
+        one, other = (_color(rng), _color(rng))
         light, dark = sorted((one, other), key=sum, reverse=True)
         if sum(light) - sum(dark) > 330:
             return (dark, light) if rng.random() < 0.3 else (light, dark)
 
 
-def _colour(rng: random.Random) -> Colour:
+def _color(rng: random.Random) -> Color:
     return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
 
 
-def _rule(rng: random.Random, picture: Image.Image, foreground: Colour, y_px: float) -> None:
+def _rule(rng: random.Random, picture: Image.Image, foreground: Color, y_px: float) -> None:
     width_px = picture.width
     start_px = rng.uniform(0, width_px * 0.6)
     end_px = rng.uniform(start_px, width_px)
     ImageDraw.Draw(picture).line((start_px, y_px, end_px, y_px), fill=foreground, width=max(1, picture.height // 30))
 
 
-def _skew(rng: random.Random, picture: Image.Image, background: Colour) -> Image.Image:
+def _skew(rng: random.Random, picture: Image.Image, background: Color) -> Image.Image:
     """Tilt by shearing: at most a tenth of the height from one end to the other, and 0.7 degrees."""
     width_px, height_px = picture.size
     slope = rng.uniform(-1, 1) * min(0.1 * height_px / width_px, 0.012)

@@ -19,7 +19,7 @@ from model.nano.corpus import line_text
 from model.nano.fonts import Face
 
 SHAPES = ("circle", "square", "triangle", "star")
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (210, 40, 40),
     "green": (30, 150, 60),
     "blue": (35, 75, 200),
@@ -38,7 +38,7 @@ TOUCHES: dict[str, tuple[tuple[float, float], ...]] = {
 MOTIONS = ("moves to the right", "moves to the left", "moves up", "moves down", "circles", "stands still")
 SIDE_PX = 32
 SMALLEST_PX = 22
-"""Of a shape: the colours of smaller ones can be seen, but hardly the form."""
+"""Of a shape: the colors of smaller ones can be seen, but hardly the form."""
 _FINE = 2  # drawn so much larger, for soft edges
 
 
@@ -50,7 +50,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 class Thing:
     """A shape. motion: of clips, with the seconds from its first frame to its end."""
 
-    colour: str
+    color: str
     shape: str
     box: Box  # in a clip, where it is first seen
     motion: str = ""
@@ -59,7 +59,7 @@ class Thing:
 
     @property
     def label(self) -> str:
-        return f"{self.colour} {self.shape}"
+        return f"{self.color} {self.shape}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Scene:
 def draw_picture(rng: random.Random, faces: list[Face], rows: int, columns: int) -> Scene:
     """rows x columns tokens; one to four shapes from left to right, or nothing but print."""
     width, height = columns * SIDE_PX * _FINE, rows * SIDE_PX * _FINE
-    canvas, draw = _paper(rng, width, height)
+    canvas, draw = _background(rng, width, height)
     if rng.random() < 0.1:
         lines = _print_only(rng, draw, faces, width, height)
         return Scene(_finished(rng, [canvas]), (), (), (), lines)
@@ -86,13 +86,13 @@ def draw_picture(rng: random.Random, faces: list[Face], rows: int, columns: int)
     size = min(height * rng.uniform(0.3, 0.6), 0.85 * width / count)
     things: list[Thing] = []
     for index in range(count):
-        colour, shape = _other(rng, things)
+        color, shape = _other(rng, things)
         slot = width / count
         x = slot * (index + 0.5) + rng.uniform(-0.5, 0.5) * max(0.0, slot - 1.15 * size)
         y = rng.uniform(0.6 * size, height - 0.6 * size)
         own = max(SMALLEST_PX * _FINE, size * rng.uniform(0.75, 1.0))
-        x0, y0, x1, y1 = _shape(rng, draw, colour, shape, x, y, own)
-        things.append(Thing(colour, shape, (x0 / width, y0 / height, x1 / width, y1 / height)))
+        x0, y0, x1, y1 = _shape(rng, draw, color, shape, x, y, own)
+        things.append(Thing(color, shape, (x0 / width, y0 / height, x1 / width, y1 / height)))
     if rng.random() < 0.4:
         for _ in range(rng.randint(1, 3)):
             _words(rng, draw, faces, width, height)
@@ -108,11 +108,11 @@ def draw_clip(
     first_s = 30.0 if pairs <= 30 and rng.random() < 0.1 else 0.0  # the second half minute of a longer video
     times = tuple(first_s + index / 2 for index in range(2 * pairs))
     end_s = first_s + pairs
-    base, _ = _paper(rng, width, height)
+    base, _ = _background(rng, width, height)
     things: list[Thing] = []
     places: list[tuple[float, float, float]] = []
     for index in range(rng.choice((1, 2, 2))):
-        colour, shape = _other(rng, things)
+        color, shape = _other(rng, things)
         earliest_s = (
             things[0].start_s + 1 if index else first_s + (rng.randint(1, pairs - 1) if rng.random() < 0.2 else 0)
         )
@@ -124,7 +124,7 @@ def draw_clip(
         x, y = rng.uniform(0.25, 0.75) * width, (0.3 + 0.4 * ((index + rng.random() * 0.4) % 1.4)) * height
         # in a second that is all there is, a way to go and a circle look alike
         motion = rng.choice(MOTIONS) if leaves_s - start_s > 1 else "stands still"
-        things.append(Thing(colour, shape, (0, 0, 1, 1), motion, start_s, leaves_s))
+        things.append(Thing(color, shape, (0, 0, 1, 1), motion, start_s, leaves_s))
         places.append((x, y, size))
     if shown is not None and shown < pairs:
         start = 2 * rng.randint(0, pairs - shown)
@@ -143,7 +143,7 @@ def draw_clip(
                 continue
             share = (time_s - thing.start_s) / max(thing.end_s - thing.start_s - 0.5, 0.5)
             x_now, y_now = _place(thing.motion, share, (time_s / turn_s, turn), (x, y), (width, height), size)
-            x0, y0, x1, y1 = _shape(random.Random(0), draw, thing.colour, thing.shape, x_now, y_now, size)
+            x0, y0, x1, y1 = _shape(random.Random(0), draw, thing.color, thing.shape, x_now, y_now, size)
             seen.append((x0 / width, y0 / height, x1 / width, y1 / height))
         if clock:
             text = f"{int(time_s) // 60:02d}:{int(time_s) % 60:02d}.{int(time_s * 10) % 10}"
@@ -183,16 +183,16 @@ def _place(
 
 
 def _other(rng: random.Random, things: list[Thing]) -> tuple[str, str]:
-    """A colour and a shape, not both of one that is there."""
+    """A color and a shape, not both of one that is there."""
     while True:
-        found = rng.choice(list(COLOURS)), rng.choice(SHAPES)
-        if found not in [(thing.colour, thing.shape) for thing in things]:
+        found = rng.choice(list(COLORS)), rng.choice(SHAPES)
+        if found not in [(thing.color, thing.shape) for thing in things]:
             return found
 
 
-def _paper(rng: random.Random, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    grey = rng.randint(225, 255)
-    tint = tuple(max(200, grey - rng.randint(0, 22)) for _ in range(3)) if rng.random() < 0.4 else (grey,) * 3
+def _background(rng: random.Random, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    gray = rng.randint(225, 255)
+    tint = tuple(max(200, gray - rng.randint(0, 22)) for _ in range(3)) if rng.random() < 0.4 else (gray,) * 3
     canvas = Image.new("RGB", (width, height), tint)
     draw = ImageDraw.Draw(canvas)
     if rng.random() < 0.15:
@@ -203,10 +203,10 @@ def _paper(rng: random.Random, width: int, height: int) -> tuple[Image.Image, Im
 
 
 def _shape(
-    rng: random.Random, draw: ImageDraw.ImageDraw, colour: str, shape: str, x: float, y: float, size: float
+    rng: random.Random, draw: ImageDraw.ImageDraw, color: str, shape: str, x: float, y: float, size: float
 ) -> Box:
     """Draw it; its box in pixels."""
-    red, green, blue = (min(255, max(0, value + rng.randint(-18, 18))) for value in COLOURS[colour])
+    red, green, blue = (min(255, max(0, value + rng.randint(-18, 18))) for value in COLORS[color])
     half = size / 2
     points: list[tuple[float, float]] = [(x - half, y - half), (x + half, y + half)]
     if shape == "circle":
@@ -238,11 +238,11 @@ def _print_only(rng: random.Random, draw: ImageDraw.ImageDraw, faces: list[Face]
     room = height / (lines + 1)
     foreground = tuple(rng.randint(0, 110) for _ in range(3))
     font = rng.choice(faces).at(round(min(room * rng.uniform(0.45, 0.75), 90)))
-    centred = rng.random() < 0.5
+    centered = rng.random() < 0.5
     for index in range(lines):
         text = line_text(rng, max(4, int(1.6 * width / font.size)))
-        place = (width / 2, (index + 0.6) * room) if centred else (0.06 * width, (index + 0.6) * room)
-        draw.text(place, text, fill=foreground, font=font, anchor="mt" if centred else "lt")
+        place = (width / 2, (index + 0.6) * room) if centered else (0.06 * width, (index + 0.6) * room)
+        draw.text(place, text, fill=foreground, font=font, anchor="mt" if centered else "lt")
     return lines
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from model.nano.corpus import ASCII, LATIN_1
-from model.nano.scenes import COLOURS, MOTIONS, SHAPES
+from model.nano.scenes import COLORS, MOTIONS, SHAPES
 from model.prompts.pixels import frame_pair_times_s
 
 SPECIALS = (
@@ -55,7 +55,7 @@ COORDINATES = tuple(str(value) for value in range(0, 1001, COORDINATE_STEP))
 LONGEST_S = 60
 SHOWN_SECONDS = tuple(f"<{second}" for second in range(LONGEST_S))
 SAID_SECONDS = tuple(f"{second // 60:02d}:{second % 60:02d}" for second in range(LONGEST_S + 1))
-THINGS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+THINGS = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 
 PHRASES = (
     *("user", "assistant", "system", OCR_PROMPT, IMAGE_PROMPT, CLIP_PROMPT, EVENTS_PROMPT),

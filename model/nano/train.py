@@ -23,8 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from model.nano import corpus as prose
-from model.nano import sinusoidal as codes
+from model.nano import corpus, sinusoidal
 from model.nano.batches import Batch, Lines, SceneBatch, Scenes
 from model.nano.fonts import Face, seen_faces, unseen_faces
 from model.nano.losses import AuxiliaryHeads, losses, scene_losses
@@ -91,7 +90,7 @@ class Run:
         for module in self.network.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.1)
-        codes.start(self.network)
+        sinusoidal.start(self.network)
         self.heads = AuxiliaryHeads(self.network)
         self.network.to(recipe.device)
         self.heads.to(recipe.device)
@@ -147,7 +146,7 @@ class Run:
     def train(self) -> None:
         """Run to the last step. Every part of the plan opens its own stream of lines."""
         recipe = self.recipe
-        prose.vocabulary()  # found out once: the processes that draw inherit it
+        corpus.vocabulary()  # found out once: the processes that draw inherit it
         vision, short = recipe.vision_share, recipe.short_share
         self._part(vision * short, recipe.short_chars, decoder=False)
         self._part(vision, recipe.long_chars, decoder=False)

@@ -23,7 +23,7 @@ class ExpertMlp(nn.Module):
         self.experts = ExpertWeights(hidden, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., E] -> [..., E]. Softmax over all experts in float32, then the best K, renormalised."""
+        """[..., E] -> [..., E]. Softmax over all experts in float32, then the best K, renormalized."""
         x_NE = x.reshape(-1, x.shape[-1])
         weights_NK, chosen_NK = self.gate(x_NE).softmax(-1, dtype=torch.float32).topk(self.per_token)
         weights_NK = weights_NK / weights_NK.sum(-1, keepdim=True)

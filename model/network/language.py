@@ -1,6 +1,6 @@
 """The language model: a Qwen3 decoder that takes visual features at its first layers.
 
-What is unusual: queries and keys are normalised per head before they are turned (q_norm, k_norm); the head
+What is unusual: queries and keys are normalized per head before they are turned (q_norm, k_norm); the head
 dimension is its own number, not hidden / heads; DeepStack features are *added* to the hidden states at the
 visual tokens after the first layers.
 

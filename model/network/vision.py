@@ -4,10 +4,10 @@ What is unusual: a learned position table of 48 x 48, interpolated to the pictur
 every block; attention is full but stays within one temporal patch (two frames); features are tapped after
 three blocks (DeepStack) besides the last one, each with a merger of its own.
 
-Footguns: the main merger normalises before it joins 2 x 2 patches, the DeepStack mergers after; GELU is the
+Footguns: the main merger normalizes before it joins 2 x 2 patches, the DeepStack mergers after; GELU is the
 tanh form in the blocks and the exact one in the mergers.
 
-Shapes: P patches of all pictures, in merge-block order (the 4 patches of a token are neighbours); N = P/4
+Shapes: P patches of all pictures, in merge-block order (the 4 patches of a token are neighbors); N = P/4
 tokens; D hidden; H heads; grid rows are (t, h, w) in patches, a row per picture or clip.
 """
 
@@ -82,7 +82,7 @@ class VisionTower(nn.Module):
 
 
 def _stretches(shapes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """(frames, h, w) of neighbours of one size, together: a batch of pictures costs no more than one."""
+    """(frames, h, w) of neighbors of one size, together: a batch of pictures costs no more than one."""
     return [(sum(t for t, _, _ in each), *size) for size, each in groupby(shapes, key=lambda shape: shape[1:])]
 
 
@@ -137,7 +137,7 @@ class Attention(nn.Module):
         # split, not sliced: the gradients of slices are as large as the whole, each
         parts = zip(*(each.split(sizes) for each in (q, k, v)), strict=True)
         for (start, length, count), part in zip(stretches, parts, strict=True):
-            # equal neighbours as one batch: no padding, few calls
+            # equal neighbors as one batch: no padding, few calls
             query, key, value = (each.view(count, length, self.heads, -1).transpose(1, 2) for each in part)
             piece = F.scaled_dot_product_attention(query, key, value)
             piece = piece.transpose(1, 2).reshape(length * count, self.heads, -1)
@@ -149,7 +149,7 @@ class Attention(nn.Module):
 
 
 def runs(segments: list[int]) -> list[tuple[int, int, int]]:
-    """(start, length, count) of neighbouring segments of equal length."""
+    """(start, length, count) of neighboring segments of equal length."""
     found: list[tuple[int, int, int]] = []
     start = 0
     for length in segments:
