@@ -49,7 +49,7 @@ class _Tensors:
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
         values: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "grid"}
-        return replace(self, **{name: change(each) for name, each in values.items() if isinstance(each, Tensor)})
+        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def collate(samples: list[Sample]) -> Batch:
 def _line_places(prompt: list[int], tokens: int, first_image: int, length: int) -> Tensor:
     """[3, length]"""
     grid = (1, MERGE, tokens * MERGE)
-    found, _ = positions(prompt + [0] * (length - len(prompt)), [grid], (prompt[first_image], -1), MERGE)
-    return found
+    places, _ = positions(prompt + [0] * (length - len(prompt)), [grid], (prompt[first_image], -1), MERGE)
+    return places
 
 
 THING_CLASSES = len(THINGS) + 1
@@ -175,11 +175,11 @@ def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> 
     grid = (pairs, height // PATCH, width // PATCH)
     rows, columns = height // TOKEN_SIDE_PX, width // TOKEN_SIDE_PX
     shown = [_Cells(scene, pairs, rows, columns) for scene in scenes]
-    cells = [each for each, questions in zip(shown, asked_of_each, strict=True) for _ in questions]
+    cells = [cells_of_one for cells_of_one, questions in zip(shown, asked_of_each, strict=True) for _ in questions]
     questions = [question for of_one in asked_of_each for question in of_one]
     prompts = [
-        scene_prompt_ids(each.scene.times_s, rows * columns, question.prompt)
-        for each, question in zip(cells, questions, strict=True)
+        scene_prompt_ids(cell.scene.times_s, rows * columns, question.prompt)
+        for cell, question in zip(cells, questions, strict=True)
     ]
     replies = [
         [(token, thing, where) for text, thing, where in question.reply for token in phrase_ids(text)]
@@ -217,14 +217,14 @@ def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> 
         looks=torch.from_numpy(looks),
         asked=torch.from_numpy(asked),
         shown=((input_ids == pads[0]) | (input_ids == pads[1])).flatten().nonzero()[:, 0],
-        things=torch.cat([each.things.flatten() for each in shown]),
-        sides=torch.cat([each.sides.view(-1, 4) for each in shown]),
+        things=torch.cat([one.things.flatten() for one in shown]),
+        sides=torch.cat([one.sides.view(-1, 4) for one in shown]),
         middles=_middles(rows, columns).repeat(len(scenes) * pairs, 1),
-        following=torch.cat([each.following.flatten() for each in shown]),
-        leftmost=torch.cat([each.leftmost.flatten() for each in shown]),
-        motions=torch.cat([each.motions.flatten() for each in shown]),
-        starts=torch.cat([each.starts.flatten() for each in cells]),
-        seconds=torch.cat([_seconds(each.scene.times_s, rows * columns) for each in cells]),
+        following=torch.cat([one.following.flatten() for one in shown]),
+        leftmost=torch.cat([one.leftmost.flatten() for one in shown]),
+        motions=torch.cat([one.motions.flatten() for one in shown]),
+        starts=torch.cat([cell.starts.flatten() for cell in cells]),
+        seconds=torch.cat([_seconds(cell.scene.times_s, rows * columns) for cell in cells]),
     )
 
 
@@ -256,7 +256,7 @@ class _Cells:
             self.leftmost[:] = classes[0] if classes else 0
         for index, (thing, seen) in enumerate(zip(scene.things, scene.boxes, strict=True)):
             for pair in range(pairs):
-                box = next((each for each in seen[pair * TEMPORAL : (pair + 1) * TEMPORAL] if each is not None), None)
+                box = next((box for box in seen[pair * TEMPORAL : (pair + 1) * TEMPORAL] if box is not None), None)
                 if box is None:
                     continue
                 here = self._under(box, pair)
@@ -399,7 +399,7 @@ class Lines(IterableDataset[Batch]):
             bucket.append(sample)
             if len(bucket) * tokens >= self.image_tokens:
                 del buckets[tokens // self.widths]
-                yield collate(sorted(bucket, key=lambda each: each.width_px))
+                yield collate(sorted(bucket, key=lambda sample: sample.width_px))
 
 
 def _worker() -> int:

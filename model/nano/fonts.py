@@ -82,11 +82,11 @@ def _load(path: str | None, size_px: int) -> ImageFont.FreeTypeFont:
 def installed() -> dict[str, Path]:
     """Font files of this machine by file name, each name once."""
     files = (path for folder in FONT_FOLDERS if folder.exists() for path in sorted(folder.rglob("*")))
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for path in files:
         if path.suffix.lower() in _FILES:
-            found.setdefault(path.name, path)
-    return found
+            by_name.setdefault(path.name, path)
+    return by_name
 
 
 def seen_faces() -> list[Face]:

@@ -40,9 +40,9 @@ def judge_objects(reply: str, scene: Scene, labels: Sequence[str]) -> Marks:
         return Marks(False, 0, len(there))
     right = 0
     for label, box in there.items():
-        found = [_place(each) for each in objects if isinstance(each, dict) and each.get("label") == label]
-        right += any(place is not None and _fits(place, box) for place in found)
-    parsed = all(isinstance(each, dict) and _place(each) is not None for each in objects)
+        places = [_place(element) for element in objects if isinstance(element, dict) and element.get("label") == label]
+        right += any(place is not None and _fits(place, box) for place in places)
+    parsed = all(isinstance(element, dict) and _place(element) is not None for element in objects)
     return Marks(parsed, right, len(there))
 
 
@@ -54,9 +54,9 @@ def judge_events(reply: str, scene: Scene) -> Marks:
         return Marks(False, 0, wanted)
     right = 0
     for thing in scene.things:
-        found = [key for key, text in spans.items() if thing.label in text]
-        if found:
-            start, end = (_seconds(part) for part in found[0].split(" - "))
+        keys = [key for key, text in spans.items() if thing.label in text]
+        if keys:
+            start, end = (_seconds(part) for part in keys[0].split(" - "))
             right += (abs(start - thing.start_s) <= BORDER_S) + (abs(end - thing.end_s) <= BORDER_S)
     return Marks(True, right, wanted)
 
@@ -69,12 +69,12 @@ def _seconds(clock: str) -> float:
     return 60 * int(minutes) + float(seconds)
 
 
-def _place(found: dict[str, Any]) -> tuple[float, ...] | None:
+def _place(element: dict[str, Any]) -> tuple[float, ...] | None:
     """Four sides or two coordinates as shares of the picture."""
     for key, count in (("bbox_2d", 4), ("point_2d", 2)):
-        values = found.get(key)
-        if isinstance(values, list) and len(values) == count and all(isinstance(each, int) for each in values):
-            return tuple(each / 1000 for each in values)
+        values = element.get(key)
+        if isinstance(values, list) and len(values) == count and all(isinstance(value, int) for value in values):
+            return tuple(value / 1000 for value in values)
     return None
 
 

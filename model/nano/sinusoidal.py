@@ -55,9 +55,9 @@ def start(network: Qwen3VL) -> None:
         ids = token_ids()
         count = len(COORDINATES)
         seconds = torch.arange(LONG_S) / LONG_S
-        _rows(network, [ids[each] for each in COORDINATES], waves(torch.arange(count) / (count - 1)))
+        _rows(network, [ids[name] for name in COORDINATES], waves(torch.arange(count) / (count - 1)))
         for names in (SHOWN_SECONDS, SAID_SECONDS):
-            _rows(network, [ids[each] for each in names], waves(seconds[: len(names)]))
+            _rows(network, [ids[name] for name in names], waves(seconds[: len(names)]))
 
 
 def _table(config: Config, table: nn.Embedding) -> None:

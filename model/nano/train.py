@@ -97,8 +97,8 @@ class Run:
         if recipe.boxes:
             self.network.visual.requires_grad_(False)
         parameters = [*self.network.parameters(), *self.heads.parameters()]
-        matrices = [each for each in parameters if each.ndim > 1]
-        rest = [each for each in parameters if each.ndim <= 1]
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+        rest = [parameter for parameter in parameters if parameter.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
             lr=recipe.peak_rate,
@@ -204,30 +204,30 @@ class Run:
         progress = self.progress
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            found = losses(self.network, self.heads, batch, decoder=decoder)
-        self._learn(2.0 * found.frames + 0.2 * found.count + found.reply + 0.6 * found.attention)
+            parts = losses(self.network, self.heads, batch, decoder=decoder)
+        self._learn(2.0 * parts.frames + 0.2 * parts.count + parts.reply + 0.6 * parts.attention)
         progress.lines += batch.lines
         progress.characters += batch.characters
         means.add(
-            reply=found.reply,
-            frames=found.frames,
-            count=found.count,
-            attention=found.attention,
-            frame_errors=found.frame_errors,
+            reply=parts.reply,
+            frames=parts.frames,
+            count=parts.count,
+            attention=parts.attention,
+            frame_errors=parts.frame_errors,
         )
 
     def _scene_step(self, batch: SceneBatch, means: _Means, *, decoder: bool) -> None:
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            found = scene_losses(self.network, self.heads, batch, decoder=decoder)
-        seen = found.things + found.sides + 0.3 * found.order + found.motion
-        self._learn(seen + found.reply + found.times + found.wanted + found.attention)
+            parts = scene_losses(self.network, self.heads, batch, decoder=decoder)
+        seen = parts.things + parts.sides + 0.3 * parts.order + parts.motion
+        self._learn(seen + parts.reply + parts.times + parts.wanted + parts.attention)
         self.progress.scenes += len(batch.grid)
-        means.add(things=found.things, sides=found.sides, thing_errors=found.thing_errors, side_error=found.side_error)
+        means.add(things=parts.things, sides=parts.sides, thing_errors=parts.thing_errors, side_error=parts.side_error)
         if batch.grid[0, 0] > 1:
-            means.add(motion=found.motion, times=found.times, clip=found.reply, clip_attention=found.attention)
+            means.add(motion=parts.motion, times=parts.times, clip=parts.reply, clip_attention=parts.attention)
         else:
-            means.add(wanted=found.wanted, order=found.order, picture=found.reply, picture_attention=found.attention)
+            means.add(wanted=parts.wanted, order=parts.order, picture=parts.reply, picture_attention=parts.attention)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.recipe.device, torch.bfloat16, enabled=self.recipe.bf16)
@@ -250,14 +250,14 @@ class Run:
     def scores(self, count: int = 40) -> dict[str, float]:
         """CER on held-out lines, seen faces and unseen ones."""
         sets = {"cer_seen": self.faces, "cer_unseen": [face for faces in unseen_faces().values() for face in faces]}
-        found = {}
+        scores = {}
         self.network.eval()
         for name, faces in sets.items():
             if faces:
                 samples = held_out_lines(faces, count, noise=0.0, seed=1)
-                found[name] = round(cer(read(self.network, samples), [sample.text for sample in samples]), 4)
+                scores[name] = round(cer(read(self.network, samples), [sample.text for sample in samples]), 4)
         self.network.train()
-        return found
+        return scores
 
 
 def _has_bf16(device: str) -> bool:
@@ -279,9 +279,9 @@ class _Means:
             self._added.setdefault(name, []).append(value.detach())
 
     def taken(self) -> dict[str, float]:
-        found = {name: round(float(torch.stack(values).float().mean()), 4) for name, values in self._added.items()}
+        means = {name: round(float(torch.stack(values).float().mean()), 4) for name, values in self._added.items()}
         self._added = {}
-        return found
+        return means
 
 
 def main() -> None:

@@ -44,6 +44,6 @@ class ExpertWeights(nn.Module):
         counts = torch.bincount(chosen_NK.flatten(), minlength=self.gate_up_proj.shape[0])
         ends = counts.cumsum(0).to(torch.int32)
         gate, up = F.grouped_mm(x_NE[tokens], self.gate_up_proj, offs=ends).chunk(2, dim=-1)
-        made = F.grouped_mm(F.silu(gate) * up, self.down_proj, offs=ends)
-        made = made * weights_NK.flatten()[by_expert][:, None]
-        return torch.zeros_like(x_NE).index_add(0, tokens, made)
+        outputs = F.grouped_mm(F.silu(gate) * up, self.down_proj, offs=ends)
+        outputs = outputs * weights_NK.flatten()[by_expert][:, None]
+        return torch.zeros_like(x_NE).index_add(0, tokens, outputs)

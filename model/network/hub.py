@@ -31,12 +31,12 @@ def resolve(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
+        fetched = snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise SpecError(
             f"engine.model: {name} is no local folder and cannot be had from the hub: {one_line(error)}"
         ) from error
-    return Path(found)
+    return Path(fetched)
 
 
 def to_be_fetched(name: str) -> bool:

@@ -75,12 +75,12 @@ SIZES: dict[str, Size] = {
 
 def size_of(model: str) -> tuple[str, Precision] | None:
     """Size and precision that a hub name or folder says, as Qwen/Qwen3-VL-8B-Instruct-FP8."""
-    found = re.search(
+    match = re.search(
         r"(?<![0-9A-Za-z])(" + "|".join(map(re.escape, SIZES)) + r")(?![0-9A-Za-z])", model, re.IGNORECASE
     )
-    if found is None:
+    if match is None:
         return None
-    name = next(each for each in SIZES if each.lower() == found[1].lower())
+    name = next(size for size in SIZES if size.lower() == match[1].lower())
     return name, "fp8" if re.search("fp8", model, re.IGNORECASE) else "bf16"
 
 

@@ -83,7 +83,7 @@ class VisionTower(nn.Module):
 
 def _stretches(shapes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """(frames, h, w) of neighbors of one size, together: a batch of pictures costs no more than one."""
-    return [(sum(t for t, _, _ in each), *size) for size, each in groupby(shapes, key=lambda shape: shape[1:])]
+    return [(sum(t for t, _, _ in grids), *size) for size, grids in groupby(shapes, key=lambda shape: shape[1:])]
 
 
 def merge_order(height: int, width: int, merge: int) -> Tensor:
@@ -129,16 +129,16 @@ class Attention(nn.Module):
         patches = x_PD.shape[0]
         q, k, v = self.qkv(x_PD).view(patches, 3, self.heads, -1).unbind(1)  # [P, H, D/H]
         # turned in float32, as the reference does; in bfloat16 the angles of far patches would blur
-        q, k = (rotate(each.float(), *rotary).to(v.dtype) for each in (q, k))
+        q, k = (rotate(heads.float(), *rotary).to(v.dtype) for heads in (q, k))
         out = torch.empty_like(v) if not torch.is_grad_enabled() else None
         pieces = []
         stretches = runs(segments)
         sizes = [length * count for _, length, count in stretches]
         # split, not sliced: the gradients of slices are as large as the whole, each
-        parts = zip(*(each.split(sizes) for each in (q, k, v)), strict=True)
+        parts = zip(*(tensor.split(sizes) for tensor in (q, k, v)), strict=True)
         for (start, length, count), part in zip(stretches, parts, strict=True):
             # equal neighbors as one batch: no padding, few calls
-            query, key, value = (each.view(count, length, self.heads, -1).transpose(1, 2) for each in part)
+            query, key, value = (tensor.view(count, length, self.heads, -1).transpose(1, 2) for tensor in part)
             piece = F.scaled_dot_product_attention(query, key, value)
             piece = piece.transpose(1, 2).reshape(length * count, self.heads, -1)
             if out is None:
@@ -150,15 +150,15 @@ class Attention(nn.Module):
 
 def runs(segments: list[int]) -> list[tuple[int, int, int]]:
     """(start, length, count) of neighboring segments of equal length."""
-    found: list[tuple[int, int, int]] = []
+    spans: list[tuple[int, int, int]] = []
     start = 0
     for length in segments:
-        if found and found[-1][1] == length:
-            found[-1] = (found[-1][0], length, found[-1][2] + 1)
+        if spans and spans[-1][1] == length:
+            spans[-1] = (spans[-1][0], length, spans[-1][2] + 1)
         else:
-            found.append((start, length, 1))
+            spans.append((start, length, 1))
         start += length
-    return found
+    return spans
 
 
 class Mlp(nn.Module):

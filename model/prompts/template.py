@@ -41,5 +41,5 @@ def chat_template(folder: Path) -> str:
         if isinstance(template, str):
             return template
         if isinstance(template, list):  # several, by name
-            return next(each["template"] for each in template if each["name"] == "default")
+            return next(entry["template"] for entry in template if entry["name"] == "default")
     return DEFAULT_TEMPLATE
