@@ -100,7 +100,7 @@ def test_weights_are_mapped_not_copied(tmp_path: Path) -> None:
     export(network, config, tmp_path)
     size = (tmp_path / "model.safetensors").stat().st_size
     code = (
-        "import sys, torch; from pathlib import Path; from model.checkpoint import load\n"
+        "import sys, torch; from pathlib import Path; from model.network.checkpoint import load\n"
         "def own(): return 1024 * int(open('/proc/self/status').read().split('RssAnon:')[1].split()[0])\n"
         f"one = lambda: load(Path({str(tmp_path)!r}), dtype=torch.bfloat16)\n"
         "one()\n"  # what torch imports for it

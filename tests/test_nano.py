@@ -30,7 +30,7 @@ from model.nano.batches import (
 from model.nano.export import export
 from model.nano.fonts import Face
 from model.nano.losses import AuxiliaryHeads, losses, scene_losses
-from model.nano.metrics import iou, judge_events, judge_objects
+from model.nano.metrics import iou, score_events, score_objects
 from model.nano.pages import held_out_lines
 from model.nano.render import draw_sample
 from model.nano.scenes import Box, Scene, draw_clip, draw_picture
@@ -87,7 +87,7 @@ def test_a_batch_of_lines_asks_for_their_text() -> None:
         assert looked.tolist() == sorted(looked.tolist())
 
 
-def test_a_line_is_learnt_alike_alone_and_among_wider_ones() -> None:
+def test_a_line_is_learned_alike_alone_and_among_wider_ones() -> None:
     network = Qwen3VL(Config.from_json(config_json(vision_hidden=64, vision_depth=2, text_hidden=64, text_layers=2)))
     teacher = AuxiliaryHeads(network)
     samples = [draw_sample(random.Random(seed), PILLOW, chars) for seed, chars in ((1, 3), (2, 3), (3, 9), (4, 20))]
@@ -156,7 +156,7 @@ def test_replies_have_the_forms_of_the_real_model() -> None:
     assert len(spans) <= len(clip.things)
 
 
-def test_the_box_of_a_thing_is_where_its_colour_is() -> None:
+def test_the_box_of_a_thing_is_where_its_color_is() -> None:
     scene = draw_picture(random.Random(11), PILLOW, 6, 9)
     assert scene.things
     height, width, _ = scene.frames[0].shape
@@ -182,16 +182,16 @@ def test_judges_tell_right_from_wrong() -> None:
         labels = questions.asked_labels(rng, scene)
         for points in (False, True):
             right = questions.locate(scene, labels, points=points).text
-            marks = judge_objects(right, scene, labels)
+            marks = score_objects(right, scene, labels)
             assert marks.parsed
             assert marks.right == marks.wanted
-            assert not judge_objects(right[:-6], scene, labels).parsed
+            assert not score_objects(right[:-6], scene, labels).parsed
         moved = replace(scene, things=tuple(replace(thing, box=_shifted(thing.box)) for thing in scene.things))
-        assert judge_objects(questions.locate(moved, labels).text, scene, labels).right == 0
+        assert score_objects(questions.locate(moved, labels).text, scene, labels).right == 0
         clip = draw_clip(rng, PILLOW, pairs=8, rows=2, columns=3)
-        assert judge_events(questions.events(clip).text, clip).right == 2 * len(clip.things)
+        assert score_events(questions.events(clip).text, clip).right == 2 * len(clip.things)
         late = replace(clip, things=tuple(replace(t, start_s=t.start_s + 1, end_s=t.end_s + 1) for t in clip.things))
-        assert judge_events(questions.events(late).text, clip).right == 0
+        assert score_events(questions.events(late).text, clip).right == 0
 
 
 def test_measures() -> None:
@@ -241,7 +241,7 @@ def test_training_lowers_its_losses_stops_resumes_and_exports(tmp_path: Path) ->
     assert torch.equal(exported.lm_head.weight, again.network.lm_head.weight.bfloat16().float())
 
 
-def test_numbers_start_as_neighbours() -> None:
+def test_numbers_start_as_neighbors() -> None:
     network = Qwen3VL(Config.from_json(nano_config()))
     codes.start(network)
     ids = tokens.token_ids()

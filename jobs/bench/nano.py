@@ -31,7 +31,7 @@ from jobs.load import parse
 from model.engines.torch_engine import TorchEngine
 from model.nano import questions
 from model.nano.fonts import Face, seen_faces, unseen_faces
-from model.nano.metrics import Marks, judge_caption, judge_events, judge_objects
+from model.nano.metrics import Marks, score_caption, score_events, score_objects
 from model.nano.pages import Page, draw_page, held_out_lines
 from model.nano.scenes import Scene, draw_clip, draw_picture
 from model.nano.score import cer, read
@@ -216,17 +216,17 @@ def _scene_scores(folder: Path, count: int) -> list[Score]:
         rows, columns = rng.randint(3, 8), rng.randint(4, 14)
         scene = draw_picture(rng, faces, rows, columns)
         naming = questions.caption(scene)
-        asked.append(("pictures, caption", scene, naming, partial(judge_caption, question=naming)))
+        asked.append(("pictures, caption", scene, naming, partial(score_caption, question=naming)))
         if scene.things:
             labels = questions.asked_labels(rng, scene)
             for kind, points in (("pictures, boxes (IoU 0.7)", False), ("pictures, points", True)):
                 question = questions.locate(scene, labels, points=points)
-                asked.append((kind, scene, question, partial(judge_objects, scene=scene, labels=labels)))
+                asked.append((kind, scene, question, partial(score_objects, scene=scene, labels=labels)))
     for _ in range(count):
         clip = draw_clip(rng, faces, rng.randint(3, 14), rng.randint(3, 4), rng.randint(4, 7))
         naming = questions.caption(clip)
-        asked.append(("clips, caption", clip, naming, partial(judge_caption, question=naming)))
-        asked.append(("clips, event borders (0.5 s)", clip, questions.events(clip), partial(judge_events, scene=clip)))
+        asked.append(("clips, caption", clip, naming, partial(score_caption, question=naming)))
+        asked.append(("clips, event borders (0.5 s)", clip, questions.events(clip), partial(score_events, scene=clip)))
     replies = asyncio.run(_replies(folder, [_request(str(i), s, q) for i, (_, s, q, _) in enumerate(asked)]))
     marks: dict[str, list[Marks]] = {}
     for (kind, _, _, mark), reply in zip(asked, replies, strict=True):

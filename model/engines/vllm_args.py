@@ -5,9 +5,10 @@ Every choice that guards against a known failure of vLLM names it (Q = QwenLM/Qw
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from model.engines.vllm_kind import Settings
+from model.engines.engine import DEFAULT_CONTEXT
 from model.network.config import Config, splits_in_fp8
 from schemas.errors import SpecError
 
@@ -21,11 +22,30 @@ OWN = (
 """Arguments that the job decides; `engine.options` must leave them alone."""
 
 
-def dtype_of(settings: Settings) -> str:
+@dataclass(frozen=True, kw_only=True)
+class VLLMSettings:
+    """model: checkpoint folder. slots: sequences decoded together. max_context: tokens of prompt and answer.
+
+    image_max_px: area of the largest picture that will be asked about; video_max_px: of all frames of the largest
+    clip together. 0: there are none of the kind. options: further arguments, by vLLM's names.
+    """
+
+    model: str
+    dtype: str = "auto"
+    device: str = "cpu"
+    slots: int = 128
+    max_context: int = DEFAULT_CONTEXT
+    tensor_parallel: int = 1
+    image_max_px: int = 16_777_216
+    video_max_px: int = 25_165_824
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def dtype_of(settings: VLLMSettings) -> str:
     return settings.dtype if settings.dtype != "auto" else "float32" if settings.device == "cpu" else "bfloat16"
 
 
-def arguments(settings: Settings, config_json: dict[str, Any], *, free_bytes: int, thinks: bool) -> dict[str, Any]:
+def arguments(settings: VLLMSettings, config_json: dict[str, Any], *, free_bytes: int, thinks: bool) -> dict[str, Any]:
     """config_json: parsed config.json. free_bytes: memory of the machine, for the cache of a CPU engine.
     thinks: the chat template opens a thought. Raises SpecError for what vLLM would refuse or run wrongly.
     """
@@ -69,7 +89,7 @@ def arguments(settings: Settings, config_json: dict[str, Any], *, free_bytes: in
     return chosen | settings.options
 
 
-def _encoder(settings: Settings, config: Config) -> dict[str, Any]:
+def _encoder(settings: VLLMSettings, config: Config) -> dict[str, Any]:
     """What may come, for the profile run and the encoder's cache. vLLM sizes both by the checkpoint's largest item,
     which may be far from the job's; `limit_mm_per_prompt` alone does not lower them (v38459, v34209), and an item
     larger than the context breaks them (v27992).
@@ -92,7 +112,7 @@ def _encoder(settings: Settings, config: Config) -> dict[str, Any]:
     }
 
 
-def _experts_split_badly(settings: Settings, config_json: dict[str, Any]) -> bool:
+def _experts_split_badly(settings: VLLMSettings, config_json: dict[str, Any]) -> bool:
     """Whether the experts of a checkpoint in FP8 cannot be cut over the cards: their blocks of 128 would be torn
     (235B beyond 4 cards, 30B-A3B beyond 2: v17569, v25292, Q1554). Then whole experts are spread instead."""
     quantized = config_json.get("quantization_config") or {}
@@ -120,7 +140,7 @@ def _stretched(context: int, config_json: dict[str, Any]) -> dict[str, Any]:
     return {"text_config": {"rope_parameters": rope, "max_position_embeddings": context}}
 
 
-def _cache_bytes(settings: Settings, config: Config, item_bytes: int, free_bytes: int) -> int:
+def _cache_bytes(settings: VLLMSettings, config: Config, item_bytes: int, free_bytes: int) -> int:
     """For all slots at full length, within half of what is free; for one at full length in any case."""
     context = config.text.kv_bytes(item_bytes) * (settings.max_context + 2 * 128)
     return max(context + (64 << 20), min(settings.slots * context, free_bytes // 2))

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 
 from model.engines.encoder_cache import digest
-from model.engines.vllm_args import arguments
-from model.engines.vllm_kind import Settings
+from model.engines.vllm_args import VLLMSettings, arguments
 from model.network.hub import config_json
 from model.prompts.chat import Chat, Prompt
 from model.prompts.pixels import frame_pair_times_s
@@ -49,7 +48,7 @@ class PatchedVisual:
 class VLLMEngine:
     """Raises SpecError for a vLLM that is missing or too old, and for what it refuses to start with."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: VLLMSettings) -> None:
         self.slots = settings.slots
         self.max_context = settings.max_context
         folder = Path(settings.model)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from model.engines.engine import DEFAULT_CONTEXT, Engine
 from model.engines.kinds import Demand, EngineSettings
 from model.engines.local_checkpoint import CheckpointKind
+from model.engines.vllm_args import VLLMSettings
 from schemas.engines.vllm import Spec
 from schemas.errors import SpecError
 
@@ -26,25 +27,9 @@ RESOURCES = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(EngineSettings):
-    """model: checkpoint folder. slots: sequences decoded together. max_context: tokens of prompt and answer.
-
-    image_max_px: area of the largest picture that will be asked about; video_max_px: of all frames of the largest
-    clip together. 0: there are none of the kind. options: further arguments, by vLLM's names.
-    """
-
+class Settings(VLLMSettings, EngineSettings):
     kind: ClassVar[str] = "vllm"
     outlived: ClassVar[bool] = True  # its core outlives a parent that is killed, and holds the GPU (vllm issue 16259)
-
-    model: str
-    dtype: str = "auto"
-    device: str = "cpu"
-    slots: int = 128
-    max_context: int = DEFAULT_CONTEXT
-    tensor_parallel: int = 1
-    image_max_px: int = 16_777_216
-    video_max_px: int = 25_165_824
-    options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> Engine:
         from model.engines.vllm_engine import VLLMEngine

@@ -76,8 +76,8 @@ def line_image_patches(line_images: Tensor) -> Tensor:
         lines, height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, channels
     )
     patches = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # line, rows, columns, 2, 2, channel, y, x
-    both_frames = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL, PATCH, PATCH)
-    return both_frames.reshape(-1, channels * TEMPORAL * PATCH * PATCH)
+    repeated = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL, PATCH, PATCH)
+    return repeated.reshape(-1, channels * TEMPORAL * PATCH * PATCH)
 
 
 def normalize(patches: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> 
     grid = (pairs, height // PATCH, width // PATCH)
     rows, columns = height // TOKEN_SIDE_PX, width // TOKEN_SIDE_PX
     shown = [_Cells(scene, pairs, rows, columns) for scene in scenes]
-    cells = [cells_of_one for cells_of_one, questions in zip(shown, asked_of_each, strict=True) for _ in questions]
+    cells = [cell for cell, questions in zip(shown, asked_of_each, strict=True) for _ in questions]
     questions = [question for of_one in asked_of_each for question in of_one]
     prompts = [
         scene_prompt_ids(cell.scene.times_s, rows * columns, question.prompt)
@@ -217,12 +217,12 @@ def collate_scenes(scenes: list[Scene], asked_of_each: list[list[Question]]) -> 
         looks=torch.from_numpy(looks),
         asked=torch.from_numpy(asked),
         shown=((input_ids == pads[0]) | (input_ids == pads[1])).flatten().nonzero()[:, 0],
-        things=torch.cat([one.things.flatten() for one in shown]),
-        sides=torch.cat([one.sides.view(-1, 4) for one in shown]),
+        things=torch.cat([cell.things.flatten() for cell in shown]),
+        sides=torch.cat([cell.sides.view(-1, 4) for cell in shown]),
         middles=_middles(rows, columns).repeat(len(scenes) * pairs, 1),
-        following=torch.cat([one.following.flatten() for one in shown]),
-        leftmost=torch.cat([one.leftmost.flatten() for one in shown]),
-        motions=torch.cat([one.motions.flatten() for one in shown]),
+        following=torch.cat([cell.following.flatten() for cell in shown]),
+        leftmost=torch.cat([cell.leftmost.flatten() for cell in shown]),
+        motions=torch.cat([cell.motions.flatten() for cell in shown]),
         starts=torch.cat([cell.starts.flatten() for cell in cells]),
         seconds=torch.cat([_seconds(cell.scene.times_s, rows * columns) for cell in cells]),
     )
@@ -256,7 +256,10 @@ class _Cells:
             self.leftmost[:] = classes[0] if classes else 0
         for index, (thing, seen) in enumerate(zip(scene.things, scene.boxes, strict=True)):
             for pair in range(pairs):
-                box = next((box for box in seen[pair * TEMPORAL : (pair + 1) * TEMPORAL] if box is not None), None)
+                box = next(
+                    (seen_box for seen_box in seen[pair * TEMPORAL : (pair + 1) * TEMPORAL] if seen_box is not None),
+                    None,
+                )
                 if box is None:
                     continue
                 here = self._under(box, pair)

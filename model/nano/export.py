@@ -85,7 +85,7 @@ def main() -> None:
     network = Qwen3VL(Config.from_json(state["config"]))
     network.load_state_dict(state["network"])
     export(network, state["config"], options.out)
-    print(f"{options.out}: {sum(parameter.numel() for parameter in network.parameters()):,} parameters")
+    print(f"{options.out}: {sum(weight.numel() for weight in network.parameters()):,} parameters")
 
 
 if __name__ == "__main__":

@@ -66,9 +66,9 @@ class AuxiliaryHeads(nn.Module):
         self.seconds = nn.Linear(width, LONGEST_S)
         self.wanted = nn.Linear(width, len(THINGS))
         ids = token_ids()
-        self.register_buffer("thing_ids", torch.tensor([ids[name] for name in THINGS]), persistent=False)
-        self.register_buffer("stamp_ids", torch.tensor([ids[name] for name in SHOWN_SECONDS]), persistent=False)
-        self.register_buffer("number_ids", torch.tensor([ids[name] for name in COORDINATES]), persistent=False)
+        self.register_buffer("thing_ids", torch.tensor([ids[token] for token in THINGS]), persistent=False)
+        self.register_buffer("stamp_ids", torch.tensor([ids[token] for token in SHOWN_SECONDS]), persistent=False)
+        self.register_buffer("number_ids", torch.tensor([ids[token] for token in COORDINATES]), persistent=False)
         self._inputs: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
         self.last = network.config.text.layers - 1
         for layer in {self.last, *(layer for layer, _ in (*STAMP_GUIDED, *GUIDED) if layer < self.last)}:
@@ -135,8 +135,8 @@ class AuxiliaryHeads(nn.Module):
     def places_loss(self, embeds: Tensor, batch: SceneBatch) -> tuple[Tensor, Tensor]:
         """On visual tokens [n, E]: of their own places and of the sides in them; and the median error of a side."""
         steps = 1000 / COORDINATE_STEP
-        middles = self.middles(embeds).flatten(0, 1).float()
-        loss = 0.5 * F.cross_entropy(middles, _near(batch.middles.flatten() * steps))
+        logits = self.middles(embeds).flatten(0, 1).float()
+        loss = 0.5 * F.cross_entropy(logits, _near(batch.middles.flatten() * steps))
         known = batch.sides != NOWHERE
         if not known.any():
             return loss, loss.new_zeros(())
@@ -151,8 +151,8 @@ class AuxiliaryHeads(nn.Module):
         """On the visual tokens of clips as the decoder's last layer is given them."""
         shown = self._inputs[self.last][0].flatten(0, 1)[batch.shown]
         known = batch.starts != IGNORED
-        seconds = F.cross_entropy(self.seconds(shown), batch.seconds)
-        return seconds + F.cross_entropy(self.starts(shown[known]), batch.starts[known])
+        loss = F.cross_entropy(self.seconds(shown), batch.seconds)
+        return loss + F.cross_entropy(self.starts(shown[known]), batch.starts[known])
 
     def wanted_loss(self, batch: SceneBatch) -> Tensor:
         """On the tokens that speak of a thing that the prompt asks for, as the decoder's last layer is given them."""
@@ -161,8 +161,8 @@ class AuxiliaryHeads(nn.Module):
         if not spoken.any():
             return batch.asked.new_zeros((), dtype=torch.float32)
         names = batch.input_ids.gather(1, batch.asked.int().argmax(2))[spoken]
-        states = self._inputs[self.last][0][:, batch.first :][spoken]
-        return F.cross_entropy(self.wanted(states), (names[:, None] == self.thing_ids).int().argmax(1))
+        inputs = self._inputs[self.last][0][:, batch.first :][spoken]
+        return F.cross_entropy(self.wanted(inputs), (names[:, None] == self.thing_ids).int().argmax(1))
 
     def reply_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of logits [n, V]; where the label is a coordinate, its neighbors are half right."""

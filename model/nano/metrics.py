@@ -28,11 +28,11 @@ class Marks:
     wanted: int
 
 
-def judge_caption(reply: str, question: Question) -> Marks:
+def score_caption(reply: str, question: Question) -> Marks:
     return Marks(bool(reply.strip()), int(reply == question.text), 1)
 
 
-def judge_objects(reply: str, scene: Scene, labels: Sequence[str]) -> Marks:
+def score_objects(reply: str, scene: Scene, labels: Sequence[str]) -> Marks:
     """A reply of boxes or points to a question for these labels."""
     there = {thing.label: thing.box for thing in scene.things if thing.label in labels}
     objects = _json(reply.removeprefix("```json\n").removesuffix("\n```"), list)
@@ -40,13 +40,13 @@ def judge_objects(reply: str, scene: Scene, labels: Sequence[str]) -> Marks:
         return Marks(False, 0, len(there))
     right = 0
     for label, box in there.items():
-        places = [_place(element) for element in objects if isinstance(element, dict) and element.get("label") == label]
+        places = [_place(entry) for entry in objects if isinstance(entry, dict) and entry.get("label") == label]
         right += any(place is not None and _fits(place, box) for place in places)
-    parsed = all(isinstance(element, dict) and _place(element) is not None for element in objects)
+    parsed = all(isinstance(entry, dict) and _place(entry) is not None for entry in objects)
     return Marks(parsed, right, len(there))
 
 
-def judge_events(reply: str, scene: Scene) -> Marks:
+def score_events(reply: str, scene: Scene) -> Marks:
     """Borders: the start and the end of every event, of the reply that names the same thing."""
     wanted = 2 * len(scene.things)
     spans = _json(reply, dict)
@@ -69,10 +69,10 @@ def _seconds(clock: str) -> float:
     return 60 * int(minutes) + float(seconds)
 
 
-def _place(element: dict[str, Any]) -> tuple[float, ...] | None:
+def _place(entry: dict[str, Any]) -> tuple[float, ...] | None:
     """Four sides or two coordinates as shares of the picture."""
     for key, count in (("bbox_2d", 4), ("point_2d", 2)):
-        values = element.get(key)
+        values = entry.get(key)
         if isinstance(values, list) and len(values) == count and all(isinstance(value, int) for value in values):
             return tuple(value / 1000 for value in values)
     return None

@@ -73,12 +73,12 @@ def asked_labels(rng: random.Random, scene: Scene) -> list[str]:
 def locate(scene: Scene, labels: Sequence[str], *, points: bool = False) -> Question:
     """Boxes, or centers, of the things that bear the labels, in the order of the labels."""
     prompt = tokens.CATEGORIES + ", ".join(labels) + (tokens.AS_POINTS if points else tokens.AS_BOXES)
-    asked = [(index, thing) for label in labels for index, thing in enumerate(scene.things) if thing.label == label]
-    if not asked:
+    matches = [(index, thing) for label in labels for index, thing in enumerate(scene.things) if thing.label == label]
+    if not matches:
         return Question(prompt, ((tokens.NO_LIST, None, "all of it"),))
     pieces: list[Piece] = []
     opens = tokens.POINT_OPENS if points else tokens.BOX_OPENS
-    for index, thing in asked:
+    for index, thing in matches:
         pieces += [(tokens.NEXT_OBJECT if pieces else tokens.LIST_OPENS, None, "all of it"), (opens, None, "all of it")]
         if points:
             numbers: list[Piece] = [(_coordinate(share), index, "middle") for share in _center(thing.box)]

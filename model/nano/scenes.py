@@ -90,8 +90,8 @@ def draw_picture(rng: random.Random, faces: list[Face], rows: int, columns: int)
         slot = width / count
         x = slot * (index + 0.5) + rng.uniform(-0.5, 0.5) * max(0.0, slot - 1.15 * size)
         y = rng.uniform(0.6 * size, height - 0.6 * size)
-        size_px = max(SMALLEST_PX * _FINE, size * rng.uniform(0.75, 1.0))
-        x0, y0, x1, y1 = _shape(rng, draw, color, shape, x, y, size_px)
+        varied = max(SMALLEST_PX * _FINE, size * rng.uniform(0.75, 1.0))
+        x0, y0, x1, y1 = _shape(rng, draw, color, shape, x, y, varied)
         things.append(Thing(color, shape, (x0 / width, y0 / height, x1 / width, y1 / height)))
     if rng.random() < 0.4:
         for _ in range(rng.randint(1, 3)):
@@ -185,9 +185,9 @@ def _place(
 def _other(rng: random.Random, things: list[Thing]) -> tuple[str, str]:
     """A color and a shape, not both of one that is there."""
     while True:
-        other = rng.choice(list(COLORS)), rng.choice(SHAPES)
-        if other not in [(thing.color, thing.shape) for thing in things]:
-            return other
+        look = rng.choice(list(COLORS)), rng.choice(SHAPES)
+        if look not in [(thing.color, thing.shape) for thing in things]:
+            return look
 
 
 def _background(rng: random.Random, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:

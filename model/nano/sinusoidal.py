@@ -1,6 +1,6 @@
 """Places, coordinates and seconds as waves: what nano starts from where a number stands behind a token or a patch.
 
-From a random start each of 201 coordinates is a word of its own, and what is learnt of one says nothing of its
+From a random start each of 201 coordinates is a word of its own, and what is learned of one says nothing of its
 neighbors. As sines and cosines of several lengths, near numbers start near each other, and one linear map carries a
 place in the picture to the coordinate that is written. It is where training starts, not a constraint: all of it learns.
 """

@@ -122,7 +122,7 @@ def prompt_ids(image_tokens: int, prompt: str = OCR_PROMPT) -> list[int]:
     frame = ["<|im_start|>", "user", "\n", "<|vision_start|>"]
     frame += ["<|image_pad|>"] * image_tokens
     frame += ["<|vision_end|>", prompt, "<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
-    return [ids[name] for name in frame]
+    return [ids[token] for token in frame]
 
 
 def scene_prompt_ids(times_s: tuple[float, ...], tokens: int, prompt: str) -> list[int]:
@@ -137,7 +137,7 @@ def scene_prompt_ids(times_s: tuple[float, ...], tokens: int, prompt: str) -> li
             shown += [*phrase_ids(f"<{time_s:.1f} seconds>"), *pair]
     head = ["<|im_start|>", "user", "\n", "<|vision_start|>"]
     tail = ["<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
-    marks = [[ids[name] for name in part] for part in (head, tail)]
+    marks = [[ids[token] for token in part] for part in (head, tail)]
     return [*marks[0], *shown, ids["<|vision_end|>"], *phrase_ids(prompt), *marks[1]]
 
 

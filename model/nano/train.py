@@ -204,30 +204,30 @@ class Run:
         progress = self.progress
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            parts = losses(self.network, self.heads, batch, decoder=decoder)
-        self._learn(2.0 * parts.frames + 0.2 * parts.count + parts.reply + 0.6 * parts.attention)
+            loss = losses(self.network, self.heads, batch, decoder=decoder)
+        self._learn(2.0 * loss.frames + 0.2 * loss.count + loss.reply + 0.6 * loss.attention)
         progress.lines += batch.lines
         progress.characters += batch.characters
         means.add(
-            reply=parts.reply,
-            frames=parts.frames,
-            count=parts.count,
-            attention=parts.attention,
-            frame_errors=parts.frame_errors,
+            reply=loss.reply,
+            frames=loss.frames,
+            count=loss.count,
+            attention=loss.attention,
+            frame_errors=loss.frame_errors,
         )
 
     def _scene_step(self, batch: SceneBatch, means: _Means, *, decoder: bool) -> None:
         batch = batch.to(self.recipe.device)
         with self._autocast():
-            parts = scene_losses(self.network, self.heads, batch, decoder=decoder)
-        seen = parts.things + parts.sides + 0.3 * parts.order + parts.motion
-        self._learn(seen + parts.reply + parts.times + parts.wanted + parts.attention)
+            loss = scene_losses(self.network, self.heads, batch, decoder=decoder)
+        seen = loss.things + loss.sides + 0.3 * loss.order + loss.motion
+        self._learn(seen + loss.reply + loss.times + loss.wanted + loss.attention)
         self.progress.scenes += len(batch.grid)
-        means.add(things=parts.things, sides=parts.sides, thing_errors=parts.thing_errors, side_error=parts.side_error)
+        means.add(things=loss.things, sides=loss.sides, thing_errors=loss.thing_errors, side_error=loss.side_error)
         if batch.grid[0, 0] > 1:
-            means.add(motion=parts.motion, times=parts.times, clip=parts.reply, clip_attention=parts.attention)
+            means.add(motion=loss.motion, times=loss.times, clip=loss.reply, clip_attention=loss.attention)
         else:
-            means.add(wanted=parts.wanted, order=parts.order, picture=parts.reply, picture_attention=parts.attention)
+            means.add(wanted=loss.wanted, order=loss.order, picture=loss.reply, picture_attention=loss.attention)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.recipe.device, torch.bfloat16, enabled=self.recipe.bf16)

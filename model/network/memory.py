@@ -26,6 +26,7 @@ class Vision:
     hidden: int
     ffn: int
     depth: int
+    heads: int = 16
 
 
 _SMALL, _LARGE = Vision(1024, 4096, 24), Vision(1152, 4304, 27)
@@ -80,7 +81,7 @@ def size_of(model: str) -> tuple[str, Precision] | None:
     )
     if match is None:
         return None
-    name = next(size for size in SIZES if size.lower() == match[1].lower())
+    name = next(size_name for size_name in SIZES if size_name.lower() == match[1].lower())
     return name, "fp8" if re.search("fp8", model, re.IGNORECASE) else "bf16"
 
 

@@ -76,6 +76,6 @@ class Qwen3VL(nn.Module):
 def join(visuals: Sequence[Visual]) -> Visual:
     """Several visuals as one, in order."""
     return Visual(
-        torch.cat([item.embeds for item in visuals]),
-        tuple(torch.cat(taps) for taps in zip(*(item.deepstack for item in visuals), strict=True)),
+        torch.cat([visual.embeds for visual in visuals]),
+        tuple(torch.cat(taps) for taps in zip(*(visual.deepstack for visual in visuals), strict=True)),
     )

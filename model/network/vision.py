@@ -83,7 +83,7 @@ class VisionTower(nn.Module):
 
 def _stretches(shapes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """(frames, h, w) of neighbors of one size, together: a batch of pictures costs no more than one."""
-    return [(sum(t for t, _, _ in grids), *size) for size, grids in groupby(shapes, key=lambda shape: shape[1:])]
+    return [(sum(t for t, _, _ in equal), *size) for size, equal in groupby(shapes, key=lambda shape: shape[1:])]
 
 
 def merge_order(height: int, width: int, merge: int) -> Tensor:
@@ -135,10 +135,10 @@ class Attention(nn.Module):
         stretches = runs(segments)
         sizes = [length * count for _, length, count in stretches]
         # split, not sliced: the gradients of slices are as large as the whole, each
-        parts = zip(*(tensor.split(sizes) for tensor in (q, k, v)), strict=True)
+        parts = zip(*(heads.split(sizes) for heads in (q, k, v)), strict=True)
         for (start, length, count), part in zip(stretches, parts, strict=True):
             # equal neighbors as one batch: no padding, few calls
-            query, key, value = (tensor.view(count, length, self.heads, -1).transpose(1, 2) for tensor in part)
+            query, key, value = (heads.view(count, length, self.heads, -1).transpose(1, 2) for heads in part)
             piece = F.scaled_dot_product_attention(query, key, value)
             piece = piece.transpose(1, 2).reshape(length * count, self.heads, -1)
             if out is None:
@@ -150,15 +150,15 @@ class Attention(nn.Module):
 
 def runs(segments: list[int]) -> list[tuple[int, int, int]]:
     """(start, length, count) of neighboring segments of equal length."""
-    spans: list[tuple[int, int, int]] = []
+    stretches: list[tuple[int, int, int]] = []
     start = 0
     for length in segments:
-        if spans and spans[-1][1] == length:
-            spans[-1] = (spans[-1][0], length, spans[-1][2] + 1)
+        if stretches and stretches[-1][1] == length:
+            stretches[-1] = (stretches[-1][0], length, stretches[-1][2] + 1)
         else:
-            spans.append((start, length, 1))
+            stretches.append((start, length, 1))
         start += length
-    return spans
+    return stretches
 
 
 class Mlp(nn.Module):
