@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SHOWN = "jobs.display"
 _FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-@contextmanager
+@contextlib.contextmanager
 def to_stderr(verbose: int) -> Iterator[None]:
     """verbose: how often -v was said. Warnings without it, INFO with one, DEBUG with two; of others' only warnings."""
     handler = logging.StreamHandler(sys.stderr)
@@ -27,7 +27,7 @@ def to_stderr(verbose: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def to_file(path: Path) -> Iterator[None]:
     """INFO and above, at the end of a file that is there from the first line on."""
     handler = _LateFile(path, encoding="utf-8", delay=True)
@@ -39,7 +39,7 @@ def to_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _handled_by(handler: logging.Handler) -> Iterator[None]:
     handler.setFormatter(_FORMAT)
     root = logging.getLogger()
@@ -51,7 +51,20 @@ def _handled_by(handler: logging.Handler) -> Iterator[None]:
 
 
 class _LateFile(logging.FileHandler):
-    """Makes its folder too, and not before there is a line to write."""
+    """Makes its folder too, and not before there is a line to write. Lines that the disk refuses are lost: no log is a
+    reason to end a run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # of opening it
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  of logging.Handler
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of the last lines
+            super().close()
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)

@@ -40,19 +40,33 @@ class JobFolder:
         self._store = store
 
     def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
-        """Make the folder this job's, or find that it is. Raises JobConflict with the difference."""
+        """Make the folder this job's, or find that it is. Raises JobConflict with the difference, SpecError where
+        nothing can be written."""
         text = json.dumps(identity, indent=1, sort_keys=True, ensure_ascii=False)
-        if self._store.put_if_absent(_IDENTITY, text.encode()):
+        try:
+            new = self._store.put_if_absent(_IDENTITY, text.encode())
+        except OSError as error:
+            raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
+        if not new:
+            self._compare(identity)
+        if self._store.stat(_SPEC) is None:  # also where a kill came between the two
             dump = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
             self._store.put_if_absent(_SPEC, dump.encode())
-            _log.info("%s is claimed", self._store.address)
-            return
-        if lines := differences(self.identity(), identity):
+        _log.info("%s is %s", self._store.address, "claimed" if new else "this job's already")
+
+    def _compare(self, identity: dict[str, Any]) -> None:
+        """Raises JobConflict where the folder has another."""
+        there = self.identity()
+        if there.get("layout") != identity.get("layout"):
+            raise JobConflict(
+                f"{self._store.address} was begun by another version of sightread, which cannot be gone on with; give "
+                "this job another `output:`"
+            )
+        if lines := differences(there, identity):
             raise JobConflict(
                 f"{self._store.address} holds the results of another spec; give this one another `output:`, "
                 "or undo the change:\n  " + "\n  ".join(lines)
             )
-        _log.info("%s is this job's already", self._store.address)
 
     def identity(self) -> dict[str, Any]:
         """As it was claimed. Raises SpecError where no job is."""

@@ -16,9 +16,10 @@ from operators.store.addresses import store_at
 from operators.store.results import Results
 from operators.store.store import Store
 from pipelines.catalogue import find
+from pipelines.folder import JobFolder
 from pipelines.summary.audit import audit
 from schemas import tables
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, SpecError
 
 SCHEMA = tables.results_schema(pa.struct([("text", pa.string())]), [pa.field("shelf", pa.int64())])
 
@@ -152,3 +153,28 @@ def test_the_audit_sees_what_is_missing_duplicate_and_unexpected(results: Result
     broken = audit(results, find("ocr"), chunks(0, 1))
     assert (broken.missing, broken.duplicate, broken.unexpected) == (0, 1, 1)
     assert not broken.complete
+
+
+def test_a_folder_is_one_jobs_of_one_layout_whatever_a_kill_left_of_its_spec(store: Store) -> None:
+    folder = JobFolder(store)
+    folder.claim({"a": 1, "layout": 2}, {"name": "n"})
+    store.delete("_job/spec.yaml")
+    folder.claim({"a": 1, "layout": 2}, {"name": "n"})
+    assert folder.spec() == {"name": "n"}
+    with pytest.raises(JobConflict, match=r"of another spec[^$]*a: 1 there, 2 now"):
+        folder.claim({"a": 2, "layout": 2}, {"name": "n"})
+    with pytest.raises(JobConflict, match="by another version"):
+        folder.claim({"a": 2, "layout": 3}, {"name": "n"})
+
+
+def test_an_output_that_cannot_be_written_is_a_fault_of_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SpecError, match=r"output: .*file/out cannot be written: .*Not a directory"):
+        JobFolder(store_at(str(tmp_path / "file" / "out"))).claim({}, {})
+
+
+def test_a_file_that_is_no_part_is_named(store: Store, results: Results) -> None:
+    results.write_part("ocr", "a", rows(0))
+    store.put_if_absent("results/task=ocr/part-b.parquet", b"half a file")
+    with pytest.raises(JobConflict, match=r"part-b.parquet is not a part"):
+        results.rows("ocr")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import os
 import random
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -29,6 +32,7 @@ from operators.media.frame_times import clip_bounds, shown, targets
 from operators.media.probe import Probe
 from operators.media.sandbox import Sandbox
 from operators.media.source import opened_file
+from operators.processes.channel import Channel
 from operators.units import Decoded
 from pipelines.listing import list_inputs
 from schemas import tables
@@ -84,6 +88,20 @@ def kinds(rows: list[dict[str, Any]]) -> list[str | None]:
 
 
 # pages
+
+
+def test_files_that_came_with_a_frame_that_breaks_off_are_closed() -> None:
+    for text in (b"{", b"nonsense!"):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel = Channel(ours)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        socket.send_fds(theirs, [struct.pack("!II", 9, 0) + text], [0, 0])
+        theirs.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ValueError):  # of the nonsense
+            assert channel.recv(5) is None
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        channel.close()
+        theirs.close()
 
 
 def test_pages_come_in_order_at_the_models_size(tmp_path: Path) -> None:

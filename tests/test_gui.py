@@ -282,6 +282,7 @@ def test_an_episode_is_replayed_screen_by_screen(tmp_path: Path) -> None:
         screen(tmp_path / "search", f"{number}.png", "white", size)
     screen(tmp_path / "broken", "1.png", "white")
     (tmp_path / "broken" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    (tmp_path / "broken" / "3.png").touch()
     (tmp_path / "empty").mkdir()
     box = {"bbox_px": [0.0, 0.0, 10.0, 10.0]}
     pq.write_table(
@@ -316,6 +317,7 @@ def test_an_episode_is_replayed_screen_by_screen(tmp_path: Path) -> None:
         *(("search", page, "ok") for page in (1, 2, 3)),
         ("broken", 1, "ok"),
         ("broken", 2, "unreadable_input"),
+        ("broken", 3, "unreadable_input"),
         ("empty", None, "unreadable_input"),
     ]
     search, broken, empty = [row for row in rows if row["task"] == "gui_episode"]

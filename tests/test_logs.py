@@ -35,3 +35,11 @@ def test_the_file_of_a_job_is_there_from_its_first_line_on_and_is_gone_on_with(t
     with to_file(path):
         logging.getLogger(SHOWN).info("again")
     assert path.read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/dev/null/logs/run.log"])
+def test_a_file_that_cannot_be_written_is_no_reason_to_end(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with to_stderr(0), to_file(Path(path)):
+        logging.getLogger(SHOWN).info("5 inputs")
+        logging.getLogger("jobs.x").warning("a fault")
+    assert [line[-7:] for line in capsys.readouterr().err.splitlines()] == ["a fault"]

@@ -48,7 +48,7 @@ def test_overlays_of_a_job(tmp_path: Path) -> None:
     empty = [{**row, "input_uri": str(tmp_path / "a [1].png"), "result": {"objects": [{"label": "", "bbox_px": None}]}}]
     output = f"memory://{tmp_path}"
     store = MemoryStore(output)
-    JobFolder(store).claim({"decode": asdict(DecodeSettings())}, {})
+    JobFolder(store).claim({"decode": {**asdict(DecodeSettings()), "of_an_older_version": 1}}, {})
     for task, values in (("ground_2d", rows), ("caption", empty)):
         Results(store).write_part(task, "0", pa.Table.from_pylist(values))  # without the columns that are null
 

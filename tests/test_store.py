@@ -133,8 +133,10 @@ def test_who_is_killed_before_a_file_is_in_its_place_leaves_nothing_to_see(tmp_p
     # the next writer sweeps what is left of the dead, and leaves what the living still write
     living = tmp_path / TEMPORARIES / f"{socket.gethostname()}-{os.getpid()}-x.tmp"
     living.write_bytes(b"x")
+    of_another_host = tmp_path / TEMPORARIES / f"{socket.gethostname()}-{1 << 23}-1-x.tmp"
+    of_another_host.write_bytes(b"x")
     overwrite(store_at(str(tmp_path)), "k", b"later")
-    assert list((tmp_path / TEMPORARIES).iterdir()) == [living]
+    assert set((tmp_path / TEMPORARIES).iterdir()) == {living, of_another_host}
     assert read(store, "k") == b"later"
 
 
@@ -149,11 +151,12 @@ def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert store_at("out").address == "out"
     assert store_at(f"file://{tmp_path}/a%20b").address == f"{tmp_path}/a b"
+    assert local_path(f"FILE://{tmp_path}") == tmp_path
     assert absolute("out") == f"{tmp_path}/out"
     assert absolute("memory://x") == "memory://x"
     assert (local_path("memory://x"), local_path("./s3/x")) == (None, Path("s3/x"))
     assert pickle.loads(pickle.dumps(store_at("out"))).address == "out"
-    for address in ("s3://bucket/out", "gs://b/o", "hdfs://h/o", "s3:/bucket/out", "file://host/out"):
+    for address in ("s3://bucket/out", "gs://b/o", "hdfs://h/o", "s3:/bucket/out", "file://host/out", "file:/out"):
         with pytest.raises(SpecError, match="output: "):
             store_at(address)
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,23 @@ def test_many_requests_from_many_threads_are_each_answered_once(start: Start) ->
         time.sleep(0.01)
     supervisor.close()
     assert answers == {f"r{number}": 1 for number in range(200)}
+
+
+def test_an_engine_whose_interpreter_is_not_there_keeps_nobody_waiting(tmp_path: Path) -> None:
+    class Elsewhere(Settings):
+        def python(self) -> str | None:
+            return str(tmp_path / "python")
+
+    supervisor = Supervisor(Elsewhere(recording=str(write_recording(tmp_path / "replies.jsonl", OK))))
+    try:
+        answer = supervisor.ask(request(0)).result(60)
+    except EngineError as error:  # it was known by then
+        answer = Failure("infer", error.kind, str(error))
+    supervisor.close()
+    assert isinstance(answer, Failure)
+    assert answer.kind == "engine_error"
+    assert "cannot be started" in answer.message
+    assert str(tmp_path / "python") in answer.message
 
 
 @pytest.mark.parametrize(
@@ -175,11 +193,18 @@ def test_the_log_of_an_engine_is_for_its_user_alone_and_gone_if_it_printed_nothi
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "file").write_text("in the way")
     log = EngineLog(tmp_path / "file" / "logs")
-    assert log.path.parent == tmp_path / f"sightread-{os.getuid()}"
-    assert log.path.parent.stat().st_mode & 0o077 == 0
+    folder = tmp_path / f"sightread-{os.getuid()}"
+    assert log.path.parent == folder
+    assert folder.stat().st_mode & 0o077 == 0
     log.note("something")
     log.close()
     assert log.path.exists()
+    # of processes that were killed, what is empty goes with the next log
+    dead = [folder / f"engine-{socket.gethostname()}-{1 << 23}{number}.log" for number in ("", "-2")]
+    dead[0].touch()
+    dead[1].write_text("loading")
+    EngineLog(folder).close()
+    assert [path.exists() for path in dead] == [False, True]
     supervisor = start(OK)
     assert isinstance(supervisor.ask(request(0)).result(30), Completion)
     assert supervisor.log.path.exists()

@@ -11,7 +11,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,7 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     """
     store = store_at(output)
     results = Results(store)
-    # as the job decoded, so that a clip has the same frames
-    settings = DecodeSettings(**{**JobFolder(store).identity()["decode"], "line_reader": None})
-    sandbox = Sandbox(settings)
+    sandbox = Sandbox(_settings(JobFolder(store)))
     drawn = 0
     try:
         for name in results.tasks() if task is None else [task]:
@@ -85,6 +83,13 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     if not drawn:
         of = f"the task {task}" if task else "any task"
         raise SpecError(f"{output} holds no boxes or points of {of}")
+
+
+def _settings(folder: JobFolder) -> DecodeSettings:
+    """As the job decoded, so that a clip has the same frames."""
+    names = {field.name for field in fields(DecodeSettings)} - {"line_reader"}
+    there = folder.identity()["decode"]
+    return DecodeSettings(**{name: there[name] for name in names & there.keys()})  # older versions had others
 
 
 def _marked(results: Results, task: str, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark]]]:

@@ -1,4 +1,4 @@
-"""The one picture geometry that nano reads: a line of text as a line_image. Knows nothing of fonts or training.
+"""The one picture geometry that nano reads: a line of text as a picture. Knows nothing of fonts or training.
 
 The network has 32 px tokens. A line of print at 32 px height has two to three characters in each, which it
 learns slowly; stretched to twice its width it has about 1.4 (docs/facts/nano-training.md). Training sees type of 15 to

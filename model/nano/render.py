@@ -26,7 +26,7 @@ Color: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Sample:
-    """A line_image and what it says. centers_px: the middle of each character's advance, in line_image pixels."""
+    """A picture of a line and what it says. centers_px: the middle of each character's advance, in its pixels."""
 
     picture: NDArray[np.uint8]  # [32, width, 3]
     text: str
@@ -46,7 +46,7 @@ def draw_sample(
         text = line_text(rng, max_chars)
     face = _face_for(rng, faces, text)
     size_px = rng.choice((17, 20, 24, 29, 36, 44))  # few sizes, so that opened fonts are met again
-    em_px = rng.uniform(15.0, 24.0)  # of the letters in the line_image
+    em_px = rng.uniform(15.0, 24.0)  # of the letters in the picture
     font = face.at(size_px)
     scale = em_px / size_px
     ascent, descent = font.getmetrics()
@@ -54,7 +54,7 @@ def draw_sample(
 
     height_px = STRIP_HEIGHT_PX / scale
     left_px, right_px = (rng.uniform(0.05, 0.6) * size_px for _ in range(2))
-    # the baseline may stand wherever usual ascent and descent stay inside the line_image
+    # the baseline may stand wherever usual ascent and descent stay inside the picture
     above, below = min(ascent, 0.95 * size_px), min(descent, 0.26 * size_px)
     room = max(height_px - above - below, 0.0)
     baseline_px = above + rng.uniform(0.15, 0.85) * room if room else height_px * 0.78

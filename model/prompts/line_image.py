@@ -15,7 +15,7 @@ from schemas.decode import LineReader
 from schemas.errors import SpecError
 
 FILE = "line_reader.json"
-_MOST_TOKENS = 64  # of one line_image, however long the line
+_MOST_TOKENS = 64  # of one line's picture, however long the line
 
 
 def line_reader_of(folder: Path) -> LineReader | None:

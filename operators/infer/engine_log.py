@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import socket
 import tempfile
 import time
@@ -57,9 +58,20 @@ class EngineLog:
 
 def _new(folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     path = folder / name
-    path.write_bytes(b"")
+    path.open("ab").close()  # in a container, a process of an earlier one may have had the same number
     return path
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes of this machine left empty that were killed, as Ray ends its actors."""
+    ours = re.compile(re.escape(f"engine-{socket.gethostname()}-") + r"(\d+)(-\d+)?\.log")
+    for path in folder.iterdir():
+        if (name := ours.fullmatch(path.name)) and not Path(f"/proc/{name[1]}").exists():
+            with contextlib.suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
 
 
 def _own_temporary() -> Path:

@@ -140,6 +140,9 @@ class Supervisor:
             child = spawn(
                 "operators.infer.engine_child", limits=self._limits, name="the engine", stderr=sink, python=python
             )
+        except OSError as error:  # an interpreter that is not there, or no process to be had
+            self._give_up(f"the engine cannot be started: {error}")
+            return
         finally:
             os.close(sink)
         generation = self._generation = _Running(child, number)

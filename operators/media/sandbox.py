@@ -122,30 +122,38 @@ class Sandbox:
 
     def _probe_file(self, path: Path, media: str | None) -> dict[str, Any]:
         """Raises InputError for a file that cannot be opened, ChildDied."""
-        return dict(self._order(_Part(path, media, []), self._settings, {}).answer().head)
+        frame = self._order(_Part(path, media, []), self._settings, {}).answer()
+        for fd in frame.fds:  # nothing was asked that needs one
+            os.close(fd)
+        return frame.head
 
     def _probe_screens(self, folder: Path) -> dict[str, Any]:
         """One unit for each, page counting from 1. Decoding will say what is wrong with one. Raises InputError for the
         folder, ChildDied."""
         units = []
         for number, path in enumerate(screens(folder), start=1):
-            answer = self._probe_file(path, media_of_name(path.name))
-            size = answer["units"][0]["decoded_bytes"] if answer.get("units") else 0
-            units.append({"page": number, "decoded_bytes": size})
+            try:
+                found = self._probe_file(path, media_of_name(path.name)).get("units")
+            except InputError:  # it cannot be opened, or is empty
+                found = None
+            units.append({"page": number, "decoded_bytes": found[0]["decoded_bytes"] if found else 0})
         return {"media": EPISODE, "units": units}
 
     def _order(self, part: _Part, settings: DecodeSettings, head: dict[str, Any]) -> _Order:
         """Raises InputError for a file that cannot be opened, ChildDied."""
-        with opened_file(part.path) as source:
-            if not source.size_bytes and not part.prefix:
-                raise InputError("empty_file", "the file is empty")
-            child = self._ready(settings.memory_mb)
-            running = _Order(self, child, settings.timeout_s)
-            order = {"address": source.address, "media": part.media, "prefix": part.prefix}
-            try:
-                child.channel.send({**head, **order, "settings": asdict(settings)}, fds=[source.fd])
-            except OSError:
-                raise self.on_exit() from None
+        try:
+            with opened_file(part.path) as source:
+                if not source.size_bytes and not part.prefix:
+                    raise InputError("empty_file", "the file is empty")
+                child = self._ready(settings.memory_mb)
+                running = _Order(self, child, settings.timeout_s)
+                order = {"address": source.address, "media": part.media, "prefix": part.prefix}
+                try:
+                    child.channel.send({**head, **order, "settings": asdict(settings)}, fds=[source.fd])
+                except OSError:
+                    raise self.on_exit() from None
+        except InputError as error:
+            raise InputError(error.kind, f"{part.prefix}{error}") from error
         return running
 
     def _ready(self, memory_mb: int) -> Child:

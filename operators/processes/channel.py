@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 import contextlib
 import json
+import os
 import select
 import socket
 import struct
@@ -58,33 +59,44 @@ class Channel:
 
         Raises TimeoutError when timeout_s pass without a byte.
         """
+        fds = array.array("i")
+        frame: Frame | None = None
         try:
-            lead, fds = self._recv_head(timeout_s)
-            if not lead:
-                return None
-            text_bytes, payload_count = _HEAD.unpack(lead)
-            if text_bytes > _MAX_JSON:
-                raise OSError(f"frame of {text_bytes} bytes of JSON")
-            head = json.loads(self._recv_exact(text_bytes, timeout_s))
-            payloads = tuple(
-                bytes(self._recv_exact(_SIZE.unpack(self._recv_exact(_SIZE.size, timeout_s))[0], timeout_s))
-                for _ in range(payload_count)
-            )
+            frame = self._recv(fds, timeout_s)
         except (ConnectionResetError, EOFError):
             return None
-        return Frame(head, payloads, fds)
+        finally:
+            if frame is None:  # whoever never gets them cannot close them
+                for fd in fds:
+                    os.close(fd)
+        return frame
 
-    def _recv_head(self, timeout_s: float | None) -> tuple[bytes, tuple[int, ...]]:
-        ancillary_bytes = socket.CMSG_LEN(16 * array.array("i").itemsize)
+    def _recv(self, fds: array.array[int], timeout_s: float | None) -> Frame | None:
+        """fds: takes those that come along, also where the frame breaks off behind them."""
+        lead = self._recv_lead(fds, timeout_s)
+        if not lead:
+            return None
+        text_bytes, payload_count = _HEAD.unpack(lead)
+        if text_bytes > _MAX_JSON:
+            raise OSError(f"frame of {text_bytes} bytes of JSON")
+        head = json.loads(self._recv_exact(text_bytes, timeout_s))
+        payloads = tuple(
+            bytes(self._recv_exact(_SIZE.unpack(self._recv_exact(_SIZE.size, timeout_s))[0], timeout_s))
+            for _ in range(payload_count)
+        )
+        return Frame(head, payloads, tuple(fds))
+
+    def _recv_lead(self, fds: array.array[int], timeout_s: float | None) -> bytes:
+        ancillary_bytes = socket.CMSG_LEN(16 * fds.itemsize)
         self._wait_readable(timeout_s)
-        data, ancillary, _, _ = self._sock.recvmsg(_HEAD.size, ancillary_bytes)
-        fds = array.array("i")
+        # as all that Python opens, they are not for a process that is started meanwhile
+        data, ancillary, _, _ = self._sock.recvmsg(_HEAD.size, ancillary_bytes, socket.MSG_CMSG_CLOEXEC)
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         if data and len(data) < _HEAD.size:
             data += bytes(self._recv_exact(_HEAD.size - len(data), timeout_s))
-        return data, tuple(fds)
+        return data
 
     def _wait_readable(self, timeout_s: float | None) -> None:
         # poll, not settimeout: that would also bound the sends of other threads on the same socket

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterator
@@ -26,11 +27,12 @@ TEMPORARIES = "_job/tmp"
 
 def path_of(address: str) -> Path:
     """The folder of a plain path or a file:// address. Raises SpecError for one of another machine."""
-    if not address.startswith("file://"):
+    scheme, rest = address[: len("file:")], address[len("file:") :]
+    if scheme.lower() != "file:" or not rest.startswith("/"):
         return Path(address).expanduser()
-    if not address.startswith("file:///"):
+    if not rest.startswith("///"):
         raise SpecError(f"output: {address!r}: file:// and an absolute path, as file:///data/out")
-    return Path(unquote(address.removeprefix("file://")))
+    return Path(unquote(rest.removeprefix("//")))
 
 
 class LocalStore:
@@ -110,9 +112,9 @@ class LocalStore:
 
     def _sweep(self) -> None:
         """Remove what writers of this machine left behind when they were killed. Temporaries of the living stay."""
-        for path in self._temporaries.glob(f"{socket.gethostname()}-*.tmp"):
-            pid = path.name.removeprefix(f"{socket.gethostname()}-").split("-")[0]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        ours = re.compile(re.escape(socket.gethostname()) + r"-(\d+)-[^-]+\.tmp")  # not those of a host "<ours>-2"
+        for path in self._temporaries.iterdir():
+            if (name := ours.fullmatch(path.name)) and not Path(f"/proc/{name[1]}").exists():
                 path.unlink(missing_ok=True)
         self._swept = True
 

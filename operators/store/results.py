@@ -109,7 +109,7 @@ class Results:
     def rows(self, task: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """All rows of a task, part by part as they are asked for; columns that a part lacks are null in it.
 
-        Raises JobConflict where parts disagree about the type of a column.
+        Raises JobConflict where parts disagree about the type of a column, or a file is none of ours.
         """
         chunk_ids = self.parts(task)
         schema = self._schema(task, chunk_ids, columns)
@@ -142,8 +142,9 @@ class Results:
             return pa.schema([_STANDARD.field(name) for name in columns])
         schemas: list[pa.Schema] = []
         for chunk_id in chunk_ids:
-            with self._store.open(_key(task, chunk_id)) as file:
-                schema = pq.read_schema(file).remove_metadata()
+            key = _key(task, chunk_id)
+            with self._store.open(key) as file:
+                schema = self._opened(key, file)[0].schema_arrow.remove_metadata()
             if schema not in schemas:
                 schemas.append(schema)
         try:

@@ -1,4 +1,4 @@
-"""Cut the lines of a page out as the line_images that a line reader wants. Runs in a decoder child."""
+"""Cut the lines of a page out as the pictures that a line reader wants. Runs in a decoder child."""
 
 from __future__ import annotations
 
