@@ -225,7 +225,7 @@ def test_the_key_is_sent_and_never_said(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MY_KEY", "sesame-4711")
     with serving(lambda text, _: "500" if text == "b" else "right", key="sesame-4711") as server:
         answers = ask(server, request("a"), request("b"), api_key_env="MY_KEY")
-        monkeypatch.setenv("MY_KEY", "wrong-4712")
+        monkeypatch.setenv("MY_KEY", "wrong-" + "4712" * 99)  # longer than what is told of a refusal
         (refused,) = ask(server, request("a"), api_key_env="MY_KEY")
     assert isinstance(answers[1], EngineError)
     assert "trouble with Bearer ***" in str(answers[1])

@@ -244,7 +244,7 @@ class OpenAIEngine:
             data = json.loads(text)
         except ValueError:
             data = None
-        words = self._clean(" ".join((message_of(data) or text).split())[:300])
+        words = self._clean(" ".join((message_of(data) or text).split()))[:300]
         reason = f"HTTP {status}" + (f": {words}" if words else "")
         after_s = retry_after_s(response.headers)
         if status == 429 and _code(data) == "insufficient_quota":

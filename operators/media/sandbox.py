@@ -133,10 +133,10 @@ class Sandbox:
         units = []
         for number, path in enumerate(screens(folder), start=1):
             try:
-                found = self._probe_file(path, media_of_name(path.name)).get("units")
+                frames = self._probe_file(path, media_of_name(path.name)).get("units")
             except InputError:  # it cannot be opened, or is empty
-                found = None
-            units.append({"page": number, "decoded_bytes": found[0]["decoded_bytes"] if found else 0})
+                frames = None
+            units.append({"page": number, "decoded_bytes": frames[0]["decoded_bytes"] if frames else 0})
         return {"media": EPISODE, "units": units}
 
     def _order(self, part: _Part, settings: DecodeSettings, head: dict[str, Any]) -> _Order:
