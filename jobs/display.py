@@ -22,7 +22,7 @@ from rich.text import Text
 from operators.store.addresses import local_path
 from operators.store.results import Results
 from pipelines.progress import Progress
-from pipelines.summary import Summary
+from pipelines.summary.summary import Summary
 
 _PLAIN_EVERY_S = 10.0
 

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from operators.code_check.code_check import CodeCheck
 from operators.commit import Commit
 from operators.infer.infer import Infer
 from operators.media.decode import Decode
-from operators.render.code_check import CodeCheck
 from pipelines.job import Job
 from schemas.errors import SpecError
 

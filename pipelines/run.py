@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.render.code_check import pending_code_checks
+from operators.code_check.code_check import pending_code_checks
 from operators.store.addresses import store_at
 from operators.store.memory import MemoryStore
 from operators.store.results import Results
@@ -20,7 +20,7 @@ from pipelines.job import Job
 from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.planning import Work, list_once, plan_work
 from pipelines.progress import Progress
-from pipelines.summary import Summary, summarize
+from pipelines.summary.summary import Summary, summarize
 from schemas import tables
 from schemas.errors import EngineError, SpecError
 

@@ -175,11 +175,11 @@ CODE_CHECK = pa.struct(
         (
             "isolation",
             pa.string(),
-        ),  # namespaces, or browser where the machine gives none: operators/render/isolation.py
+        ),  # namespaces, or browser where the machine gives none: operators/code_check/isolation.py
         ("screenshot", pa.string()),  # PNG, relative to the output folder
         ("width_px", pa.int32()),  # of the screenshot
         ("height_px", pa.int32()),
-        # how like the input it looks, 0 to 1 (operators/render/visual_similarity.py); null where the input shows no
+        # how like the input it looks, 0 to 1 (operators/code_check/visual_similarity.py); null where the input shows no
         # blocks of print
         ("score", pa.float64()),  # mean of the next four
         ("block_match", pa.float64()),

@@ -136,7 +136,7 @@ class CheckResult:
 
 
 CodeKind: TypeAlias = Literal["html", "svg", "drawio", "python"]
-"""How the code of committed rows is checked (operators/render/code_check.py): a page or a drawing is rendered and
+"""How the code of committed rows is checked (operators/code_check/code_check.py): a page or a drawing is rendered and
 compared with the input, a diagram's cells are resolved, a program is parsed and never run."""
 
 Next: TypeAlias = "Callable[[Task, Unit, tuple[Step, ...]], Request | tuple[Request, ...] | None]"

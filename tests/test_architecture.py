@@ -24,7 +24,7 @@ ORDER = ("schemas", "model", "operators", "pipelines", "jobs")
 FILES = sorted(path.relative_to(ROOT) for folder in ORDER for path in (ROOT / folder).rglob("*.py"))
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("scripts/*"))]
 
-OPERATORS = {"units", "processes", "store", "checks", "text_lines", "media", "infer", "render"}
+OPERATORS = {"units", "processes", "store", "checks", "text_lines", "media", "infer", "code_check"}
 NEIGHBORS: dict[str, set[str]] = {
     # room -> the rooms of its folder that it may import
     "model.network": set(),
@@ -38,10 +38,11 @@ NEIGHBORS: dict[str, set[str]] = {
     "operators.text_lines": {"units"},
     "operators.media": {"processes", "text_lines", "units"},
     "operators.infer": {"media", "checks", "processes", "units"},
-    "operators.render": {"media", "processes", "text_lines", "store", "units"},
+    "operators.code_check": {"media", "processes", "text_lines", "store", "units"},
     "operators.commit": OPERATORS,  # and nobody imports these two
     "operators.overlay": OPERATORS,
     "pipelines.replies": set(),
+    "pipelines.summary": {"job", "listing", "planning", "requests"},
     "pipelines.loops": {"replies"},
     "pipelines.tasks": {"loops", "replies"},
 }
@@ -64,8 +65,8 @@ LIBRARIES = {
     "av": ["operators/media/video_pyav.py", "jobs/demo_media.py"],
     "decord": ["operators/media/video_decord.py"],
     "pypdfium2": ["operators/media/render_pdf.py"],
-    "playwright": ["operators/render/render_page.py"],
-    "duckdb": ["operators/store/results.py", "pipelines/audit.py"],
+    "playwright": ["operators/code_check/render_page.py"],
+    "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
     "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],
     "pydantic": ["schemas", "jobs/load.py"],

@@ -14,9 +14,10 @@ import torch
 from jobs.bench.engine_rounds import Result, ratio, same
 from jobs.bench.peer_process import VLLM_PYTHON, Process
 from jobs.bench.roofline import Work, count, roofline
-from jobs.bench.shapes import SHAPES, Shape, config_json
+from jobs.bench.shapes import SHAPES, config_json
 from jobs.cli import main
 from model.network.config import Config
+from model.network.memory import Size, Vision
 from schemas.errors import EngineError
 
 LINE = "bench engine --shape small --dtype float32 --prompts 3 --tokens 4 --page 64x96 --rounds 2"
@@ -24,8 +25,7 @@ LINE = "bench engine --shape small --dtype float32 --prompts 3 --tokens 4 --page
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    vision = {"hidden_size": 64, "intermediate_size": 96, "depth": 2, "num_heads": 2}
-    monkeypatch.setitem(SHAPES, "small", Shape(64, 2, 2, 1, 96, True, vision))
+    monkeypatch.setitem(SHAPES, "small", Size(64, 2, 2, 1, 96, True, Vision(64, 96, 2, heads=2)))
     monkeypatch.setenv("COLUMNS", "160")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.render.read_code import read_drawio, read_python, read_svg
+from operators.code_check.read_code import read_drawio, read_python, read_svg
 from pipelines.catalogue import find
 from pipelines.replies.code import DRAWIO, HTML, PYTHON, SVG, Language, read_code
 from schemas.errors import InvalidOutput

@@ -25,10 +25,10 @@ from PIL import Image
 
 from jobs.load import parse
 from model.prompts.rgb import RGB
-from operators.render.code_check import CodeCheck, pending_code_checks
-from operators.render.code_checker import Checked, CodeChecker
-from operators.render.render_page import missing
-from operators.render.visual_similarity import compare
+from operators.code_check.code_check import CodeCheck, pending_code_checks
+from operators.code_check.code_checker import Checked, CodeChecker
+from operators.code_check.render_page import missing
+from operators.code_check.visual_similarity import compare
 from operators.store.addresses import store_at
 from operators.store.results import Results
 from pipelines.catalogue import find
@@ -52,7 +52,7 @@ def leftovers() -> list[str]:
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             line = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
-            if "sightread-trial-" in line or "operators.render.code_check_child" in line:
+            if "sightread-trial-" in line or "operators.code_check.code_check_child" in line:
                 left_over.append(line)
     return left_over
 
@@ -276,7 +276,7 @@ def test_what_reaches_out_is_refused_and_heard_by_nobody(patient: CodeChecker, t
 def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
     """Where a machine gives no namespaces, this is what is left."""
     code = (
-        "import sys, json; from operators.render.render_page import Renderer; r = Renderer(); "
+        "import sys, json; from operators.code_check.render_page import Renderer; r = Renderer(); "
         "s = r.show(sys.stdin.read(), 400, 300, 60); r.close(); "
         "print(json.dumps([s.fault, s.message, s.refused, s.picture is not None]))"
     )
@@ -298,7 +298,7 @@ def test_the_browser_alone_lets_nothing_out_either(tmp_path: Path) -> None:
 @needs_browser
 def test_nothing_outlives_a_parent_that_is_killed() -> None:
     code = (
-        "from operators.render.code_checker import CodeChecker; t = CodeChecker(deadline_s=100, load_s=90); "
+        "from operators.code_check.code_checker import CodeChecker; t = CodeChecker(deadline_s=100, load_s=90); "
         "print('on', flush=True); t.check('html', '<script>while (true) {}</script>', 400, 300)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -15,9 +15,9 @@ from operators.commit import Commit
 from operators.store.addresses import store_at
 from operators.store.results import Results
 from operators.store.store import Store
-from pipelines.audit import audit
 from pipelines.catalogue import find
 from pipelines.folder import JobFolder
+from pipelines.summary.audit import audit
 from schemas import tables
 from schemas.errors import JobConflict, SpecError
 

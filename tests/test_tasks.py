@@ -19,7 +19,7 @@ from PIL import Image
 
 from jobs.demo_media import write_demo_media
 from jobs.load import load
-from operators.render.render_page import missing
+from operators.code_check.render_page import missing
 from pipelines.catalogue import bind, find, names
 from schemas import tables
 from schemas.output import Output

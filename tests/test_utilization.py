@@ -20,7 +20,7 @@ from operators.infer.infer import Infer
 from operators.infer.utilization import Utilization
 from pipelines.job import prepare
 from pipelines.plan import stages
-from pipelines.utilization import summarize_utilization
+from pipelines.summary.utilization import summarize_utilization
 from schemas.spec import JobSpec
 from tests.support.world import World, write_recording
 

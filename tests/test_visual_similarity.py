@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from model.prompts.rgb import RGB
-from operators.render.color_distance import delta_e, lab_of
-from operators.render.visual_similarity import Similarity, compare, ssim
+from operators.code_check.color_distance import delta_e, lab_of
+from operators.code_check.visual_similarity import Similarity, compare, ssim
 
 WORDS = ("Harbour office opening hours", "Monday to Friday", "Closed on public holidays", "Tickets cost seven pounds")
 OTHERS = (

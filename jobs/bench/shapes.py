@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,12 @@ from model.nano.export import describe
 from model.nano.tokens import token_ids
 from model.network.checkpoint import save
 from model.network.config import Config
+from model.network.memory import SIZES
 from model.network.qwen3vl import Qwen3VL
 from schemas.errors import SpecError
 
-_SMALL = {"hidden_size": 1024, "intermediate_size": 4096, "depth": 24, "num_heads": 16}
-_LARGE = {"hidden_size": 1152, "intermediate_size": 4304, "depth": 27, "num_heads": 16}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """facts of the published config.json: text hidden, layers, heads, kv heads, ffn; tied; vision."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    ffn: int
-    tied: bool
-    vision: dict[str, int]
-
-
-SHAPES = {
-    "2b": Shape(2048, 28, 16, 8, 6144, True, _SMALL),
-    "4b": Shape(2560, 36, 32, 8, 9728, True, _SMALL),
-    "8b": Shape(4096, 36, 32, 8, 12288, False, _LARGE),
-    "32b": Shape(5120, 64, 64, 8, 25600, False, _LARGE),
-}
+SHAPES = {name.lower(): size for name, size in SIZES.items() if not size.experts}
+"""The dense sizes, as `--shape` names them."""
 
 
 def config_json(name: str, *, text_layers: int | None = None, vision_blocks: int | None = None) -> dict[str, Any]:
@@ -45,7 +24,7 @@ def config_json(name: str, *, text_layers: int | None = None, vision_blocks: int
     if name not in SHAPES:
         raise SpecError(f"--shape: {name!r} is none of {', '.join(SHAPES)}")
     shape = SHAPES[name]
-    layers, depth = text_layers or shape.layers, vision_blocks or shape.vision["depth"]
+    layers, depth = text_layers or shape.layers, vision_blocks or shape.vision.depth
     taps = [5, 11, 17] if depth == 24 else [8, 16, 24] if depth == 27 else list(range(min(3, depth, layers)))
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
     text = {
@@ -55,7 +34,8 @@ def config_json(name: str, *, text_layers: int | None = None, vision_blocks: int
         "rms_norm_eps": 1e-6, "rope_parameters": rope, "tie_word_embeddings": shape.tied,
     }  # fmt: skip
     vision = {
-        **shape.vision, "model_type": "qwen3_vl", "depth": depth, "out_hidden_size": shape.hidden, "patch_size": 16,
+        "model_type": "qwen3_vl", "hidden_size": shape.vision.hidden, "intermediate_size": shape.vision.ffn,
+        "depth": depth, "num_heads": shape.vision.heads, "out_hidden_size": shape.hidden, "patch_size": 16,
         "temporal_patch_size": 2, "spatial_merge_size": 2, "in_channels": 3, "num_position_embeddings": 2304,
         "deepstack_visual_indexes": taps,
     }  # fmt: skip

@@ -56,8 +56,14 @@ class PackedVisionMlp(nn.Module):
 
 
 def pack(network: Qwen3VL) -> None:
-    """In place. Each plain layer is let go as it is packed; a tied head gets a packed copy of the table."""
+    """In place. Each plain layer is let go as it is packed; a tied head gets a packed copy of the table.
+
+    Layers stay plain where oneDNN cannot lay them out: in bfloat16 it wants AVX-512 (or AVX-NE-CONVERT) of the CPU.
+    """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return
+    in_bfloat16 = network.language_model.embed_tokens.weight.dtype == torch.bfloat16
+    if in_bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return
     if network.lm_head is None:
         network.lm_head = PackedLinear(network.language_model.embed_tokens.weight)

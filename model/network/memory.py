@@ -26,6 +26,7 @@ class Vision:
     hidden: int
     ffn: int
     depth: int
+    heads: int = 16
 
 
 _SMALL, _LARGE = Vision(1024, 4096, 24), Vision(1152, 4304, 27)

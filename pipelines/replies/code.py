@@ -1,6 +1,6 @@
 """Code in replies: the last fenced block of its language, or the code itself where nothing is fenced.
 
-Knows nothing of what the code means; whether it works is checked after its row is committed (operators/render).
+Knows nothing of what the code means; whether it works is checked after its row is committed (operators/code_check).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.prompts.rgb import RGB
-from operators.render.color_distance import delta_e, lab_of
+from operators.code_check.color_distance import delta_e, lab_of
 from operators.text_lines.find_lines import Layout, TextLine, find_lines
 
 Floats: TypeAlias = NDArray[np.float64]

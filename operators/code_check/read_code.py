@@ -1,6 +1,6 @@
 """Code that is read and not run: programs in Python, Draw.io's diagrams, SVG before it is shown.
 
-Runs in a child (operators/render/code_check_child.py): Python's own parser may end the process that it runs in
+Runs in a child (operators/code_check/code_check_child.py): Python's own parser may end the process that it runs in
 (`ast.parse`).
 """
 

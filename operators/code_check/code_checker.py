@@ -110,7 +110,7 @@ class CodeChecker:
         if self._child is None:
             self._folder = _new_folder()
             self._child = spawn(
-                "operators.render.code_check_child",
+                "operators.code_check.code_check_child",
                 limits=Limits(),
                 name="the trial",
                 stderr=None,

@@ -1,5 +1,5 @@
 """Show a page in headless Chromium, through Playwright: what is seen, and what the page tried. The one room of
-Playwright; runs in a child (operators/render/code_check_child.py) whose time and memory are bounded from outside.
+Playwright; runs in a child (operators/code_check/code_check_child.py) whose time and memory are bounded from outside.
 
 The browser is Debian's package, never one that Playwright downloads. Each page gets a browser of its own with an
 empty profile, so nothing is carried from one to the next. The page is the only thing there is: it is served to the
@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from model.prompts.rgb import RGB
-from operators.render.isolation import NOBODY, may_nest, unprivileged
+from operators.code_check.isolation import NOBODY, may_nest, unprivileged
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Dialog, Page, Playwright, Route, WebSocketRoute

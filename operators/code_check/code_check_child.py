@@ -1,6 +1,6 @@
 """The process that checks code: one page, drawing, diagram or program after another.
 
-It is isolated before it receives the first order, and not trusted: operators/render/code_checker.py checks what it
+It is isolated before it receives the first order, and not trusted: operators/code_check/code_checker.py checks what it
 sends. Knows nothing of rows.
 """
 
@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from operators.code_check.isolation import isolate
+from operators.code_check.read_code import ReadCode, read_drawio, read_python, read_svg
+from operators.code_check.render_page import Renderer, Shown, missing
 from operators.processes.channel import Channel
 from operators.processes.startup import parent_channel
-from operators.render.isolation import isolate
-from operators.render.read_code import ReadCode, read_drawio, read_python, read_svg
-from operators.render.render_page import Renderer, Shown, missing
 
 
 def main() -> None:

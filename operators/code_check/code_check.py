@@ -20,12 +20,12 @@ import pyarrow as pa
 from PIL import Image
 
 from model.prompts.rgb import RGB, unpack
+from operators.code_check.code_checker import Checked, CodeChecker
+from operators.code_check.render_page import missing
+from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
-from operators.render.code_checker import Checked, CodeChecker
-from operators.render.render_page import missing
-from operators.render.visual_similarity import compare
 from operators.store.addresses import store_at
 from operators.store.results import Results
 from operators.store.store import overwrite

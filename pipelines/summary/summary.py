@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from operators.store.results import Results
-from pipelines.audit import TaskAudit, audit
 from pipelines.job import Job
 from pipelines.listing import Listing
 from pipelines.planning import unmatched
-from pipelines.utilization import UtilizationSummary, summarize_utilization
+from pipelines.summary.audit import TaskAudit, audit
+from pipelines.summary.utilization import UtilizationSummary, summarize_utilization
 
 
 @dataclass
