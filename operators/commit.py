@@ -4,7 +4,6 @@ what the rows say; that a part is there once is the doing of operators/store/res
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from typing import Any
@@ -15,8 +14,6 @@ import pyarrow.compute as pc
 from operators.store.results import Results
 from schemas import tables
 from schemas.errors import JobConflict
-
-_log = logging.getLogger(__name__)
 
 
 class Commit:
@@ -43,9 +40,7 @@ class Commit:
         try:
             outcome = self._results.write_part(row["task"], row["chunk_id"], rows)
         except (OSError, JobConflict, pa.ArrowException) as error:
-            _log.warning("%s/%s is not committed: %s", row["task"], row["chunk_id"], error)
             return {**receipt, "outcome": "failed", "message": f"{error}"}
-        _log.info("%s/%s: %d rows %s", row["task"], row["chunk_id"], rows.num_rows, outcome)
         return {**receipt, "outcome": outcome, "commit_s": time.monotonic() - started}
 
 

@@ -78,7 +78,7 @@ def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress) -> Iter
             for receipt in batch.to_pylist():
                 if receipt["outcome"] == "no_engine":
                     raise EngineError("engine_error", receipt["message"])
-                _log.debug("%s/%s: %s", receipt["task"], receipt["chunk_id"], receipt["outcome"])
+                _log.info("%s/%s: %d rows %s", *(receipt[key] for key in ("task", "chunk_id", "rows", "outcome")))
                 progress.receipt(receipt)
                 yield receipt
     finally:

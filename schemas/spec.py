@@ -81,7 +81,9 @@ class JobSpec(Section):
     )
     engine: AnyEngineSpec
     decode: DecodeSpec = DecodeSpec()
-    output: Annotated[str, Field(min_length=1)] = Field(description="folder of the results")
+    output: Annotated[str, Field(min_length=1)] = Field(
+        description="where the results go: a path, absolute for a cluster, or file://…"
+    )
     limits: LimitsSpec = LimitsSpec()
 
     @model_validator(mode="before")

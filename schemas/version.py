@@ -1,3 +1,3 @@
 """The version that every row and report carries; pyproject.toml reads it from here."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0.dev0"

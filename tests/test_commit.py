@@ -178,3 +178,7 @@ def test_a_file_that_is_no_part_is_named(store: Store, results: Results) -> None
     store.put_if_absent("results/task=ocr/part-b.parquet", b"half a file")
     with pytest.raises(JobConflict, match=r"part-b.parquet is not a part"):
         results.rows("ocr")
+    with pytest.raises(JobConflict, match=r"parts of ocr cannot be read: .*not a parquet file\.$"):
+        list(results.query("ocr", "select * from results", ("status",)))
+    with pytest.raises(JobConflict, match=r"parts of ocr cannot be read: .*not a parquet file\.$"):
+        audit(results, find("ocr"), chunks(0))

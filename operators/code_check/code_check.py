@@ -11,7 +11,6 @@ a kill interrupts is a part that is still pending. What was seen lies beside the
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -40,8 +39,6 @@ _HEIGHTS_PX = (240, 2160)
 """Least and most of a window. It is as wide as the input, so that a page is laid out as its original was."""
 _LARGEST_PX = 8_000_000
 
-_log = logging.getLogger(__name__)
-
 
 class CodeCheck:
     """CODE_UNCHECKED in, CODE_CHECKED out. output: the address of the job's store. tasks: of the job, those with a
@@ -66,7 +63,6 @@ class CodeCheck:
                 outcomes = self._check_part(self._tasks[part["task"]], part["chunk_id"])
                 checked.append({**part, "rows": len(outcomes), "outcomes": outcomes, "message": None})
             except (OSError, JobConflict, pa.ArrowException) as error:
-                _log.warning("%s/%s stays as it is: %s", part["task"], part["chunk_id"], error)
                 checked.append({**part, "rows": 0, "outcomes": [], "message": f"{error}"})
         return pa.Table.from_pylist(checked, schema=tables.CODE_CHECKED)
 

@@ -127,10 +127,17 @@ class Results:
 
         with duckdb.connect() as db:
             db.register("results", self.rows(task, columns))
-            answer = db.execute(text, parameters)
-            names = [column[0] for column in answer.description or ()]
-            while (values := answer.fetchone()) is not None:
-                yield dict(zip(names, values, strict=True))
+            try:
+                answer = db.execute(text, parameters)
+                names = [column[0] for column in answer.description or ()]
+                while (values := answer.fetchone()) is not None:
+                    yield dict(zip(names, values, strict=True))
+            except duckdb.InvalidInputException as error:
+                raise self.unreadable(task, error) from error
+
+    def unreadable(self, task: str, error: Exception) -> JobConflict:
+        """Of what DuckDB raises when reading the parts did: the first sentence; behind it comes a traceback."""
+        return JobConflict(f"{self.folder}: the parts of {task} cannot be read: {str(error).partition('. Detail:')[0]}")
 
     def _parts(self, folder: str) -> Iterator[tuple[str, str]]:
         for key in self._store.list(folder):

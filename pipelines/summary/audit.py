@@ -35,7 +35,8 @@ class TaskAudit:
 
 
 def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
-    """Compare the chunk manifest (rows of CHUNKS) with the parts of one task."""
+    """Compare the chunk manifest (rows of CHUNKS) with the parts of one task. Raises JobConflict for a part that cannot
+    be read."""
     with duckdb.connect() as db:
         db.register("expected", _expected(task, chunks))
         db.execute(
@@ -43,11 +44,13 @@ def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
             select input_id, unit_index, unnest(range(requests))::int as request_index from expected"""
         )
         db.register("parts", results.rows(task.name, ("input_id", "unit_index", "request_index", "status", "error")))
-        # the parts are read once
-        db.execute(
-            """create temp table committed as
-            select input_id, unit_index, request_index, status, error.kind as kind from parts"""
-        )
+        try:  # the parts are read once
+            db.execute(
+                """create temp table committed as
+                select input_id, unit_index, request_index, status, error.kind as kind from parts"""
+            )
+        except duckdb.InvalidInputException as error:
+            raise results.unreadable(task.name, error) from error
         planned, rows, ok, missing, duplicate, unexpected = (
             _one(db, query)
             for query in (
