@@ -16,7 +16,8 @@ VARIABLE = "SIGHTREAD_SHARED"
 
 def shared(place: str) -> Path:
     """A file or folder of the shared ones. It need not exist."""
-    return Path(os.environ.get(VARIABLE) or os.devnull) / place
+    folder = os.path.abspath(os.environ.get(VARIABLE) or os.devnull)  # noqa: PTH100  as jobs name their inputs
+    return Path(folder) / place
 
 
 SAMPLES = shared("samples")
