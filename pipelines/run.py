@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.code_check.code_check import pending_code_checks
-from operators.store.addresses import store_at
-from operators.store.memory import MemoryStore
+from operators.store.addresses import in_process, store_at
 from operators.store.results import Results
 from pipelines.folder import JobFolder
 from pipelines.job import Job
@@ -36,7 +35,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     progress = progress or Progress()
     clock = _Clock()
     store = store_at(job.output)
-    if isinstance(store, MemoryStore):
+    if in_process(job.output):
         raise SpecError(f"output: {job.output!r}: a run has many processes, and this is the memory of one")
     folder, results = JobFolder(store), Results(store)
     folder.claim(job.identity, job.spec.model_dump(mode="json"))

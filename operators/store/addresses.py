@@ -16,16 +16,23 @@ SCHEMES = {
     "memory": "operators.store.memory:MemoryStore",
 }
 
+IN_PROCESS = frozenset(("memory",))
+"""Schemes of stores that one process sees: the fake, for tests. A run has many processes."""
+
 
 def store_at(address: str) -> Store:
     """Raises SpecError for a scheme that no store is there for."""
     scheme = _scheme(address)
     if scheme not in SCHEMES:
-        others = ", ".join(f"{name}://" for name in SCHEMES)
+        others = ", ".join(f"{name}://" for name in SCHEMES if name not in IN_PROCESS)
         raise SpecError(f"output: {address!r}: nothing can be written to {scheme}:// so far; give a path, or {others}")
     module, _, name = SCHEMES[scheme].partition(":")
     store: Store = getattr(import_module(module), name)(address)
     return store
+
+
+def in_process(address: str) -> bool:
+    return _scheme(address) in IN_PROCESS
 
 
 def local_path(address: str) -> Path | None:
