@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,3 +18,27 @@ def world(tmp_path: Path) -> Iterator[World]:
 
     with opened(tmp_path) as world:
         yield world
+
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="the whole numbers of tests that run small otherwise")
+
+
+@pytest.fixture
+def amount(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """amount(small, whole): how many cases a test goes through; all of them with --whole."""
+    return lambda small, whole: whole if request.config.getoption("--whole") else small
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """figure(text): a line that stands at the end of what the tests print."""
+    return request.config.stash.setdefault(_FIGURES, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in terminalreporter.config.stash.get(_FIGURES, []):
+        terminalreporter.write_line(line)
