@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True)
 class Source:
-    """fd: of the file, read-only. address: where it came from; its extension is a hint for decoders, and messages name
-    it, but nothing is opened by it."""
+    """fd: of the file, read-only. address: where it came from; its extension tells the format, and messages name it, but
+    nothing is opened by it and no decoder is told it."""
 
     fd: int
     address: str
@@ -40,16 +39,9 @@ class Source:
 
     def open(self) -> BinaryIO:
         """From its beginning; one at a time, since they share their place in the file."""
-        return io.BufferedReader(_Named(self))
-
-
-class _Named(io.FileIO):
-    """FFmpeg takes its file's name for a hint when the first bytes fit several formats, and puts it into messages."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(os.dup(source.fd), "rb")
-        self.seek(0)
-        self.name = source.address
+        file = os.fdopen(os.dup(self.fd), "rb")
+        file.seek(0)
+        return file
 
 
 @contextlib.contextmanager
