@@ -1,8 +1,8 @@
 """Which of FFmpeg's demuxers reads a video: by its first bytes, from a list of ours. Opens nothing, imports no decoder.
 
 FFmpeg's own guessing tries some three hundred demuxers, among them those of playlists and scripts that name other files
-(concat, HLS, DASH, SDP, VobSub, image2). Here a file is what this list says, or it is no video. Each line is a container
-that has no way to have another file opened; docs/facts/hostile-files.md §2 goes through all of them.
+(concat, HLS, DASH, SDP, VobSub, image2). Here a file is what this list says, or it is no video. Each line is a
+container that has no way to have another file opened; docs/facts/hostile-files.md §2 goes through all of them.
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ def _seen(height_px: int, width_px: int, frames: int, settings: DecodeSettings) 
     )
 
 
-def _refused(address: str, flags: int, options: dict[str, str]) -> BinaryIO:
+def _refused(_address: str, _flags: int, _options: dict[str, str]) -> BinaryIO:
     raise PermissionError(errno.EPERM, "a video may have nothing else opened")
 
 
