@@ -169,7 +169,7 @@ def test_a_folder_is_one_jobs_of_one_layout_whatever_a_kill_left_of_its_spec(sto
 
 def test_an_output_that_cannot_be_written_is_a_fault_of_the_spec(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SpecError, match=r"output: .*file/out cannot be written: .*Not a directory"):
+    with pytest.raises(SpecError, match=r"output: .*file/out cannot be written: .*file is not a folder"):
         JobFolder(store_at(str(tmp_path / "file" / "out"))).claim({}, {})
 
 

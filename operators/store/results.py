@@ -89,7 +89,10 @@ class Results:
         there = self._store.stat(key)
         with self._store.open(key) as file:
             parquet, footer = self._opened(key, file)
-            rows = _read(parquet, columns)
+            try:
+                rows = _read(parquet, columns)
+            except (pa.ArrowException, OSError) as error:
+                raise self._no_part(key, error) from error
         return Part(task, chunk_id, rows, footer, there.version if there is not None else "")
 
     def replace_part(self, part: Part, rows: pa.Table) -> None:
@@ -132,12 +135,12 @@ class Results:
                 names = [column[0] for column in answer.description or ()]
                 while (values := answer.fetchone()) is not None:
                     yield dict(zip(names, values, strict=True))
-            except duckdb.InvalidInputException as error:
+            except duckdb.Error as error:  # of reading a part, or of one whose columns have other types than ours
                 raise self.unreadable(task, error) from error
 
     def unreadable(self, task: str, error: Exception) -> JobConflict:
         """Of what DuckDB raises when reading the parts did: the first sentence; behind it comes a traceback."""
-        return JobConflict(f"{self.folder}: the parts of {task} cannot be read: {str(error).partition('. Detail:')[0]}")
+        return JobConflict(f"{self.folder}: the parts of {task} cannot be read: {_first_line(error)}")
 
     def _parts(self, folder: str) -> Iterator[tuple[str, str]]:
         for key in self._store.list(folder):
@@ -167,9 +170,16 @@ class Results:
         try:
             parquet = pq.ParquetFile(file)
             footer: dict[str, Any] = json.loads((parquet.schema_arrow.metadata or {})[FOOTER_KEY])
-        except (KeyError, ValueError, OSError) as error:
-            raise JobConflict(f"{self._store.address}/{key} is not a part that sightread wrote: {error!r}") from error
+        except (KeyError, ValueError, OSError, RecursionError) as error:
+            raise self._no_part(key, error) from error
         return parquet, footer
+
+    def _no_part(self, key: str, error: Exception) -> JobConflict:
+        return JobConflict(f"{self._store.address}/{key} is not a part that sightread wrote: {error!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition(". Detail:")[0].partition("\n")[0]
 
 
 def _key(task: str, chunk_id: str) -> str:
