@@ -30,7 +30,7 @@ def load(path: Path) -> JobSpec:
 def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
     """The spec that a job left in its folder. Raises SpecError."""
     engine = data.get("engine")
-    if isinstance(engine, dict) and (section := engine_specs().get(engine.get("kind", DEFAULT_KIND))):
+    if isinstance(engine, dict) and (section := engine_specs().get(str(engine.get("kind", DEFAULT_KIND)))):
         # before each kind had a section of its own, the keys of all were stored
         data = {**data, "engine": {key: value for key, value in engine.items() if key in section.model_fields}}
     return parse(data, source)

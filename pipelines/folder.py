@@ -45,7 +45,6 @@ class JobFolder:
     def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
         """Make the folder this job's, or find that it is. Raises JobConflict with the difference, SpecError where
         nothing can be written."""
-        self.check(identity)
         try:
             new = self._store.put_if_absent(_IDENTITY, to_json(identity))
             if not new:
@@ -58,13 +57,13 @@ class JobFolder:
 
     def check(self, identity: dict[str, Any]) -> None:
         """What `claim` would refuse, as far as it shows without writing. Raises as it does."""
+        check_writable(self._store.address)
         try:
             taken = self._store.stat(_IDENTITY) is not None
         except (OSError, ValueError) as error:
             raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
         if taken:
             self._compare(identity)
-        check_writable(self._store.address)
 
     def _compare(self, identity: dict[str, Any]) -> None:
         """Raises JobConflict where the folder has another."""

@@ -86,7 +86,7 @@ def mapping_from_yaml(data: bytes, place: str, bounds: Bounds) -> dict[str, Any]
 
 
 def _words(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).replace(' in "<unicode string>"', "").split())
+    return " ".join(str(error).replace(' in "<unicode string>",', " at").split())
 
 
 def to_yaml(value: dict[str, Any]) -> bytes:

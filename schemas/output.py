@@ -84,7 +84,7 @@ def _pattern(
     schema: Any,  # noqa: ARG001  as jsonschema calls it
 ) -> Iterator[jsonschema.ValidationError]:
     if validator.is_type(instance, "string") and not _matches(pattern, instance.encode("utf-8", "replace").decode()):
-        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+        yield jsonschema.ValidationError(f"{instance[:100]!r} does not match {pattern!r}")
 
 
 _extend: Any = jsonschema.validators.extend  # it has no types

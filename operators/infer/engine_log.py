@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from schemas.printable import one_line
+
 LARGEST_BYTES = 16 << 20
 """Beyond this, what earlier generations printed is dropped when the next one starts."""
 
@@ -47,7 +49,7 @@ class EngineLog:
     def note(self, text: str) -> None:
         """A line of ours between those of the engine, with the time. A disk that is full loses it."""
         with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {text}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {one_line(text)}\n")
 
     def close(self) -> None:
         """Nobody needs an empty file."""

@@ -29,6 +29,8 @@ TEMPORARIES = "_job/tmp"
 
 def path_of(address: str) -> Path:
     """The folder of a plain path or a file:// address. Raises SpecError for one of another machine."""
+    if "\0" in address:
+        raise SpecError(f"output: {address!r}: no path holds NUL")
     scheme, rest = address[: len("file:")], address[len("file:") :]
     if scheme.lower() != "file:" or not rest.startswith("/"):
         return Path(address).expanduser()
@@ -50,10 +52,14 @@ def refusal(root: Path) -> str | None:
             return f"{place} is not a folder"
         if not os.access(place, os.W_OK | os.X_OK):
             return f"{place} cannot be written by this user"
-        longest = max(map(len, map(os.fsencode, root.parts)), default=0)
-        if longest > (most := os.pathconf(place, "PC_NAME_MAX")):
-            return f"a name of {longest} bytes, and the file system takes {most}"
-    except (OSError, ValueError) as error:  # ValueError: NUL in the path
+        parts = [os.fsencode(part) for part in Path(os.path.abspath(root)).parts]  # noqa: PTH100
+        for what, size, limit in (
+            ("name", max(map(len, parts)), "PC_NAME_MAX"),
+            ("path", sum(map(len, parts)) + len(parts), "PC_PATH_MAX"),
+        ):
+            if size > (most := os.pathconf(place, limit)):
+                return f"a {what} of {size} bytes, where {most} are the most"
+    except OSError as error:
         return str(error)
     return None
 

@@ -109,6 +109,10 @@ class Results:
         if not self._store.replace_if_same(key, _parquet(rows, footer), part.version):
             raise JobConflict(f"{self._store.address}/{key} was replaced by someone else since it was read")
 
+    def delete_part(self, task: str, chunk_id: str) -> None:
+        """The chunk is open again."""
+        self._store.delete(_key(task, chunk_id))
+
     def rows(self, task: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """All rows of a task, part by part as they are asked for; columns that a part lacks are null in it.
 
