@@ -334,14 +334,14 @@ def test_a_decoder_gets_an_open_file_and_needs_no_path(tmp_path: Path, name: str
 
 
 def test_a_file_that_cannot_be_read_as_a_video_is_named_by_where_it_came_from(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"x" * 999)
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + b"x" * 999)
     (row,) = probe(tmp_path / "a.mp4")
     assert row["error"]["message"].endswith(f"Invalid data found when processing input: '{tmp_path / 'a.mp4'}'")
 
 
-def test_a_pipe_that_nobody_writes_to_is_an_empty_file(tmp_path: Path) -> None:
+def test_a_pipe_that_nobody_writes_to_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.pdf")
-    assert kinds(probe(tmp_path / "a.pdf")) == ["empty_file"]
+    assert kinds(probe(tmp_path / "a.pdf")) == ["unknown_type"]
 
 
 # what cannot be read

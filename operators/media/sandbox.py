@@ -24,6 +24,7 @@ from operators.processes.child import Child, Limits, spawn
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import ChildDied, Failure, InputError
+from schemas.input_uri import path_of, text_of
 from schemas.unit import Locator
 
 GIVE_UP = 3
@@ -60,10 +61,12 @@ class Sandbox:
         self._orders = 0
 
     def probe(self, path: str, media: str | None) -> dict[str, Any]:
-        """{media, units} or {media, error}: the units of an input as operators/units.py has them. Never raises."""
+        """{media, units} or {media, error}: the units of an input as operators/units.py has them. path: or its
+        input_uri. Never raises."""
         for attempt in (1, 2):
             try:
-                return self._probe_screens(Path(path)) if media == EPISODE else self._probe_file(Path(path), media)
+                file = path_of(path)
+                return self._probe_screens(file) if media == EPISODE else self._probe_file(file, media)
             except InputError as error:
                 return {"media": media, "error": asdict(_failure("probe", error))}
             except ChildDied as death:
@@ -75,12 +78,12 @@ class Sandbox:
     def decode(
         self, path: str, media: str, units: Sequence[Locator], settings: DecodeSettings | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """One row of DECODED for each unit, in order. Never raises."""
+        """One row of DECODED for each unit, in order. path: or its input_uri. Never raises."""
         settings = settings or self._settings
         pending = list(units)
         attempts = taken_down = 0
         try:
-            files = screens(Path(path)) if media == EPISODE else None
+            files = screens(path_of(path)) if media == EPISODE else None
         except InputError as error:
             yield from (failed(_failure("decode", error)) for _ in pending)
             return
@@ -91,7 +94,7 @@ class Sandbox:
                     yield failed(Failure("decode", "crashed", message))
                 return
             try:
-                part = _Part(Path(path), media, pending[:]) if files is None else _screen(files, pending[0])
+                part = _Part(path_of(path), media, pending[:]) if files is None else _screen(files, pending[0])
                 order = self._order(part, settings, {"units": [asdict(unit) for unit in part.units]})
                 for _ in part.units:
                     yield order.unit()
@@ -222,7 +225,7 @@ def _screen(files: list[Path], unit: Locator) -> _Part:
     if unit.page > len(files):
         raise InputError("not_found", f"the folder holds {len(files)} screens by now")
     path = files[unit.page - 1]
-    return _Part(path, media_of_name(path.name), [Locator()], f"{path.name}: ")
+    return _Part(path, media_of_name(path.name), [Locator()], f"{text_of(path.name)}: ")
 
 
 def _failure(stage: str, error: InputError) -> Failure:
