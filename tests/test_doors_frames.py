@@ -22,8 +22,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.commands import overlay
 from model.engines.scripted_kind import Settings
 from operators.code_check import code_checker
+from operators.code_check.code_check import CodeCheck
 from operators.code_check.code_check_wire import OUTCOMES, answers
 from operators.code_check.code_checker import CodeChecker
 from operators.infer import engine_log, supervisor
@@ -33,10 +35,12 @@ from operators.media import sandbox
 from operators.media.decoder_wire import DECODED, PROBED
 from operators.media.opened import pictures
 from operators.media.sandbox import Sandbox
+from operators.overlay import Mark
 from operators.processes.channel import Channel, Frame
 from operators.processes.child import Child, Limits, spawn
 from operators.processes.messages import Messages
 from operators.processes.output import KEPT_BYTES
+from operators.store.addresses import store_at
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import FAILURE_KINDS, ChildDied, EngineError, Failure
@@ -151,7 +155,8 @@ def engine(path: Path) -> str:
         logs=path.parent / "logs",
     )
     try:
-        reply: Completion | Failure = asked.ask(Request("r0", (Message("user", ("read",)),))).result(60)
+        request = Request("r0", (Message("user", ("read",)),), deadline_s=1.0)
+        reply: Completion | Failure = asked.ask(request).result(60)
     except EngineError as error:  # it was known by then
         reply = Failure("infer", error.kind, str(error))
     finally:
@@ -339,6 +344,30 @@ def test_what_was_sent_unasked_is_not_taken_for_the_answer_about_another_file(
         box.probe(str(picture), "image")
         assert box.child_pid != first
         box.close()
+
+
+def test_an_engine_that_makes_progress_for_ever_is_believed_for_a_while(
+    picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hostile(monkeypatch, "engine", "beats"):
+        assert engine(picture) == "timeout"
+
+
+def test_a_picture_that_is_none_is_not_shown_and_ends_nothing(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {
+        "input_uri": str(picture), "media": "image", "unit_kind": "image", "page": None, "start_s": None, "end_s": None,
+        "input_id": "a", "unit_index": 0, "request_index": 0, "width_px": 64, "height_px": 32,
+    }  # fmt: skip
+    with hostile(monkeypatch, "decode", "answers"):
+        check = CodeCheck(str(picture.parent / "out"), (), SMALL)
+        assert check._original(row) is None
+        check.close()
+        box = Sandbox(SMALL)
+        marks = [Mark("a", (0, 0, 1, 1), None, None, 0)]
+        (drawing,) = overlay._draw(box, store_at(str(picture.parent / "out")), "overlay", row, marks)
+        box.close()
+    assert drawing.failed
+    assert "zstd" in drawing.text
 
 
 def test_a_text_that_is_too_long_for_a_frame_is_a_failure_of_its_request() -> None:

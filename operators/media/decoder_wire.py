@@ -151,6 +151,9 @@ def unpack_unit(unit: dict[str, Any], fds: Sequence[int], media: str, settings: 
     shown = len(unit["pictures"])
     if (shown, len(unit["times_s"])) != ((shown, shown) if unit_kind_of(media) == "clip" else (1, 0)):
         raise ValueError(f"{shown} pictures at {len(unit['times_s'])} times")
+    side_px = settings.token_side_px
+    if any(width_px % side_px or height_px % side_px for width_px, height_px, _ in unit["pictures"]):
+        raise ValueError(f"pictures of other sides than multiples of {side_px} px")
     (memory,) = fds
     data = _mapped(memory, sum(size for *_, size in sizes))
     pictures = _pictures(sizes, data)
