@@ -32,7 +32,7 @@ from operators.infer import engine_log, supervisor
 from operators.infer.engine_wire import ENGINE_MESSAGES, pack_answer
 from operators.infer.supervisor import Supervisor
 from operators.media import sandbox
-from operators.media.decoder_wire import DECODED, PROBED
+from operators.media.decoder_wire import DECODED, MOST_UNITS, PROBED, check_units, pack_unit, pack_units
 from operators.media.opened import pictures
 from operators.media.sandbox import Sandbox
 from operators.overlay import Mark
@@ -41,6 +41,7 @@ from operators.processes.child import Child, Limits, spawn
 from operators.processes.messages import Messages
 from operators.processes.output import KEPT_BYTES
 from operators.store.addresses import store_at
+from operators.units import Planned
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import FAILURE_KINDS, ChildDied, EngineError, Failure
@@ -375,6 +376,19 @@ def test_a_text_that_is_too_long_for_a_frame_is_a_failure_of_its_request() -> No
         answer = pack_answer("r", Completion(reply, "stop", 1, 1, 0.1))
         assert answer["failure"]["kind"] == "too_long"
     assert "completion" in pack_answer("r", Completion("é," * 100_000, "stop", 1, 1, 0.1))
+
+
+def test_what_a_decoder_may_honestly_send_fits_its_messages() -> None:
+    pages = pack_units("document", [Planned(page=number, decoded_bytes=1 << 30) for number in range(1, MOST_UNITS + 1)])
+    clips = [Planned(start_s=number / 3, end_s=(number + 1) / 3, decoded_bytes=1 << 30) for number in range(50_000)]
+    for head, media in ((pages, "document"), (pack_units("video", clips), "video")):
+        assert head is not None
+        assert len(check_units(media, PROBED.checked(json.loads(json.dumps(head)))["units"])) >= 50_000
+    assert pack_units("document", [Planned(page=1)] * (MOST_UNITS + 1)) is None
+    unit = {"width_px": 9, "height_px": 9, "times_s": (), "blank": None, "decode_s": 0.1, "line_images": None}
+    for text, fits in (("\U0001f600" * 200_000, True), ("," * 200_000, True), ("," * 400_000, False)):
+        row = {**unit, "text_layer": text, "full_res": None, "pictures": []}
+        assert (pack_unit(row) is not None) == fits
 
 
 # the reading itself

@@ -33,6 +33,7 @@ from operators.processes.messages import (
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import FAILURE_KINDS
+from schemas.unit import Locator
 
 MOST_UNITS = 1 << 16
 """Of one input."""
@@ -86,6 +87,14 @@ DECODED = Messages(
 
 
 # the child's side
+
+
+def pack_units(media: str, units: Iterable[Locator]) -> dict[str, Any] | None:
+    """The message; None where there are more than go into one."""
+    # without what a unit has not: there may be many
+    planned = [{key: value for key, value in vars(unit).items() if value is not None} for unit in units]
+    head = {"media": media, "units": planned}
+    return head if len(planned) <= MOST_UNITS and fits(head, PROBED.bounds) else None
 
 
 def pack_unit(row: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]] | None:
