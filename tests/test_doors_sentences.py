@@ -28,6 +28,7 @@ from pipelines.planning import list_once, plan_work
 from pipelines.progress import Progress
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError, SpecError
+from schemas.spec import DecodeSpec, LimitsSpec, TaskSpec
 from tests.support.world import write_recording
 
 Spec = dict[str, Any]
@@ -235,6 +236,7 @@ OUTPUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "where nobody may write": ("/proc/sightread", lambda path: None, "cannot be written"),
     "too long a name": ("x" * 300, lambda path: None, "a name of 300 bytes"),
     "too long a path": ("x/" * 3000, lambda path: None, "cannot be written"),
+    "nobody's": ("~nobody-is-called-so/out", lambda path: None, "there is no such user's folder"),
     "another machine": ("file://host/out", lambda path: None, "file:// and an absolute path"),
     "s3": ("s3://bucket/out", lambda path: None, "nothing can be written to s3://"),
     "a slip": ("s3:/bucket/out", lambda path: None, "nothing can be written to s3://"),
@@ -503,6 +505,48 @@ def _mutated(text: bytes, dice: random.Random) -> bytes:
     return text
 
 
+ODD: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1 << 31, (1 << 63) - 1, 1 << 200, 0.5, 1e-300, 1e300, float("inf"), "", " ", "a" * 9999),
+    *("{", "{x}", "{{x}}", "..", "~", "~nobody-is-called-so/x", "file://", "file:///", "s3://b", "memory://x", "*"),
+    *(
+        "[",
+        "[a",
+        "**/*",
+        "é" * 300,
+        "x:y",
+        ":",
+        "os:path",
+        "pipelines.tasks.ocr:TASK",
+        "json:dumps",
+        "\u202e",
+        "http://[",
+        "ocr",
+    ),
+    *([], [[]], {}, {"a": {"a": []}}, {"type": "object"}, [None], ["ocr", {"name": "ocr"}], {"name": {"name": 1}}),
+    *([{"type": "object", "properties": {"a": {"type": ["string", "null"]}}}], {"type": "array", "items": True}),
+)
+
+
+def _other_values(text: bytes, dice: random.Random) -> bytes:
+    """The same spec with other values, keys and places."""
+    spec = yaml.safe_load(text)
+    spec.setdefault("decode", DecodeSpec().model_dump(mode="json"))
+    spec.setdefault("limits", LimitsSpec().model_dump(mode="json"))
+    tasks = [{"name": task} if isinstance(task, str) else task for task in spec["tasks"]]
+    spec["tasks"] = [dict.fromkeys(set(TaskSpec.model_fields) - {"parameters", "reasoning"}) | task for task in tasks]
+    for _ in range(dice.randint(1, 2)):
+        place: Any = spec
+        while True:
+            key = dice.choice(list(place) if isinstance(place, dict) else range(len(place)))
+            if not isinstance(place[key], (dict, list)) or not place[key] or dice.random() < 0.2:
+                break
+            place = place[key]
+        place[key] = dice.choice(ODD)
+        if isinstance(place, dict) and dice.random() < 0.1:
+            place[dice.choice(("name", "$ref", "x", "properties", "kind"))] = place.pop(key)
+    return yaml.safe_dump(spec, allow_unicode=True).encode()
+
+
 def test_mutated_specs_are_sentences_within_seconds(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -522,10 +566,11 @@ def test_mutated_specs_are_sentences_within_seconds(
             "kind: torch, model: Qwen/Qwen3-VL-8B-Instruct, gpus_per_replica: 1", "kind: scripted, recording: r.jsonl"
         )
         seeds.append(text.encode())
-    dice = random.Random(15)
+    dice = random.Random(int(os.environ.get("SEED", "15")))
     number, codes, slowest = amount(150, 1000), {0: 0, 1: 0, 2: 0}, 0.0
     for turn in range(number):
-        text = _mutated(seeds[turn % len(seeds)], dice)
+        mutate = _mutated if turn % 2 else _other_values
+        text = mutate(seeds[turn // 2 % len(seeds)], dice)
         Path("spec.yaml").write_bytes(text)
         started = time.monotonic()
         try:
