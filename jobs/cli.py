@@ -15,6 +15,7 @@ import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from jobs.command import add_commands
 from jobs.logs import to_stderr
@@ -61,15 +62,20 @@ def _ended(error: Exception, code: int) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line. A subcommand's arguments are there once it has parsed, or after its `load`."""
-    top = argparse.ArgumentParser(
-        prog="sightread", description="Documents, images and video in, typed Parquet out, read by Qwen3-VL."
-    )
+    top = _Parser(prog="sightread", description="Documents, images and video in, typed Parquet out, read by Qwen3-VL.")
     top.add_argument("--version", action="version", version=f"sightread {VERSION}")
     top.add_argument("-v", "--verbose", action="count", default=0, help="log to stderr; -vv more of it")
     names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).with_name("commands"))]))
     ordered = [*FIRST, *(name for name in names if name not in FIRST)]
     add_commands(top, [f"jobs.commands.{name}" for name in ordered], metavar="command")
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Of the subcommands too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))  # arguments may be names that a shell found in a stranger's folder
 
 
 def _nobody_reads() -> bool:
