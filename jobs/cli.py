@@ -8,6 +8,7 @@ failed than limits.max_failed_fraction allows; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import pkgutil
@@ -32,10 +33,14 @@ _log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that a terminal of another encoding lacks
     options = parser().parse_args(arguments)
     try:
         with to_stderr(options.verbose):
-            return int(options.run(options))
+            code = int(options.run(options))
+            sys.stdout.flush()
+            return code
     except (SpecError, JobConflict) as error:
         return _ended(error, 2)
     except SightreadError as error:
@@ -49,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:  # a disk or a folder that says no, wherever it was asked
         _log.debug("what said no", exc_info=True)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was this one: a full disk
+            _drop_stdout()
         return _ended(error, 1)
 
 
@@ -88,8 +97,13 @@ def _nobody_reads() -> bool:
     poll.register(place, 0)
     gone = any(event & select.POLLERR for _, event in poll.poll(0))
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), place)  # Python flushes once more as it ends
+        _drop_stdout()
     return gone
+
+
+def _drop_stdout() -> None:
+    """Python flushes once more as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import os
 import random
 import re
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from pipelines.progress import Progress
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError, SpecError
 from schemas.spec import DecodeSpec, LimitsSpec, TaskSpec
-from tests.support.world import write_recording
+from tests.support.world import write_image, write_recording
 
 Spec = dict[str, Any]
 ORDINARY = pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
@@ -282,18 +283,6 @@ def test_a_folder_that_this_user_may_not_write_is_one_sentence(
     assert "out cannot be written by this user" in sentence(capsys, command, "spec.yaml")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", place], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
 def test_a_disk_that_is_full_from_the_start_is_one_sentence(
     spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path
 ) -> None:
@@ -454,6 +443,33 @@ def test_a_summary_in_whose_place_is_a_broken_link_does_not_hold_a_run_for_ever(
     (folder / "_job/summary.json").symlink_to("nowhere")
     with pytest.raises(OSError, match="a link that leads nowhere"):
         JobFolder(LocalStore("out")).write_summary({})
+
+
+# stdout
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code", "lines"),
+    [("/dev/full", 1, ["sightread: [Errno 28] No space left on device"]), ("/dev/null", 0, [])],
+)
+def test_a_stdout_that_takes_nothing_is_one_sentence(stdout: str, code: int, lines: list[str]) -> None:
+    with Path(stdout).open("w") as place:
+        done = subprocess.run(
+            [sys.executable, "-m", "jobs.cli", "tasks"],
+            cwd=ROOT, stdout=place, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()) == (code, lines)
+
+
+def test_letters_that_a_terminal_lacks_are_no_traceback(tmp_path: Path) -> None:
+    picture = write_image(tmp_path / "a.png")
+    recording = write_recording(tmp_path / "r.jsonl", {"reply": "日本"})
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "try", picture, "--recording", recording],
+        cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u65e5\u672c" in done.stdout
 
 
 # resources
