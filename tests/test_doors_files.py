@@ -106,7 +106,7 @@ def test_each_is_a_typed_row_or_an_honest_picture_of_itself(ran: Ran, figure: Ca
                 assert kind in FAILURE_KINDS
                 failed += 1
     figure(
-        f"hostile files: {len(ran.files)} of {len(KINDS)} kinds; {failed} typed rows, {shown} pictures of themselves"
+        f"hostile files: {len(ran.files)}, of {len(KINDS)} kinds: {failed} typed rows, {shown} pictures of themselves"
     )
 
 
