@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from operators.checks.intrinsics import find_intrinsics
 from operators.media.decode import Decode
@@ -24,14 +23,17 @@ from operators.media.opened import media_of
 from operators.media.probe import Probe
 from operators.media.sandbox import Sandbox
 from operators.media.source import opened_file
+from pipelines.job import prepare
 from pipelines.listing import Listing, list_inputs
+from pipelines.local import answer
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError, SpecError
 from schemas.input_uri import path_of, text_of, uri_of
+from schemas.spec import JobSpec
 from schemas.unit import Locator
 from tests.support.media import write_clip
-from tests.support.world import World, write_image, write_pdf, write_recording
+from tests.support.world import write_image, write_pdf, write_recording
 
 NAME = os.fsdecode(b"na\xefve %41#?.png")  # as a disk of the nineties has it, and what a URI has to escape
 
@@ -264,15 +266,25 @@ def test_an_entry_that_no_shell_would_pass_is_a_sentence_or_a_row(tmp_path: Path
     assert listed("a\0*.png").inputs.num_rows == 1
 
 
-@pytest.mark.slow
-def test_a_job_over_names_that_are_no_text(world: World) -> None:
-    write_image(world.inputs / NAME)
-    write_pdf(world.inputs / os.fsdecode(b"\xe9.pdf"), pages=1)
-    Image.new("RGB", (64, 64)).save(world.inputs / "plain.png")
-    os.mkfifo(world.inputs / "pipe.png")
-    write_recording(world.recording, {"task": "ocr", "reply": "A sign."}, {"task": "caption", "reply": "A sign."})
-    world.run()
-    rows = {row["input_uri"].rpartition("/")[2]: (row["status"], row["text"]) for row in world.rows("ocr")}
-    assert rows.pop("pipe.png") == ("unreadable_input", None)
-    assert rows == dict.fromkeys(("na%EFve%20%2541%23%3F.png", "%E9.pdf", "plain.png"), ("ok", "A sign."))
-    assert "A sign." in world.run("show", str(world.output))
+def test_a_job_over_names_that_are_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_image(folder / NAME)
+    write_pdf(folder / "a.pdf", pages=1).rename(folder / os.fsdecode(b"\xe9.pdf"))
+    os.mkfifo(folder / "pipe.png")
+    recording = write_recording(tmp_path / "replies.jsonl", {"task": "ocr", "reply": "A sign."})
+    spec = JobSpec.model_validate(
+        {
+            "name": "test",
+            "inputs": [str(folder)],
+            "tasks": ["ocr"],
+            "engine": {"kind": "scripted", "recording": str(recording)},
+            "output": str(tmp_path / "out"),
+        }
+    )
+    rows = {row["input_uri"].rpartition("/")[2]: (row["status"], row["text"]) for row in answer(prepare(spec))}
+    assert rows == {
+        "na%EFve%20%2541%23%3F.png": ("ok", "A sign."),
+        "%E9.pdf": ("ok", "A sign."),
+        "pipe.png": ("unreadable_input", None),
+    }
