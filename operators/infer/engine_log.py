@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+from schemas.printable import one_line
+
 LARGEST_BYTES = 16 << 20
 """What is kept of it: the log, and one before it, hold half of this at most."""
 BEFORE = ".1"
@@ -50,7 +52,7 @@ class EngineLog:
 
     def note(self, text: str) -> None:
         """A line of ours between those of the engine, with the time."""
-        self.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {text}\n".encode("utf-8", "replace"))
+        self.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {one_line(text)}\n".encode("utf-8", "replace"))
 
     def close(self) -> None:
         """Nobody needs an empty file."""
