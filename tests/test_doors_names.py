@@ -79,13 +79,15 @@ def test_a_name_that_is_text_stays_as_it_is() -> None:
         assert path_of(path) == Path(path)
 
 
-@pytest.mark.parametrize("entry", ["folder", "file", "pattern", "csv", "parquet", "uri"])
+@pytest.mark.parametrize("entry", ["folder", "file", "pattern", "csv", "parquet", "uri", "spec"])
 def test_a_name_that_is_no_text_is_opened_by_its_bytes(tmp_path: Path, entry: str) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     write_image(folder / NAME)
-    place: Path = folder
+    place: Path | str = folder
     match entry:
+        case "spec":  # YAML holds no such name
+            place = uri_of(str(folder / NAME))
         case "file":
             place = folder / NAME
         case "pattern":
