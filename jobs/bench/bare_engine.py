@@ -36,7 +36,14 @@ class Bare:
 
 def measure(engine: EngineSettings, requests: Sequence[Request], *, warm_up: int = 4) -> Bare:
     """Answer some requests uncounted, then all. Raises EngineError when the child ends or one is not answered."""
-    child = spawn("jobs.bench.bare_engine", limits=Limits(), name="the bare engine", python=engine.python())
+    child = spawn(
+        "jobs.bench.bare_engine",
+        limits=Limits(),
+        name="the bare engine",
+        of_engine=True,
+        keys=engine.keys,
+        python=engine.python(),
+    )
     try:
         child.channel.send({"engine": describe(engine), "requests": len(requests), "warm_up": warm_up})
         for request in requests:

@@ -138,7 +138,13 @@ class Supervisor:
         sink = self.log.open()
         try:
             child = spawn(
-                "operators.infer.engine_child", limits=self._limits, name="the engine", stderr=sink, python=python
+                "operators.infer.engine_child",
+                limits=self._limits,
+                name="the engine",
+                stderr=sink,
+                of_engine=True,
+                keys=self._engine.keys,
+                python=python,
             )
         except OSError as error:  # an interpreter that is not there, or no process to be had
             self._give_up(f"the engine cannot be started: {error}")

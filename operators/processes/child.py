@@ -20,12 +20,14 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from operators.processes.channel import Channel
+from operators.processes.environment import environment_of_child
 from schemas.checkout import ROOT
 from schemas.errors import ChildDied
 
@@ -122,19 +124,21 @@ def spawn(
     name: str,
     stderr: int | None = None,
     variables: dict[str, str] | None = None,
+    of_engine: bool = False,
+    keys: Sequence[str] = (),
     python: str | None = None,
 ) -> Child:
-    """Start `python -m module` as a child. The module calls `parent_channel()` first thing.
+    """Start `python -P -m module` as a child, in the folder of this checkout and with little of our environment. The
+    module calls `parent_channel()` first thing.
 
     stderr: a file descriptor for the child's stdout and stderr; None inherits the parent's stderr.
-    variables: added to its environment. python: another interpreter than ours.
+    variables: added to its environment. of_engine, keys: what it gets of ours (operators/processes/environment.py).
+    python: another interpreter than ours.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    environment = {**os.environ, **(variables or {})}
-    # the checkout root first: a Ray worker may run from elsewhere
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
     arguments = [
-        python or sys.executable,
+        os.path.abspath(python) if python and os.sep in python else python or sys.executable,  # noqa: PTH100
+        "-P",  # nothing is imported from the current folder
         "-m",
         module,
         str(theirs.fileno()),
@@ -144,7 +148,8 @@ def spawn(
     try:
         process = _spawner.popen(
             arguments,
-            env=environment,
+            env=environment_of_child(of_engine=of_engine, keys=keys) | (variables or {}),
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=2 if stderr is None else stderr,
             stderr=stderr,
