@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from operators.media.episode import screens
-from operators.media.formats import EPISODE, media_of_name
+from operators.media.formats import EPISODE, VIDEO, media_of_name
 from operators.media.source import opened_file
 from operators.processes.channel import Frame
-from operators.processes.child import Child, Limits, spawn
+from operators.processes.child import LACKS, Child, Limits, spawn
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import ChildDied, Failure, InputError
@@ -37,6 +37,8 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
+    # Arrow starts a thread as it is imported, which could not be locked down
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
 
@@ -57,7 +59,10 @@ class Sandbox:
         self._settings = settings
         self._child: Child | None = None
         self._memory_mb = 0
+        self._named_file: tuple[int, int] | None = None  # what the child may open by name: device and inode
         self._orders = 0
+        self.lacks: set[str] = set()
+        """What its children lacked to be locked down (operators/processes/isolation.py)."""
 
     def probe(self, path: str, media: str | None) -> dict[str, Any]:
         """{media, units} or {media, error}: the units of an input as operators/units.py has them. Never raises."""
@@ -146,27 +151,31 @@ class Sandbox:
             with opened_file(part.path) as source:
                 if not source.size_bytes and not part.prefix:
                     raise InputError("empty_file", "the file is empty")
-                child = self._ready(settings.memory_mb)
+                by_name = "units" in head and part.media == VIDEO and settings.video_backend == "decord"
+                child = self._ready(settings.memory_mb, _identity(source.fd) if by_name else None)
                 running = _Order(self, child, settings.timeout_s)
-                order = {"address": source.address, "media": part.media, "prefix": part.prefix}
+                order = {"address": source.address, "media": part.media, "prefix": part.prefix, "by_name": by_name}
                 try:
                     child.channel.send({**head, **order, "settings": asdict(settings)}, fds=[source.fd])
                 except OSError:
                     raise self.on_exit() from None
+                if self._orders == 1:
+                    self.lacks |= set(running.lacks())
         except InputError as error:
             raise InputError(error.kind, f"{part.prefix}{error}") from error
         return running
 
-    def _ready(self, memory_mb: int) -> Child:
-        """A child with that limit."""
-        if self._orders >= ORDERS_PER_CHILD or self._memory_mb != memory_mb:
+    def _ready(self, memory_mb: int, named_file: tuple[int, int] | None) -> Child:
+        """A child with that limit, which may open that file by its name and no other: it cannot be allowed another once
+        it is locked down."""
+        if self._orders >= ORDERS_PER_CHILD or (self._memory_mb, self._named_file) != (memory_mb, named_file):
             self.close()
         if self._child is None:
             limits = Limits(memory_mb=memory_mb)
             self._child = spawn(
                 "operators.media.decoder_child", limits=limits, name="the decoder", variables=_ENVIRONMENT
             )
-            self._memory_mb = memory_mb
+            self._memory_mb, self._named_file = memory_mb, named_file
             self._orders = 0
         self._orders += 1
         return self._child
@@ -200,6 +209,14 @@ class _Order:
             raise self._sandbox.on_exit()
         return frame
 
+    def lacks(self) -> list[str]:
+        """What a new child says first, before it looks at the file. Raises ChildDied."""
+        frame = self.answer()
+        lacks = frame.head.get("lacks")
+        if frame.fds or not isinstance(lacks, list) or not {*map(str, lacks)} <= LACKS.keys():
+            raise self._sandbox.on_exit(ChildDied("crashed", "the decoder did not say how it is locked down"))
+        return lacks
+
     def unit(self) -> pa.RecordBatch:
         """The next decoded unit, mapped rather than copied. Raises ChildDied."""
         frame = self.answer()
@@ -217,6 +234,11 @@ class _Order:
             for fd in frame.fds:
                 os.close(fd)
         return batch
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _screen(files: list[Path], unit: Locator) -> _Part:

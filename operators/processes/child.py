@@ -28,6 +28,7 @@ from typing import Any
 
 from operators.processes.channel import Channel
 from operators.processes.environment import environment_of_child
+from operators.processes.isolation import LACKS as LACKS  # of its children, for whoever starts them
 from schemas.checkout import ROOT
 from schemas.errors import ChildDied
 
