@@ -143,6 +143,13 @@ def show_summary(summary: Summary, console: Console) -> None:
             elsewhere = f"sightread-{os.getuid()}/ in the temporary folder of its node"
             logs = elsewhere if folder is None else f"{folder}/_job/logs/"
             console.print(escape(f"{deaths}; its log: {logs}"), highlight=False, soft_wrap=True)
+    if summary.isolation_lacks:
+        lacks = ", ".join(summary.isolation_lacks)
+        console.print(
+            f"decoders ran without: {escape(lacks)} (sightread doctor says what it means)",
+            highlight=False,
+            soft_wrap=True,
+        )
     results = Results.at(summary.output)
     console.print(f"Parquet: {escape(results.folder)}/", highlight=False, soft_wrap=True)
     parts = results.pattern(next(iter(summary.tasks)))

@@ -117,6 +117,14 @@ class Sandbox:
                     pending.pop(0)
                     attempts = 0
 
+    def try_lock_down(self) -> ChildDied | None:
+        """Start a child as for any file, and fill `lacks`; why that cannot be done."""
+        try:
+            self._probe_file(Path(__file__), None)
+        except ChildDied as death:
+            return death
+        return None
+
     def close(self) -> None:
         if self._child is not None:
             self._child.kill()
