@@ -12,7 +12,6 @@ import ctypes
 import os
 import resource
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,8 @@ LACKS = {
     "landlock": "the kernel has no Landlock: a decoder that a file takes over could read what this user can",
     "landlock-partial": f"Landlock is older than ABI {landlock.WHOLE_ABI}: signals, sockets and devices are kept from "
     "decoders by the filter of system calls alone",
+    "capabilities": "libraries lie in the home of another user: the decoders of a root keep its right to read "
+    "everything, and Landlock alone bounds it",
     "seccomp": "no filter of system calls: a decoder that a file takes over could start programs, and signal this "
     "user's other processes",
     "network-namespace": "no user namespace may be made here: the network is kept from decoders by the filter of "
@@ -45,7 +46,7 @@ _OPEN_FILES = 32
 _THREADS = 64
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 24, 38, 47, 4
-_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_DAC_READ_SEARCH, _CAPABILITY_VERSION_3 = 2, 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,10 +58,13 @@ def lock_down(*, file: int | None = None) -> tuple[str, ...]:
     assert len(os.listdir("/proc/self/task")) == 1, "locked down too late"  # noqa: PTH208
     lacks = []
     is_root = os.getuid() == 0  # in a user namespace it is nobody
-    own_users, own_network = _unshare_network()
+    reads_all = is_root and not _is_readable(file)
+    own_users, own_network = _unshare_network(is_root=is_root, users=not reads_all)
     _limit_resources(threads=own_users and not is_root)
-    _drop_capabilities()
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    _drop_capabilities(keep=1 << _CAP_DAC_READ_SEARCH if reads_all else 0)
+    if reads_all:
+        lacks.append("capabilities")
     if landlock.abi() == 0 or not _restrict_files(file):
         lacks.append("landlock")
     elif landlock.abi() < landlock.WHOLE_ABI:
@@ -78,18 +82,27 @@ def readable() -> Iterator[Path]:
     """Libraries: those of the system, of the interpreter, and what a child imports of this checkout."""
     yield from map(Path, _SYSTEM)
     yield from (Path(prefix) / "lib" for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix})
-    yield from (Path(sysconfig.get_paths()[kind]) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    yield Path(os.__file__).parent
     yield from (Path(entry) for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages"))
     yield from map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)))
     yield from (ROOT / folder for folder in _CODE)
 
 
-def _unshare_network() -> tuple[bool, bool]:
-    """Whether it has a user namespace of its own, and a network of its own, in which nothing is up."""
+def _is_readable(file: int | None) -> bool:
+    """Whether a root may read its libraries, and the file once more, without the right to read everything: it may not
+    where they lie in the home of another."""
+    folders = {folder for place in readable() if place.exists() for folder in (place, *place.resolve().parents)}
+    statuses = [(folder.stat(), 0o001) for folder in folders] + ([(os.fstat(file), 0o004)] if file is not None else [])
+    return all(status.st_uid == 0 or status.st_mode & needed for status, needed in statuses)
+
+
+def _unshare_network(*, is_root: bool, users: bool) -> tuple[bool, bool]:
+    """Whether it has a user namespace of its own, and a network of its own, in which nothing is up. users: whether it
+    may have one of users."""
     # a root needs none of users; where it has lost the right, it may make one as others may
-    if os.getuid() == 0 and _libc.unshare(_CLONE_NEWNET) == 0:
+    if is_root and _libc.unshare(_CLONE_NEWNET) == 0:
         return False, True
-    both = _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
+    both = users and _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
     return both, both
 
 
@@ -109,15 +122,15 @@ def _lower(limit: int, value: int) -> None:
     resource.setrlimit(limit, (value, value))
 
 
-def _drop_capabilities() -> None:
-    """Of every set. Who may not lower the bounding set has nothing that it bounds."""
+def _drop_capabilities(*, keep: int) -> None:
+    """Of every set. Who may not lower the bounding set can get nothing that it bounds."""
     capability = 0
     while _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
         capability += 1
     _libc.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    _checked(_libc.capset(header, nothing), "capset")
+    kept = (ctypes.c_uint32 * 6)(keep, keep)  # effective, permitted and inheritable: the lower half, then the upper
+    _checked(_libc.capset(header, kept), "capset")
 
 
 def _restrict_files(file: int | None) -> bool:
