@@ -65,7 +65,17 @@ class CodeCheck:
                     {**part, "rows": len(outcomes), "outcomes": outcomes, "message": None, "lacks": self._lacks()}
                 )
             except (OSError, JobConflict, pa.ArrowException) as error:
-                checked.append({**part, "rows": 0, "outcomes": [], "message": f"{error}", "lacks": self._lacks()})
+                refused = isinstance(error, OSError)
+                checked.append(
+                    {
+                        **part,
+                        "rows": 0,
+                        "outcomes": [],
+                        "message": f"{error}",
+                        "refused": refused,
+                        "lacks": self._lacks(),
+                    }
+                )
         return pa.Table.from_pylist(checked, schema=tables.CODE_CHECKED)
 
     def close(self) -> None:
