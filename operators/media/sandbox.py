@@ -201,14 +201,15 @@ class _Order:
         self._child = child
         self._media = media
         self._settings = settings
+        self._first_by: float | None = time.monotonic() + settings.timeout_s
 
     def send(self, head: dict[str, Any], fd: int) -> None:
         """Raises ChildDied."""
-        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._deadline())
+        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._first_by)
 
     def lacks(self) -> set[str]:
         """What a new child says first, before it looks into the file. Raises ChildDied."""
-        return set(self._child.receive(LOCKED, self._deadline()).head["lacks"])
+        return set(self._child.receive(LOCKED, self._first_by).head["lacks"])
 
     def probed(self) -> dict[str, Any]:
         """{media, units} or {media, error}. Raises ChildDied."""
@@ -236,7 +237,9 @@ class _Order:
                 os.close(fd)
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._settings.timeout_s
+        """Of the next answer. The first has to be there in time after the order, whatever was said before it."""
+        first_by, self._first_by = self._first_by, None
+        return first_by or time.monotonic() + self._settings.timeout_s
 
     def _nonsense(self, error: Exception) -> ChildDied:
         return self._child.exit_reason(ChildDied("crashed", f"the decoder sent nonsense: {error}"[:300]))
