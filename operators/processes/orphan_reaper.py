@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from operators.processes.environment import environment_of_child
 from schemas.checkout import ROOT
 
 LOOK_S = 1.0
@@ -36,8 +37,9 @@ def start() -> None:
     reads, _ = os.pipe()  # not inherited: the write end is this process's alone, and closes with it
     try:
         subprocess.Popen(
-            [sys.executable, "-m", "operators.processes.orphan_reaper", str(reads), str(os.getpid())],
+            [sys.executable, "-P", "-m", "operators.processes.orphan_reaper", str(reads), str(os.getpid())],
             cwd=ROOT,
+            env=environment_of_child(),
             pass_fds=[reads],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
