@@ -2,7 +2,7 @@
 jobs/commands/ is a command (see jobs/command.py). Knows none of them.
 
 Exit codes: 0 done; 1 something broke or is incomplete; 2 the command line or the spec is wrong; 3 more rows
-failed than limits.max_failed_fraction allows; 130 interrupted.
+failed than limits.max_failed_fraction allows; 128 and its number when a signal ended it (130 for Ctrl-C).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from jobs.command import add_commands
 from jobs.logs import to_stderr
+from operators.processes import ending
 from schemas.errors import JobConflict, SightreadError, SpecError
 from schemas.version import VERSION
 
@@ -25,7 +26,16 @@ FIRST = ("run", "plan", "try_", "show")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    """arguments: None are those of the process, which signals then end (operators/processes/ending.py)."""
+    if arguments is None:
+        ending.listen()
+    try:
+        return _exit_code(parser().parse_args(arguments))
+    finally:
+        ending.exit_if_told()
+
+
+def _exit_code(options: argparse.Namespace) -> int:
     try:
         with to_stderr(options.verbose):
             return int(options.run(options))

@@ -4,6 +4,7 @@
     ├── SpecError            the job spec, or the command line, asks for something impossible (exit 2)
     ├── JobConflict          the output folder belongs to another job, or a part holds other rows (exit 2)
     ├── EngineLost           no request can be answered any more: the job ends, what is committed stays (exit 1)
+    ├── ClusterLost          Ray cannot be started or joined, or is gone: likewise (exit 1)
     ├── InputError           one input, or one unit of it, cannot be read
     ├── EngineError          the engine could not answer one request
     ├── InvalidOutput        the model answered, but not in the form that the task asks for
@@ -31,6 +32,10 @@ class JobConflict(SightreadError):
 
 class EngineLost(SightreadError):
     """There is no engine any more, for no fault of the requests: a server that is gone, or refuses the key."""
+
+
+class ClusterLost(SightreadError):
+    """Ray cannot be started or joined, or ended under the run."""
 
 
 class _OfKind(SightreadError):
