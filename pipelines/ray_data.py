@@ -84,8 +84,9 @@ def _start(cpus: int, timeout_s: float) -> None:
 
 def _watch(head: ray_head.Head) -> None:
     """Ends the run when Ray does: nothing that waits for it would ever return."""
-    how = head.gone()
+    head.process.wait()
     if _head is head:
+        how = head.how_it_ended()
         _log.error("Ray is gone: %s", how)
         ending.end(1, f"Ray is gone: {how}")
 

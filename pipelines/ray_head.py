@@ -5,7 +5,8 @@ It lies in the environment of Ray's processes and nowhere else: in no file, log 
 writable for everybody, so they lie in one that nobody else can enter.
 
 The head stands apart from the driver's process group, so that what ends the driver does not end Ray under it, and is
-started without what `ray.init` and `ray start` bring along: monitor, log monitor, client server. Nothing of it runs
+started without what `ray.init` and `ray start` bring along and no run needs: monitor, log monitor, API server, client
+server, and metrics, which no token guards. Nothing of it runs
 from the folder where the driver stands. Heavy is only what `main`, in the head itself, imports.
 """
 
@@ -46,8 +47,8 @@ class Head:
     folder: Path
     token: str = field(repr=False)
 
-    def gone(self) -> str:
-        """Waits until the head has ended, and says how."""
+    def how_it_ended(self) -> str:
+        """Once it has."""
         code = self.process.wait()
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)  # what it started may hold the other end
@@ -96,6 +97,7 @@ def settings() -> dict[str, str]:
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_metrics_collection": "0",
         # its core prints an ERROR about actor arguments in the object store on every run (ray issue 53727)
         "RAY_BACKEND_LOG_LEVEL": os.environ.get("RAY_BACKEND_LOG_LEVEL", "fatal"),
     }
@@ -131,6 +133,8 @@ def _remove(process: subprocess.Popen[bytes], folder: Path) -> None:
     orphan_reaper.kill_session(process.pid)
     process.kill()
     process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -144,7 +148,11 @@ def main() -> None:
     from ray._private.node import Node  # what ray.init and `ray start` are made of; Ray is pinned
     from ray._private.parameter import RayParams
 
-    node = Node(
+    class Head(Node):
+        def start_api_server(self, **_: object) -> None:
+            """Not at all: without a dashboard it is still a process, whose metrics everybody may read."""
+
+    node = Head(
         RayParams(
             temp_dir=folder,
             num_cpus=cpus,
