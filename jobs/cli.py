@@ -8,6 +8,7 @@ failed than limits.max_failed_fraction allows; 128 and its number when a signal 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import pkgutil
 import select
@@ -19,10 +20,15 @@ from jobs.command import add_commands
 from jobs.logs import to_stderr
 from operators.processes import ending
 from schemas.errors import JobConflict, SightreadError, SpecError
+from schemas.printable import one_line
 from schemas.version import VERSION
 
 FIRST = ("run", "plan", "try_", "show")
 """Of the commands, in `--help`; the others follow by name."""
+LONGEST = 2000
+"""Characters of the line that an error is."""
+
+_log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +46,11 @@ def _exit_code(options: argparse.Namespace) -> int:
         with to_stderr(options.verbose):
             return int(options.run(options))
     except (SpecError, JobConflict) as error:
-        print(f"sightread: {error}", file=sys.stderr)
-        return 2
+        return _ended(error, 2)
     except SightreadError as error:
-        print(f"sightread: {error}", file=sys.stderr)
-        return 1
+        return _ended(error, 1)
+    except ending.Ended:  # whoever told it has the word
+        raise
     except KeyboardInterrupt:
         print("sightread: interrupted; the same command again goes on", file=sys.stderr)
         return 130
@@ -52,6 +58,17 @@ def _exit_code(options: argparse.Namespace) -> int:
         if not _nobody_reads():
             raise
         return 1
+    except OSError as error:  # a disk or a folder that says no, wherever it was asked
+        _log.debug("what said no", exc_info=True)
+        return _ended(error, 1)
+
+
+def _ended(error: Exception, code: int) -> int:
+    """One line, whatever names and messages of others are in it."""
+    text = one_line(str(error))
+    shown = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    print(f"sightread: {shown}", file=sys.stderr)
+    return code
 
 
 def parser() -> argparse.ArgumentParser:

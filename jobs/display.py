@@ -1,7 +1,6 @@
 """Show a run on a terminal: a live line there, plain lines elsewhere, and the table at the end.
 
-What is shown while it runs is logged too. Text from files and models is escaped before it is shown. Knows nothing of
-how a job is run.
+What is shown while it runs is logged too. Knows nothing of how a job is run.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +21,7 @@ from operators.store.addresses import local_path
 from operators.store.results import Results
 from pipelines.progress import Progress
 from pipelines.summary.summary import Summary
+from schemas.printable import one_line, printable
 
 _PLAIN_EVERY_S = 10.0
 
@@ -36,8 +35,7 @@ class Display(Progress):
         self._console = console
         self._live: Live | None = None
         self._started = time.monotonic()
-        self._total = self._done = self._fresh = 0
-        self._failures: Counter[str] = Counter()
+        self._total = self._done = self._fresh = self._failures = 0
         self._output_tokens = 0
         self._logged_at = 0.0
 
@@ -68,7 +66,7 @@ class Display(Progress):
         self._done += receipt["rows"]
         self._fresh += receipt["rows"]
         self._output_tokens += receipt["output_tokens"]
-        self._failures.update({failure["kind"]: failure["rows"] for failure in receipt["failures"]})
+        self._failures += sum(failure["rows"] for failure in receipt["failures"])
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, refresh_per_second=4, transient=True)
@@ -89,9 +87,8 @@ class Display(Progress):
         elapsed = max(1e-6, time.monotonic() - self._started)
         rate = self._fresh / elapsed
         left_s = (self._total - self._done) / rate if rate else 0.0
-        failed = sum(self._failures.values())
         return Text(
-            f"{self._done}/{self._total} rows, {failed} failed, {rate:.2f} rows/s, "
+            f"{self._done}/{self._total} rows, {self._failures} failed, {rate:.2f} rows/s, "
             f"{self._output_tokens / elapsed:.0f} tokens/s, {_clock(left_s)} to go"
         )
 
@@ -101,63 +98,76 @@ class Display(Progress):
 
     def _line(self, text: str) -> None:
         self._log(text)
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        show_line(self._console, text)
 
 
 def show_summary(summary: Summary, console: Console) -> None:
     """The table at the end of a run."""
-    table = Table(title=escape(summary.name), title_justify="left", show_edge=False)
+    table = Table(title=cell(summary.name), title_justify="left", show_edge=False)
     for column in ("task", "rows", "ok", "failed", "missing", "duplicate"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for name, audit in summary.tasks.items():
         table.add_row(
-            escape(name),
+            cell(name),
             f"{audit.rows} of {audit.planned}",
             str(audit.ok),
-            ", ".join(f"{number} {kind}" for kind, number in audit.failed.items()) or "0",
+            cell(", ".join(f"{number} {kind}" for kind, number in audit.failed.items()) or "0"),
             str(audit.missing) if summary.complete or not audit.missing else f"{audit.missing} still to do",
             str(audit.duplicate + audit.unexpected),
         )
     console.print(table)
+    for line in _lines(summary):
+        show_line(console, line)
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    """What stands below the table."""
     for kind, number in summary.unmatched.items():
-        console.print(f"{number} {kind} units were not asked about: no task of this job takes them")
+        yield f"{number} {kind} units were not asked about: no task of this job takes them"
     if summary.code_checks:
         outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.code_checks.items()))
-        console.print(f"code tried out: {outcomes}", highlight=False)
+        yield f"code tried out: {outcomes}"
     for line in summary.uncommitted[:5]:
-        console.print(f"not committed: {escape(line)}", soft_wrap=True)
+        yield f"not committed: {line}"
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05)
-    console.print(f"{summary.new_rows} new rows in {summary.wall_s:.1f} s ({spent})", highlight=False)
-    if summary.engine is not None:
-        engine = summary.engine
-        console.print(
+    yield f"{summary.new_rows} new rows in {summary.wall_s:.1f} s ({spent})"
+    if (engine := summary.engine) is not None:
+        yield (
             f"engine: {engine.utilization:.0%} of its slots in use over {engine.span_s:.1f} s, "
             f"{engine.tokens_per_s:.0f} tokens/s; decode {engine.decode:.0%} busy, commit {engine.commit:.0%}; "
-            f"bottleneck: {engine.bottleneck}",
-            highlight=False,
-            soft_wrap=True,
+            f"bottleneck: {engine.bottleneck}"
         )
         if engine.deaths:
-            deaths = f"the engine died {engine.deaths} times and was started anew"
             folder = local_path(summary.output)
             elsewhere = f"sightread-{os.getuid()}/ in the temporary folder of its node"
             logs = elsewhere if folder is None else f"{folder}/_job/logs/"
-            console.print(escape(f"{deaths}; its log: {logs}"), highlight=False, soft_wrap=True)
+            yield f"the engine died {engine.deaths} times and was started anew; its log: {logs}"
     results = Results.at(summary.output)
-    console.print(f"Parquet: {escape(results.folder)}/", highlight=False, soft_wrap=True)
+    yield f"Parquet: {results.folder}/"
     parts = results.pattern(next(iter(summary.tasks)))
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
-    console.print(escape(f'look at it: duckdb -c "{query}"'), highlight=False, soft_wrap=True)
+    yield f'look at it: duckdb -c "{query}"'
     if not summary.complete:
-        console.print("Not all rows are there yet; the same command again goes on.")
+        yield "Not all rows are there yet; the same command again goes on."
     if summary.exit_code == 3:
-        console.print(f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows")
+        yield f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows"
 
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def show_line(console: Console, text: str) -> None:
+    """A line, whatever names, reasons and messages of others are in it: nothing is taken for markup, nothing steers the
+    terminal."""
+    console.print(cell(text), soft_wrap=True)
+
+
+def cell(text: str, *, lines: bool = False) -> Text:
+    """The same for a cell of a table. lines: whether its ends of lines stay."""
+    return Text(printable(text) if lines else one_line(text))
 
 
 def console_for(stream: Any = None) -> Console:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 
 from operators.store.addresses import local_path, store_at
+from pipelines.plain_values import SPEC, mapping_from_yaml, read_file
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
@@ -30,7 +30,7 @@ def load(path: Path) -> JobSpec:
 def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
     """The spec that a job left in its folder. Raises SpecError."""
     engine = data.get("engine")
-    if isinstance(engine, dict) and (section := engine_specs().get(engine.get("kind", DEFAULT_KIND))):
+    if isinstance(engine, dict) and (section := engine_specs().get(str(engine.get("kind", DEFAULT_KIND)))):
         # before each kind had a section of its own, the keys of all were stored
         data = {**data, "engine": {key: value for key, value in engine.items() if key in section.model_fields}}
     return parse(data, source)
@@ -38,16 +38,10 @@ def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_file(path, SPEC.size_bytes)
     except FileNotFoundError:
         raise SpecError(f"there is no job spec {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise SpecError(f"{path} holds {type(data).__name__}, not a mapping of keys")
-    return data
+    return mapping_from_yaml(data, str(path), SPEC)
 
 
 def parse(data: dict[str, Any], source: str) -> JobSpec:

@@ -9,10 +9,25 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
+from schemas.printable import one_line, printable
+
 ROOMS = ("schemas", "model", "operators", "pipelines", "jobs")
 SHOWN = "jobs.display"
 """The logger of what the terminal shows already: for the file only."""
-_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+class _Formatter(logging.Formatter):
+    """A record is one line, and steers no terminal, whatever names and messages are in it; a traceback has its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  of logging.Formatter
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+_FORMAT = _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from jobs.load import load
 from jobs.logs import to_file
 from operators.processes import ending
-from schemas.errors import EngineError
+from schemas.errors import JobConflict, SightreadError, SpecError
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +32,10 @@ def run_spec(path: Path, *, limit: int | None = None) -> int:
     with advice, to_file(job.logs / "run.log") if job.logs is not None else nullcontext():
         try:
             summary = run(job, limit=limit, progress=Display(console))
-        except EngineError as error:
-            _log.info("no engine: %s", error)
+        except (SpecError, JobConflict):  # nothing was begun, and the folder may be another job's
+            raise
+        except SightreadError as error:
+            _log.info("ended early: %s", error)
             raise
         _log.info("%d new rows in %.1f s, exit code %d", summary.new_rows, summary.wall_s, summary.exit_code)
     show_summary(summary, console)

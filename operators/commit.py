@@ -4,8 +4,8 @@ what the rows say; that a part is there once is the doing of operators/store/res
 
 from __future__ import annotations
 
+import re
 import time
-from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +15,16 @@ from operators.store.results import Results
 from schemas import tables
 from schemas.errors import JobConflict
 
+NOT_ASKED = "unreadable_input"
+"""The status of rows that no engine was asked for."""
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\b0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|\d+(?:\.\d+)?")
+
 
 class Commit:
     """ANSWERED in, RECEIPTS out. output: the address of the job's store.
 
-    Total: what cannot be written (a full disk) is a receipt that says so; the chunk stays open and the same
-    command again does it.
+    Total: what cannot be written is a receipt that says so, `refused` where the store said no (a full disk); the chunk
+    stays open and the same command again does it.
     """
 
     def __init__(self, output: str) -> None:
@@ -39,14 +43,25 @@ class Commit:
         receipt = {**same, "message": None, **count(rows)}
         try:
             outcome = self._results.write_part(row["task"], row["chunk_id"], rows)
-        except (OSError, JobConflict, pa.ArrowException) as error:
+        except OSError as error:
+            return {**receipt, "outcome": "refused", "message": f"{error}"}
+        except (JobConflict, pa.ArrowException) as error:
             return {**receipt, "outcome": "failed", "message": f"{error}"}
         return {**receipt, "outcome": outcome, "commit_s": time.monotonic() - started}
 
 
+def error_of(status: str, stage: str, kind: str, message: str, **_: object) -> tuple[str, ...]:
+    """What two rows failed with alike: their messages differ in names and numbers at most."""
+    return status, stage, kind, _PARTICULAR.sub("…", message or "")
+
+
 def count(rows: pa.Table) -> dict[str, Any]:
     """The figures of a receipt."""
-    kinds = Counter(error["kind"] for error in rows.column("error").to_pylist() if error is not None)
+    failures: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows.select(["status", "error"]).to_pylist():
+        if (error := row["error"]) is not None:
+            same = {"status": row["status"], **{key: error[key] for key in ("stage", "kind", "message")}}
+            failures.setdefault(error_of(**same), {**same, "rows": 0})["rows"] += 1
     decode = {
         (row["input_id"], row["unit_index"]): row["decode_s"]
         for row in rows.select(["input_id", "unit_index", "decode_s"]).to_pylist()
@@ -54,7 +69,7 @@ def count(rows: pa.Table) -> dict[str, Any]:
     return {
         "rows": rows.num_rows,
         "ok": pc.sum(pc.equal(rows.column("status"), "ok")).as_py() or 0,
-        "failures": [{"kind": kind, "rows": number} for kind, number in sorted(kinds.items())],
+        "failures": [failures[error] for error in sorted(failures)],
         "prompt_tokens": pc.sum(rows.column("prompt_tokens")).as_py() or 0,
         "output_tokens": pc.sum(rows.column("output_tokens")).as_py() or 0,
         "decode_s": sum(decode.values()),

@@ -13,21 +13,24 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
-from operators.store.store import Store, overwrite, read
+from operators.store.addresses import check_writable
+from operators.store.store import Store, overwrite
+from pipelines.plain_values import STORED, mapping_from_json, mapping_from_yaml, to_json, to_yaml
 from schemas import tables
-from schemas.errors import JobConflict, SpecError
+from schemas.errors import JobConflict, SpecError, StoreLost
 
 SLICE = 512
 """Inputs that are probed and chunked together: what a kill during the probe costs at most."""
 LAYOUT = 2
 """Of these files. A folder that another version began with another layout is refused, not read wrongly."""
+MOST_DIFFERENCES = 5
+"""Between two jobs that are shown."""
 
 _IDENTITY, _SPEC, _SUMMARY = "_job/identity.json", "_job/spec.yaml", "_job/summary.json"
 _INPUTS = "_job/inputs/part-00000.parquet"
@@ -42,17 +45,25 @@ class JobFolder:
     def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
         """Make the folder this job's, or find that it is. Raises JobConflict with the difference, SpecError where
         nothing can be written."""
-        text = json.dumps(identity, indent=1, sort_keys=True, ensure_ascii=False)
         try:
-            new = self._store.put_if_absent(_IDENTITY, text.encode())
-        except OSError as error:
+            new = self._store.put_if_absent(_IDENTITY, to_json(identity))
+            if not new:
+                self._compare(identity)
+            if self._store.stat(_SPEC) is None:  # also where a kill came between the two
+                self._store.put_if_absent(_SPEC, to_yaml(spec))
+        except (OSError, ValueError) as error:  # ValueError: NUL in the path
             raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
-        if not new:
-            self._compare(identity)
-        if self._store.stat(_SPEC) is None:  # also where a kill came between the two
-            dump = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-            self._store.put_if_absent(_SPEC, dump.encode())
         _log.info("%s is %s", self._store.address, "claimed" if new else "this job's already")
+
+    def check(self, identity: dict[str, Any]) -> None:
+        """What `claim` would refuse, as far as it shows without writing. Raises as it does."""
+        check_writable(self._store.address)
+        try:
+            taken = self._store.stat(_IDENTITY) is not None
+        except (OSError, ValueError) as error:
+            raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
+        if taken:
+            self._compare(identity)
 
     def _compare(self, identity: dict[str, Any]) -> None:
         """Raises JobConflict where the folder has another."""
@@ -63,54 +74,95 @@ class JobFolder:
                 "this job another `output:`"
             )
         if lines := differences(there, identity):
+            more = f"; and {len(lines) - MOST_DIFFERENCES} more" if len(lines) > MOST_DIFFERENCES else ""
             raise JobConflict(
                 f"{self._store.address} holds the results of another spec; give this one another `output:`, "
-                "or undo the change:\n  " + "\n  ".join(lines)
+                f"or undo the change: {'; '.join(lines[:MOST_DIFFERENCES])}{more}"
             )
 
     def identity(self) -> dict[str, Any]:
-        """As it was claimed. Raises SpecError where no job is."""
-        try:
-            identity: dict[str, Any] = json.loads(read(self._store, _IDENTITY))
-        except (OSError, ValueError) as error:
-            raise SpecError(f"{self._store.address} holds no job: {error}") from error
-        return identity
+        """As it was claimed. Raises SpecError where no job is, or what is there is broken."""
+        return mapping_from_json(self._bytes(_IDENTITY), f"{self._store.address}/{_IDENTITY}")
 
     def spec(self) -> dict[str, Any]:
         """The plain values of the spec that claimed it. Raises SpecError where no job is."""
+        return mapping_from_yaml(self._bytes(_SPEC), f"{self._store.address}/{_SPEC}", STORED)
+
+    def decoding(self) -> dict[str, Any]:
+        """Of the identity, how the job decodes. Raises SpecError."""
+        decode = self.identity().get("decode")
+        if not isinstance(decode, dict):
+            raise SpecError(f"{self._store.address}/{_IDENTITY} does not say how its job decodes")
+        return decode
+
+    def _bytes(self, key: str) -> bytes:
         try:
-            spec = yaml.safe_load(read(self._store, _SPEC))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            with self._store.open(key) as file:
+                return file.read(STORED.size_bytes + 1)
+        except (OSError, ValueError) as error:
             raise SpecError(f"{self._store.address} holds no job: {error}") from error
-        if not isinstance(spec, dict):
-            raise SpecError(f"{self._store.address}/{_SPEC} holds {type(spec).__name__}, not a mapping of keys")
-        return spec
 
     def has_inputs(self) -> bool:
         return self._store.stat(_INPUTS) is not None
 
     def write_inputs(self, inputs: pa.Table, skipped: dict[str, int]) -> None:
-        table = inputs.replace_schema_metadata({"skipped": json.dumps(skipped)})
-        self._store.put_if_absent(_INPUTS, _parquet(table))
+        """Raises StoreLost."""
+        self._put(_INPUTS, inputs.replace_schema_metadata({"skipped": json.dumps(skipped)}))
 
     def read_inputs(self) -> tuple[pa.Table, dict[str, int]]:
-        with self._store.open(_INPUTS) as file:
-            table = pq.read_table(file)
-        metadata = table.schema.metadata or {}
-        return table.replace_schema_metadata(None), json.loads(metadata.get(b"skipped", b"{}"))
+        """Raises JobConflict for a manifest that is not as one was written."""
+        table = self._table(_INPUTS, tables.INPUTS, others=True, complete=("input_id", "input_uri"))
+        try:
+            skipped = json.loads((table.schema.metadata or {}).get(b"skipped", b"{}"))
+        except (ValueError, RecursionError) as error:
+            raise self._broken(_INPUTS, error) from error
+        return table.replace_schema_metadata(None), skipped
 
     def has_chunks(self, index: int) -> bool:
         return self._store.stat(_chunks(index)) is not None
 
     def write_chunks(self, index: int, chunks: pa.Table) -> None:
-        self._store.put_if_absent(_chunks(index), _parquet(chunks))
+        """Raises StoreLost."""
+        self._put(_chunks(index), chunks)
 
     def read_chunks(self, index: int) -> pa.Table:
-        with self._store.open(_chunks(index)) as file:
-            return pq.read_table(file, schema=tables.CHUNKS)
+        """Rows of CHUNKS. Raises JobConflict for a manifest that is not as one was written."""
+        return self._table(_chunks(index), tables.CHUNKS, complete=tables.CHUNKS.names)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        overwrite(self._store, _SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False).encode())
+        """Raises OSError."""
+        overwrite(self._store, _SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+
+    def _put(self, key: str, table: pa.Table) -> None:
+        try:
+            self._store.put_if_absent(key, _parquet(table))
+        except OSError as error:
+            raise StoreLost(
+                f"output: {self._store.address} cannot be written any more: {error}; the same command again goes on"
+            ) from error
+
+    def _table(self, key: str, schema: pa.Schema, complete: Sequence[str], *, others: bool = False) -> pa.Table:
+        """others: whether columns may follow. complete: the columns that have no nulls."""
+        try:
+            with self._store.open(key) as file:
+                table = pq.ParquetFile(file).read()
+            head = table.select(table.schema.names[: len(schema)])
+            if head.schema.names != schema.names or (table.num_columns > len(schema) and not others):
+                raise ValueError(f"its columns are {', '.join(table.schema.names[:20])}")
+            head = head.cast(schema)
+            if empty := [name for name in complete if head.column(name).null_count]:
+                raise ValueError(f"{empty[0]} has nulls")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._broken(key, error) from error
+        for name in table.schema.names[len(schema) :]:
+            head = head.append_column(table.schema.field(name), table.column(name))
+        return head.replace_schema_metadata(table.schema.metadata)
+
+    def _broken(self, key: str, error: Exception) -> JobConflict:
+        return JobConflict(
+            f"{self._store.address}/{key} is not as a run left it ({error}); give this job another `output:`, or put "
+            "the file back"
+        )
 
 
 def _chunks(index: int) -> str:
@@ -143,7 +195,8 @@ _ABSENT = object()
 
 
 def _shown(values: dict[str, Any], key: str) -> str:
-    return json.dumps(values[key], ensure_ascii=False) if key in values else "not set"
+    text = json.dumps(values[key], ensure_ascii=False) if key in values else "not set"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

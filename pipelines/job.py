@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def prepare(spec: JobSpec) -> Job:
     store_at(spec.output)
     bound = [bind(entry) for entry in spec.tasks]
     names = [task.name for task in bound]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, number in Counter(names).items() if number > 1):
         raise SpecError(f"tasks: {repeated[0]!r} is named twice")
     engine = engine_kind(spec.engine)
     identity_of_engine = engine.identity()

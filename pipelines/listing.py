@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from operators.media.formats import EPISODE, TEXT, media_of_name
+from operators.media.source import check_is_file, of_os
 from schemas import tables
-from schemas.errors import SpecError
+from schemas.errors import Failure, InputError, SpecError
+from schemas.input_uri import path_of, text_of, uri_of
 from schemas.task import Task
 
+_DEEPEST = 200
+"""Folders within folders that are entered: what lies deeper was hardly put there to be read."""
 URI_COLUMNS = ("uri", "path", "input_uri")
 _RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
 
@@ -52,8 +56,8 @@ def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = 
     for entry in entries:
         if "://" in entry:
             raise SpecError(f"inputs: {entry!r}: only local paths can be read so far")
-        path = Path(entry).expanduser()
-        if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
+        path = _expanded(entry)
+        if path.suffix.lower() in (".csv", ".parquet") and _exists(path) and not _is_folder(path):
             table = _read_table(path, texts=texts)
             named.append(table)
             if "uri" not in table.schema.names:
@@ -61,16 +65,16 @@ def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = 
                 named[-1] = table.append_column("uri", pa.nulls(table.num_rows, pa.string()))
                 continue
             for uri in table.column("uri").to_pylist():
-                target = Path(uri) if Path(uri).is_absolute() else path.parent / uri
+                target = path.parent / path_of(uri)
                 # rows of a table may ask about one file several times: each is an input of its own
-                rows.append(_input(target, occurrence=seen[_uri(target)], episode=target.is_dir()))
-                seen[_uri(target)] += 1
+                rows.append(_input(target, occurrence=seen[_absolute(target)], episode=_is_folder(target)))
+                seen[_absolute(target)] += 1
             continue
         for target in _expand(path, output, skipped):
-            if seen[_uri(target)]:
+            if seen[_absolute(target)]:
                 skipped["named twice"] += 1
                 continue
-            seen[_uri(target)] += 1
+            seen[_absolute(target)] += 1
             rows.append(_input(target))
         named.append(pa.table({"uri": pa.nulls(len(rows) - sum(map(len, named)), pa.string())}))
     inputs = pa.Table.from_pylist(rows, schema=tables.INPUTS)
@@ -84,13 +88,20 @@ def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = 
     return Listing(inputs, skipped)
 
 
+def _expanded(entry: str) -> Path:
+    try:
+        return Path(entry).expanduser()
+    except RuntimeError as error:  # ~ of a user whom the machine does not know
+        raise SpecError(f"inputs: {entry!r}: {error}") from error
+
+
 def _expand(path: Path, output: Path | None, skipped: Counter[str]) -> Iterator[Path]:
-    if path.is_dir():
+    if _is_folder(path):
         yield from _walk(path, output and output.resolve(), skipped)
-    elif not path.exists() and glob.has_magic(str(path)):
+    elif not _exists(path) and glob.has_magic(str(path)) and "\0" not in str(path):
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
         for match in matches:
-            if Path(match).is_dir():
+            if _is_folder(match):
                 if "**" not in str(path):  # with ** the files inside match on their own
                     yield from _walk(Path(match), output and output.resolve(), skipped)
             elif _known(Path(match), skipped):
@@ -109,6 +120,9 @@ def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[
 
     for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         kept = []
+        if len(Path(place).parts) - len(folder.parts) >= _DEEPEST:
+            skipped[f"folder more than {_DEEPEST} deep"] += len(folders)
+            folders.clear()
         for name in sorted(folders):
             real = (Path(place) / name).resolve()
             if name.startswith("."):
@@ -129,67 +143,112 @@ def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[
 def _known(path: Path, skipped: Counter[str]) -> bool:
     if media_of_name(path.name) is not None:
         return True
-    skipped[f"unknown type {path.suffix.lower() or path.name}"] += 1
+    skipped[f"unknown type {text_of(path.suffix.lower() or path.name)}"] += 1
     return False
 
 
-def _uri(path: Path) -> str:
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  Path.exists raises for a name that is too long
+
+
+def _is_folder(path: Path | str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  as above
+
+
+def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  not resolve(): a link keeps the name the user gave
 
 
 def _input(path: Path, occurrence: int = 0, *, episode: bool = False) -> dict[str, Any]:
-    uri = _uri(path)
-    key = uri if not occurrence else f"{uri}#{occurrence}"
+    place = _absolute(path)
+    uri = uri_of(place)
     error = None
     size = None
     try:
-        size = os.stat(uri).st_size  # noqa: PTH116
-    except FileNotFoundError:
-        error = _failure("not_found", "there is no such file")
+        status = os.stat(place)  # noqa: PTH116
+        size = status.st_size
+        if not episode:
+            check_is_file(status.st_mode)
     except OSError as fault:
-        error = _failure("permission", f"{fault.strerror}")
+        error = of_os(fault)
+    except ValueError as fault:  # a NUL, a lone surrogate
+        error = InputError("not_found", f"no file has such a name: {fault}")
+    except InputError as fault:
+        error = fault
     return {
-        "input_id": hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16],
-        "input_uri": uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "input_id": _id(uri if not occurrence else f"{uri}#{occurrence}"),
+        "input_uri": uri,
         "media": EPISODE if episode else media_of_name(path.name),
         "size_bytes": size,
-        "error": error,
+        "error": error and asdict(Failure("list", error.kind, str(error))),
     }
 
 
 def _text_input(path: Path, row: int) -> dict[str, Any]:
-    uri = f"{_uri(path)}#{row}"
+    uri = f"{uri_of(_absolute(path))}#{row}"
     return {
-        "input_id": hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16],
-        "input_uri": uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "input_id": _id(uri),
+        "input_uri": uri,
         "media": TEXT,
         "size_bytes": None,
         "error": None,
     }
 
 
-def _failure(kind: str, message: str) -> dict[str, Any]:
-    return {"stage": "list", "kind": kind, "message": message, "attempts": 1}
+def _id(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _read_table(path: Path, *, texts: bool) -> pa.Table:
     """The table with its path column first, named uri; without one where that is allowed."""
     try:
-        table = pa.csv.read_csv(path) if path.suffix.lower() == ".csv" else pa.parquet.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        return _with_uris(_table(path), path.parent, texts=texts)
+    except InputError as error:
         raise SpecError(f"inputs: {path}: not a readable table: {error}") from error
-    column = next((name for name in URI_COLUMNS if name in table.schema.names), None)
-    if column is None and not texts:
-        raise SpecError(f"inputs: {path}: needs a column of paths named one of {', '.join(URI_COLUMNS)}")
-    if column is not None and table.column(column).null_count:
-        raise SpecError(f"inputs: {path}: column {column} has empty cells")
-    others = [name for name in table.schema.names if name != column]
-    if clash := sorted(_RESERVED & set(others)):
-        raise SpecError(f"inputs: {path}: column {clash[0]!r} has the name of a result column; rename it")
-    if column is None:
+    except SpecError as error:
+        raise SpecError(f"inputs: {path}: {error}") from error
+
+
+def _table(path: Path) -> pa.Table:
+    """Raises InputError."""
+    try:
+        check_is_file(path.stat().st_mode)
+        table = pa.csv.read_csv(path) if path.suffix.lower() == ".csv" else pa.parquet.read_table(path)
+        table.schema.names  # noqa: B018  a name that is no UTF-8 raises here
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise InputError("malformed", " ".join(str(error).split())[:300]) from error
+    return table
+
+
+def _with_uris(table: pa.Table, folder: Path, *, texts: bool) -> pa.Table:
+    """Raises SpecError."""
+    names = Counter(table.schema.names)
+    if repeated := sorted(name for name, count in names.items() if count > 1):
+        raise SpecError(f"two columns are called {repeated[0]!r}")
+    column = next((name for name in URI_COLUMNS if name in names), None)
+    if clash := sorted(_RESERVED & {name for name in names if name != column}):
+        raise SpecError(f"column {clash[0]!r} has the name of a result column; rename it")
+    if column is None and texts:
         return table
-    uris = table.column(column).cast(pa.string())
+    if column is None:
+        raise SpecError(f"needs a column of paths named one of {', '.join(URI_COLUMNS)}")
+    uris = _uris(table.column(column), column, folder)
+    others = [name for name in table.schema.names if name != column]
     return pa.table([uris, *(table.column(name) for name in others)], names=["uri", *others])
+
+
+def _uris(column: pa.ChunkedArray, name: str, folder: Path) -> pa.ChunkedArray:
+    """As text; bytes that are no UTF-8 as the URI that stands for them. Raises SpecError."""
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        paths = [path and uri_of(_absolute(folder / os.fsdecode(path))) for path in column.to_pylist()]
+        column = pa.chunked_array([pa.array(paths, pa.string())])
+    try:
+        uris = column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise SpecError(f"column {name} holds no paths but {column.type}") from error
+    if uris.null_count or "" in uris.to_pylist():
+        raise SpecError(f"column {name} has empty cells")
+    return uris
 
 
 def check_values(tasks: Sequence[Task], inputs: pa.Table) -> None:

@@ -26,7 +26,7 @@ def answer(job: Job) -> Iterator[dict[str, Any]]:
         chunks = chunk_table(inputs, probe, job)
     finally:
         probe.close()
-    chunks = chunks.filter([bool(tasks) for tasks in chunks.column("tasks").to_pylist()])
+    chunks = chunks.filter(pa.array([bool(tasks) for tasks in chunks.column("tasks").to_pylist()], pa.bool_()))
     if not chunks.num_rows:
         return
     decode = Decode(job.decode)

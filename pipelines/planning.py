@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
-from operators.store.addresses import local_path, store_at
+from operators.store.addresses import in_process, local_path, store_at
 from operators.store.results import Results
 from pipelines.chunking import cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
@@ -23,6 +23,7 @@ from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.progress import Progress
 from pipelines.requests import counts
 from schemas import tables
+from schemas.errors import SpecError
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,20 @@ class Work:
     planned_rows: int
     committed_rows: int
     pending_rows: int
+
+    def parts(self) -> Iterator[tuple[str, str]]:
+        """(task, chunk_id) of all that is pending."""
+        for chunk_id, names in zip(
+            *(self.pending.column(key).to_pylist() for key in ("chunk_id", "tasks")), strict=True
+        ):
+            yield from ((name, chunk_id) for name in names)
+
+
+def check_output(job: Job, folder: JobFolder) -> None:
+    """Raises SpecError or JobConflict for what a run refuses, as far as it shows without writing."""
+    if in_process(job.output):
+        raise SpecError(f"output: {job.output!r}: a run has many processes, and this is the memory of one")
+    folder.check(job.identity)
 
 
 def list_job(job: Job) -> Listing:
@@ -107,8 +122,9 @@ def _chunk_slices(job: Job, folder: JobFolder, inputs: pa.Table, progress: Progr
 
 
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
-    """What a run would list and cut: the listing and rows of CHUNKS. Writes nothing."""
+    """What a run would list and cut: the listing and rows of CHUNKS. Writes nothing. Raises what a run would."""
     folder = JobFolder(store_at(job.output))
+    check_output(job, folder)
     listing = list_once(job, folder) if folder.has_inputs() else list_job(job)
     probe = Probe(job.decode, workers=job.workers)
     try:

@@ -41,7 +41,7 @@ class Reparsed:
 
 def reparse(store: Store, spec: JobSpec) -> list[Reparsed]:
     """spec: the job's own. Raises SpecError where a task is gone; JobConflict for a part that is not ours."""
-    split = JobFolder(store).identity()["decode"]["line_reader"] is not None
+    split = JobFolder(store).decoding().get("line_reader") is not None
     results = Results(store)
     totals = []
     for entry in spec.tasks:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 
 from operators.code_check.code_check import pending_code_checks
-from operators.store.addresses import in_process, store_at
+from operators.store.addresses import store_at
 from operators.store.results import Results
+from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
 from pipelines.job import Job
 from pipelines.plan import Stage, code_check_stages, stages
-from pipelines.planning import Work, list_once, plan_work
+from pipelines.planning import Work, check_output, list_once, plan_work
 from pipelines.progress import Progress
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
-from schemas.errors import EngineError, SpecError
+from schemas.errors import AllFailed, EngineError, StoreLost
 
 _log = logging.getLogger(__name__)
 
@@ -29,15 +31,15 @@ _log = logging.getLogger(__name__)
 def run(job: Job, *, limit: int | None = None, progress: Progress | None = None) -> Summary:
     """limit: stop after the chunks that hold the first `limit` rows still to do; the same call goes on.
 
-    Raises SpecError or JobConflict before anything is started; a SightreadError of a stage when no engine
-    can be had. What is committed by then stays.
+    Raises SpecError or JobConflict before anything is started; a SightreadError of a stage when no engine can be had;
+    StoreLost when the output takes nothing more; AllFailed. What is committed by then stays, but for the rows that
+    AllFailed tells of.
     """
     progress = progress or Progress()
     clock = _Clock()
     store = store_at(job.output)
-    if in_process(job.output):
-        raise SpecError(f"output: {job.output!r}: a run has many processes, and this is the memory of one")
     folder, results = JobFolder(store), Results(store)
+    check_output(job, folder)
     folder.claim(job.identity, job.spec.model_dump(mode="json"))
 
     listing = list_once(job, folder)
@@ -48,12 +50,18 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     clock.stop("probe")
     progress.planned(work.planned_rows, work.committed_rows, work.pending.num_rows)
 
-    with _Cluster(job, progress) as cluster:
-        receipts = list(_answer(job, cluster, work, progress))
-        clock.stop("run")
-        checked_parts = list(_check_code(job, cluster, results, progress))
-        if checked_parts:
-            clock.stop("code check")
+    first = FirstRows()
+    try:
+        with _Cluster(job, progress) as cluster:
+            receipts = list(_answer(job, cluster, work, progress, first))
+            clock.stop("run")
+            checked_parts = list(_check_code(job, cluster, results, progress))
+            if checked_parts:
+                clock.stop("code check")
+    except AllFailed:
+        assert first.error is not None
+        _log.info("%d parts are taken out again", take_out(results, work.parts(), first.error))
+        raise
 
     summary = summarize(
         *(job, listing, work.chunks, results, receipts, checked_parts),
@@ -61,37 +69,61 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
         seconds=clock.seconds,
     )
     summary.wall_s = clock.wall_s()
-    folder.write_summary(asdict(summary))
+    try:
+        folder.write_summary(asdict(summary))
+    except OSError as error:
+        summary.uncommitted.append(f"the summary: {error}")
+        summary.exit_code = 1
     _log_end(summary, receipts)
     return summary
 
 
-def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress) -> Iterator[dict[str, Any]]:
-    """Put the pending chunks through decoders and engines: rows of RECEIPTS, as they come."""
+def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress, first: FirstRows) -> Iterator[dict[str, Any]]:
+    """Put the pending chunks through decoders and engines: rows of RECEIPTS, as they come.
+
+    Raises what makes more of them useless: no engine, a store that takes nothing, rows that all fail alike.
+    """
     try:
         if not work.pending.num_rows:
             return
         cluster.connect()
         progress.starting("the engine")
-        for batch in cluster.execute(work.pending, stages(job, work.pending_rows / work.pending.num_rows)):
-            for receipt in batch.to_pylist():
+        committed_rows = work.committed_rows
+        plan = stages(job, work.pending_rows / work.pending.num_rows)
+        with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
+            for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
                 if receipt["outcome"] == "no_engine":
                     raise EngineError("engine_error", receipt["message"])
+                if receipt["outcome"] == "refused":
+                    raise _refused(job, receipt["message"], f"{committed_rows} of {work.planned_rows} rows are")
                 _log.info("%s/%s: %d rows %s", *(receipt[key] for key in ("task", "chunk_id", "rows", "outcome")))
+                if receipt["outcome"] != "failed":
+                    committed_rows += receipt["rows"]
                 progress.receipt(receipt)
+                first.receipt(receipt)
                 yield receipt
     finally:
         progress.ended()
 
 
 def _check_code(job: Job, cluster: _Cluster, results: Results, progress: Progress) -> Iterator[dict[str, Any]]:
-    """Check the code in committed parts: rows of CODE_CHECKED."""
+    """Check the code in committed parts: rows of CODE_CHECKED. Raises StoreLost."""
     if unchecked := list(pending_code_checks(results, job.tasks)):
         _log.info("%d parts hold code to be checked", len(unchecked))
         progress.starting("to try the code out")
         parts = pa.Table.from_pylist(unchecked, schema=tables.CODE_UNCHECKED)
-        for batch in cluster.execute(parts, code_check_stages(job)):
-            yield from batch.to_pylist()
+        with contextlib.closing(cluster.execute(parts, code_check_stages(job))) as batches:
+            for checked in (checked for batch in batches for checked in batch.to_pylist()):
+                if checked["refused"]:
+                    raise _refused(job, checked["message"], "all rows are")
+                yield checked
+
+
+def _refused(job: Job, reason: str, committed: str) -> StoreLost:
+    """After the first refusal: answers that cannot be kept are not asked for."""
+    return StoreLost(
+        f"output: {job.output} takes nothing more: {reason}; {committed} committed, and the same command again goes on"
+    )
 
 
 class _Clock:
@@ -134,7 +166,7 @@ class _Cluster:
             self._connected = True
             ray_data.connect(self._workers)
 
-    def execute(self, table: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
+    def execute(self, table: pa.Table, plan: list[Stage]) -> Generator[pa.Table]:
         from pipelines import ray_data
 
         self.connect()

@@ -43,7 +43,9 @@ class CheckpointSpec(EngineSpec):
 
     model: Annotated[str, Field(min_length=1)] = Field(description="checkpoint folder or hub name")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, else bfloat16")
-    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(0, description="0 runs on the CPU")
+    gpus_per_replica: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = Field(
+        0, description="0 runs on the CPU"
+    )
 
     @property
     def gpus(self) -> float:

@@ -5,6 +5,8 @@
     ├── JobConflict          the output folder belongs to another job, or a part holds other rows (exit 2)
     ├── EngineLost           no request can be answered any more: the job ends, what is committed stays (exit 1)
     ├── ClusterLost          Ray cannot be started or joined, or is gone: likewise (exit 1)
+    ├── StoreLost            nothing can be written to the output any more: the same (exit 1)
+    ├── AllFailed            all that was asked failed with one error: the job ends, to be asked again (exit 1)
     ├── InputError           one input, or one unit of it, cannot be read
     ├── EngineError          the engine could not answer one request
     ├── InvalidOutput        the model answered, but not in the form that the task asks for
@@ -36,6 +38,14 @@ class EngineLost(SightreadError):
 
 class ClusterLost(SightreadError):
     """Ray cannot be started or joined, or ended under the run."""
+
+
+class StoreLost(SightreadError):
+    """The output takes nothing more: its disk is full, or gone."""
+
+
+class AllFailed(SightreadError):
+    """The first rows that were asked all failed with one error: the others would too."""
 
 
 class _OfKind(SightreadError):

@@ -5,12 +5,14 @@ check the answer, and as the type of its Parquet column. Knows nothing of prompt
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jsonschema
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.errors import InvalidOutput, SpecError
 
@@ -43,10 +45,57 @@ def nullable(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"]}
 
 
+_REFUSED = ("$ref", "$dynamicRef", "$recursiveRef", "patternProperties")
+_VALUES = ("enum", "const", "default", "examples")
+"""Keywords whose values are no schemas."""
+
+
+def _refuse(schema: Any, place: str) -> None:
+    """Raises SpecError for what could turn in a circle, fetch something, or take for ever on a model's reply."""
+    if isinstance(schema, list):
+        for inner in schema:
+            _refuse(inner, place)
+    if not isinstance(schema, dict):
+        return
+    if refused := [keyword for keyword in _REFUSED if keyword in schema]:
+        raise SpecError(f"output schema, {place}: {refused[0]} is not followed; write it out")
+    if isinstance(pattern := schema.get("pattern"), str):
+        try:
+            _matches(pattern, "")
+        except pa.ArrowInvalid as error:
+            raise SpecError(f"output schema, {place}: pattern: {error}") from error
+    for keyword, inner in schema.items():
+        if keyword in ("properties", "$defs", "definitions", "dependentSchemas") and isinstance(inner, dict):
+            for name, sub in inner.items():
+                _refuse(sub, f"{place}.{name}")
+        elif keyword not in _VALUES:
+            _refuse(inner, place)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Raises ArrowInvalid for a pattern that RE2 does not take."""
+    return bool(pc.match_substring_regex(pa.array([text], pa.string()), pattern)[0].as_py())
+
+
+def _pattern(
+    validator: Any,
+    pattern: str,
+    instance: Any,
+    schema: Any,  # noqa: ARG001  as jsonschema calls it
+) -> Iterator[jsonschema.ValidationError]:
+    if validator.is_type(instance, "string") and not _matches(pattern, instance.encode("utf-8", "replace").decode()):
+        yield jsonschema.ValidationError(f"{instance[:100]!r} does not match {pattern!r}")
+
+
+_extend: Any = jsonschema.validators.extend  # it has no types
+_VALIDATOR = _extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+
+
 @dataclass(frozen=True)
 class Output:
     """A JSON Schema of the subset that has one Parquet type: object with properties, array with items, string
-    (also enum of strings), integer, number, boolean; each may be nullable through ["…", "null"].
+    (also enum of strings), integer, number, boolean; each may be nullable through ["…", "null"]. It refers to nothing
+    outside itself, and its patterns are RE2's, whose time is linear in the text.
 
     Raises SpecError where the schema leaves that subset.
     """
@@ -55,6 +104,7 @@ class Output:
 
     def __post_init__(self) -> None:
         jsonschema.Draft202012Validator.check_schema(self.schema)
+        _refuse(self.schema, "$")
         _ = self.arrow_type
 
     @cached_property
@@ -62,8 +112,8 @@ class Output:
         return _arrow_type(self.schema, "$")
 
     @cached_property
-    def _validator(self) -> jsonschema.Draft202012Validator:
-        return jsonschema.Draft202012Validator(self.schema)
+    def _validator(self) -> Any:
+        return _VALIDATOR(self.schema)
 
     def check(self, value: Any) -> Any:
         """Return the value when it fits both the schema and the Arrow type; else InvalidOutput says where.

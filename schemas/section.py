@@ -6,8 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST = (1 << 31) - 1
+"""Of what is counted. What is more is a slip, and an overflow somewhere behind it."""
+
+PositiveInt = Annotated[int, Field(ge=1, le=MOST)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class Section(BaseModel):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from pydantic import Field, model_validator
 from schemas.decode import UnitKind
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.engine_spec import EngineSpec
-from schemas.section import PositiveFloat, PositiveInt, Section
+from schemas.section import MOST, PositiveFloat, PositiveInt, Section
 
 
 class TaskSpec(Section):
@@ -32,7 +33,7 @@ class TaskSpec(Section):
     max_tokens: PositiveInt | None = Field(None, description="longest answer; default: the task's own, as all below")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(None, description="0 is greedy")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="nucleus; 1 is off")
-    top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0 is off")
+    top_k: Annotated[int, Field(ge=0, le=MOST)] | None = Field(None, description="0 is off")
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(None, description="0 is off")
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = Field(None, description="1 is off")
     seed: int | None = Field(None, description="makes sampling repeatable")
@@ -49,8 +50,12 @@ else:
 
 
 class DecodeSpec(Section):
-    video_fps: PositiveFloat = Field(2.0, description="frames sampled a second")
-    video_clip_s: PositiveFloat = Field(30.0, description="longest clip")
+    video_fps: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = Field(
+        2.0, description="frames sampled a second"
+    )
+    video_clip_s: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] = Field(
+        30.0, description="longest clip"
+    )
     video_backend: Literal["pyav", "decord"] = Field("pyav", description="the library that reads videos")
     video_max_tokens: PositiveInt | None = Field(None, description="tokens of a clip; default: the checkpoint's")
     page_dpi: Annotated[float, Field(ge=18, le=1200)] = Field(144.0, description="at which pages are rendered")
@@ -59,12 +64,14 @@ class DecodeSpec(Section):
         "auto", description="lines: text is read line by line; auto: where the checkpoint says that it reads lines"
     )
     timeout_s: PositiveFloat = Field(60.0, description="seconds a decoder may take for one unit")
-    memory_mb: Annotated[int, Field(ge=512)] = Field(2048, description="address space of one decoder")
-    workers: PositiveInt | None = Field(None, description="decoders at once; default: the CPUs there are")
+    memory_mb: Annotated[int, Field(ge=512, le=MOST)] = Field(2048, description="address space of one decoder")
+    workers: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="decoders at once; default: the CPUs there are"
+    )
 
 
 class LimitsSpec(Section):
-    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="a larger share: exit code 3")
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="a larger share: exit code 3")
     chunk_units: PositiveInt = Field(32, description="units committed together at most")
     chunk_mb: PositiveInt = Field(64, description="decoded megabytes of a chunk at most")
 
@@ -76,7 +83,7 @@ class JobSpec(Section):
     inputs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="files, folders, globs, and tables of paths (.csv, .parquet) whose other columns come along"
     )
-    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1)] = Field(
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=100)] = Field(
         description="what is asked; a bare name stands for {name: …}"
     )
     engine: AnyEngineSpec
@@ -105,6 +112,6 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:
         names = [task.name for task in self.tasks]
-        if duplicate := sorted({name for name in names if names.count(name) > 1}):
+        if duplicate := sorted(name for name, number in Counter(names).items() if number > 1):
             raise ValueError(f"tasks: {duplicate[0]!r} is named twice")
         return self

@@ -133,17 +133,21 @@ ANSWERED = pa.schema(
     ]
 )
 
+# Rows that failed alike; the message is that of the first.
+FAILED_ROWS = pa.struct([*((key, pa.string()) for key in ("status", "stage", "kind", "message")), ("rows", pa.int64())])
+
 # What the commit tells the driver about one part.
 RECEIPTS = pa.schema(
     [
         ("chunk_id", pa.string()),
         ("task", pa.string()),
-        # committed, duplicate (another attempt was first), failed (the disk) or no_engine
+        # committed, duplicate (another attempt was first), refused (by the store, which takes no others either), failed
+        # (there is something else in its place) or no_engine
         ("outcome", pa.string()),
         ("message", pa.string()),  # why it failed
         ("rows", pa.int64()),
         ("ok", pa.int64()),
-        ("failures", pa.list_(pa.struct([("kind", pa.string()), ("rows", pa.int64())]))),
+        ("failures", pa.list_(FAILED_ROWS)),
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
         ("decode_s", pa.float64()),
@@ -217,6 +221,7 @@ CODE_CHECKED = pa.schema(
         ("rows", pa.int64()),  # that were tried out
         ("outcomes", pa.list_(pa.string())),  # of each of them
         ("message", pa.string()),  # why the part stays as it was
+        ("refused", pa.bool_()),  # by the store, which takes no others either
     ]
 )
 

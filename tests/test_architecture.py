@@ -70,7 +70,7 @@ LIBRARIES = {
     "json_repair": ["pipelines/replies/elements.py"],
     "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],
     "pydantic": ["schemas", "jobs/load.py"],
-    "yaml": ["pipelines/folder.py", "jobs/load.py"],
+    "yaml": ["pipelines/plain_values.py"],
     "rich": ["jobs"],
     "transformers": [],
     "torchvision": [],

@@ -115,7 +115,7 @@ def test_a_full_disk_is_a_receipt_that_says_so(tmp_path: Path, monkeypatch: pyte
         [{"chunk_id": "c", "task": "ocr", "rows": sink.getvalue().to_pybytes()}], schema=tables.ANSWERED
     )
     (receipt,) = Commit(str(tmp_path))(answered).to_pylist()
-    assert receipt["outcome"] == "failed"
+    assert receipt["outcome"] == "refused"
     assert "No space left" in receipt["message"]
     assert store_at(str(tmp_path)).list() == []
     assert not list((tmp_path / "_job" / "tmp").iterdir())

@@ -33,10 +33,12 @@ from operators.media.probe import Probe
 from operators.media.sandbox import Sandbox
 from operators.media.source import opened_file
 from operators.processes.channel import Channel
+from operators.processes.messages import Bounds, Messages
 from operators.units import Decoded
 from pipelines.listing import list_inputs
 from schemas import tables
 from schemas.decode import DecodeSettings
+from schemas.errors import ChildDied
 from schemas.request import Picture
 from schemas.unit import Locator
 from tests.support.media import (
@@ -91,14 +93,15 @@ def kinds(rows: list[dict[str, Any]]) -> list[str | None]:
 
 
 def test_files_that_came_with_a_frame_that_breaks_off_are_closed() -> None:
+    messages = Messages(Bounds(fds=2))
     for text in (b"{", b"nonsense!"):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         channel = Channel(ours)
         before = len(list(Path("/proc/self/fd").iterdir()))
         socket.send_fds(theirs, [struct.pack("!II", 9, 0) + text], [0, 0])
         theirs.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ValueError):  # of the nonsense
-            assert channel.recv(5) is None
+        with contextlib.suppress(ChildDied):  # of the nonsense
+            assert channel.receive(messages, time.monotonic() + 5) is None
         assert len(list(Path("/proc/self/fd").iterdir())) == before
         channel.close()
         theirs.close()
@@ -331,14 +334,14 @@ def test_a_decoder_gets_an_open_file_and_needs_no_path(tmp_path: Path, name: str
 
 
 def test_a_file_that_cannot_be_read_as_a_video_is_named_by_where_it_came_from(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"x" * 999)
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + b"x" * 999)
     (row,) = probe(tmp_path / "a.mp4")
     assert row["error"]["message"].endswith(f"Invalid data found when processing input: '{tmp_path / 'a.mp4'}'")
 
 
-def test_a_pipe_that_nobody_writes_to_is_an_empty_file(tmp_path: Path) -> None:
+def test_a_pipe_that_nobody_writes_to_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.pdf")
-    assert kinds(probe(tmp_path / "a.pdf")) == ["empty_file"]
+    assert kinds(probe(tmp_path / "a.pdf")) == ["unknown_type"]
 
 
 # what cannot be read

@@ -78,7 +78,7 @@ def test_bad_input_is_one_typed_row_each_and_neighbours_are_untouched(world: Wor
     world.spec["inputs"] = [str(world.inputs), str(world.folder / "gone.pdf")]
     write_recording(world.recording, ANYTHING)
 
-    world.run()
+    assert "75.0% of the rows failed" in world.run(code=3)
 
     read = statuses(world.rows("ocr"))
     assert read == {
@@ -90,8 +90,8 @@ def test_bad_input_is_one_typed_row_each_and_neighbours_are_untouched(world: Wor
     assert statuses(world.rows("caption")) == {("unreadable_input", "malformed"): 2}  # the jpg and the mp4
     assert all(row["error"]["message"] for row in world.rows("caption"))
 
-    world.spec["limits"] = {"max_failed_fraction": 0.5}
-    assert "75.0% of the rows failed" in world.run(code=3)
+    world.spec["limits"] = {"max_failed_fraction": 0.75}
+    assert "nothing to do" in world.run()
 
 
 def test_requests_that_kill_the_engine_are_one_typed_row_each(world: World) -> None:
@@ -170,5 +170,5 @@ def test_an_engine_that_cannot_be_had_ends_the_job_with_one_sentence(world: Worl
     assert "Traceback" not in printed
     assert "replies.jsonl" in printed
     assert world.parts() == []
-    assert "no engine: " in (world.output / "_job" / "logs" / "run.log").read_text()
+    assert "ended early: " in (world.output / "_job" / "logs" / "run.log").read_text()
     world.nothing_left()

@@ -6,9 +6,11 @@ A child, as the engine of a pipeline is: the same interpreter, the same engine, 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from model.engines.kinds import EngineSettings, describe
@@ -16,9 +18,18 @@ from operators.infer.engine_child import build
 from operators.infer.engine_wire import pack_request, unpack_request
 from operators.processes.channel import Channel
 from operators.processes.child import Limits, spawn
+from operators.processes.messages import INT64, Bounds, Messages, integer, number, record, text
 from operators.processes.startup import parent_channel
-from schemas.errors import EngineError, SightreadError
+from schemas.errors import ChildDied, EngineError, SightreadError
 from schemas.request import Completion, Request
+
+_MEASURED = Messages(
+    Bounds(frame_s=None),
+    {
+        "fatal": record({"fatal": text()}),
+        "seconds": record({"seconds": number(0), "output_tokens": integer(0, INT64)}),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -36,17 +47,20 @@ class Bare:
 
 def measure(engine: EngineSettings, requests: Sequence[Request], *, warm_up: int = 4) -> Bare:
     """Answer some requests uncounted, then all. Raises EngineError when the child ends or one is not answered."""
-    child = spawn("jobs.bench.bare_engine", limits=Limits(), name="the bare engine", python=engine.python())
+    printed = partial(os.write, 2)
+    child = spawn(
+        "jobs.bench.bare_engine", limits=Limits(), name="the bare engine", printed=printed, python=engine.python()
+    )
     try:
-        child.channel.send({"engine": describe(engine), "requests": len(requests), "warm_up": warm_up})
+        child.send({"engine": describe(engine), "requests": len(requests), "warm_up": warm_up})
         for request in requests:
-            child.channel.send(*pack_request(request))
-        frame = child.channel.recv()
-        if frame is None:
-            raise EngineError("engine_error", str(child.exit_reason()))
-        if "fatal" in frame.head:
-            raise EngineError("engine_error", frame.head["fatal"])
-        return Bare(**frame.head)
+            child.send(*pack_request(request))
+        head = child.receive(_MEASURED).head
+        if "fatal" in head:
+            raise EngineError("engine_error", head["fatal"])
+        return Bare(**head)
+    except ChildDied as death:
+        raise EngineError("engine_error", str(death)) from death
     finally:
         child.kill()
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import machine
-from jobs.display import console_for
+from jobs.display import console_for, show_line
 from jobs.load import load, parse
 from model.engines.kinds import FreeMemory, engine_kind
 from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
@@ -118,10 +118,9 @@ def _canary(spec: JobSpec) -> list[Finding]:
 
 def _show(findings: list[Finding], console: Console) -> None:
     for line in findings:
-        text = f"{line.level:4}  {line.about:10}  {line.message}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        show_line(console, f"{line.level:4}  {line.about:10}  {line.message}")
         if line.fix:
-            console.print(f"      {'':10}  -> {line.fix}", markup=False, highlight=False, soft_wrap=True)
+            show_line(console, f"      {'':10}  -> {line.fix}")
 
 
 def _sizes() -> Table:

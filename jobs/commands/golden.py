@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from jobs.demo_media import PAGES, SIGN, pdf_bytes, write_demo_media
-from jobs.display import console_for
+from jobs.display import cell, console_for
 from jobs.load import load, parse
 from model.prompts.line_image import line_reader_of
 from operators.checks.text_layer import compare
@@ -131,6 +130,5 @@ def _table(faults: dict[Expectation, list[str]]) -> Table:
     for name in ("", "task", "input", "what is wrong"):
         table.add_column(name, overflow="fold")
     for expected, of_one in faults.items():
-        # what a model wrote is shown as it is, not as markup
-        table.add_row("fail" if of_one else "ok", expected.task, expected.input, Text("; ".join(of_one)))
+        table.add_row("fail" if of_one else "ok", expected.task, expected.input, cell("; ".join(of_one)))
     return table

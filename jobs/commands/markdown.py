@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobs.echo import echo
 from operators.store.addresses import store_at
 from operators.store.results import Results
 from operators.store.store import overwrite
@@ -28,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     for path in write_documents(options.output):
-        print(path)
+        echo(path)
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.arguments import count
+from jobs.echo import echo
 from model.prompts.rgb import unpack
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     failed = False
     for drawing in write_overlays(options.output, task=options.task, rows=options.rows):
         failed |= drawing.failed
-        print(drawing.text)
+        echo(drawing.text)
     return 1 if failed else 0
 
 
@@ -88,7 +89,7 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
 def _settings(folder: JobFolder) -> DecodeSettings:
     """As the job decoded, so that a clip has the same frames."""
     names = {field.name for field in fields(DecodeSettings)} - {"line_reader"}
-    there = folder.identity()["decode"]
+    there = folder.decoding()
     return DecodeSettings(**{name: there[name] for name in names & there.keys()})  # older versions had others
 
 

@@ -1,18 +1,25 @@
 """`sightread plan SPEC`: show stages, chunks and units of a job, and start nothing.
 
-Inputs are listed and probed; nothing is written, no Ray and no engine is started.
+Inputs are listed and probed; nothing is written, no Ray and no engine is started. What a run here would refuse is
+refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
-from jobs.display import console_for
+import pyarrow as pa
+
+from jobs import machine
+from jobs.display import console_for, show_line
 from jobs.load import load
 from pipelines.job import prepare
-from pipelines.plan import code_check_stages, stages
+from pipelines.plan import check_resources, code_check_stages, stages
 from pipelines.planning import outlook
 from pipelines.requests import expected_rows
 
@@ -24,11 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     job = prepare(load(options.spec))
     listing, chunks = outlook(job)
-    console = console_for()
-
-    def show(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
+    show = partial(show_line, console_for())
     units: Counter[str] = Counter()
     rows: Counter[str] = Counter()
     unreadable: Counter[str] = Counter()
@@ -49,14 +52,24 @@ def run(options: argparse.Namespace) -> int:
     show(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")
     if unreadable:
         show(f"failing  {', '.join(f'{number} {kind}' for kind, number in sorted(unreadable.items()))}")
-    asked = chunks.filter([bool(tasks) for tasks in chunks.column("tasks").to_pylist()])
+    asked = chunks.filter(pa.array([bool(tasks) for tasks in chunks.column("tasks").to_pylist()], pa.bool_()))
     show(f"chunks   {asked.num_rows}")
     for name, number in sorted(rows.items()):
         show(f"rows     {name}: {number}")
     code_checks = code_check_stages(job) if any(task.code_check for task in job.tasks) else []
-    for stage in (*stages(job, sum(rows.values()) / max(1, asked.num_rows)), *code_checks):
+    plan = stages(job, sum(rows.values()) / max(1, asked.num_rows))
+    for stage in (*plan, *code_checks):
         show(
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
             f"{stage.cpus:g} CPUs and {stage.gpus:g} GPUs each"
         )
+    if not os.environ.get("RAY_ADDRESS"):  # a cluster has what it has
+        check_resources(plan, cpus=math.inf, gpus=_visible_gpus())
     return 0
+
+
+def _visible_gpus() -> int:
+    """Of this machine, as Ray counts them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = len(machine.gpus())
+    return gpus if visible is None else min(gpus, len([name for name in visible.split(",") if name.strip()]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from jobs.echo import echo
 from jobs.load import parse_stored
 from operators.store.addresses import store_at
 from pipelines.folder import JobFolder
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     spec = parse_stored(JobFolder(store).spec(), f"the spec of {options.output}")
     for total in reparse(store, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
-        print(
+        echo(
             f"{total.task}: {total.rows} rows, {total.changed} changed, "
             f"ok {total.ok_before} before, {total.ok_after} now{kept}"
         )

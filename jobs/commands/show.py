@@ -6,10 +6,9 @@ import argparse
 import json
 
 from rich.table import Table
-from rich.text import Text
 
 from jobs.arguments import count
-from jobs.display import console_for
+from jobs.display import cell, console_for
 from operators.store.results import Results
 from schemas.errors import SpecError
 
@@ -42,25 +41,22 @@ def show_rows(output: str, *, rows: int) -> None:
     console = console_for()
     for task in tasks:
         first = list(results.query(task, _QUERY, _COLUMNS, rows=rows))
-        table = Table(title=task, title_justify="left", show_lines=True)
+        table = Table(title=cell(task), title_justify="left", show_lines=True)
         for column in ("input", "unit", "status", "result"):
             table.add_column(column, overflow="fold")
         for row in first:
             in_time = row["start_s"] is not None
             unit = f"{row['start_s']:.1f}–{row['end_s']:.1f} s" if in_time else str(row["number"])
-            # Text, not str: what a model wrote must not be taken for markup
-            shown = Text(_plain(row["result"]) if row["status"] == "ok" else str(row["kind"]))
-            table.add_row(Text(row["name"]), unit, row["status"], shown)
+            shown = _begin(row["result"]) if row["status"] == "ok" else str(row["kind"])
+            table.add_row(cell(row["name"]), unit, cell(row["status"]), cell(shown, lines=True))
         console.print(table)
         if first and first[0]["total"] > len(first):
             console.print(f"and {first[0]['total'] - len(first)} more")
 
 
-def _plain(result: str) -> str:
+def _begin(result: str) -> str:
     """What a cell shows: the text alone where there is one, and of a long one the beginning."""
     value = json.loads(result)
-    text = value["text"] if isinstance(value, dict) and "text" in value else result
+    text = str(value["text"]) if isinstance(value, dict) and "text" in value else result
     begin = "\n".join(text.splitlines()[:CELL_LINES])[:CELL_CHARACTERS]
-    begin += " …" if len(begin) < len(text.rstrip()) else ""
-    # control characters could steer the terminal
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in begin)
+    return begin + (" …" if len(begin) < len(text.rstrip()) else "")

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from jobs.display import console_for
+from jobs.display import cell, console_for, show_line
 from jobs.load import parse
 from pipelines.job import prepare
 from pipelines.local import answer
@@ -53,10 +53,10 @@ def run(options: argparse.Namespace) -> int:
         if row["status"] == "ok":
             result = row["result"]
             shown = result["text"] if "text" in result else json.dumps(result, ensure_ascii=False)
-            console.print(shown, markup=False, highlight=False)
+            console.print(cell(shown, lines=True))
         else:
             failed += 1
-            console.print(f"{row['status']}: {row['error']['kind']}: {row['error']['message']}", markup=False)
+            show_line(console, f"{row['status']}: {row['error']['kind']}: {row['error']['message']}")
     if not seen:
-        console.print(f"task {options.task} takes nothing that is in {options.file}", markup=False)
+        show_line(console, f"task {options.task} takes nothing that is in {options.file}")
     return 1 if failed or not seen else 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from schemas.camera import Intrinsics, Source
 from schemas.errors import InputError
+from schemas.input_uri import path_of, text_of
 
 _NUMBERS = ("fx", "fy", "cx", "cy")
 COLUMNS = ("intrinsics", *_NUMBERS, "fov_deg")
@@ -26,8 +28,8 @@ _LARGEST_BYTES = 32 << 20
 
 
 def find_intrinsics(values: Mapping[str, Any], picture: str | None, width_px: int, height_px: int) -> Intrinsics | None:
-    """None where nobody states them. values: by COLUMNS. picture: its path, None to look for no file; beside a.jpg lies
-    a.json, a.jpg.json or SHARED.
+    """None where nobody states them. values: by COLUMNS. picture: its input_uri, None to look for no file; beside a.jpg
+    lies a.json, a.jpg.json or SHARED.
 
     Raises InputError for a statement that is no camera.
     """
@@ -35,7 +37,7 @@ def find_intrinsics(values: Mapping[str, Any], picture: str | None, width_px: in
         return _read(stated, "given", "intrinsics")
     if any(values.get(name) is not None for name in _NUMBERS):
         return _read({name: values.get(name) for name in _NUMBERS}, "given", "the camera's columns")
-    path = Path(picture or "none")
+    path = path_of(picture or "none")
     places = (path.with_suffix(".json"), path.with_name(f"{path.name}.json"), path.with_name(SHARED))
     for beside in places if picture is not None else ():
         content = _file(beside)
@@ -45,7 +47,7 @@ def find_intrinsics(values: Mapping[str, Any], picture: str | None, width_px: in
             content = content[key] if isinstance(content, dict) and key in content else content
         # what does not speak of cameras may lie beside a picture for other reasons
         if isinstance(content, list) or (isinstance(content, dict) and content.keys() & set(_NUMBERS)):
-            return _read(content, "sidecar", beside.name)
+            return _read(content, "sidecar", text_of(beside.name))
     if (fov := values.get("fov_deg")) is not None:
         return from_field_of_view(fov, width_px, height_px)
     return None
@@ -100,17 +102,18 @@ def _floats(value: Any, count: int) -> tuple[float, ...] | None:
 
 def _file(path: Path) -> Any:
     """The JSON of a file; None where there is none."""
+    name = text_of(path.name)
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113  a name may be too long to be asked for
             return None
         stat = path.stat()
         if stat.st_size > _LARGEST_BYTES:
-            raise InputError("too_large", f"{path.name}: {stat.st_size} bytes; at most {_LARGEST_BYTES} are read")
+            raise InputError("too_large", f"{name}: {stat.st_size} bytes; at most {_LARGEST_BYTES} are read")
         return _parsed(path, stat.st_mtime_ns, stat.st_size)
     except PermissionError as error:
-        raise InputError("permission", f"{path.name}: {error.strerror}") from error
+        raise InputError("permission", f"{name}: {error.strerror}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError("malformed", f"{path.name}: not readable as JSON: {error}") from error
+        raise InputError("malformed", f"{name}: not readable as JSON: {error}") from error
 
 
 @lru_cache(maxsize=4)

@@ -63,7 +63,8 @@ class CodeCheck:
                 outcomes = self._check_part(self._tasks[part["task"]], part["chunk_id"])
                 checked.append({**part, "rows": len(outcomes), "outcomes": outcomes, "message": None})
             except (OSError, JobConflict, pa.ArrowException) as error:
-                checked.append({**part, "rows": 0, "outcomes": [], "message": f"{error}"})
+                refused = isinstance(error, OSError)
+                checked.append({**part, "rows": 0, "outcomes": [], "message": f"{error}", "refused": refused})
         return pa.Table.from_pylist(checked, schema=tables.CODE_CHECKED)
 
     def close(self) -> None:

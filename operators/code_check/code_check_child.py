@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from operators.code_check.code_check_wire import listed
 from operators.code_check.isolation import isolate
 from operators.code_check.read_code import ReadCode, read_drawio, read_python, read_svg
 from operators.code_check.render_page import Renderer, Shown, missing
@@ -27,7 +28,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     renderer: Renderer | None = None
     while (order := channel.recv()) is not None:
-        code = order.payloads[0].decode("utf-8", "replace")
+        code = bytes(order.payloads[0]).decode("utf-8", "replace")
         match order.head["kind"]:
             case "python":
                 _send_read(channel, read_python(code))
@@ -52,8 +53,8 @@ def _send_read(channel: Channel, parsed: ReadCode) -> None:
         {
             "outcome": "read" if parsed.message is None else "unreadable",
             "message": parsed.message,
-            "imports": list(parsed.imports),
-            "unresolved": list(parsed.unresolved),
+            "imports": listed(parsed.imports),
+            "unresolved": listed(parsed.unresolved),
         }
     )
 
@@ -63,8 +64,8 @@ def _send_shown(channel: Channel, shown: Shown, isolation: str) -> None:
         "outcome": shown.fault or "shown",
         "message": shown.message,
         "isolation": isolation,
-        "errors": shown.errors,
-        "refused": shown.refused,
+        "errors": listed(shown.errors),
+        "refused": listed(shown.refused),
     }
     if shown.picture is None or shown.fault is not None:
         channel.send(columns)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import signal
 import socket
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from model.prompts.rgb import RGB
-from operators.processes.channel import Frame
+from operators.code_check.code_check_wire import LONGEST, answers
 from operators.processes.child import Child, Limits, spawn
 from operators.processes.orphan_reaper import descendants, processes
 from schemas.errors import ChildDied
@@ -38,11 +37,6 @@ MEMORY_MB = 1536
 CHECKS_PER_CHILD = 100
 LOOK_S = 0.1
 _GONE_S = 5.0
-
-OUTCOMES = ("shown", "read", "unreadable", "no_browser", "timeout", "out_of_memory", "crashed")
-_LISTS = ("errors", "refused", "imports", "unresolved")
-_MOST = 200
-_LONGEST = 500
 
 
 @dataclass(frozen=True)
@@ -72,16 +66,17 @@ class CodeChecker:
             self.close()
         self._checks += 1
         try:
+            deadline = time.monotonic() + self._deadline_s
             child = self._running()
             order = {"kind": kind, "width_px": width_px, "height_px": height_px, "load_s": self._load_s}
-            child.channel.send(order, [code.encode("utf-8", "replace")])
-            return _accept(self._answer(child))
+            child.send(order, [code.encode("utf-8", "replace")], deadline=deadline)
+            return self._checked(child, width_px, deadline)
         except ChildDied as death:
             self.close()
-            return Checked({"outcome": death.kind, "message": str(death)[:_LONGEST]})
-        except (OSError, ValueError, TypeError, LookupError) as error:
+            return Checked({"outcome": death.kind, "message": str(death)[:LONGEST]})
+        except OSError as error:  # no folder or no process to be had
             self.close()
-            return Checked({"outcome": "crashed", "message": f"the trial spoke nonsense: {error!r}"[:_LONGEST]})
+            return Checked({"outcome": "crashed", "message": f"the trial cannot be started: {error}"[:LONGEST]})
 
     def close(self) -> None:
         """Kill the child and all that descends from it, and remove what it left on the disk. Safe to call again."""
@@ -107,34 +102,33 @@ class CodeChecker:
         return [pid for pid, started in self._started if alive.get(pid, (0, 0))[1] == started]
 
     def _running(self) -> Child:
+        if self._child is not None and self._child.begins(0):  # it speaks unasked, or has ended
+            self.close()
         if self._child is None:
             self._folder = _new_folder()
             self._child = spawn(
                 "operators.code_check.code_check_child",
                 limits=Limits(),
                 name="the trial",
-                stderr=None,
                 variables={"TMPDIR": str(self._folder), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         return self._child
 
-    def _answer(self, child: Child) -> Frame:
+    def _checked(self, child: Child, width_px: int, deadline: float) -> Checked:
         """Raises ChildDied."""
-        deadline = time.monotonic() + self._deadline_s
-        poll = select.poll()
-        poll.register(child.channel, select.POLLIN)
-        while not poll.poll(LOOK_S * 1000):
+        while not child.begins(LOOK_S):
             if self._look(child) > self._memory_mb << 20:
                 raise ChildDied("out_of_memory", f"the page held more than {self._memory_mb} MB")
             if time.monotonic() > deadline:
                 raise ChildDied("timeout", f"the trial gave no answer within {self._deadline_s:g} s")
-        try:
-            frame = child.channel.recv(self._deadline_s)
-        except TimeoutError:
-            raise ChildDied("timeout", "the trial stopped in the middle of its answer") from None
-        if frame is None:
-            raise child.exit_reason()
-        return frame
+        frame = child.receive(answers(width_px), deadline)
+        columns = dict(frame.head)
+        if columns["outcome"] != "shown":
+            return Checked(columns)
+        height_px, shown_px = columns.get("height_px", 0), columns.get("width_px", 0)
+        if [len(payload) for payload in frame.payloads] != [height_px * shown_px * 3]:
+            raise child.exit_reason(ChildDied("crashed", "the trial sent nonsense: a picture of another size"))
+        return Checked(columns, np.frombuffer(frame.payloads[0], np.uint8).reshape(height_px, shown_px, 3))
 
     def _look(self, child: Child) -> int:
         """Bytes that the child and its descendants hold for themselves; remembers them."""
@@ -172,20 +166,3 @@ def _held(pid: int) -> int:
             if line.startswith(("RssAnon:", "RssShmem:")):
                 total += int(line.split()[1]) << 10
     return total
-
-
-def _accept(frame: Frame) -> Checked:
-    """Raises ValueError, TypeError or LookupError for what is no answer."""
-    head = frame.head
-    if head["outcome"] not in OUTCOMES:
-        raise ValueError(f"outcome {str(head['outcome'])[:50]!r}")
-    columns: dict[str, Any] = {"outcome": head["outcome"]}
-    for key in ("message", "isolation"):
-        columns[key] = None if head.get(key) is None else str(head[key])[:_LONGEST]
-    for key in _LISTS:
-        columns[key] = None if head.get(key) is None else [str(text)[:_LONGEST] for text in head[key][:_MOST]]
-    if head["outcome"] != "shown":
-        return Checked(columns)
-    width_px, height_px = int(head["width_px"]), int(head["height_px"])
-    picture = np.frombuffer(frame.payloads[0], np.uint8).reshape(height_px, width_px, 3)
-    return Checked(columns | {"width_px": width_px, "height_px": height_px}, picture)

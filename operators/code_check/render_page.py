@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from model.prompts.rgb import RGB
+from operators.code_check.code_check_wire import MAX_HEIGHT_PX
 from operators.code_check.isolation import NOBODY, may_nest, unprivileged
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ START_S = 90.0
 """How long a browser may take to start."""
 SETTLE_S = 0.3
 """What scripts and transitions get after the page has loaded."""
-MAX_HEIGHT_PX = 8192
 MOST_LISTED = 20
 _LONGEST = 300
 _LOCAL = "Not allowed to load local resource:"

@@ -8,23 +8,29 @@ import os
 import re
 import socket
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+from schemas.printable import one_line
+
 LARGEST_BYTES = 16 << 20
-"""Beyond this, what earlier generations printed is dropped when the next one starts."""
+"""What is kept of it: the log, and one before it, hold half of this at most."""
+BEFORE = ".1"
+"""Follows the name of the log that is continued in the one without it."""
 
 _numbers = itertools.count(1)
 
 
 class EngineLog:
-    """A file of its own for every supervisor, over all generations of its engine.
+    """A file of its own for every supervisor, over all generations of its engine. Used from any number of threads.
 
     folder: where it shall be. None, or one that cannot be written: among the user's temporary files. path: the null
     device where that cannot be either: what an engine prints is no reason not to have it.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
+        self._lock = threading.Lock()
         number = next(_numbers)
         again = f"-{number}" if number > 1 else ""
         name = f"engine-{socket.gethostname()}-{os.getpid()}{again}.log"
@@ -36,18 +42,17 @@ class EngineLog:
         with contextlib.suppress(OSError):
             self.path = _new(_own_temporary(), name)
 
-    def open(self) -> int:
-        """A file descriptor for a child to write to; the caller closes it."""
-        with contextlib.suppress(OSError):
-            if self.path.stat().st_size > LARGEST_BYTES:
-                self.path.write_bytes(b"")
-            return os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        return os.open(os.devnull, os.O_WRONLY)  # somebody has removed it
+    def write(self, printed: bytes) -> None:
+        """What the engine printed. A disk that is full loses it."""
+        with self._lock, contextlib.suppress(OSError):
+            if self.path.is_file() and self.path.stat().st_size + len(printed) > LARGEST_BYTES // 2:
+                self.path.replace(self.path.with_name(f"{self.path.name}{BEFORE}"))
+            with self.path.open("ab") as file:
+                file.write(printed)
 
     def note(self, text: str) -> None:
-        """A line of ours between those of the engine, with the time. A disk that is full loses it."""
-        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {text}\n")
+        """A line of ours between those of the engine, with the time."""
+        self.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {one_line(text)}\n".encode("utf-8", "replace"))
 
     def close(self) -> None:
         """Nobody needs an empty file."""

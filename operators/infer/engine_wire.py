@@ -6,10 +6,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
-from schemas.errors import Failure
-from schemas.request import Buffer, Clip, Completion, Message, Part, Picture, Request, Sampling
+from operators.processes.messages import INT64, Bounds, Messages, fits, integer, maybe, number, one_of, record, text
+from schemas.errors import FAILURE_KINDS, Failure
+from schemas.request import Buffer, Clip, Completion, FinishReason, Message, Part, Picture, Request, Sampling
+
+_failure = record(
+    {
+        "stage": one_of(("infer",)),
+        "kind": one_of(FAILURE_KINDS),
+        "message": text(2000),
+        "attempts": integer(1, 1000),
+    }
+)
+_completion = record(
+    {
+        "text": text(),
+        "finish_reason": one_of(get_args(FinishReason)),
+        "prompt_tokens": integer(),
+        "output_tokens": integer(),
+        "infer_s": number(0, 1e9),
+        "reasoning": maybe(text()),
+        "reasoning_tokens": integer(),
+    }
+)
+_request_id = text(1000)
+
+ENGINE_MESSAGES = Messages(
+    Bounds(json_bytes=8 << 20, values=300_000),
+    {
+        "alive": record({"alive": integer(0, INT64)}),
+        "completion": record({"answer": _request_id, "completion": _completion}),
+        "failure": record({"answer": _request_id, "failure": _failure}),
+        "ready": record({"ready": record({"slots": integer()})}),
+        "fatal": record({"fatal": text(2000)}),
+        "last_error": record({"last_error": text(500)}),
+    },
+)
+"""What an engine's child says."""
+_SHORT_CHARS = 100_000
 
 
 def pack_request(request: Request) -> tuple[dict[str, Any], list[Buffer]]:
@@ -28,7 +64,7 @@ def pack_request(request: Request) -> tuple[dict[str, Any], list[Buffer]]:
     return {"ask": head}, payloads
 
 
-def unpack_request(head: dict[str, Any], payloads: Sequence[bytes]) -> Request:
+def unpack_request(head: dict[str, Any], payloads: Sequence[Buffer]) -> Request:
     upcoming = iter(payloads)
     sampling = {**head["sampling"], "stop": tuple(head["sampling"]["stop"])}
     return Request(
@@ -45,8 +81,17 @@ def unpack_request(head: dict[str, Any], payloads: Sequence[bytes]) -> Request:
 
 
 def pack_answer(request_id: str, answer: Completion | Failure) -> dict[str, Any]:
+    """A text that no frame takes is a failure."""
+    if isinstance(answer, Completion) and not _fits(answer):
+        answer = Failure("infer", "too_long", f"the model wrote {len(answer.text)} characters")
     kind = "completion" if isinstance(answer, Completion) else "failure"
     return {"answer": request_id, kind: asdict(answer)}
+
+
+def _fits(completion: Completion) -> bool:
+    if len(completion.text) + len(completion.reasoning or "") < _SHORT_CHARS:
+        return True
+    return fits({"answer": "x" * 1000, "completion": asdict(completion)}, ENGINE_MESSAGES.bounds)
 
 
 def unpack_answer(head: dict[str, Any]) -> Completion | Failure:

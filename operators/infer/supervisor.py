@@ -7,7 +7,6 @@ so that their tie to us (PDEATHSIG) holds as long as this process lives.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 import time
@@ -19,10 +18,9 @@ from typing import Any
 from model.engines.kinds import EngineSettings, describe
 from operators.infer.engine_handle import Done, Stats
 from operators.infer.engine_log import EngineLog
-from operators.infer.engine_wire import pack_request, unpack_answer
+from operators.infer.engine_wire import ENGINE_MESSAGES, pack_request, unpack_answer
 from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.utilization import Utilization
-from operators.processes.channel import Frame
 from operators.processes.child import Child, Limits, spawn
 from schemas.errors import ChildDied, EngineError, Failure
 from schemas.request import Completion, Request
@@ -42,6 +40,7 @@ class _Running:
     child: Child
     number: int
     outbox: queue.SimpleQueue[Request | None] = field(default_factory=queue.SimpleQueue)
+    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))  # to be read
     ready: bool = False
     progress: int = -1
     moved_at: float = field(default_factory=time.monotonic)
@@ -114,14 +113,15 @@ class Supervisor:
         self._start()
         while not self._closed:
             try:
-                message = self._inbox.get(timeout=TICK_S)
+                event = self._inbox.get(timeout=TICK_S)
             except queue.Empty:
-                message = ("tick",)
-            match message:
+                event = ("tick",)
+            match event:
                 case ("submit", request, done):
                     self._take(request, done)
-                case ("frame", number, frame) if self._generation is not None and number == self._generation.number:
-                    self._receive(self._generation, frame)
+                case ("message", generation, message):
+                    self._receive(generation, message)
+                    generation.turn.release()
                 case ("close",):
                     self._closed = True
                 case _:
@@ -135,28 +135,32 @@ class Supervisor:
     def _start(self) -> None:
         number = self._generation.number + 1 if self._generation is not None else 0
         python = self._engine.python()
-        sink = self.log.open()
         try:
             child = spawn(
-                "operators.infer.engine_child", limits=self._limits, name="the engine", stderr=sink, python=python
+                "operators.infer.engine_child",
+                limits=self._limits,
+                name="the engine",
+                printed=self.log.write,
+                python=python,
             )
         except OSError as error:  # an interpreter that is not there, or no process to be had
             self._give_up(f"the engine cannot be started: {error}")
             return
-        finally:
-            os.close(sink)
         generation = self._generation = _Running(child, number)
         threading.Thread(target=self._read, args=(generation,), daemon=True).start()
         threading.Thread(target=self._write, args=(generation,), daemon=True).start()
 
     def _read(self, generation: _Running) -> None:
-        frame: Frame | None = Frame({})
-        while frame is not None:
+        """One message at a time: a child that sends faster than they are taken waits, and does not fill our memory."""
+        message: dict[str, Any] | ChildDied | None = {}
+        while isinstance(message, dict):
+            generation.turn.acquire()
             try:
-                frame = generation.child.channel.recv()
-            except (OSError, ValueError):
-                frame = None
-            self._inbox.put(("frame", generation.number, frame))
+                frame = generation.child.channel.receive(ENGINE_MESSAGES, None)
+                message = None if frame is None else frame.head
+            except ChildDied as death:
+                message = ChildDied(death.kind, f"{generation.child.name} {death}")
+            self._inbox.put(("message", generation, message))
 
     def _write(self, generation: _Running) -> None:
         """Sends on a thread of their own: a child that does not read must not stop us from noticing."""
@@ -173,26 +177,28 @@ class Supervisor:
         self._requests[request.request_id] = (request, done)
         self._bisector.submit(request.request_id)
 
-    def _receive(self, generation: _Running, frame: Frame | None) -> None:
-        if self.broken is not None:
+    def _receive(self, generation: _Running, message: dict[str, Any] | ChildDied | None) -> None:
+        """message: checked by ENGINE_MESSAGES; None when the child closed its channel; or why it cannot go on."""
+        if self.broken is not None or generation is not self._generation:
             return
-        if frame is None:
-            self._on_exit(generation, generation.child.exit_reason())
-        elif "last_error" in frame.head:
-            generation.last_error = frame.head["last_error"][:500]
-        elif "fatal" in frame.head:
-            self._give_up(frame.head["fatal"])
-        elif "ready" in frame.head:
-            generation.ready = True
-            self._load_deaths = 0
-            self._moved(generation)
-        elif "alive" in frame.head:
-            if frame.head["alive"] != generation.progress:
-                generation.progress = frame.head["alive"]
+        if not isinstance(message, dict):
+            self._on_exit(generation, message or generation.child.exit_reason())
+        elif "last_error" in message:
+            generation.last_error = message["last_error"]
+        elif "fatal" in message:
+            self._give_up(message["fatal"])
+        elif "ready" in message:
+            if not generation.ready:
+                generation.ready = True
+                self._load_deaths = 0
                 self._moved(generation)
-        elif self._bisector.answered(frame.head["answer"]):
+        elif "alive" in message:
+            if message["alive"] != generation.progress:
+                generation.progress = message["alive"]
+                self._moved(generation)
+        elif self._bisector.answered(message["answer"]):
             self._moved(generation)
-            self._finish(frame.head["answer"], unpack_answer(frame.head))
+            self._finish(message["answer"], unpack_answer(message))
 
     def _moved(self, generation: _Running) -> None:
         generation.moved_at = time.monotonic()
@@ -270,7 +276,8 @@ class Supervisor:
         if self._generation is not None:
             generation, self._generation = self._generation, None
             generation.outbox.put(None)
-            generation.child.channel.close()  # the child takes that for the end
+            generation.child.channel.shutdown()  # the child takes that for the end
+            generation.turn.release()  # nobody does so any more
             generation.child.wait(CLOSE_S)
             generation.child.kill()
         self.log.close()

@@ -1,8 +1,8 @@
 """The decoder's process: probes and decodes one file at a time, a frame of the channel for every unit.
 
 It is not trusted: it meets hostile files, under limits, and may die at any moment. So it gets files open and without
-their paths, answers unit by unit, and sends pictures back in sealed memory (memfd) as an Arrow stream, which the parent
-checks and maps.
+their paths, answers unit by unit, and sends pictures back in sealed memory, which the parent checks and maps
+(operators/media/decoder_wire.py).
 
 A format's module (operators/media/formats.py) has
 
@@ -18,20 +18,17 @@ import importlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-import pyarrow as pa
-
 from model.prompts.rgb import RGB, pack
+from operators.media.decoder_wire import MOST_UNITS, pack_unit, sealed
 from operators.media.formats import HEAD_BYTES, format_of
 from operators.media.source import Source, of_os
 from operators.processes.channel import Channel
 from operators.processes.child import EXIT_OUT_OF_MEMORY
 from operators.processes.startup import parent_channel
 from operators.units import Decoded, LineImage, Planned
-from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
@@ -66,7 +63,13 @@ def _probe(channel: Channel, source: Source, media: str | None, settings: Decode
     except OSError as error:
         channel.send({"media": media, "error": _failure("probe", of_os(error))})
         return
-    channel.send({"media": media, "units": [asdict(unit) for unit in units]})
+    if len(units) > MOST_UNITS:
+        too_many = InputError("too_large", f"it has {len(units)} parts; at most {MOST_UNITS} are read")
+        channel.send({"media": media, "error": _failure("probe", too_many)})
+        return
+    # without what a unit has not: there may be many
+    planned = [{key: value for key, value in vars(unit).items() if value is not None} for unit in units]
+    channel.send({"media": media, "units": planned})
 
 
 def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: DecodeSettings) -> None:
@@ -76,11 +79,20 @@ def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: D
         started = time.monotonic()
         result = next(results, None) or InputError("internal", "the decoder stopped early")
         row = _row(result, time.monotonic() - started)
-        memory = _to_memory(pa.RecordBatch.from_pylist([row], schema=tables.DECODED))
-        try:
-            channel.send({"unit": True}, fds=[memory])
-        finally:
-            os.close(memory)
+        if row["error"] is None and (packed := pack_unit(row)) is not None:
+            _send_unit(channel, *packed)
+        else:
+            too_large = InputError("too_large", "it has more lines or frames than are taken at once")
+            error = row["error"] or _failure("decode", too_large)
+            channel.send({"error": error, "decode_s": row["decode_s"]})
+
+
+def _send_unit(channel: Channel, head: dict[str, Any], parts: list[bytes]) -> None:
+    memory = sealed(parts)
+    try:
+        channel.send(head, fds=[memory])
+    finally:
+        os.close(memory)
 
 
 def _results(
@@ -126,14 +138,6 @@ def _line_image(piece: LineImage) -> dict[str, Any]:
 
 def _picture(frame: RGB) -> dict[str, Any]:
     return vars(pack(frame))
-
-
-def _to_memory(batch: pa.RecordBatch) -> int:
-    """The batch as an Arrow stream in anonymous memory; the file descriptor."""
-    memory = os.memfd_create("unit", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(memory), "wb") as file, pa.ipc.new_stream(file, batch.schema) as writer:
-        writer.write_batch(batch)
-    return memory
 
 
 def _failure(stage: str, error: InputError) -> dict[str, Any]:

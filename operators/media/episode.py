@@ -18,9 +18,9 @@ MOST_SCREENS = 300
 
 def screens(folder: Path) -> list[Path]:
     """Raises InputError: not_found, no_frames, too_large, permission."""
-    if not folder.is_dir():
-        raise InputError("not_found", "there is no such folder")
     try:
+        if not folder.is_dir():
+            raise InputError("not_found", "there is no such folder")
         paths = [
             path
             for path in folder.iterdir()

@@ -7,7 +7,21 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    IcoImagePlugin,
+    Image,
+    ImageOps,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from model.prompts.pixels import smart_resize
 from operators.media.blank import is_blank
@@ -20,6 +34,25 @@ from schemas.errors import InputError
 
 # Pillow's own guard warns at one size and raises at another; ours is settings.max_source_px, before decoding
 Image.MAX_IMAGE_PIXELS = None
+
+# What Pillow may open, whatever a file is called. None of these starts a program or opens a second file; its others,
+# and what each would do, are in docs/facts/hostile-files.md §1. Naming the classes loads no other plug-in.
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,  # and MPO, which phones write: the same file with a second photo behind
+        PngImagePlugin.PngImageFile,
+        GifImagePlugin.GifImageFile,
+        TiffImagePlugin.TiffImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        PpmImagePlugin.PpmImageFile,  # .ppm and its kin: PBM, PGM, PFM
+        Jpeg2KImagePlugin.Jpeg2KImageFile,
+        # two that websites serve under the names of the others
+        AvifImagePlugin.AvifImageFile,
+        IcoImagePlugin.IcoImageFile,
+    )
+)
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
@@ -144,9 +177,9 @@ def _opened(source: Source, settings: DecodeSettings) -> Iterator[Image.Image]:
     with warnings.catch_warnings(), source.open() as file:
         warnings.simplefilter("ignore")  # remarks on odd metadata
         try:
-            picture = Image.open(file)
+            picture = Image.open(file, formats=_FORMATS)
         except UnidentifiedImageError as error:
-            raise InputError("malformed", "not a picture of a known format") from error
+            raise InputError("malformed", "not a picture of a format that is opened") from error
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError("malformed", f"not a readable picture: {error}") from error
         with picture:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from operators.media.formats import EPISODE
+from schemas.input_uri import path_of
 from schemas.request import Clip, Picture
 from schemas.tables import UNIT_COLUMNS
 from schemas.task import TextLine, Unit, View
@@ -42,7 +43,7 @@ def media_of(row: Mapping[str, Any]) -> str | None:
     if (media := row.get("media")) is not None:
         return str(media)
     # parts of older versions have no such column
-    is_screen = row["unit_kind"] == "image" and Path(row["input_uri"]).is_dir()
+    is_screen = row["unit_kind"] == "image" and os.path.isdir(path_of(row["input_uri"]))  # noqa: PTH112  of any name
     return EPISODE if is_screen else _MEDIA_BEFORE[row["unit_kind"]]
 
 

@@ -7,8 +7,8 @@ unless the same input has done this too often.
 
 from __future__ import annotations
 
-import mmap
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +16,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.media.decoder_wire import DECODED, PROBED, check_units, unpack_unit
 from operators.media.episode import screens
 from operators.media.formats import EPISODE, media_of_name
 from operators.media.source import opened_file
-from operators.processes.channel import Frame
 from operators.processes.child import Child, Limits, spawn
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import ChildDied, Failure, InputError
+from schemas.input_uri import path_of, text_of
 from schemas.unit import Locator
 
 GIVE_UP = 3
@@ -60,13 +61,16 @@ class Sandbox:
         self._orders = 0
 
     def probe(self, path: str, media: str | None) -> dict[str, Any]:
-        """{media, units} or {media, error}: the units of an input as operators/units.py has them. Never raises."""
+        """{media, units} or {media, error}: the units of an input as operators/units.py has them. path: or its
+        input_uri. Never raises."""
         for attempt in (1, 2):
             try:
-                return self._probe_screens(Path(path)) if media == EPISODE else self._probe_file(Path(path), media)
+                file = path_of(path)
+                return self._probe_screens(file) if media == EPISODE else self._probe_file(file, media)
             except InputError as error:
                 return {"media": media, "error": asdict(_failure("probe", error))}
             except ChildDied as death:
+                self.close()
                 if death.kind == "timeout" or attempt == 2:
                     return {"media": media, "error": asdict(Failure("probe", death.kind, str(death), attempt))}
         raise AssertionError
@@ -74,12 +78,12 @@ class Sandbox:
     def decode(
         self, path: str, media: str, units: Sequence[Locator], settings: DecodeSettings | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """One row of DECODED for each unit, in order. Never raises."""
+        """One row of DECODED for each unit, in order. path: or its input_uri. Never raises."""
         settings = settings or self._settings
         pending = list(units)
         attempts = taken_down = 0
         try:
-            files = screens(Path(path)) if media == EPISODE else None
+            files = screens(path_of(path)) if media == EPISODE else None
         except InputError as error:
             yield from (failed(_failure("decode", error)) for _ in pending)
             return
@@ -90,7 +94,7 @@ class Sandbox:
                     yield failed(Failure("decode", "crashed", message))
                 return
             try:
-                part = _Part(Path(path), media, pending[:]) if files is None else _screen(files, pending[0])
+                part = _Part(path_of(path), media, pending[:]) if files is None else _screen(files, pending[0])
                 order = self._order(part, settings, {"units": [asdict(unit) for unit in part.units]})
                 for _ in part.units:
                     yield order.unit()
@@ -105,6 +109,7 @@ class Sandbox:
                 del pending[:unread]
                 attempts = 0
             except ChildDied as death:
+                self.close()
                 attempts += 1
                 if death.kind == "timeout" or attempts == 2:
                     taken_down += 1
@@ -123,10 +128,7 @@ class Sandbox:
 
     def _probe_file(self, path: Path, media: str | None) -> dict[str, Any]:
         """Raises InputError for a file that cannot be opened, ChildDied."""
-        frame = self._order(_Part(path, media, []), self._settings, {}).answer()
-        for fd in frame.fds:  # nothing was asked that needs one
-            os.close(fd)
-        return frame.head
+        return self._order(_Part(path, media, []), self._settings, {}).probed()
 
     def _probe_screens(self, folder: Path) -> dict[str, Any]:
         """One unit for each, page counting from 1. Decoding will say what is wrong with one. Raises InputError for the
@@ -146,77 +148,75 @@ class Sandbox:
             with opened_file(part.path) as source:
                 if not source.size_bytes and not part.prefix:
                     raise InputError("empty_file", "the file is empty")
-                child = self._ready(settings.memory_mb)
-                running = _Order(self, child, settings.timeout_s)
-                order = {"address": source.address, "media": part.media, "prefix": part.prefix}
-                try:
-                    child.channel.send({**head, **order, "settings": asdict(settings)}, fds=[source.fd])
-                except OSError:
-                    raise self.on_exit() from None
+                order = _Order(self._ready(settings.memory_mb), part.media, settings)
+                order.send({**head, "address": source.address, "media": part.media, "prefix": part.prefix}, source.fd)
         except InputError as error:
             raise InputError(error.kind, f"{part.prefix}{error}") from error
-        return running
+        return order
 
     def _ready(self, memory_mb: int) -> Child:
-        """A child with that limit."""
+        """A child with that limit. Raises ChildDied."""
         if self._orders >= ORDERS_PER_CHILD or self._memory_mb != memory_mb:
+            self.close()
+        if self._child is not None and self._child.begins(0):  # it speaks unasked, or has ended
             self.close()
         if self._child is None:
             limits = Limits(memory_mb=memory_mb)
-            self._child = spawn(
-                "operators.media.decoder_child", limits=limits, name="the decoder", variables=_ENVIRONMENT
-            )
+            try:
+                self._child = spawn(
+                    "operators.media.decoder_child", limits=limits, name="the decoder", variables=_ENVIRONMENT
+                )
+            except OSError as error:
+                raise ChildDied("crashed", f"the decoder cannot be started: {error}") from error
             self._memory_mb = memory_mb
             self._orders = 0
         self._orders += 1
         return self._child
 
-    def on_exit(self, reason: ChildDied | None = None) -> ChildDied:
-        """Reap the child; how it died."""
-        assert self._child is not None
-        death = reason or self._child.exit_reason()
-        self.close()
-        return death
-
 
 class _Order:
-    """An order under way: its answers, each within the deadline."""
+    """An order under way: its answers, each within the deadline. media: as it was ordered. Whatever of it raises
+    ChildDied leaves no child."""
 
-    def __init__(self, sandbox: Sandbox, child: Child, timeout_s: float) -> None:
-        self._sandbox = sandbox
+    def __init__(self, child: Child, media: str | None, settings: DecodeSettings) -> None:
         self._child = child
-        self._timeout_s = timeout_s
+        self._media = media
+        self._settings = settings
 
-    def answer(self) -> Frame:
-        """The next frame. Raises ChildDied."""
+    def send(self, head: dict[str, Any], fd: int) -> None:
+        """Raises ChildDied."""
+        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._deadline())
+
+    def probed(self) -> dict[str, Any]:
+        """{media, units} or {media, error}. Raises ChildDied."""
+        answer = self._child.receive(PROBED, self._deadline()).head
+        media = answer["media"]
         try:
-            frame = self._child.channel.recv(self._timeout_s)
-        except TimeoutError:
-            late = ChildDied("timeout", f"the decoder gave no answer within {self._timeout_s:g} s")
-            raise self._sandbox.on_exit(late) from None
-        except (OSError, ValueError) as error:
-            raise self._sandbox.on_exit(ChildDied("crashed", f"the decoder spoke nonsense: {error}")) from error
-        if frame is None:
-            raise self._sandbox.on_exit()
-        return frame
+            if self._media not in (None, media):
+                raise ValueError(f"{media} for {self._media}")
+            return answer if "error" in answer else {"media": media, "units": check_units(media, answer["units"])}
+        except ValueError as error:
+            raise self._nonsense(error) from error
 
     def unit(self) -> pa.RecordBatch:
-        """The next decoded unit, mapped rather than copied. Raises ChildDied."""
-        frame = self.answer()
+        """The next decoded unit, its pictures mapped rather than copied. Raises ChildDied."""
+        frame = self._child.receive(DECODED, self._deadline())
         try:
-            (memory,) = frame.fds
-            size = os.fstat(memory).st_size
-            buffer = pa.py_buffer(mmap.mmap(memory, size, prot=mmap.PROT_READ))
-            batch = pa.ipc.open_stream(buffer).read_next_batch()
-            batch.validate(full=True)
-            if not batch.schema.equals(tables.DECODED) or batch.num_rows != 1:
-                raise ValueError("a batch of another form")
-        except (ValueError, OSError, pa.ArrowException) as error:
-            raise self._sandbox.on_exit(ChildDied("crashed", f"the decoder sent nonsense: {error}")) from error
+            if "error" in frame.head:
+                return failed(Failure(**frame.head["error"]), frame.head["decode_s"])
+            assert self._media is not None
+            return unpack_unit(frame.head["unit"], frame.fds, self._media, self._settings)
+        except (ValueError, OSError) as error:
+            raise self._nonsense(error) from error
         finally:
             for fd in frame.fds:
                 os.close(fd)
-        return batch
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._settings.timeout_s
+
+    def _nonsense(self, error: Exception) -> ChildDied:
+        return self._child.exit_reason(ChildDied("crashed", f"the decoder sent nonsense: {error}"[:300]))
 
 
 def _screen(files: list[Path], unit: Locator) -> _Part:
@@ -225,13 +225,13 @@ def _screen(files: list[Path], unit: Locator) -> _Part:
     if unit.page > len(files):
         raise InputError("not_found", f"the folder holds {len(files)} screens by now")
     path = files[unit.page - 1]
-    return _Part(path, media_of_name(path.name), [Locator()], f"{path.name}: ")
+    return _Part(path, media_of_name(path.name), [Locator()], f"{text_of(path.name)}: ")
 
 
 def _failure(stage: str, error: InputError) -> Failure:
     return Failure(stage, error.kind, str(error)[:500])
 
 
-def failed(failure: Failure) -> pa.RecordBatch:
+def failed(failure: Failure, decode_s: float = 0.0) -> pa.RecordBatch:
     """A row of DECODED that holds nothing but the failure."""
-    return pa.RecordBatch.from_pylist([{"error": asdict(failure), "decode_s": 0.0}], schema=tables.DECODED)
+    return pa.RecordBatch.from_pylist([{"error": asdict(failure), "decode_s": decode_s}], schema=tables.DECODED)

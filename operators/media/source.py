@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import InputError
+from schemas.input_uri import uri_of
 
 
 @dataclass(frozen=True)
 class Source:
-    """fd: of the file, read-only. address: where it came from; its extension is a hint for decoders, and messages name
-    it, but nothing is opened by it."""
+    """fd: of the file, read-only. address: its input_uri; its extension tells the format, and messages name it, but
+    nothing is opened by it and no library is told it."""
 
     fd: int
     address: str
@@ -40,34 +41,50 @@ class Source:
 
     def open(self) -> BinaryIO:
         """From its beginning; one at a time, since they share their place in the file."""
-        return io.BufferedReader(_Named(self))
-
-
-class _Named(io.FileIO):
-    """FFmpeg takes its file's name for a hint when the first bytes fit several formats, and puts it into messages."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(os.dup(source.fd), "rb")
-        self.seek(0)
-        self.name = source.address
+        file = os.fdopen(os.dup(self.fd), "rb")
+        file.seek(0)
+        return file
 
 
 @contextlib.contextmanager
 def opened_file(path: Path) -> Iterator[Source]:
-    """Raises InputError: unknown_type for a folder, not_found, permission, malformed."""
-    if path.is_dir():
-        raise InputError("unknown_type", "this is a folder")
+    """Raises InputError: unknown_type for what is no file, not_found, permission, malformed."""
     try:
-        # a pipe that nobody writes to would block
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        check_is_file(path.stat().st_mode)  # opening a device may already do something
+        # what was put in its place meanwhile may be a pipe that nobody writes to
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise of_os(error) from error
+    except ValueError as error:  # a NUL, a lone surrogate
+        raise InputError("not_found", f"no file has such a name: {error}") from error
     try:
-        yield Source(fd, str(path))
+        check_is_file(os.fstat(fd).st_mode)
+        yield Source(fd, uri_of(str(path)))
     finally:
         os.close(fd)
 
 
+def check_is_file(mode: int) -> None:
+    """mode: st_mode. Raises InputError for what is read otherwise than a file, or never ends."""
+    kind = next((name for is_kind, name in _NO_FILES.items() if is_kind(mode)), None)
+    if kind is not None:
+        raise InputError("unknown_type", f"this is a {kind}")
+
+
+_NO_FILES = {
+    stat.S_ISDIR: "folder",
+    stat.S_ISFIFO: "pipe",
+    stat.S_ISSOCK: "socket",
+    stat.S_ISCHR: "device",
+    stat.S_ISBLK: "device",
+}
+
+
 def of_os(error: OSError) -> InputError:
-    kinds = {errno.ENOENT: "not_found", errno.EACCES: "permission", errno.EPERM: "permission"}
-    return InputError(kinds.get(error.errno or 0, "malformed"), error.strerror or str(error))
+    return InputError(_KINDS.get(error.errno or 0, "malformed"), error.strerror or str(error))
+
+
+_KINDS = {
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP), "not_found"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "permission"),
+}

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from model.prompts.pixels import smart_resize_video
+from operators.media.containers import HEAD_BYTES, demuxer_of, is_script
 from operators.media.frame_times import shown, targets
 from operators.media.source import Source
 from operators.units import Decoded, Planned
@@ -27,6 +28,10 @@ def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> It
         import decord
     except ImportError as error:
         raise InputError("internal", "decode.video_backend is decord, which is not installed") from error
+    # it has an FFmpeg of its own, which guesses the container and opens by name: it meets none that could name others
+    head = source.head(HEAD_BYTES)
+    if demuxer_of(head) is None or is_script(head):
+        raise InputError("malformed", "not given to decord: it begins like no container that is opened")
     try:
         reader = decord.VideoReader(source.link, ctx=decord.cpu(0), num_threads=1)
         times_s = [float(start) for start, _ in reader.get_frame_timestamp(range(len(reader)))]

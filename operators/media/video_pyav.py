@@ -11,25 +11,27 @@ does not come (damage, or an open GOP), the stretch is decoded again, frame by f
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 
 from model.prompts.pixels import smart_resize_video
 from model.prompts.rgb import RGB
+from operators.media.containers import HEAD_BYTES, demuxer_of
 from operators.media.frame_times import clip_bounds, shown, targets
 from operators.media.source import Source
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
-_PLAYLISTS = {"protocol_whitelist": "file,crypto,data"}
-"""What a file may refer to: never an address of the network. FFmpeg holds a file that it opens by its name to the same,
-one that is opened for it to nothing."""
+_NOTHING_ELSE = {"protocol_whitelist": "", "enable_drefs": "0"}
+"""A video has no way to another file or an address: no protocol is allowed, and `_refused` answers what asks to open
+one."""
 REST_S = 0.5
 """Stated but missing seconds from which a file counts as truncated."""
 
@@ -252,14 +254,31 @@ def _seen(height_px: int, width_px: int, frames: int, settings: DecodeSettings) 
     )
 
 
+def _refused(_address: str, _flags: int, _options: dict[str, str]) -> BinaryIO:
+    raise PermissionError(errno.EPERM, "a video may have nothing else opened")
+
+
 @contextlib.contextmanager
 def _opened(source: Source) -> Iterator[tuple[Any, Any]]:
     with contextlib.ExitStack() as stack:
+        head = source.head(HEAD_BYTES)
+        demuxer = demuxer_of(head)
+        if demuxer is None:
+            raise InputError("malformed", "not a readable video: it begins like no container that is opened")
         file = stack.enter_context(source.open())
         try:
-            container = stack.enter_context(av.open(file, metadata_errors="replace", options=_PLAYLISTS))
+            container = stack.enter_context(
+                av.open(
+                    file,
+                    format=demuxer,
+                    options=_NOTHING_ELSE | {"format_whitelist": demuxer},
+                    io_open=_refused,
+                    metadata_errors="replace",
+                )
+            )
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError("malformed", f"not a readable video: {error}") from error
+            message = getattr(error, "strerror", None) or error
+            raise InputError("malformed", f"not a readable video: {message}: '{source.address}'") from error
         attached = av.stream.Disposition.attached_pic
         stream = next((video for video in container.streams.video if not video.disposition & attached), None)
         if stream is None or not stream.codec_context.width:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import resource
@@ -20,14 +21,23 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from operators.processes.channel import Channel
+from operators.processes.channel import Channel, Frame
+from operators.processes.messages import Messages
+from operators.processes.output import Output
 from schemas.checkout import ROOT
 from schemas.errors import ChildDied
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.02
+_LOGGED_CHARS = 4_000
 
 
 @dataclass(frozen=True)
@@ -42,10 +52,11 @@ class Limits:
 
 
 class Child:
-    """A running child and the channel to it. Make one with `spawn`."""
+    """A running child, the channel to it, and what it prints. Make one with `spawn`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel, name: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], channel: Channel, output: Output, name: str) -> None:
         self._process = process
+        self._output = output
         self.channel = channel
         self.name = name
 
@@ -66,12 +77,51 @@ class Child:
             return 0
         return pages * resource.getpagesize() >> 20
 
+    def send(
+        self,
+        head: dict[str, Any],
+        payloads: Sequence[bytes | memoryview] = (),
+        fds: Sequence[int] = (),
+        *,
+        deadline: float | None = None,
+    ) -> None:
+        """deadline: of time.monotonic(). Raises ChildDied, the child gone then: also a child that takes nothing in time
+        is."""
+        try:
+            self.channel.send(head, payloads, fds, deadline=deadline)
+        except TimeoutError:
+            raise self.exit_reason(ChildDied("timeout", f"{self.name} took no order in time")) from None
+        except OSError:
+            raise self.exit_reason() from None
+
+    def receive(self, messages: Messages, deadline: float | None = None) -> Frame:
+        """The next frame, one of these messages. deadline: of time.monotonic(), for all of it.
+
+        Raises ChildDied and nothing else, the child gone then: timeout, crashed for what is no such message, or how it
+        ended.
+        """
+        try:
+            frame = self.channel.receive(messages, deadline)
+        except ChildDied as death:
+            raise self.exit_reason(ChildDied(death.kind, f"{self.name} {death}")) from death
+        if frame is None:
+            raise self.exit_reason()
+        return frame
+
+    def begins(self, within_s: float) -> bool:
+        """Whether a frame begins within the time, or the child is gone."""
+        try:
+            return self.channel.begins(within_s)
+        except OSError:
+            return True
+
     def wait(self, timeout_s: float) -> bool:
         """Whether the child has ended by itself within the time."""
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
+        deadline = time.monotonic() + timeout_s
+        while self._process.poll() is None:
+            if time.monotonic() >= deadline:
+                return False
+            self._output.wait(_LOOK_S)
         return True
 
     def kill(self) -> None:
@@ -84,15 +134,22 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.channel.close()
+        self._output.close()
 
-    def exit_reason(self, waited_s: float = 5.0) -> ChildDied:
-        """How the child ended, as an error; waits a moment for its exit status, then kills it."""
-        try:
-            code = self._process.wait(waited_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return ChildDied("crashed", f"{self.name} closed its channel and did not exit")
+    def exit_reason(self, death: ChildDied | None = None, waited_s: float = 5.0) -> ChildDied:
+        """How the child ended, as an error; waits a moment for its exit status, then kills it. What it printed last
+        goes to the log. death: why it is to end now."""
+        if death is None:
+            death = self._ended(waited_s)
         self.kill()
+        if tail := self._output.tail():
+            _log.info("%s; it had printed:\n%s", death, tail[-_LOGGED_CHARS:])
+        return death
+
+    def _ended(self, waited_s: float) -> ChildDied:
+        if not self.wait(waited_s):
+            return ChildDied("crashed", f"{self.name} closed its channel and did not exit")
+        code = self._process.returncode
         if code == EXIT_OUT_OF_MEMORY:
             return ChildDied("out_of_memory", f"{self.name} ran out of memory")
         if code == EXIT_CHILD_DIED:
@@ -120,16 +177,17 @@ def spawn(
     *,
     limits: Limits,
     name: str,
-    stderr: int | None = None,
+    printed: Callable[[bytes], object] | None = None,
     variables: dict[str, str] | None = None,
     python: str | None = None,
 ) -> Child:
     """Start `python -m module` as a child. The module calls `parent_channel()` first thing.
 
-    stderr: a file descriptor for the child's stdout and stderr; None inherits the parent's stderr.
+    printed: takes what it writes to stdout and stderr; None keeps the end of that, for the log if it dies.
     variables: added to its environment. python: another interpreter than ours.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    reads, writes = os.pipe()
     environment = {**os.environ, **(variables or {})}
     # the checkout root first: a Ray worker may run from elsewhere
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
@@ -146,17 +204,20 @@ def spawn(
             arguments,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=2 if stderr is None else stderr,
-            stderr=stderr,
+            stdout=writes,
+            stderr=writes,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
     except BaseException:
         ours.close()
+        os.close(reads)
         raise
     finally:
         theirs.close()
-    return Child(process, Channel(ours), name)
+        os.close(writes)
+    output = Output(reads, printed)
+    return Child(process, Channel(ours, output), output, name)
 
 
 class _Spawner:

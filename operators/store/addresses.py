@@ -7,7 +7,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-from operators.store.local import path_of
+from operators.store.local import path_of, refusal
 from operators.store.store import Store
 from schemas.errors import SpecError
 
@@ -38,6 +38,13 @@ def in_process(address: str) -> bool:
 def local_path(address: str) -> Path | None:
     """The folder, as it was given; None where the address is not one of a file system."""
     return path_of(address) if _scheme(address) == "file" else None
+
+
+def check_writable(address: str) -> None:
+    """Raises SpecError where it shows, without writing anything, that nothing can be written there."""
+    folder = local_path(address)
+    if folder is not None and (reason := refusal(folder)) is not None:
+        raise SpecError(f"output: {folder} cannot be written: {reason}")
 
 
 def absolute(address: str) -> str:

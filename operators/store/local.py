@@ -8,10 +8,12 @@ removed before the next writer's first file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,12 +29,39 @@ TEMPORARIES = "_job/tmp"
 
 def path_of(address: str) -> Path:
     """The folder of a plain path or a file:// address. Raises SpecError for one of another machine."""
+    if "\0" in address:
+        raise SpecError(f"output: {address!r}: no path holds NUL")
     scheme, rest = address[: len("file:")], address[len("file:") :]
     if scheme.lower() != "file:" or not rest.startswith("/"):
         return Path(address).expanduser()
     if not rest.startswith("///"):
         raise SpecError(f"output: {address!r}: file:// and an absolute path, as file:///data/out")
     return Path(unquote(rest.removeprefix("//")))
+
+
+def refusal(root: Path) -> str | None:
+    """Why nothing can be written below a folder, which may not be there yet; None where nothing speaks against it.
+    Writes nothing, so a disk that is full is not seen."""
+    place = Path(os.path.abspath(root / TEMPORARIES))  # noqa: PTH100  not resolve(): links stay as given
+    try:
+        while not os.path.lexists(place):
+            place = place.parent
+        if not place.exists():
+            return f"{place} is a link that leads nowhere"
+        if not place.is_dir():
+            return f"{place} is not a folder"
+        if not os.access(place, os.W_OK | os.X_OK):
+            return f"{place} cannot be written by this user"
+        parts = [os.fsencode(part) for part in Path(os.path.abspath(root)).parts]  # noqa: PTH100
+        for what, size, limit in (
+            ("name", max(map(len, parts)), "PC_NAME_MAX"),
+            ("path", sum(map(len, parts)) + len(parts), "PC_PATH_MAX"),
+        ):
+            if size > (most := os.pathconf(place, limit)):
+                return f"a {what} of {size} bytes, where {most} are the most"
+    except OSError as error:
+        return str(error)
+    return None
 
 
 class LocalStore:
@@ -54,15 +83,23 @@ class LocalStore:
         )
 
     def stat(self, key: str) -> Stat | None:
+        path = self._path(key)
         try:
-            there = self._path(key).stat()
+            there = path.stat()
         except (FileNotFoundError, NotADirectoryError):
+            if path.is_symlink():  # a name that is taken, and that no first writer could ever have
+                raise FileNotFoundError(errno.ENOENT, "a link that leads nowhere", str(path)) from None
             return None
         # every replacement is another inode, and one that is used again has another time
         return Stat(there.st_size, f"{there.st_ino:x}-{there.st_mtime_ns:x}-{there.st_size:x}")
 
     def open(self, key: str) -> IO[bytes]:
-        return self._path(key).open("rb")
+        path = self._path(key)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe in a strange folder would keep us
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        return os.fdopen(handle, "rb")
 
     def put_if_absent(self, key: str, data: Data) -> bool:
         final = self._path(key)

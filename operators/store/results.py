@@ -89,7 +89,10 @@ class Results:
         there = self._store.stat(key)
         with self._store.open(key) as file:
             parquet, footer = self._opened(key, file)
-            rows = _read(parquet, columns)
+            try:
+                rows = _read(parquet, columns)
+            except (pa.ArrowException, OSError) as error:
+                raise self._no_part(key, error) from error
         return Part(task, chunk_id, rows, footer, there.version if there is not None else "")
 
     def replace_part(self, part: Part, rows: pa.Table) -> None:
@@ -105,6 +108,10 @@ class Results:
             )
         if not self._store.replace_if_same(key, _parquet(rows, footer), part.version):
             raise JobConflict(f"{self._store.address}/{key} was replaced by someone else since it was read")
+
+    def delete_part(self, task: str, chunk_id: str) -> None:
+        """The chunk is open again."""
+        self._store.delete(_key(task, chunk_id))
 
     def rows(self, task: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """All rows of a task, part by part as they are asked for; columns that a part lacks are null in it.
@@ -132,12 +139,12 @@ class Results:
                 names = [column[0] for column in answer.description or ()]
                 while (values := answer.fetchone()) is not None:
                     yield dict(zip(names, values, strict=True))
-            except duckdb.InvalidInputException as error:
+            except duckdb.Error as error:  # of reading a part, or of one whose columns have other types than ours
                 raise self.unreadable(task, error) from error
 
     def unreadable(self, task: str, error: Exception) -> JobConflict:
         """Of what DuckDB raises when reading the parts did: the first sentence; behind it comes a traceback."""
-        return JobConflict(f"{self.folder}: the parts of {task} cannot be read: {str(error).partition('. Detail:')[0]}")
+        return JobConflict(f"{self.folder}: the parts of {task} cannot be read: {_first_line(error)}")
 
     def _parts(self, folder: str) -> Iterator[tuple[str, str]]:
         for key in self._store.list(folder):
@@ -167,9 +174,16 @@ class Results:
         try:
             parquet = pq.ParquetFile(file)
             footer: dict[str, Any] = json.loads((parquet.schema_arrow.metadata or {})[FOOTER_KEY])
-        except (KeyError, ValueError, OSError) as error:
-            raise JobConflict(f"{self._store.address}/{key} is not a part that sightread wrote: {error!r}") from error
+        except (KeyError, ValueError, OSError, RecursionError) as error:
+            raise self._no_part(key, error) from error
         return parquet, footer
+
+    def _no_part(self, key: str, error: Exception) -> JobConflict:
+        return JobConflict(f"{self._store.address}/{key} is not a part that sightread wrote: {error!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition(". Detail:")[0].partition("\n")[0]
 
 
 def _key(task: str, chunk_id: str) -> str:

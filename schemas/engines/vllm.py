@@ -14,7 +14,7 @@ class Spec(CheckpointSpec):
     """vLLM, for throughput on GPUs."""
 
     kind: Literal["vllm"] = "vllm"
-    gpus_per_replica: Annotated[float, Field(ge=0)] = Field(
+    gpus_per_replica: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = Field(
         0, description="0 runs on the CPU; the model is split over several (tensor parallel)"
     )
     slots: PositiveInt | None = Field(None, description="requests that one engine works on at once; default: 128")

@@ -26,8 +26,9 @@ def write_clip(
     b_frames: int = 2,
     offset_ms: int = 0,
     options: dict[str, str] | None = None,
+    color: tuple[int, int, int] | None = None,
 ) -> Path:
-    """A clip whose frame k is shown at times_ms[k]. Each frame is a flat gray of its own (gray_of)."""
+    """A clip whose frame k is shown at times_ms[k]. Each frame is a flat gray of its own (gray_of), or all of color."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(1000))
         stream.width, stream.height = size
@@ -38,7 +39,8 @@ def write_clip(
         stream.max_b_frames = b_frames
         for index, time_ms in enumerate(times_ms):
             gray = 16 + 3 * index % 216
-            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), gray, np.uint8), format="rgb24")
+            pixels = np.full((size[1], size[0], 3), color or gray, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = time_ms + offset_ms, MS
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -66,7 +68,8 @@ def spoil(path: Path, start: float, end: float) -> Path:
     return path
 
 
-def _pdf(objects: list[bytes]) -> bytes:
+def pdf_of(objects: list[bytes]) -> bytes:
+    """Of these objects, numbered from 1; the first is its catalog."""
     data = b"%PDF-1.7\n"
     places = []
     for number, content in enumerate(objects, start=1):
@@ -96,7 +99,7 @@ def write_pdf_of(
             else b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content)
         )
         objects.append(stream)
-    path.write_bytes(_pdf(objects))
+    path.write_bytes(pdf_of(objects))
     return path
 
 

@@ -1,0 +1,70 @@
+"""Whether the first rows that an engine was asked for all failed with one error: then the others would too, and nobody
+should pay for them. Knows nothing of Ray.
+
+What failed so is not kept: the run takes it out of the results again, and the same command asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from operators.commit import NOT_ASKED, error_of
+from operators.store.results import Results
+from schemas.errors import AllFailed
+
+ENOUGH = 50
+"""Rows. Inputs that cannot be read are not among them: nobody was asked about those."""
+
+
+class FirstRows:
+    """Told of the receipts of a run as they come. error: the one error of all rows so far, None from the first row on
+    that is ok or failed otherwise."""
+
+    def __init__(self) -> None:
+        self.error: tuple[str, ...] | None = None
+        self._asked = 0
+        self._watching = True
+
+    def receipt(self, receipt: dict[str, Any]) -> None:
+        """Raises AllFailed once there are enough rows with one error and no others."""
+        asked = receipt["ok"] + sum(failure["rows"] for failure in _asked(receipt["failures"]))
+        if not self._watching or not asked:
+            return
+        errors = {error_of(**failure) for failure in _asked(receipt["failures"])}
+        if self.error is not None:
+            errors.add(self.error)
+        if receipt["ok"] or len(errors) != 1:
+            self.error, self._watching = None, False
+            return
+        (self.error,) = errors
+        self._asked += asked
+        if self._asked >= ENOUGH:
+            failure = next(iter(_asked(receipt["failures"])))
+            raise AllFailed(
+                f"all of the first {self._asked} rows that were asked failed with one error, so no more are: "
+                f"{failure['status']}: {failure['kind']}: {failure['message']}; none of these rows is kept, and the "
+                "same command again asks again"
+            )
+
+
+def _asked(failures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [failure for failure in failures if failure["status"] != NOT_ASKED]
+
+
+def take_out(results: Results, parts: Iterable[tuple[str, str]], error: tuple[str, ...]) -> int:
+    """Delete those of the parts (task, chunk_id) in which every row that was asked failed with this error; the others
+    stay. Returns how many. Raises JobConflict, OSError."""
+    there: dict[str, set[str]] = {}
+    deleted = 0
+    for task, chunk_id in parts:
+        if task not in there:
+            there[task] = set(results.parts(task))
+        if chunk_id not in there[task]:
+            continue
+        rows = results.read_part(task, chunk_id, columns=("status", "error")).rows.to_pylist()
+        asked = [row for row in rows if row["status"] != NOT_ASKED]
+        if asked and all(row["error"] and error_of(status=row["status"], **row["error"]) == error for row in asked):
+            results.delete_part(task, chunk_id)
+            deleted += 1
+    return deleted

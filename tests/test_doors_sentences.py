@@ -1,0 +1,547 @@
+"""Wrong specs, outputs and job folders: exit code 2 or 1 and one line, whatever is in them; nothing runs for long."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs.cli import main
+from jobs.load import load
+from operators.store.local import LocalStore
+from operators.store.results import Results
+from pipelines.folder import JobFolder
+from pipelines.inline import output_of
+from pipelines.job import prepare
+from pipelines.planning import list_once, plan_work
+from pipelines.progress import Progress
+from schemas.checkout import ROOT
+from schemas.errors import SightreadError, SpecError
+from tests.support.world import write_recording
+
+Spec = dict[str, Any]
+ORDINARY = pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    """Of a job about one text, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    write_recording(tmp_path / "r.jsonl", {"reply": "{}"})
+    (tmp_path / "t.csv").write_text("question\nwhy\n")
+    return {
+        "name": "n", "inputs": ["t.csv"], "tasks": [{"name": "text", "prompt": "{question}"}], "output": "out",
+        "engine": {"kind": "scripted", "recording": "r.jsonl"},
+    }  # fmt: skip
+
+
+def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command says that cannot do what it should: one line on stderr."""
+    capsys.readouterr()
+    started = time.monotonic()
+    code = main(arguments)
+    assert time.monotonic() - started < 10
+    printed = capsys.readouterr()
+    assert code in (1, 2), printed
+    assert "Traceback" not in printed.err + printed.out
+    assert printed.err.startswith("sightread: ")
+    assert printed.err.count("\n") == 1
+    assert printed.err.rstrip("\n").isprintable()
+    return printed.err
+
+
+# specs
+
+_LAUGHS = "\n".join(["a0: &a0 [lol, lol]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))])
+_MERGES = "\n".join(
+    ["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12))]
+)
+_CHAIN = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 2000))])
+
+TEXTS: dict[str, tuple[str | bytes, str]] = {
+    "brackets": ("a: " + "[" * 50_000, "nested more than 64 deep"),
+    "braces": ("{a: " * 50_000, "nested more than 64 deep"),
+    "dashes": ("- " * 50_000, "nested more than 64 deep"),
+    "recursive alias": ("a: &a [*a]", r"the alias \*a stands within what it stands for"),
+    "recursive mapping": ("a: &a {b: *a}", r"the alias \*a stands within what it stands for"),
+    "billion laughs": (_LAUGHS, "more than 20000 values, aliases followed"),
+    "merged laughs": (_MERGES, "more than 20000 values, aliases followed"),
+    "nested by aliases": (_CHAIN, "nested more than 64 deep"),
+    "many values": ("a: [" + "1," * 30_000 + "1]", "more than 20000 values"),
+    "50 MB": (b"a: " + b"x" * (50 << 20), "more than 1048576 bytes"),
+    "digits": ("a: " + "9" * 5000, "line 1: a number of 5000 digits"),
+    "sexagesimal": ("a: 1" + ":59" * 5000, "a number of 15001 digits"),
+    "hexadecimal": ("a: 0x" + "f" * 40, "beyond 64 bits"),
+    "beyond 64 bits": ("a: 9223372036854775808", "9223372036854775808 is beyond 64 bits"),
+    "infinite": ("a: 1.0e+999", "not a finite number"),
+    "not a number": ("a: .nan", "not a finite number"),
+    "no integer": ("a: !!int x", "'x' is no number"),
+    "date": ("a: 2001-13-45", "a date to YAML; put it in quotes"),
+    "twice": ("name: a\nname: b", "line 2: the key 'name' stands there twice"),
+    "twice below": ("name: a\ndecode:\n  workers: 1\n  workers: 2", "line 4: the key 'workers' stands there twice"),
+    "number for a key": ("1: a", "the key '1' is no text"),
+    "list for a key": ("? [a]\n: b", "is no text"),
+    "true for a key": ("on: a", "the key 'on' is no text"),
+    "NUL in a path": ('inputs: ["a\\0b.pdf"]', r"holds the control character \\x00"),
+    "NUL in a key": ('"a\\0": 1', r"holds the control character \\x00"),
+    "escape": ('name: "a\\e[2J"', r"holds the control character \\x1b"),
+    "raw NUL": (b"name: a\0", "is not YAML"),
+    "a tag": ("a: !!python/name:os.system ''", "is none that is read"),
+    "a tag of its own": ("a: !x y", "the tag !x is none that is read"),
+    "a set": ("a: !!set {b}", "is none that is read"),
+    "binary": ("a: !!binary x", "is none that is read"),
+    "two documents": ("a: 1\n---\nb: 2", "expected a single document"),
+    "nothing": ("", "holds NoneType"),
+    "a list": ("- a", "holds list"),
+    "UTF-16": ("a: 1".encode("utf-16"), "it is not UTF-8"),
+    "Latin-1": (b"name: \xe9", "it is not UTF-8"),
+    "rubbish": (bytes(range(256)) * 40, "it is not UTF-8"),
+    "half": ("a: [1", "is not YAML"),
+    "an alias of nothing": ("a: *b", "undefined alias"),
+    "a long key": ("? " + "k" * 100_000 + "\n: 1", "unknown key 'k"),
+    "a long text": ("name: [" + "k" * 100_000 + "]", "name: input should be a valid string"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_that_is_no_spec_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    text, words = TEXTS[name]
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    said = sentence(capsys, "plan", str(path))
+    assert re.search(words, said), said
+    assert len(said) < 2100
+
+
+def test_a_mark_of_order_and_a_merge_that_is_overridden_are_read(spec: Spec, tmp_path: Path) -> None:
+    text = yaml.safe_dump({**spec, "decode": None}).replace("decode: null", "decode: &d {workers: 1}\nlimits: {}")
+    (tmp_path / "spec.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load(tmp_path / "spec.yaml").decode.workers == 1
+    merged = text.replace("limits: {}", "").replace("&d {workers: 1}", "{<<: {workers: 1, timeout_s: 5}, workers: 2}")
+    (tmp_path / "spec.yaml").write_text(merged)
+    assert load(tmp_path / "spec.yaml").decode.workers == 2
+
+
+PLACES: dict[str, Callable[[Path], object]] = {
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": lambda path: os.mkfifo(path),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "not there": lambda path: None,
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_spec_that_is_no_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    path = tmp_path / "spec.yaml"
+    PLACES[name](path)
+    assert str(path) in sentence(capsys, "plan", str(path))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, "a\0b"])
+def test_a_spec_whose_name_cannot_be_is_one_sentence(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    sentence(capsys, "run", name)
+
+
+OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}}
+SCHEMAS: dict[str, tuple[Spec, str]] = {
+    "$ref to itself": ({**OBJECT, "$ref": "#"}, r"\$: \$ref is not followed"),
+    "$ref elsewhere": (
+        {"type": "object", "properties": {"a": {"type": "string", "$ref": "http://localhost/x"}}},
+        r"\$.a: \$ref is not followed",
+    ),
+    "$dynamicRef": ({**OBJECT, "allOf": [{"$dynamicRef": "#x"}]}, r"\$dynamicRef is not followed"),
+    "patterns for names": ({**OBJECT, "patternProperties": {"(a+)+$": {}}}, "patternProperties is not followed"),
+    "a pattern that looks back": (
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": r"(a)\1"}}},
+        r"\$.a: pattern: Invalid regular expression",
+    ),
+    "a huge pattern": (
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": "(((a{1,99}){1,99}){1,99}){1,99}"}}},
+        r"\$.a: pattern: Invalid regular expression",
+    ),
+    "no type": ({"properties": {"a": {}}}, "say `type: object`"),
+    "no schema": ({"type": "object", "properties": 7}, "not a JSON Schema"),
+    "deep": (
+        json.loads('{"type":"array","items":' * 25 + '{"type":"string"}' + "}" * 25),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_that_cannot_be_answered_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    schema, words = SCHEMAS[name]
+    spec["tasks"] = [{"name": "mine", "prompt": "p", "units": ["text"], "output": schema}]
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    if words:
+        assert re.search(words, sentence(capsys, "plan", "spec.yaml"))
+    else:
+        assert main(["plan", "spec.yaml"]) == 0
+
+
+def test_a_pattern_takes_no_time_on_a_reply_that_is_made_for_it() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
+    output = output_of("t", schema)
+    assert output.check({"a": "aaa"}) == {"a": "aaa"}
+    started = time.monotonic()
+    with pytest.raises(SightreadError, match="does not match"):
+        output.check({"a": "a" * 50_000 + "!"})
+    assert time.monotonic() - started < 5
+
+
+def test_a_property_may_have_the_name_of_a_keyword() -> None:
+    output_of("t", {"type": "object", "properties": {"$ref": {"type": "string"}, "pattern": {"type": "string"}}})
+
+
+# outputs
+
+
+def _file(path: Path) -> None:
+    path.write_text("")
+
+
+def _taken(path: Path) -> None:
+    JobFolder(LocalStore(str(path))).claim({"layout": 2, "name": "another\n\x1b[2J"}, {})
+
+
+OUTPUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a file": ("out", _file, "out is not a folder"),
+    "below a file": ("out/a/b", lambda path: _file(path.parent.parent), "out is not a folder"),
+    "a link to nothing": ("out", lambda path: path.symlink_to("nowhere"), "out is a link that leads nowhere"),
+    "below a link to nothing": (
+        "out/a",
+        lambda path: path.parent.symlink_to("nowhere"),
+        "out is a link that leads nowhere",
+    ),
+    "a link to itself": ("out", lambda path: path.symlink_to(path), "out is a link that leads nowhere"),
+    "a device": ("/dev/full", lambda path: None, "/dev/full is not a folder"),
+    "below a device": ("/dev/null/out", lambda path: None, "/dev/null is not a folder"),
+    "where nobody may write": ("/proc/sightread", lambda path: None, "cannot be written"),
+    "too long a name": ("x" * 300, lambda path: None, "a name of 300 bytes"),
+    "too long a path": ("x/" * 3000, lambda path: None, "cannot be written"),
+    "another machine": ("file://host/out", lambda path: None, "file:// and an absolute path"),
+    "s3": ("s3://bucket/out", lambda path: None, "nothing can be written to s3://"),
+    "a slip": ("s3:/bucket/out", lambda path: None, "nothing can be written to s3://"),
+    "S3": ("S3A://bucket/out", lambda path: None, "nothing can be written to s3a://"),
+    "https": ("https://host/out", lambda path: None, "nothing can be written to https://"),
+    "memory": ("memory://x", lambda path: None, "the memory of one"),
+    "another job's": ("out", _taken, "holds the results of another spec|another version"),
+    "its folder is a file": (
+        "out",
+        lambda path: (path.mkdir(), _file(path / "_job")),
+        "_job is not a folder",
+    ),
+}
+
+
+def _everything() -> list[str]:
+    return sorted(str(path) for path in Path.cwd().rglob("*"))
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_output_that_cannot_be_is_one_sentence_and_leaves_nothing(
+    spec: Spec, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    address, make, words = OUTPUTS[name]
+    if address.startswith("/proc") and command == "plan" and os.getuid() == 0:
+        pytest.skip("that nobody may write there does not show before it is tried")
+    make(Path(address))
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": address}))
+    before = _everything()
+    said = sentence(capsys, command, "spec.yaml")
+    assert re.search(words, said), said
+    assert _everything() == before
+
+
+@ORDINARY
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_folder_that_this_user_may_not_write_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    Path("out").mkdir(mode=0o500)
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    assert "out cannot be written by this user" in sentence(capsys, command, "spec.yaml")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path
+) -> None:
+    (small_disk / "x").write_bytes(b"x" * (256 << 10))
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": str(small_disk / "out")}))
+    assert "No space left on device" in sentence(capsys, "run", "spec.yaml")
+    assert not [path for path in (small_disk / "out").rglob("*") if path.is_file()]
+
+
+def test_a_disk_that_may_only_be_read_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": str(small_disk / "out")}))
+    for command in ("plan", "run"):
+        assert "cannot be written" in sentence(capsys, command, "spec.yaml")
+
+
+# job folders
+
+
+@pytest.fixture
+def folder(spec: Spec) -> Path:
+    """Of a job that was killed after it had listed and cut its inputs."""
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    job = prepare(load(Path("spec.yaml")))
+    store = LocalStore(job.output)
+    of_job = JobFolder(store)
+    of_job.claim(job.identity, job.spec.model_dump(mode="json"))
+    plan_work(job, of_job, Results(store), list_once(job, of_job).inputs, None, Progress())
+    return Path("out")
+
+
+IDENTITY, STORED = "_job/identity.json", "_job/spec.yaml"
+INPUTS, CHUNKS = "_job/inputs/part-00000.parquet", "_job/chunks/part-00000.parquet"
+PART = "results/task=text/part-x.parquet"
+
+
+def _other_columns(path: Path) -> None:
+    pq.write_table(pa.table({"a": [1], "b": ["x"]}), path)
+
+
+def _nulls(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(pa.Table.from_pylist([{}], schema=table.schema), path)
+
+
+def _other_types(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, table.schema.names[0], pa.array([[1]] * table.num_rows)), path)
+
+
+def _half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _link(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("nowhere")
+
+
+def _folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def _write(text: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(text)
+
+
+ANY = {
+    "empty": _write(b""),
+    "rubbish": _write(bytes(range(256))),
+    "a pipe": _pipe,
+    "a link": _link,
+    "a folder": _folder,
+}
+BROKEN: dict[str, dict[str, Callable[[Path], object]]] = {
+    IDENTITY: {
+        **ANY,
+        "half": _half,
+        "a list": _write(b"[]"),
+        "deep": _write(b"[" * 100_000),
+        "deep mappings": _write(b'{"a":' * 80 + b"1" + b"}" * 80),
+        "digits": _write(b'{"a": ' + b"9" * 5000 + b"}"),
+        "huge": _write(b'{"a": "' + b"x" * (17 << 20) + b'"}'),
+        "another job's": _write(b'{"layout": 2, "name": "\\u001b[2J\\n"}'),
+    },
+    INPUTS: {**ANY, "half": _half, "other columns": _other_columns, "nulls": _nulls, "other types": _other_types},
+    CHUNKS: {**ANY, "half": _half, "other columns": _other_columns, "nulls": _nulls, "other types": _other_types},
+}
+
+
+@pytest.mark.parametrize(("key", "name"), [(key, name) for key, ways in BROKEN.items() for name in ways])
+def test_a_broken_job_folder_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], key: str, name: str
+) -> None:
+    BROKEN[key][name](folder / key)
+    words = "holds the results of another spec" if name == "another job's" else key.split("/")[1]
+    assert words in sentence(capsys, "run", "spec.yaml")
+    if key != CHUNKS:  # which a plan makes anew
+        assert words in sentence(capsys, "plan", "spec.yaml")
+
+
+@pytest.mark.parametrize("name", [*ANY, "a tag", "deep"])
+@pytest.mark.parametrize("command", ["reparse", "show", "markdown", "overlay"])
+def test_a_broken_spec_in_the_folder_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    ways = {**ANY, "a tag": _write(b"!!python/name:os.system ''"), "deep": _write(b"[" * 50_000)}
+    ways[name](folder / STORED)
+    sentence(capsys, command, str(folder))
+
+
+def test_a_folder_without_its_spec_is_whole_after_the_next_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a kill between the two writes leaves it."""
+    (folder / STORED).unlink()
+    assert "holds no job" in sentence(capsys, "reparse", str(folder))
+    for command in ("show", "markdown", "overlay"):
+        sentence(capsys, command, str(folder))
+    assert main(["plan", "spec.yaml"]) == 0
+    job = prepare(load(Path("spec.yaml")))
+    JobFolder(LocalStore(job.output)).claim(job.identity, job.spec.model_dump(mode="json"))
+    assert JobFolder(LocalStore(job.output)).spec()["name"] == "n"
+
+
+@pytest.mark.parametrize("name", [*sorted(ANY.keys() - {"a folder"}), "other columns"])
+@pytest.mark.parametrize("command", ["reparse", "show", "markdown", "overlay"])
+def test_a_part_that_is_none_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    for task in ("text", "parse_document"):
+        path = folder / f"results/task={task}/part-x.parquet"
+        path.parent.mkdir(parents=True)
+        ({**ANY, "other columns": _other_columns}[name])(path)
+    said = sentence(capsys, command, str(folder))
+    assert re.search("part|holds no", said)
+
+
+@pytest.mark.parametrize("command", ["reparse", "show", "markdown", "overlay"])
+@pytest.mark.parametrize("address", ["nowhere", "spec.yaml", "s3://b/o", "x" * 300, "/dev/null", "a\0b", "/"])
+def test_what_is_no_job_folder_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], command: str, address: str
+) -> None:
+    Path("spec.yaml").write_text("")
+    if address != "/":
+        sentence(capsys, command, address)
+
+
+def test_a_summary_in_whose_place_is_a_broken_link_does_not_hold_a_run_for_ever(folder: Path) -> None:
+    (folder / "_job/summary.json").symlink_to("nowhere")
+    with pytest.raises(OSError, match="a link that leads nowhere"):
+        JobFolder(LocalStore("out")).write_summary({})
+
+
+# resources
+
+
+def test_plan_refuses_the_gpus_that_a_run_here_would(
+    spec: Spec, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.commands.plan._visible_gpus", lambda: 1)
+    monkeypatch.setattr("schemas.engine_spec.EngineSpec.gpus", 2.0)
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    assert "take 2 and the cluster has 1" in sentence(capsys, "plan", "spec.yaml")
+
+
+# mutated specs
+
+
+def _mutated(text: bytes, dice: random.Random) -> bytes:
+    for _ in range(dice.randint(1, 4)):
+        start, end = sorted(dice.randrange(len(text) + 1) for _ in range(2))
+        end = min(end, start + dice.choice((1, 4, 40)))
+        match dice.randrange(9):
+            case 0:
+                text = text[:start] + bytes([dice.randrange(256)]) + text[start + 1 :]
+            case 1:
+                text = text[:start] + text[end:]
+            case 2:
+                text = text[:start] + text[start:end] * dice.choice((2, 3, 2000)) + text[end:]
+            case 3:
+                text = text[:start] + dice.choice((b"[", b"{a: ", b"- ")) * dice.choice((1, 70, 50_000)) + text[start:]
+            case 4:
+                text = text[:start] + dice.choice((b"&a ", b"*a", b"<<: *a\n", b"&a [*a]", b"!!int ")) + text[start:]
+            case 5:  # another kind of value
+                lines = text.split(b"\n")
+                line = dice.randrange(len(lines))
+                values = (b"7", b"-1", b"[]", b"{}", b"null", b"true", b"''", b"2001-01-01", b"1e99", b"9" * 5000)
+                lines[line] = lines[line].partition(b":")[0] + b": " + dice.choice(values)
+                text = b"\n".join(lines)
+            case 6:
+                text = text[:start] + dice.choice((b"9" * 5000, b"1" * 18, b"0x" + b"f" * 99, b"1:" * 999)) + text[end:]
+            case 7:
+                text = text[:start] + dice.choice((b"\0", b"\x1b[2J", b"\xff", b'"\\0"', b"\xe2\x80\xae")) + text[end:]
+            case 8:  # another key, in its place or below
+                lines = text.split(b"\n")
+                line = dice.randrange(len(lines))
+                lines.insert(line, lines[dice.randrange(len(lines))])
+                text = b"\n".join(lines)
+        text = text or b"a"
+    return text
+
+
+def test_mutated_specs_are_sentences_within_seconds(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    amount: Callable[[int, int], int],
+    figure: Callable[[str], None],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    write_recording(tmp_path / "r.jsonl", {"reply": "{}"})
+    for name in ("prompts", "questions", "moments", "actions", "episodes"):
+        Path(f"{name}.csv").write_text("path,question\nnowhere.png,why\n")
+    seeds = []
+    for path in sorted((ROOT / "jobs" / "specs").glob("*.yaml")):
+        text = path.read_text().replace(
+            "kind: torch, model: Qwen/Qwen3-VL-8B-Instruct, gpus_per_replica: 1", "kind: scripted, recording: r.jsonl"
+        )
+        seeds.append(text.encode())
+    dice = random.Random(15)
+    number, codes, slowest = amount(150, 1000), {0: 0, 1: 0, 2: 0}, 0.0
+    for turn in range(number):
+        text = _mutated(seeds[turn % len(seeds)], dice)
+        Path("spec.yaml").write_bytes(text)
+        started = time.monotonic()
+        try:
+            code = main(["plan", "spec.yaml"])
+        except Exception as error:
+            raise AssertionError(f"mutation {turn}: {text[:3000]!r}") from error
+        slowest = max(slowest, time.monotonic() - started)
+        assert slowest < 10, text[:3000]
+        printed = capsys.readouterr()
+        assert printed.err.count("\n") <= (1 if code else 0), printed.err
+        codes[code] += 1
+    assert min(codes[0], codes[2]) > number / 20
+    figure(f"{number} mutated specs: {codes[0]} plans, {codes[2] + codes[1]} sentences, slowest {slowest:.1f} s")
+
+
+def test_spec_errors_name_their_file(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("a: &a [*a]")
+    with pytest.raises(SpecError, match=r"spec\.yaml, line 1: "):
+        load(tmp_path / "spec.yaml")
