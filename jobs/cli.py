@@ -19,6 +19,7 @@ from pathlib import Path
 from jobs.command import add_commands
 from jobs.logs import to_stderr
 from operators.processes import ending
+from schemas.checkout import ROOT
 from schemas.errors import JobConflict, SightreadError, SpecError
 from schemas.printable import one_line
 from schemas.version import VERSION
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """arguments: None are those of the process, which signals then end (operators/processes/ending.py)."""
     if arguments is None:
         ending.listen()
+        if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
+            del sys.path[0]  # of `python -m`: what lies where the user stands is no module of ours
     try:
         return _exit_code(parser().parse_args(arguments))
     finally:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.processes import ending
-from pipelines import ray_head
+from pipelines import ray_head, task_modules
 from pipelines.plan import Stage, check_resources
 from schemas.checkout import ROOT
 from schemas.errors import ClusterLost
@@ -103,6 +103,9 @@ def _init(address: str | None = None, **options: Any) -> None:
     """Raises ClusterLost."""
     import ray
 
+    if folders := task_modules.folders():
+        variables = {task_modules.VARIABLE: os.pathsep.join(folders)}
+        options["runtime_env"] = {"worker_process_setup_hook": task_modules.HOOK, "env_vars": variables}
     # the folder of the driver is the first where workers look for modules: ours, not whatever the user stands in
     with contextlib.chdir(ROOT):
         try:
