@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from operators.processes.environment import environment_of_child
 from schemas.checkout import ROOT
 
 LOOK_S = 1.0
@@ -48,7 +49,7 @@ def start() -> None:
         subprocess.Popen(
             [sys.executable, "-P", "-m", "operators.processes.orphan_reaper", str(reads), str(os.getpid())],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment_of_child(),
             pass_fds=[reads],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
