@@ -298,7 +298,7 @@ def test_the_end_of_what_a_child_printed_is_logged_when_it_dies(
 
 def test_what_is_kept_of_what_a_child_prints_is_its_end_without_what_orders_a_terminal() -> None:
     with _child("prints", mb=2) as child:
-        child.send({"order": 1})
+        child.send({"order": 1}, deadline=time.monotonic() + 20)
         child.receive(PROBED, time.monotonic() + 20)
         child.kill()
         tail = child._output.tail()
@@ -328,7 +328,7 @@ def test_who_holds_the_pipe_of_a_child_that_is_gone_holds_nobody_up() -> None:
     open_before = fds()
     started = time.monotonic()
     with _child("leaves_another") as child:
-        child.send({})
+        child.send({}, deadline=time.monotonic() + 20)
         assert child.wait(10)
     assert time.monotonic() - started < 5
     assert fds() == open_before

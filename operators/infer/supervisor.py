@@ -41,6 +41,7 @@ class _Running:
     number: int
     outbox: queue.SimpleQueue[Request | None] = field(default_factory=queue.SimpleQueue)
     asked_at: dict[str, float] = field(default_factory=dict)  # of what it has not answered
+    look_at: float = 0.0  # for what is late
     turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))  # to be read
     ready: bool = False
     progress: int = -1
@@ -231,10 +232,14 @@ class Supervisor:
             self._on_exit(generation, ChildDied("timeout", f"the engine let the deadline of {late} requests pass"))
 
     def _late(self, generation: _Running) -> int:
-        """The engine itself keeps the deadlines, and calls what it does progress: it is believed for a while."""
-        now = time.monotonic() - self._stall_s
+        """How many requests should have been answered long ago; looked at once a second. The engine itself keeps the
+        deadlines, and says that it makes progress: it is believed for a while."""
+        now = time.monotonic()
+        if now < generation.look_at:
+            return 0
+        generation.look_at = now + 1
         asked = ((self._requests[request_id][0], at) for request_id, at in generation.asked_at.items())
-        return sum(now > at + request.deadline_s for request, at in asked)
+        return sum(now > at + request.deadline_s + self._stall_s for request, at in asked)
 
     def _on_exit(self, generation: _Running, death: ChildDied) -> None:
         generation.outbox.put(None)
