@@ -143,6 +143,8 @@ class Supervisor:
                 limits=self._limits,
                 name="the engine",
                 printed=self.log.write,
+                of_engine=True,
+                keys=self._engine.keys,
                 python=python,
             )
         except OSError as error:  # an interpreter that is not there, or no process to be had

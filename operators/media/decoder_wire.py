@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from operators.media.formats import FORMATS, unit_kind_of
 from operators.processes.messages import (
+    LACKS,
     Bounds,
     Messages,
     fits,
@@ -73,6 +74,8 @@ _unit = record(
     }
 )
 
+LOCKED = Messages(Bounds(), {"lacks": record({"lacks": list_of(one_of(LACKS), len(LACKS))})})
+"""What a child says before it looks into its first file."""
 PROBED = Messages(
     Bounds(json_bytes=6 << 20, values=300_000),
     {

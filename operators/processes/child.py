@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from operators.processes.channel import Channel, Frame
+from operators.processes.environment import environment_of_child
 from operators.processes.messages import Messages
 from operators.processes.output import Output
 from schemas.checkout import ROOT
@@ -175,20 +176,22 @@ def spawn(
     name: str,
     printed: Callable[[bytes], object] | None = None,
     variables: dict[str, str] | None = None,
+    of_engine: bool = False,
+    keys: Sequence[str] = (),
     python: str | None = None,
 ) -> Child:
-    """Start `python -m module` as a child. The module calls `parent_channel()` first thing.
+    """Start `python -P -m module` as a child, in the folder of this checkout and with little of our environment. The
+    module calls `parent_channel()` first thing.
 
     printed: takes what it writes to stdout and stderr; None keeps the end of that, for the log if it dies.
-    variables: added to its environment. python: another interpreter than ours.
+    variables: added to its environment. of_engine, keys: what it gets of ours (operators/processes/environment.py).
+    python: another interpreter than ours.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     reads, writes = os.pipe()
-    environment = {**os.environ, **(variables or {})}
-    # the checkout root first: a Ray worker may run from elsewhere
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
     arguments = [
-        python or sys.executable,
+        os.path.abspath(python) if python and os.sep in python else python or sys.executable,  # noqa: PTH100
+        "-P",  # nothing is imported from the current folder
         "-m",
         module,
         str(theirs.fileno()),
@@ -198,7 +201,8 @@ def spawn(
     try:
         process = _spawner.popen(
             arguments,
-            env=environment,
+            env=environment_of_child(of_engine=of_engine, keys=keys) | (variables or {}),
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=writes,
             stderr=writes,
