@@ -48,6 +48,13 @@ class _Running:
     moved_at: float = field(default_factory=time.monotonic)
     moved_mb: int = 0  # address space at that time
     last_error: str = ""
+    over: bool = False
+
+    def end(self) -> None:
+        """Its threads go, whatever they wait for; the channel has to be closed as well."""
+        self.over = True
+        self.outbox.put(None)
+        self.turn.release()
 
 
 class Supervisor:
@@ -157,7 +164,7 @@ class Supervisor:
     def _read(self, generation: _Running) -> None:
         """One message at a time: a child that sends faster than they are taken waits, and does not fill our memory."""
         message: dict[str, Any] | ChildDied | None = {}
-        while isinstance(message, dict):
+        while isinstance(message, dict) and not generation.over:
             generation.turn.acquire()
             try:
                 frame = generation.child.channel.receive(ENGINE_MESSAGES, None)
@@ -244,7 +251,7 @@ class Supervisor:
         return sum(now > at + request.deadline_s + self._stall_s for request, at in asked)
 
     def _on_exit(self, generation: _Running, death: ChildDied) -> None:
-        generation.outbox.put(None)
+        generation.end()
         generation.child.kill()
         self.stats.deaths += 1
         reason = f" ({generation.last_error})" if generation.last_error else ""
@@ -285,7 +292,7 @@ class Supervisor:
     def _give_up(self, reason: str) -> None:
         self.broken = reason
         if self._generation is not None:
-            self._generation.outbox.put(None)
+            self._generation.end()
             self._generation.child.kill()
         for request_id in self._bisector.drain():
             self._finish(request_id, Failure("infer", "engine_error", reason))
@@ -293,9 +300,8 @@ class Supervisor:
     def _end(self) -> None:
         if self._generation is not None:
             generation, self._generation = self._generation, None
-            generation.outbox.put(None)
+            generation.end()
             generation.child.channel.shutdown()  # the child takes that for the end
-            generation.turn.release()  # nobody does so any more
             generation.child.wait(CLOSE_S)
             generation.child.kill()
         self.log.close()
