@@ -261,6 +261,8 @@ def main() -> None:
         if hostile.role == "engine" and (name == "beats" or draw.random() < 0.7):
             hostile.frame(b'{"ready": {"slots": 2}}', [])
             hostile.sock.recv(1 << 16)
+        if hostile.role in ("probe", "decode") and (os.environ.get("HOSTILE_DOES") or draw.random() < 0.9):
+            hostile.frame(b'{"lacks": []}', [])  # as one that is locked down says first
         attack()
         if name == "hangs" or draw.random() < 0.03:
             time.sleep(20)
