@@ -2,12 +2,13 @@
 jobs/commands/ is a command (see jobs/command.py). Knows none of them.
 
 Exit codes: 0 done; 1 something broke or is incomplete; 2 the command line or the spec is wrong; 3 more rows
-failed than limits.max_failed_fraction allows; 130 interrupted.
+failed than limits.max_failed_fraction allows; 128 and its number when a signal ended it (130 for Ctrl-C).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import pkgutil
@@ -15,9 +16,12 @@ import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from jobs.command import add_commands
 from jobs.logs import to_stderr
+from operators.processes import ending
+from schemas.checkout import ROOT
 from schemas.errors import JobConflict, SightreadError, SpecError
 from schemas.printable import one_line
 from schemas.version import VERSION
@@ -31,14 +35,31 @@ _log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    """arguments: None are those of the process, which signals then end (operators/processes/ending.py)."""
+    if arguments is None:
+        ending.listen()
+        if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
+            del sys.path[0]  # of `python -m`: what lies where the user stands is no module of ours
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that a terminal of another encoding lacks
+    try:
+        return _exit_code(parser().parse_args(arguments))
+    finally:
+        ending.exit_if_told()
+
+
+def _exit_code(options: argparse.Namespace) -> int:
     try:
         with to_stderr(options.verbose):
-            return int(options.run(options))
+            code = int(options.run(options))
+            sys.stdout.flush()
+            return code
     except (SpecError, JobConflict) as error:
         return _ended(error, 2)
     except SightreadError as error:
         return _ended(error, 1)
+    except ending.Ended:  # whoever told it has the word
+        raise
     except KeyboardInterrupt:
         print("sightread: interrupted; the same command again goes on", file=sys.stderr)
         return 130
@@ -48,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:  # a disk or a folder that says no, wherever it was asked
         _log.debug("what said no", exc_info=True)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was this one: a full disk
+            _drop_stdout()
         return _ended(error, 1)
 
 
@@ -61,15 +86,20 @@ def _ended(error: Exception, code: int) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line. A subcommand's arguments are there once it has parsed, or after its `load`."""
-    top = argparse.ArgumentParser(
-        prog="sightread", description="Documents, images and video in, typed Parquet out, read by Qwen3-VL."
-    )
+    top = _Parser(prog="sightread", description="Documents, images and video in, typed Parquet out, read by Qwen3-VL.")
     top.add_argument("--version", action="version", version=f"sightread {VERSION}")
     top.add_argument("-v", "--verbose", action="count", default=0, help="log to stderr; -vv more of it")
     names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).with_name("commands"))]))
     ordered = [*FIRST, *(name for name in names if name not in FIRST)]
     add_commands(top, [f"jobs.commands.{name}" for name in ordered], metavar="command")
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Of the subcommands too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))  # arguments may be names that a shell found in a stranger's folder
 
 
 def _nobody_reads() -> bool:
@@ -82,8 +112,13 @@ def _nobody_reads() -> bool:
     poll.register(place, 0)
     gone = any(event & select.POLLERR for _, event in poll.poll(0))
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), place)  # Python flushes once more as it ends
+        _drop_stdout()
     return gone
+
+
+def _drop_stdout() -> None:
+    """Python flushes once more as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from operators.store.addresses import local_path, store_at
+from pipelines import task_modules
 from pipelines.plain_values import SPEC, mapping_from_yaml, read_file
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.errors import SpecError
@@ -18,6 +20,8 @@ from schemas.spec import JobSpec
 def load(path: Path) -> JobSpec:
     """Raises SpecError."""
     spec = parse(_mapping(path), str(path))
+    if any(task_modules.names_code(task.name) for task in spec.tasks):
+        task_modules.look_in(path.parent)
     store_at(spec.output)  # refuses an address that nothing can be written to
     folder = local_path(spec.output)
     # the working directory of a Ray job is a copy that Ray deletes
@@ -47,9 +51,13 @@ def _mapping(path: Path) -> dict[str, Any]:
 def parse(data: dict[str, Any], source: str) -> JobSpec:
     """A spec from plain values. Raises SpecError with the first fault."""
     try:
-        return JobSpec.model_validate(data)
+        spec = JobSpec.model_validate(data)
     except pydantic.ValidationError as error:
         raise SpecError(f"{source}: {_sentence(error)}") from None
+    for text in (*spec.inputs, *spec.engine.model_dump().values()):
+        if isinstance(text, str) and text.startswith("~") and os.path.expanduser(text) == text:  # noqa: PTH111  raises
+            raise SpecError(f"{source}: {text!r}: there is no such user's folder")
+    return spec
 
 
 def _sentence(error: pydantic.ValidationError) -> str:
