@@ -224,7 +224,11 @@ def _table(path: Path) -> pa.Table:
 def _csv(path: Path) -> pa.Table:
     if path.stat().st_size > _MOST_TABLE_BYTES:
         raise InputError("too_large", f"it has more than {_MOST_TABLE_BYTES >> 20} MB")
-    return pa.csv.read_csv(path)
+    table = pa.csv.read_csv(path)
+    for name, kind in zip(table.schema.names, table.schema.types, strict=True):
+        if pa.types.is_binary(kind) and name not in URI_COLUMNS:  # a path may be any bytes, a text may not
+            raise InputError("malformed", f"column {name} holds text that is no UTF-8")
+    return table
 
 
 def _parquet(path: Path) -> pa.Table:

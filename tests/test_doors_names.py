@@ -225,6 +225,7 @@ def _bomb(path: Path) -> None:
         ("device.csv", lambda path: path.symlink_to("/dev/zero")),
         ("huge cell.csv", _bomb),
         ("header.csv", _binary_header),
+        ("latin.csv", lambda path: path.write_bytes(b"path,title\na.png,caf\xe9\n")),
         ("empty.csv", lambda path: path.write_bytes(b"")),
         ("empty cell.csv", lambda path: path.write_bytes(b'path,x\na.png,1\n"",2\n')),
         ("ragged.csv", lambda path: path.write_bytes(b"path,x\na.png\n")),
