@@ -89,6 +89,7 @@ def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress, first: 
         cluster.connect()
         progress.starting("the engine")
         committed_rows = work.committed_rows
+        may_stop = job.spec.limits.max_failed_fraction < 1
         plan = stages(job, work.pending_rows / work.pending.num_rows)
         with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
             for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
@@ -100,8 +101,9 @@ def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress, first: 
                 if receipt["outcome"] != "failed":
                     committed_rows += receipt["rows"]
                 progress.receipt(receipt)
-                first.receipt(receipt)
-                yield receipt
+                if may_stop:
+                    first.receipt(receipt)
+                yield {**receipt, "failures": None}  # messages, which a long job need not keep
     finally:
         progress.ended()
 

@@ -220,6 +220,16 @@ def test_a_smaller_job_runs_to_its_end_and_exits_3(
     assert asked(in_process) == limit or number
 
 
+def test_who_lets_all_rows_fail_is_not_stopped(in_process: Path) -> None:
+    spec = write_spec(
+        *(in_process, 120, in_process / "out"),
+        engine={"kind": "scripted", "recording": str(in_process / "broken.jsonl")},
+        limits={"max_failed_fraction": 1},
+    )
+    assert main(["run", spec]) == 0
+    assert asked(in_process) == 120
+
+
 def test_a_limit_beyond_the_first_rows_stops_at_them(in_process: Path) -> None:
     spec = write_spec(
         *(in_process, 120, in_process / "out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -27,6 +28,7 @@ from pipelines.inline import output_of
 from pipelines.job import prepare
 from pipelines.planning import list_once, plan_work
 from pipelines.progress import Progress
+from schemas import tables
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError, SpecError
 from schemas.spec import DecodeSpec, LimitsSpec, TaskSpec
@@ -443,6 +445,30 @@ def test_a_summary_in_whose_place_is_a_broken_link_does_not_hold_a_run_for_ever(
     (folder / "_job/summary.json").symlink_to("nowhere")
     with pytest.raises(OSError, match="a link that leads nowhere"):
         JobFolder(LocalStore("out")).write_summary({})
+
+
+@pytest.mark.parametrize("command", ["reparse", "markdown"])
+def test_a_full_disk_under_a_job_folder_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path, command: str
+) -> None:
+    task = "parse_document"
+    row = {"input_id": "0", "input_uri": "/a.pdf", "unit_index": 0, "request_index": 0, "status": "ok", "page": 1}
+    row |= {"text": "<html><body><p>a</p></body></html>", "verified": {"ok": True}, "attempts": None}
+    row |= {"unit_kind": "document", "parameters": None, "finish_reason": "stop", "unit_count": 1, "width_px": 9}
+    output = str(small_disk / "out")
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": output, "tasks": [task], "inputs": ["a.pdf"]}))
+    job = prepare(load(Path("spec.yaml")))
+    JobFolder(LocalStore(output)).claim(job.identity, job.spec.model_dump(mode="json"))
+    schema = tables.results_schema(job.tasks[0].output.arrow_type, [])
+    empty = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
+    row = {field.name: None if field.nullable else empty[field.type] for field in schema} | row
+    Results(LocalStore(output)).write_part(task, "c", pa.Table.from_pylist([row], schema=schema))
+    before = sorted(path for path in small_disk.rglob("*") if path.is_file())
+    with (small_disk / "x").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    assert "No space left on device" in sentence(capsys, command, output)
+    assert sorted(path for path in small_disk.rglob("*") if path.is_file() and path.name != "x") == before
 
 
 # stdout
