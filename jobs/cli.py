@@ -2,7 +2,7 @@
 jobs/commands/ is a command (see jobs/command.py). Knows none of them.
 
 Exit codes: 0 done; 1 something broke or is incomplete; 2 the command line or the spec is wrong; 3 more rows
-failed than limits.max_failed_fraction allows; 130 interrupted.
+failed than limits.max_failed_fraction allows; 128 and its number when a signal ended it (130 for Ctrl-C).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import NoReturn
 
 from jobs.command import add_commands
 from jobs.logs import to_stderr
+from operators.processes import ending
+from schemas.checkout import ROOT
 from schemas.errors import JobConflict, SightreadError, SpecError
 from schemas.printable import one_line
 from schemas.version import VERSION
@@ -33,9 +35,20 @@ _log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """arguments: None are those of the process, which signals then end (operators/processes/ending.py)."""
+    if arguments is None:
+        ending.listen()
+        if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
+            del sys.path[0]  # of `python -m`: what lies where the user stands is no module of ours
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that a terminal of another encoding lacks
-    options = parser().parse_args(arguments)
+    try:
+        return _exit_code(parser().parse_args(arguments))
+    finally:
+        ending.exit_if_told()
+
+
+def _exit_code(options: argparse.Namespace) -> int:
     try:
         with to_stderr(options.verbose):
             code = int(options.run(options))
@@ -45,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _ended(error, 2)
     except SightreadError as error:
         return _ended(error, 1)
+    except ending.Ended:  # whoever told it has the word
+        raise
     except KeyboardInterrupt:
         print("sightread: interrupted; the same command again goes on", file=sys.stderr)
         return 130

@@ -142,6 +142,8 @@ def _lines(summary: Summary) -> Iterator[str]:
             elsewhere = f"sightread-{os.getuid()}/ in the temporary folder of its node"
             logs = elsewhere if folder is None else f"{folder}/_job/logs/"
             yield f"the engine died {engine.deaths} times and was started anew; its log: {logs}"
+    if summary.isolation_lacks:
+        yield f"decoders ran without: {', '.join(summary.isolation_lacks)} (sightread doctor says what it means)"
     results = Results.at(summary.output)
     yield f"Parquet: {results.folder}/"
     parts = results.pattern(next(iter(summary.tasks)))

@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 
 from operators.store.addresses import local_path, store_at
+from pipelines import task_modules
 from pipelines.plain_values import SPEC, mapping_from_yaml, read_file
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.errors import SpecError
@@ -19,6 +20,8 @@ from schemas.spec import JobSpec
 def load(path: Path) -> JobSpec:
     """Raises SpecError."""
     spec = parse(_mapping(path), str(path))
+    if any(task_modules.names_code(task.name) for task in spec.tasks):
+        task_modules.look_in(path.parent)
     store_at(spec.output)  # refuses an address that nothing can be written to
     folder = local_path(spec.output)
     # the working directory of a Ray job is a copy that Ray deletes

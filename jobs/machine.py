@@ -21,6 +21,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from schemas.decode import DecodeSettings
 from schemas.finding import Finding
 from schemas.version import VERSION
 
@@ -249,3 +250,20 @@ def open_files() -> Finding:
     if soft != resource.RLIM_INFINITY and soft < _OPEN_FILES:
         return Finding("note", "open files", str(soft), "ulimit -n 65536: Ray opens many")
     return Finding("ok", "open files", str(soft))
+
+
+def isolation() -> list[Finding]:
+    """What decoders lack to be locked down, as one says that is started here for it."""
+    from operators.media.sandbox import Sandbox  # Arrow: a moment
+    from operators.processes.isolation import LACKS
+
+    sandbox = Sandbox(DecodeSettings())
+    try:
+        death = sandbox.try_lock_down()
+    finally:
+        sandbox.close()
+    if death is not None:
+        return [Finding("fail", "isolation", str(death), "run scripts/setup; where that does not help, report it")]
+    walls = "no files but libraries, no network, no programs, no signals"
+    lacks = [Finding("note", "isolation", f"{lack}: {LACKS[lack]}") for lack in sorted(sandbox.lacks)]
+    return lacks or [Finding("ok", "isolation", f"decoders have {walls}")]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jobs.load import load
 from jobs.logs import to_file
+from operators.processes import ending
 from schemas.errors import JobConflict, SightreadError, SpecError
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ def run_spec(path: Path, *, limit: int | None = None) -> int:
 
     console = console_for()
     job = prepare(spec)
-    with to_file(job.logs / "run.log") if job.logs is not None else nullcontext():
+    advice = ending.advising("what is answered is committed, and the same command again goes on")
+    with advice, to_file(job.logs / "run.log") if job.logs is not None else nullcontext():
         try:
             summary = run(job, limit=limit, progress=Display(console))
         except (SpecError, JobConflict):  # nothing was begun, and the folder may be another job's
@@ -43,4 +45,5 @@ def run_spec(path: Path, *, limit: int | None = None) -> int:
 if __name__ == "__main__":
     from jobs.cli import main
 
-    sys.exit(main(["run", *sys.argv[1:]]))
+    sys.argv.insert(1, "run")
+    sys.exit(main())

@@ -41,7 +41,7 @@ class Commit:
             return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "no_engine", "message": row["fault"]}
         started = time.monotonic()
         rows = pa.ipc.open_stream(row["rows"]).read_all()
-        same = {key: row[key] for key in ("chunk_id", "task", "engine")}
+        same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks")}
         receipt = {**same, "message": None, **count(rows)}
         try:
             outcome = self._results.write_part(row["task"], row["chunk_id"], rows)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import pkgutil
-import sys
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pipelines.tasks
 from operators.checks.intrinsics import COLUMNS, find_intrinsics
+from pipelines import task_modules
 from pipelines.inline import inline_task
 from pipelines.loops.zoom import ZOOMABLE, with_zoom
 from schemas.errors import InputError, SpecError
@@ -27,7 +26,7 @@ def names() -> list[str]:
 
 def find(name: str) -> Task:
     """The task of that name, or at that place. Raises SpecError with the nearest known name."""
-    if ":" in name:
+    if task_modules.names_code(name):
         return _imported(name)
     known = names()
     if name not in known:
@@ -95,11 +94,8 @@ def identity(task: Task) -> dict[str, Any]:
 
 
 def _imported(place: str) -> Task:
-    module, _, name = place.partition(":")
-    if os.getcwd() not in sys.path:  # noqa: PTH109  the console command does not look there; last, it hides nothing
-        sys.path.append(os.getcwd())  # noqa: PTH109
     try:
-        task = getattr(importlib.import_module(module), name)
+        task = task_modules.load(place)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SpecError(f"tasks: {place!r} cannot be imported: {error}") from error
     if not isinstance(task, Task):

@@ -31,13 +31,14 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Work:
     """chunks: rows of CHUNKS, all that are planned. pending: those to do now, each with its tasks that are not
-    committed. planned_rows: that all chunks will have."""
+    committed. planned_rows: that all chunks will have. lacks: of the decoders that probed (tables.LACKS)."""
 
     chunks: pa.Table
     pending: pa.Table
     planned_rows: int
     committed_rows: int
     pending_rows: int
+    lacks: frozenset[str] = frozenset()
 
     def parts(self) -> Iterator[tuple[str, str]]:
         """(task, chunk_id) of all that is pending."""
@@ -79,8 +80,9 @@ def plan_work(
     committed = {(chunk_id, task.name) for task in job.tasks for chunk_id in results.parts(task.name)}
     slices: list[pa.Table] = []
     pending: list[pa.Table] = []
+    lacks: set[str] = set()
     planned_rows = committed_rows = pending_rows = 0
-    for chunks in _chunk_slices(job, folder, inputs, progress):
+    for chunks in _chunk_slices(job, folder, inputs, progress, lacks):
         slices.append(chunks)
         for row in range(chunks.num_rows):
             chunk_id, names = chunks.column("chunk_id")[row].as_py(), chunks.column("tasks")[row].as_py()
@@ -98,6 +100,7 @@ def plan_work(
         planned_rows=planned_rows,
         committed_rows=committed_rows,
         pending_rows=pending_rows,
+        lacks=frozenset(lacks),
     )
     _log.info(
         "%d chunks of %d rows are planned, %d rows are committed; %d chunks to do",
@@ -106,8 +109,11 @@ def plan_work(
     return work
 
 
-def _chunk_slices(job: Job, folder: JobFolder, inputs: pa.Table, progress: Progress) -> Iterator[pa.Table]:
-    """The chunk manifest, slice by slice; what is not in it yet is probed and written first."""
+def _chunk_slices(
+    job: Job, folder: JobFolder, inputs: pa.Table, progress: Progress, lacks: set[str]
+) -> Iterator[pa.Table]:
+    """The chunk manifest, slice by slice; what is not in it yet is probed and written first. lacks: takes those of the
+    decoders."""
     probe: Probe | None = None
     try:
         for index in range(math.ceil(inputs.num_rows / SLICE)):
@@ -118,6 +124,7 @@ def _chunk_slices(job: Job, folder: JobFolder, inputs: pa.Table, progress: Progr
             yield folder.read_chunks(index)
     finally:
         if probe is not None:
+            lacks |= probe.lacks
             probe.close()
 
 

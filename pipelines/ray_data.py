@@ -12,47 +12,109 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
-from operators.processes import orphan_reaper
+from operators.processes import ending
+from pipelines import ray_head, task_modules
 from pipelines.plan import Stage, check_resources
+from schemas.checkout import ROOT
+from schemas.errors import ClusterLost
 
 _log = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 512 << 20, 2 << 30
 """Least and most of a small cluster of our own; an eighth of what is free between them. It holds the chunks that are
 under way, compressed."""
+START_S = (60.0, 120.0, 240.0)
+"""How long a head may take to start: a loaded machine is given more time, and at last up."""
+
+_head: ray_head.Head | None = None
 
 
 def connect(workers: int) -> None:
-    """Join the cluster of RAY_ADDRESS (which `ray job submit` sets), or start a small one in this machine."""
+    """Join the cluster of RAY_ADDRESS (which `ray job submit` sets), or start a small one in this machine.
+
+    Raises ClusterLost.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    if os.environ.get("RAY_ADDRESS"):
-        import ray
-
-        ray.init(ignore_reinit_error=True)
-        _log.info("joined the Ray cluster at %s", os.environ["RAY_ADDRESS"])
+    # else its core prints a stack when a signal ends the driver
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
+    if address := os.environ.get("RAY_ADDRESS"):
+        _join_cluster(address)
         return
-    # a private, throw-away head: no token that other Ray tools on this machine would not know of
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    # its core prints an ERROR about actor arguments in the object store on every run (ray issue 53727)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    orphan_reaper.start()
-    with _held_back_stderr():  # and a line that it has read this setting
-        import ray
-
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, workers) + 1,
-            include_dashboard=False,
-            object_store_memory=_object_store_bytes(),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    cpus = max(os.cpu_count() or 1, workers) + 1
+    for attempt, timeout_s in enumerate(START_S, start=1):
+        try:
+            _start(cpus, timeout_s)
+            break
+        except ClusterLost as error:
+            if attempt == len(START_S):
+                raise ClusterLost(f"{error}; tried {attempt} times") from error
+            _log.warning("%s; trying again, attempt %d of %d", error, attempt + 1, len(START_S))
     _log.info("started Ray in this machine")
+
+
+def _start(cpus: int, timeout_s: float) -> None:
+    """Raises ClusterLost; then nothing is left of it."""
+    global _head
+    head = ray_head.start(cpus, _object_store_bytes(), timeout_s)
+    variables = {**ray_head.settings(), ray_head.TOKEN: head.token}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        with _held_back_stderr():  # a line that it has read a setting
+            _init(head.address, _temp_dir=str(head.folder), log_to_driver=False, logging_level=logging.ERROR)
+    except BaseException:
+        head.stop()
+        raise
+    finally:  # Ray has read it; what this process starts from now on has no use for it
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+    _head = head
+    threading.Thread(target=_watch, args=(head,), name="ray head", daemon=True).start()
+
+
+def _watch(head: ray_head.Head) -> None:
+    """Ends the run when Ray does: nothing that waits for it would ever return."""
+    head.process.wait()
+    if _head is head:
+        how = head.how_it_ended()
+        _log.error("Ray is gone: %s", how)
+        ending.end(1, f"Ray is gone: {how}")
+
+
+def _join_cluster(address: str) -> None:
+    try:
+        _init(ignore_reinit_error=True)
+    except ClusterLost as error:
+        raise ClusterLost(f"RAY_ADDRESS: {address}: {error}") from error
+    _log.info("joined the Ray cluster at %s", address)
+
+
+def _init(address: str | None = None, **options: Any) -> None:
+    """Raises ClusterLost."""
+    import ray
+
+    if folders := task_modules.folders():
+        variables = {task_modules.VARIABLE: os.pathsep.join(folders)}
+        options["runtime_env"] = {"worker_process_setup_hook": task_modules.HOOK, "env_vars": variables}
+    # the folder of the driver is the first where workers look for modules: ours, not whatever the user stands in
+    with contextlib.chdir(ROOT):
+        try:
+            ray.init(address, **options)
+        except Exception as error:  # Ray raises bare ones too
+            ray.shutdown()
+            raise ClusterLost(f"Ray cannot be joined: {' '.join(str(error).split())[:300]}") from error
+        finally:
+            ending.take_back()
 
 
 def _object_store_bytes() -> int:
@@ -63,12 +125,14 @@ def _object_store_bytes() -> int:
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """What native code writes to stderr meanwhile is shown only if this ends in an error."""
+    """What native code writes to stderr meanwhile is shown only if this ends in an error of another kind than ours."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except (ClusterLost, KeyboardInterrupt):
+            raise
         except BaseException:
             os.dup2(kept, 2)
             held.seek(0)
@@ -80,9 +144,14 @@ def _held_back_stderr() -> Iterator[None]:
 
 
 def disconnect() -> None:
+    global _head
     import ray
 
-    ray.shutdown()
+    head, _head = _head, None
+    if head is None or head.process.poll() is None:  # else it would wait for what is gone
+        ray.shutdown()
+    if head is not None:
+        head.stop()
 
 
 def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:

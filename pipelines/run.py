@@ -65,6 +65,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
 
     summary = summarize(
         *(job, listing, work.chunks, results, receipts, checked_parts),
+        lacks=work.lacks,
         limited=work.planned_rows > work.committed_rows + work.pending_rows,
         seconds=clock.seconds,
     )

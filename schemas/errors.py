@@ -4,6 +4,7 @@
     ├── SpecError            the job spec, or the command line, asks for something impossible (exit 2)
     ├── JobConflict          the output folder belongs to another job, or a part holds other rows (exit 2)
     ├── EngineLost           no request can be answered any more: the job ends, what is committed stays (exit 1)
+    ├── ClusterLost          Ray cannot be started or joined, or is gone: likewise (exit 1)
     ├── StoreLost            nothing can be written to the output any more: the same (exit 1)
     ├── AllFailed            all that was asked failed with one error: the job ends, to be asked again (exit 1)
     ├── InputError           one input, or one unit of it, cannot be read
@@ -33,6 +34,10 @@ class JobConflict(SightreadError):
 
 class EngineLost(SightreadError):
     """There is no engine any more, for no fault of the requests: a server that is gone, or refuses the key."""
+
+
+class ClusterLost(SightreadError):
+    """Ray cannot be started or joined, or ended under the run."""
 
 
 class StoreLost(SightreadError):

@@ -98,6 +98,9 @@ CHUNKS = pa.schema(
     ]
 )
 
+# What the decoders of a node lacked to be locked down: names in operators/processes/isolation.py.
+LACKS = pa.field("lacks", pa.list_(pa.string()))
+
 # The same chunk after decoding, one row per chunk: what travels to the engine.
 DECODED_CHUNKS = pa.schema(
     [
@@ -105,6 +108,7 @@ DECODED_CHUNKS = pa.schema(
         ("tasks", pa.list_(pa.string())),
         ("passthrough", pa.large_binary()),
         ("units", pa.list_(pa.struct(UNIT_FIELDS))),
+        LACKS,
     ]
 )
 
@@ -129,6 +133,7 @@ ANSWERED = pa.schema(
         ("task", pa.string()),
         ("rows", pa.large_binary()),
         ("engine", ENGINE_USE),
+        LACKS,
         ("fault", pa.string()),  # why no engine can be had; then there are no rows
     ]
 )
@@ -154,6 +159,7 @@ RECEIPTS = pa.schema(
         ("infer_s", pa.float64()),
         ("commit_s", pa.float64()),
         ("engine", ENGINE_USE),
+        LACKS,
     ]
 )
 
@@ -222,6 +228,7 @@ CODE_CHECKED = pa.schema(
         ("outcomes", pa.list_(pa.string())),  # of each of them
         ("message", pa.string()),  # why the part stays as it was
         ("refused", pa.bool_()),  # by the store, which takes no others either
+        LACKS,
     ]
 )
 

@@ -49,7 +49,13 @@ def measure(engine: EngineSettings, requests: Sequence[Request], *, warm_up: int
     """Answer some requests uncounted, then all. Raises EngineError when the child ends or one is not answered."""
     printed = partial(os.write, 2)
     child = spawn(
-        "jobs.bench.bare_engine", limits=Limits(), name="the bare engine", printed=printed, python=engine.python()
+        "jobs.bench.bare_engine",
+        limits=Limits(),
+        name="the bare engine",
+        printed=printed,
+        of_engine=True,
+        keys=engine.keys,
+        python=engine.python(),
     )
     try:
         child.send({"engine": describe(engine), "requests": len(requests), "warm_up": warm_up})

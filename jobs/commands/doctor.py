@@ -89,6 +89,7 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
     findings += machine.disk(local_path(absolute(spec.output)) if spec else None)
     findings.append(machine.shared_memory(spec.engine.gpus if spec else 0))
     findings.append(machine.open_files())
+    findings += machine.isolation()
     if spec is not None:
         for task in spec.tasks:
             try:

@@ -22,6 +22,7 @@ from pipelines.job import prepare
 from pipelines.plan import check_resources, code_check_stages, stages
 from pipelines.planning import outlook
 from pipelines.requests import expected_rows
+from pipelines.task_modules import names_code, source_of
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
         if expected := expected_rows([task], chunks):
             rows[task.name] = expected
     show(f"job      {job.spec.name} -> {job.output}")
+    for task_spec in job.spec.tasks:
+        if task_spec.output is None and names_code(task_spec.name):
+            show(f"code     runs {task_spec.name} of {source_of(task_spec.name)}")
     skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(listing.skipped.items()))
     show(f"inputs   {listing.inputs.num_rows}" + (f"; left out: {skipped}" if skipped else ""))
     show(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")

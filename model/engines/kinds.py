@@ -36,6 +36,11 @@ class EngineSettings(ABC):
     def build(self) -> Engine:
         """Raises SpecError for settings that no engine can be built from."""
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The environment variables with secrets that its process needs."""
+        return ()
+
     def python(self) -> str | None:
         """The interpreter of its process where it is not ours."""
         return None

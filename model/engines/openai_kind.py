@@ -29,6 +29,10 @@ class Settings(EngineSettings):
     clips: Literal["video", "images"] = "video"
     silence_s: float = 300.0
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.api_key_env,) if self.api_key_env else ()
+
     def build(self) -> Engine:
         from model.engines.openai_engine import OpenAIEngine
 

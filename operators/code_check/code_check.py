@@ -61,15 +61,29 @@ class CodeCheck:
         for part in parts.to_pylist():
             try:
                 outcomes = self._check_part(self._tasks[part["task"]], part["chunk_id"])
-                checked.append({**part, "rows": len(outcomes), "outcomes": outcomes, "message": None})
+                checked.append(
+                    {**part, "rows": len(outcomes), "outcomes": outcomes, "message": None, "lacks": self._lacks()}
+                )
             except (OSError, JobConflict, pa.ArrowException) as error:
                 refused = isinstance(error, OSError)
-                checked.append({**part, "rows": 0, "outcomes": [], "message": f"{error}", "refused": refused})
+                checked.append(
+                    {
+                        **part,
+                        "rows": 0,
+                        "outcomes": [],
+                        "message": f"{error}",
+                        "refused": refused,
+                        "lacks": self._lacks(),
+                    }
+                )
         return pa.Table.from_pylist(checked, schema=tables.CODE_CHECKED)
 
     def close(self) -> None:
         self._checker.close()
         self._sandbox.close()
+
+    def _lacks(self) -> list[str]:
+        return sorted(self._sandbox.lacks)
 
     def _check_part(self, task: Task, chunk_id: str) -> list[str]:
         """The outcome of every check that was made."""
@@ -108,7 +122,10 @@ class CodeCheck:
         (batch,) = self._sandbox.decode(row["input_uri"], media, [Locator.of(row)])
         if batch.column("error")[0].is_valid:
             return None
-        return unpack(pictures(batch.column("pictures")[0])[0])
+        try:
+            return unpack(pictures(batch.column("pictures")[0])[0])
+        except ValueError:  # a decoder that was taken over may send anything for a picture
+            return None
 
     def _store_screenshot(self, task: str, row: dict[str, Any], picture: RGB) -> str:
         """Its key in the store."""

@@ -79,7 +79,9 @@ class Infer:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
             try:
-                rows.extend({**row, "engine": self._use()} for row in self._answer(chunk))
+                for row in self._answer(chunk):
+                    lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
+                    rows.append({**row, "engine": self._use(), "lacks": lacks})
             except EngineError as error:  # no answers, for no fault of the units: nothing to commit
                 rows += [
                     {"chunk_id": chunk["chunk_id"].as_py(), "task": task, "fault": str(error)}

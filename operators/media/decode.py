@@ -28,7 +28,8 @@ class Decode:
         decoded = [self._chunk(units.as_py()) for units in chunks.column("units")]
         place = chunks.schema.get_field_index("units")
         column = pa.chunked_array(decoded, type=tables.DECODED_CHUNKS.field("units").type)
-        return chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column)
+        lacks = pa.array([sorted(self._sandbox.lacks)] * chunks.num_rows, tables.LACKS.type)
+        return chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column).append_column(tables.LACKS, lacks)
 
     def close(self) -> None:
         self._sandbox.close()

@@ -2,7 +2,8 @@
 
 It is not trusted: it meets hostile files, under limits, and may die at any moment. So it gets files open and without
 their paths, answers unit by unit, and sends pictures back in sealed memory, which the parent checks and maps
-(operators/media/decoder_wire.py).
+(operators/media/decoder_wire.py). Before it looks into the first file it locks itself down
+(operators/processes/isolation.py), and says what it lacked for that.
 
 A format's module (operators/media/formats.py) has
 
@@ -14,6 +15,7 @@ Both may raise InputError or OSError; `decode` yields one value for each unit, i
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import time
@@ -22,12 +24,12 @@ from types import ModuleType
 from typing import Any
 
 from model.prompts.rgb import RGB, pack
-from operators.media.decoder_wire import MOST_UNITS, pack_unit, sealed
+from operators.media.decoder_wire import MOST_UNITS, pack_unit, pack_units, sealed
 from operators.media.formats import HEAD_BYTES, format_of
 from operators.media.source import Source, of_os
 from operators.processes.channel import Channel
 from operators.processes.child import EXIT_OUT_OF_MEMORY
-from operators.processes.startup import parent_channel
+from operators.processes.startup import lock_down, parent_channel
 from operators.units import Decoded, LineImage, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
@@ -35,12 +37,17 @@ from schemas.errors import InputError
 
 def main() -> None:
     channel = parent_channel()
+    locked = False
     try:
         while (order := channel.recv()) is not None:
             settings = DecodeSettings(**order.head["settings"])
             (fd,) = order.fds
             try:
                 source = Source(fd, order.head["address"])
+                if not locked:
+                    _import_decoder(source, order.head["media"])
+                    channel.send({"lacks": lock_down(file=fd if order.head["by_name"] else None)})
+                    locked = True
                 if "units" in order.head:
                     _decode(channel, source, order.head, settings)
                 else:
@@ -53,6 +60,12 @@ def main() -> None:
         os._exit(0)
 
 
+def _import_decoder(source: Source, media: str | None) -> None:
+    """While it may still write down what it compiled: the next child starts faster."""
+    with contextlib.suppress(InputError, OSError):
+        _decoder(source, media)
+
+
 def _probe(channel: Channel, source: Source, media: str | None, settings: DecodeSettings) -> None:
     try:
         media, module = _decoder(source, media)
@@ -63,13 +76,10 @@ def _probe(channel: Channel, source: Source, media: str | None, settings: Decode
     except OSError as error:
         channel.send({"media": media, "error": _failure("probe", of_os(error))})
         return
-    if len(units) > MOST_UNITS:
+    if (head := pack_units(media, units)) is None:
         too_many = InputError("too_large", f"it has {len(units)} parts; at most {MOST_UNITS} are read")
-        channel.send({"media": media, "error": _failure("probe", too_many)})
-        return
-    # without what a unit has not: there may be many
-    planned = [{key: value for key, value in vars(unit).items() if value is not None} for unit in units]
-    channel.send({"media": media, "units": planned})
+        head = {"media": media, "error": _failure("probe", too_many)}
+    channel.send(head)
 
 
 def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: DecodeSettings) -> None:

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from schemas.decode import UnitKind
 
 EPISODE = "episode"
+VIDEO = "video"
 TEXT = "text"
 
 
@@ -42,7 +43,7 @@ FORMATS = (
     Format("image", "image", None, "operators.media.images",
            (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".jp2"),
            (*((0, magic) for magic in _PICTURE_MAGIC), (8, b"WEBP"))),
-    Format("video", "clip", "video", "operators.media.video",
+    Format(VIDEO, "clip", "video", "operators.media.video",
            (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp"),
            ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "), (0, b"\0\0\1\xba"), (0, b"FLV\1"))),
     Format(EPISODE, "image", "episode"),  # a folder that an input table names: its files are decoded one by one

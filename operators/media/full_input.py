@@ -72,6 +72,11 @@ class FullInputs:
                 case _:
                     return self._video(columns)
 
+    @property
+    def lacks(self) -> set[str]:
+        """Of its decoder."""
+        return self._sandbox.lacks
+
     def close(self) -> None:
         with self._turn:
             self._sandbox.close()

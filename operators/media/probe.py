@@ -32,6 +32,11 @@ class Probe:
         rows = [unit for units in self._executor.map(self._units, inputs.to_pylist()) for unit in units]
         return pa.Table.from_pylist(rows, schema=tables.PLANNED_UNITS)
 
+    @property
+    def lacks(self) -> set[str]:
+        """Of its decoders."""
+        return {lack for sandbox in self._sandboxes for lack in sandbox.lacks}
+
     def close(self) -> None:
         self._executor.shutdown()
         for sandbox in self._sandboxes:

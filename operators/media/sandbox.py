@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.media.decoder_wire import DECODED, PROBED, check_units, unpack_unit
+from operators.media.decoder_wire import DECODED, LOCKED, PROBED, check_units, unpack_unit
 from operators.media.episode import screens
-from operators.media.formats import EPISODE, media_of_name
+from operators.media.formats import EPISODE, VIDEO, media_of_name
 from operators.media.source import opened_file
 from operators.processes.child import Child, Limits, spawn
 from schemas import tables
@@ -38,6 +38,8 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
+    # Arrow starts a thread as it is imported, which could not be locked down
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
 
@@ -58,7 +60,10 @@ class Sandbox:
         self._settings = settings
         self._child: Child | None = None
         self._memory_mb = 0
+        self._named_file: tuple[int, int] | None = None  # what the child may open by name: device and inode
         self._orders = 0
+        self.lacks: set[str] = set()
+        """What its children lacked to be locked down (operators/processes/isolation.py)."""
 
     def probe(self, path: str, media: str | None) -> dict[str, Any]:
         """{media, units} or {media, error}: the units of an input as operators/units.py has them. path: or its
@@ -70,7 +75,7 @@ class Sandbox:
             except InputError as error:
                 return {"media": media, "error": asdict(_failure("probe", error))}
             except ChildDied as death:
-                self.close()
+                self.close(death)
                 if death.kind == "timeout" or attempt == 2:
                     return {"media": media, "error": asdict(Failure("probe", death.kind, str(death), attempt))}
         raise AssertionError
@@ -109,7 +114,7 @@ class Sandbox:
                 del pending[:unread]
                 attempts = 0
             except ChildDied as death:
-                self.close()
+                self.close(death)
                 attempts += 1
                 if death.kind == "timeout" or attempts == 2:
                     taken_down += 1
@@ -117,9 +122,18 @@ class Sandbox:
                     pending.pop(0)
                     attempts = 0
 
-    def close(self) -> None:
+    def try_lock_down(self) -> ChildDied | None:
+        """Start a child as for any file, and fill `lacks`; why that cannot be done."""
+        try:
+            self._probe_file(Path(__file__), None)
+        except ChildDied as death:
+            return death
+        return None
+
+    def close(self, death: ChildDied | None = None) -> None:
+        """Safe to call again. death: of the child, for the log."""
         if self._child is not None:
-            self._child.kill()
+            self._child.kill(death)
             self._child = None
 
     @property
@@ -148,15 +162,21 @@ class Sandbox:
             with opened_file(part.path) as source:
                 if not source.size_bytes and not part.prefix:
                     raise InputError("empty_file", "the file is empty")
-                order = _Order(self._ready(settings.memory_mb), part.media, settings)
-                order.send({**head, "address": source.address, "media": part.media, "prefix": part.prefix}, source.fd)
+                by_name = "units" in head and part.media == VIDEO and settings.video_backend == "decord"
+                child = self._ready(settings.memory_mb, _identity(source.fd) if by_name else None)
+                order = _Order(child, part.media, settings)
+                about = {"address": source.address, "media": part.media, "prefix": part.prefix, "by_name": by_name}
+                order.send({**head, **about}, source.fd)
+                if self._orders == 1:
+                    self.lacks |= order.lacks()
         except InputError as error:
             raise InputError(error.kind, f"{part.prefix}{error}") from error
         return order
 
-    def _ready(self, memory_mb: int) -> Child:
-        """A child with that limit. Raises ChildDied."""
-        if self._orders >= ORDERS_PER_CHILD or self._memory_mb != memory_mb:
+    def _ready(self, memory_mb: int, named_file: tuple[int, int] | None) -> Child:
+        """A child with that limit, which may open that file by its name and no other: it cannot be allowed another once
+        it is locked down. Raises ChildDied."""
+        if self._orders >= ORDERS_PER_CHILD or (self._memory_mb, self._named_file) != (memory_mb, named_file):
             self.close()
         if self._child is not None and self._child.begins(0):  # it speaks unasked, or has ended
             self.close()
@@ -168,24 +188,28 @@ class Sandbox:
                 )
             except OSError as error:
                 raise ChildDied("crashed", f"the decoder cannot be started: {error}") from error
-            self._memory_mb = memory_mb
+            self._memory_mb, self._named_file = memory_mb, named_file
             self._orders = 0
         self._orders += 1
         return self._child
 
 
 class _Order:
-    """An order under way: its answers, each within the deadline. media: as it was ordered. Whatever of it raises
-    ChildDied leaves no child."""
+    """An order under way: its answers, each within the deadline. media: as it was ordered."""
 
     def __init__(self, child: Child, media: str | None, settings: DecodeSettings) -> None:
         self._child = child
         self._media = media
         self._settings = settings
+        self._first_by: float | None = time.monotonic() + settings.timeout_s
 
     def send(self, head: dict[str, Any], fd: int) -> None:
         """Raises ChildDied."""
-        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._deadline())
+        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._first_by)
+
+    def lacks(self) -> set[str]:
+        """What a new child says first, before it looks into the file. Raises ChildDied."""
+        return set(self._child.receive(LOCKED, self._first_by).head["lacks"])
 
     def probed(self) -> dict[str, Any]:
         """{media, units} or {media, error}. Raises ChildDied."""
@@ -213,10 +237,17 @@ class _Order:
                 os.close(fd)
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._settings.timeout_s
+        """Of the next answer. The first has to be there in time after the order, whatever was said before it."""
+        first_by, self._first_by = self._first_by, None
+        return first_by or time.monotonic() + self._settings.timeout_s
 
     def _nonsense(self, error: Exception) -> ChildDied:
-        return self._child.exit_reason(ChildDied("crashed", f"the decoder sent nonsense: {error}"[:300]))
+        return ChildDied("crashed", f"{self._child.name} sent nonsense: {error}"[:300])
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _screen(files: list[Path], unit: Locator) -> _Part:

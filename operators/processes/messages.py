@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from operators.processes.isolation import LACKS as LACKS  # the words of a child that locks itself down
+
 Check: TypeAlias = Callable[[Any], Any]
 
 INT32 = (1 << 31) - 1

@@ -1,10 +1,11 @@
-"""Ends what an embedded Ray leaves behind when its driver is killed. Knows nothing of Ray.
+"""Ends what an embedded Ray leaves behind when its driver is gone, however that went. Knows nothing of Ray.
 
 Ray's own processes go within seconds of their driver, but for two of its agents, which first wait a minute for a
 server that is dead already (`publish_error_to_driver`, ray/_private/utils.py: a time-out of 60 s). So a driver that
-starts a Ray of its own also starts an orphan reaper, in a session of its own. It remembers the driver's descendants,
-waits for the driver's end of a pipe to close, gives them a moment to end by themselves, and kills the rest. (A mark in
-the environment would be simpler, but Ray's agents write their title over it.)
+starts a Ray of its own also starts an orphan reaper, in a session of its own. It remembers the driver's descendants
+and what the driver writes down for it (sessions of processes, folders), waits for the driver's end of a pipe to close,
+gives them a moment to end by themselves, kills the rest and removes the folders. (A mark in the environment would be
+simpler, but Ray's agents write their title over it.)
 """
 
 from __future__ import annotations
@@ -12,32 +13,43 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
+from operators.processes.environment import environment_of_child
 from schemas.checkout import ROOT
 
 LOOK_S = 1.0
-GRACE_S = 5.0
+GRACE_S = 1.5
 
-_started = False
+_writes: int | None = None
+
+
+class Process(NamedTuple):
+    """started: ticks since boot."""
+
+    parent: int
+    started: int
+    session: int
 
 
 def start() -> None:
     """Have an orphan reaper for this process and what it starts; once is enough, more is harmless."""
-    global _started
-    if _started or not Path("/proc/self/stat").exists():
+    global _writes
+    if _writes is not None or not Path("/proc/self/stat").exists():
         return
-    _started = True
-    reads, _ = os.pipe()  # not inherited: the write end is this process's alone, and closes with it
+    reads, _writes = os.pipe()  # not inherited: the write end is this process's alone, and closes with it
     try:
         subprocess.Popen(
-            [sys.executable, "-m", "operators.processes.orphan_reaper", str(reads), str(os.getpid())],
+            [sys.executable, "-P", "-m", "operators.processes.orphan_reaper", str(reads), str(os.getpid())],
             cwd=ROOT,
+            env=environment_of_child(),
             pass_fds=[reads],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -48,54 +60,104 @@ def start() -> None:
         os.close(reads)
 
 
-def processes() -> dict[int, tuple[int, int]]:
-    """Parent and start time (ticks since boot) of every process but the dead that wait to be reaped (proc(5))."""
+def leave(*, session: int | None = None, folder: Path | None = None) -> None:
+    """What is to be gone with this process: all processes of a session, a folder. Does nothing without a reaper."""
+    if _writes is not None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(_writes, f"{session}\n".encode() if session is not None else b"%b\n" % os.fsencode(folder or ""))
+
+
+def kill_session(session: int) -> None:
+    """All its processes at once, those too that lead a group of their own; returns when none is left."""
+    deadline = time.monotonic() + GRACE_S
+    while alive := [pid for pid, process in processes().items() if process.session == session]:
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+
+
+def processes() -> dict[int, Process]:
+    """Every process but the dead that wait to be reaped (proc(5))."""
     alive = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if fields[0] != "Z":
-                    alive[int(entry.name)] = int(fields[1]), int(fields[19])
+                    alive[int(entry.name)] = Process(
+                        parent=int(fields[1]), started=int(fields[19]), session=int(fields[3])
+                    )
     return alive
 
 
-def descendants(roots: Iterable[int], alive: dict[int, tuple[int, int]]) -> set[tuple[int, int]]:
+def descendants(roots: Iterable[int], alive: dict[int, Process]) -> set[tuple[int, int]]:
     """(pid, start time) of what descends from the roots, without the roots."""
     children: dict[int, list[int]] = {}
-    for pid, (parent, _) in alive.items():
-        children.setdefault(parent, []).append(pid)
+    for pid, process in alive.items():
+        children.setdefault(process.parent, []).append(pid)
     descending: set[tuple[int, int]] = set()
     waiting = list(roots)
     while waiting:
         for pid in children.pop(waiting.pop(), ()):
-            descending.add((pid, alive[pid][1]))
+            descending.add((pid, alive[pid].started))
             waiting.append(pid)
     return descending
+
+
+class _Ledger:
+    """What is to be gone with the driver."""
+
+    def __init__(self, driver: int) -> None:
+        self._driver = driver
+        self._known: set[tuple[int, int]] = set()
+        self._leaders: set[tuple[int, int]] = set()
+        self.folders: list[Path] = []
+
+    def note(self, line: bytes) -> None:
+        if not line.isdigit():
+            self.folders.append(Path(os.fsdecode(line)))
+        elif leader := processes().get(int(line)):
+            self._leaders.add((int(line), leader.started))
+
+    def look(self) -> None:
+        self._known |= {pair for pair in descendants([self._driver], processes()) if pair[0] != os.getpid()}
+
+    def left(self) -> set[tuple[int, int]]:
+        """Those known, and what they have started since; a number that was given anew is another process."""
+        alive = processes()
+        started = {(pid, process.started) for pid, process in alive.items()}
+        sessions = {pid for pid, at in self._leaders if pid not in alive or alive[pid].started == at}
+        self._known |= {(pid, process.started) for pid, process in alive.items() if process.session in sessions}
+        self._known |= descendants((pid for pid, _ in self._known & started), alive)
+        return self._known & started
 
 
 def main() -> None:
     reads, driver = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    known: set[tuple[int, int]] = set()
-
-    def left() -> set[tuple[int, int]]:
-        """Those known, and what they have started since; a number that was given anew is another process."""
-        alive = processes()
-        still = {(pid, started) for pid, started in known if alive.get(pid, (0, 0))[1] == started}
-        known.update(still | descendants((pid for pid, _ in still), alive))
-        return {(pid, started) for pid, started in known if alive.get(pid, (0, 0))[1] == started}
-
-    # nothing is ever written: it turns readable when the driver is gone
-    me = (os.getpid(), processes()[os.getpid()][1])
-    while not select.select([reads], [], [], LOOK_S)[0]:
-        known.update(descendants([driver], processes()) - {me})
+    ledger = _Ledger(driver)
+    text = b""
+    while True:
+        if not select.select([reads], [], [], LOOK_S)[0]:
+            ledger.look()
+            continue
+        piece = os.read(reads, 4096)
+        if not piece:  # the driver is gone
+            break
+        *lines, text = (text + piece).split(b"\n")
+        for line in lines:
+            ledger.note(line)
     deadline = time.monotonic() + GRACE_S
-    while left() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    for pid, _ in left():
+    while ledger.left() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid, _ in ledger.left():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    for folder in ledger.folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

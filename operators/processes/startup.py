@@ -1,5 +1,5 @@
-"""What a child does first: take up its limits, tie its life to its parent's, open the channel. Knows nothing of what it
-does then.
+"""What a child does first: take up its limits, tie its life to its parent's, open the channel; and what it does next
+where it meets strangers' files: lock itself down. Knows nothing of what it does then.
 
 It asks the kernel to be killed when its parent goes. PR_SET_PDEATHSIG follows the *thread* that spawned, not the
 process (prctl(2)); operators/processes/child.py spawns from one thread that lives as long as the process does.
@@ -17,6 +17,9 @@ import sys
 
 from operators.processes.channel import Channel
 from operators.processes.child import Limits
+from operators.processes.isolation import (
+    lock_down as lock_down,
+)  # a child's second step, where it meets strangers' files
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,7 +33,8 @@ def parent_channel() -> Channel:
     if os.getppid() != parent_pid:  # the parent went before the tie was made
         os._exit(1)
     limits = Limits(**json.loads(limits_json))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # not 0: a program that takes cores through a pipe (core_pattern) is still handed those of 0 bytes (core(5))
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     if limits.memory_mb is not None:
         size = limits.memory_mb << 20
         resource.setrlimit(resource.RLIMIT_AS, (size, size))

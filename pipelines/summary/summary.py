@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,9 @@ class Summary:
     uncommitted: list[str] = field(default_factory=list)  # what the disk refused
     code_checks: dict[str, int] = field(default_factory=dict)  # what came of code that was checked in this run
     engine: UtilizationSummary | None = None  # how busy it was; None where it was asked nothing
+    isolation_lacks: list[str] = field(
+        default_factory=list
+    )  # what decoders ran without: operators/processes/isolation.py
 
 
 def summarize(
@@ -48,11 +51,12 @@ def summarize(
     receipts: Sequence[dict[str, Any]],
     checked_parts: Sequence[dict[str, Any]],
     *,
+    lacks: Collection[str] = (),
     limited: bool,
     seconds: dict[str, float],
 ) -> Summary:
-    """chunks: all that are planned. receipts, checked_parts: rows of RECEIPTS and CODE_CHECKED of this run. limited:
-    whether it left planned chunks for another. seconds: by step."""
+    """chunks: all that are planned. receipts, checked_parts: rows of RECEIPTS and CODE_CHECKED of this run. lacks:
+    of the decoders that probed. limited: whether it left planned chunks for another. seconds: by step."""
     audits = {task.name: audit(results, task, chunks) for task in job.tasks}
     rows = sum(task.rows for task in audits.values())
     failed = sum(task.rows - task.ok for task in audits.values())
@@ -85,6 +89,7 @@ def summarize(
         uncommitted=uncommitted,
         code_checks=dict(Counter(outcome for part in checked_parts for outcome in part["outcomes"])),
         engine=summarize_utilization(receipts, workers=job.workers),
+        isolation_lacks=sorted({*lacks, *(lack for row in (*receipts, *checked_parts) for lack in row["lacks"] or ())}),
     )
 
 

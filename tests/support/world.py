@@ -19,9 +19,8 @@ import yaml
 from PIL import Image, ImageDraw
 
 from jobs.demo_media import Line, pdf_bytes
+from operators.processes.environment import MARK
 from schemas.checkout import ROOT
-
-MARK = "SIGHTREAD_TEST_MARK"
 
 
 def write_pdf(path: Path, pages: int) -> Path:

@@ -1,0 +1,176 @@
+"""The small Ray that a run starts for itself: its head, a process in a session of its own, and what it may know.
+
+Ray listens on all interfaces, and loopback alone would not keep other users of the machine out; a random token does.
+It lies in the environment of Ray's processes and nowhere else: in no file, log or argument. Ray makes its own folders
+writable for everybody, so they lie in one that nobody else can enter.
+
+The head stands apart from the driver's process group, so that what ends the driver does not end Ray under it, and is
+started without what `ray.init` and `ray start` bring along and no run needs: monitor, log monitor, API server, client
+server, and metrics, which no token guards. Nothing of it runs
+from the folder where the driver stands. Heavy is only what `main`, in the head itself, imports.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from operators.processes import orphan_reaper
+from schemas.checkout import ROOT
+from schemas.errors import ClusterLost
+
+TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105  the name of the variable
+LONGEST_FOLDER = 43
+"""Bytes of the path of our folder: Ray appends 63 to it for its sockets, whose paths have at most 107 (unix(7))."""
+LOOK_S = 0.5
+_ESSENTIAL = ("gcs_server", "raylet")
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Head:
+    """address: of its GCS. folder: Ray's, inside one of ours. token: what its processes know each other by."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+    folder: Path
+    token: str = field(repr=False)
+
+    def how_it_ended(self) -> str:
+        """Once it has."""
+        code = self.process.wait()
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)  # what it started may hold the other end
+        return (self.process.stdout.read() or b"").decode().strip() or f"its head exited with code {code}"
+
+    def stop(self) -> None:
+        """Kills all its processes and removes its folder."""
+        _remove(self.process, self.folder.parent)
+
+
+def start(cpus: int, store_bytes: int, timeout_s: float) -> Head:
+    """Start a head and wait until it can be joined. Raises ClusterLost with the reason; then nothing of it is left."""
+    orphan_reaper.start()
+    parent = _folder()
+    orphan_reaper.leave(folder=parent)
+    token = secrets.token_hex(32)
+    folder = parent / "r"
+    with (parent / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "pipelines.ray_head", *map(str, (folder, cpus, store_bytes, os.getpid()))],
+            cwd=parent,
+            env=environment() | {TOKEN: token},
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        orphan_reaper.leave(session=process.pid)
+        return Head(process, _address(process, parent / "log", timeout_s), folder, token)
+    except BaseException:
+        _remove(process, parent)
+        raise
+
+
+def environment() -> dict[str, str]:
+    """Of Ray's processes: ours, but for what would start something else there, and with the settings of `settings`."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")}
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(path)]  # noqa: PTH117
+    python = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *paths])}
+    return kept | python | settings()
+
+
+def settings() -> dict[str, str]:
+    """Environment variables of an embedded Ray and of the driver that joins it."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_metrics_collection": "0",
+        # its core prints an ERROR about actor arguments in the object store on every run (ray issue 53727)
+        "RAY_BACKEND_LOG_LEVEL": os.environ.get("RAY_BACKEND_LOG_LEVEL", "fatal"),
+    }
+
+
+def _folder() -> Path:
+    """One that nobody else can enter, with a path short enough for sockets. Raises ClusterLost."""
+    places = [os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp"]  # noqa: S108  mkdtemp makes the name
+    for place in places:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="sightread-ray-", dir=place)).absolute()
+        except OSError as error:
+            raise ClusterLost(f"Ray's folder for temporary files cannot be made in {place}: {error}") from error
+        if len(os.fsencode(folder)) <= LONGEST_FOLDER:
+            return folder
+        folder.rmdir()
+    raise AssertionError(places)
+
+
+def _address(process: subprocess.Popen[bytes], log: Path, timeout_s: float) -> str:
+    """What the head writes once it is up. Raises ClusterLost."""
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], timeout_s)[0]:
+        raise ClusterLost(f"Ray did not start within {timeout_s:g} s")
+    line = process.stdout.readline()
+    if not line:
+        last = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
+        raise ClusterLost(f"Ray did not start: {last or f'exit code {process.wait()}'}")
+    return str(json.loads(line)["address"])
+
+
+def _remove(process: subprocess.Popen[bytes], folder: Path) -> None:
+    orphan_reaper.kill_session(process.pid)
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Ends when the driver does, or what Ray cannot be without, or what tells it to."""
+    folder, cpus, store_bytes, driver = sys.argv[1], *map(int, sys.argv[2:])
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != driver:  # it went before the tie was made
+        os._exit(1)
+
+    from ray._private.node import Node  # what ray.init and `ray start` are made of; Ray is pinned
+    from ray._private.parameter import RayParams
+
+    class Head(Node):
+        def start_api_server(self, **_: object) -> None:
+            """Not at all: without a dashboard it is still a process, whose metrics everybody may read."""
+
+    node = Head(
+        RayParams(
+            temp_dir=folder,
+            num_cpus=cpus,
+            object_store_memory=store_bytes,
+            include_dashboard=False,
+            include_log_monitor=False,  # type: ignore[arg-type]
+            no_monitor=True,
+        ),
+        head=True,
+        shutdown_at_exit=False,
+        spawn_reaper=True,  # the kernel ends its processes with it
+    )
+    print(json.dumps({"address": node.address}), flush=True)
+    while not (dead := [name for name, _ in node.dead_processes() if name in _ESSENTIAL]):  # type: ignore[no-untyped-call]
+        time.sleep(LOOK_S)
+    print(f"{' and '.join(dead)} ended", flush=True)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Ray's doors: nobody but the run itself gets into the Ray that it starts, nor anything from where the user stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.world import World, opened, write_pdf, write_recording
+
+STRANGER = 12345
+
+INTRUDER = """
+import json, os, signal, sys
+gcs, folder = sys.argv[1:]
+signal.alarm(90)
+told = {}
+
+def attempt(name, call):
+    try:
+        told[name] = f"in: {call()!r}"[:200]
+    except BaseException as error:
+        told[name] = f"{type(error).__name__}: {error}"[:200]
+
+def join():
+    import ray
+    ray.init(address=gcs, log_to_driver=False)
+    return ray.cluster_resources()
+
+def submit():
+    from ray.job_submission import JobSubmissionClient
+    return JobSubmissionClient(f"http://{gcs.rpartition(':')[0]}:52365").list_jobs()
+
+def raw():
+    import grpc
+    from ray.core.generated import gcs_service_pb2 as pb, gcs_service_pb2_grpc as rpc
+    stub = rpc.InternalKVGcsServiceStub(grpc.insecure_channel(gcs))
+    headers = [("authorization", "Bearer " + os.environ["RAY_AUTH_TOKEN"])] if "RAY_AUTH_TOKEN" in os.environ else None
+    stub.InternalKVPut(pb.InternalKVPutRequest(key=b"x", value=b"y"), timeout=10, metadata=headers)
+    return stub.InternalKVKeys(pb.InternalKVKeysRequest(prefix=b""), timeout=10, metadata=headers)
+
+def nodes():
+    import grpc
+    from ray.core.generated import gcs_service_pb2 as pb, gcs_service_pb2_grpc as rpc
+    stub = rpc.NodeInfoGcsServiceStub(grpc.insecure_channel(gcs))
+    return stub.GetAllNodeInfo(pb.GetAllNodeInfoRequest(), timeout=10)
+
+def client():
+    from ray._raylet import GcsClient
+    return GcsClient(address=gcs).internal_kv_keys(b"", None, 10)
+
+attempt("read its folder", lambda: os.listdir(folder))
+attempt("list its folder", lambda: os.listdir(os.path.dirname(folder)))
+attempt("raw put and list", raw)
+attempt("raw nodes", nodes)
+attempt("client of the GCS", client)
+attempt("submit", submit)
+attempt("join", join)
+print(json.dumps(told))
+"""
+
+
+def as_stranger(arguments: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run as another user of the machine."""
+    if os.getuid() != 0 or not Path("/usr/bin/setpriv").exists():
+        pytest.skip("another user of this machine can be played by root alone, with setpriv")
+    return subprocess.run(
+        ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", *arguments],
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **variables},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+@dataclass
+class Embedded:
+    """The Ray of a run that is under way, as everybody sees it."""
+
+    gcs: str
+    folder: Path
+    world: World
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    folder = tmp_path_factory.mktemp("world")
+    with opened(folder) as world:
+        write_pdf(world.inputs / "a.pdf", pages=40)
+        write_recording(world.recording, {"sample": "*", "task": "*", "reply": "text", "delay_s": 60})
+        world.start()
+        line = world.wait_for(lambda: next(iter(world.processes("/raylet --").values()), None))
+        options = dict(
+            part.removeprefix("--").split("=", 1) for part in line.split() if part.startswith("--") and "=" in part
+        )
+        world.wait_for(lambda: world.processes("ray::MapWorker"))
+        yield Embedded(options["gcs-address"], Path(options["temp_dir"]), world)
+
+
+def intrude(run: Embedded, variables: dict[str, str]) -> dict[str, str]:
+    python = sys.executable
+    if as_stranger([python, "-c", "import ray"], {}).returncode:
+        pytest.skip("this environment lies where another user cannot read it")
+    done = as_stranger(
+        [python, "-c", INTRUDER, run.gcs, str(run.folder)], {"RAY_BACKEND_LOG_LEVEL": "fatal", **variables}
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}],
+    ids=["without a token", "disabled", "a wrong token"],
+)
+def test_another_user_of_the_machine_gets_nowhere(variables: dict[str, str], run: Embedded) -> None:
+    told = intrude(run, variables)
+    assert len(told) == 7
+    assert not {how: outcome for how, outcome in told.items() if outcome.startswith("in: ")}
+    print(json.dumps(told, indent=1))
+
+
+@pytest.mark.slow
+def test_the_same_attempts_get_in_with_the_token(run: Embedded) -> None:
+    """Else the test above would prove nothing."""
+    (raylet, *_) = run.world.processes("/raylet --")
+    lines = Path(f"/proc/{raylet}/environ").read_bytes().split(b"\0")
+    token = next(line.split(b"=", 1)[1].decode() for line in lines if line.startswith(b"RAY_AUTH_TOKEN="))
+    told = intrude(run, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
+    print(json.dumps(told, indent=1))
+    got_in = {how for how, outcome in told.items() if outcome.startswith("in: ")}
+    assert {"raw put and list", "client of the GCS"} <= got_in
+    assert not {"read its folder", "list its folder"} & got_in
+
+
+@pytest.mark.slow
+def test_the_token_lies_in_no_file_argument_or_log_and_in_no_child_of_ours(run: Embedded) -> None:
+    tokens = set()
+    for pid, line in run.world.processes().items():
+        variables = dict(entry.partition(b"=")[::2] for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        if token := variables.get(b"RAY_AUTH_TOKEN"):
+            assert "operators." not in line, line
+            tokens.add(token)
+    (token,) = tokens
+    assert len(token) == 64
+    for pid in run.world.processes():
+        assert token not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    places = [path for root in (run.folder, run.world.folder) for path in root.rglob("*") if path.is_file()]
+    assert len(places) > 10
+    assert not [path for path in places if token in path.read_bytes()]
+    assert stat.S_IMODE(run.folder.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.slow
+def test_what_listens_is_little(run: Embedded, figure: Callable[[str], None]) -> None:
+    lines = "\n".join(run.world.processes().values())
+    assert not [name for name in ("monitor.py", "ray.util.client.server") if name in lines]
+    figure(f"processes of an embedded run: {len(run.world.processes())}")
