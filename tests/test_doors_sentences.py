@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from jobs.cli import main
-from jobs.load import load
+from jobs.load import load, parse_stored
 from operators.store.local import LocalStore
 from operators.store.results import Results
 from pipelines.folder import JobFolder
@@ -136,6 +136,24 @@ def test_a_mark_of_order_and_a_merge_that_is_overridden_are_read(spec: Spec, tmp
     merged = text.replace("limits: {}", "").replace("&d {workers: 1}", "{<<: {workers: 1, timeout_s: 5}, workers: 2}")
     (tmp_path / "spec.yaml").write_text(merged)
     assert load(tmp_path / "spec.yaml").decode.workers == 2
+
+
+def test_what_is_as_deep_as_a_spec_may_be_is_stored_and_read_again(spec: Spec) -> None:
+    schema: Spec = {"type": "array", "items": {"type": "string"}}
+    spec["tasks"] = {"name": "mine", "prompt": "p", "units": ["text"], "output": schema}
+    for _ in range(50):
+        schema["items"] = {"type": "array", "items": schema["items"]}
+    jobs = []
+    for _ in range(14):
+        Path("spec.yaml").write_text(yaml.safe_dump(spec))
+        with contextlib.suppress(SpecError):
+            jobs.append(prepare(load(Path("spec.yaml"))))
+        schema["items"] = {"type": "array", "items": schema["items"]}
+    assert 0 < len(jobs) < 14
+    job, folder = jobs[-1], JobFolder(LocalStore("out"))
+    for _ in range(2):
+        folder.claim(job.identity, job.spec.model_dump(mode="json"))
+    assert parse_stored(folder.spec(), "stored") == job.spec
 
 
 PLACES: dict[str, Callable[[Path], object]] = {
@@ -373,7 +391,7 @@ BROKEN: dict[str, dict[str, Callable[[Path], object]]] = {
         "half": _half,
         "a list": _write(b"[]"),
         "deep": _write(b"[" * 100_000),
-        "deep mappings": _write(b'{"a":' * 80 + b"1" + b"}" * 80),
+        "deep mappings": _write(b'{"a":' * 90 + b"1" + b"}" * 90),
         "digits": _write(b'{"a": ' + b"9" * 5000 + b"}"),
         "huge": _write(b'{"a": "' + b"x" * (17 << 20) + b'"}'),
         "another job's": _write(b'{"layout": 2, "name": "\\u001b[2J\\n"}'),
@@ -485,6 +503,19 @@ def test_a_stdout_that_takes_nothing_is_one_sentence(stdout: str, code: int, lin
             cwd=ROOT, stdout=place, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr.splitlines()) == (code, lines)
+
+
+def test_a_current_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
+    script = 'cd "$1" && rmdir "$1" && exec "$2" -m jobs.cli "${@:3}"'
+    for arguments, code in ((("tasks",), 0), (("plan", "spec.yaml"), 2), (("plan", ROOT / "jobs/specs/demo.yaml"), 2)):
+        (tmp_path / "here").mkdir()
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", tmp_path / "here", sys.executable, *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") == min(code, 1), done.stderr
+        assert done.returncode in (code, 1)
 
 
 def test_letters_that_a_terminal_lacks_are_no_traceback(tmp_path: Path) -> None:
