@@ -87,6 +87,14 @@ def test_only_rows_that_were_asked_and_all_failed_with_one_error_end_a_run(
         first.receipt(receipt(*last))
 
 
+def test_what_ray_did_twice_counts_once() -> None:
+    first = FirstRows()
+    for outcome in ("committed", "duplicate", "duplicate"):
+        first.receipt({**receipt(*[DEAD] * 32), "outcome": outcome})
+    with pytest.raises(AllFailed):
+        first.receipt(receipt(*[DEAD] * 18))
+
+
 def test_what_is_taken_out_again_are_parts_of_that_error_alone() -> None:
     results = Results(MemoryStore("memory://taken-out"))
     parts = {
