@@ -8,6 +8,7 @@ failed than limits.max_failed_fraction allows; 128 and its number when a signal 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import pkgutil
@@ -15,6 +16,7 @@ import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from jobs.command import add_commands
 from jobs.logs import to_stderr
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ending.listen()
         if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
             del sys.path[0]  # of `python -m`: what lies where the user stands is no module of ours
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that a terminal of another encoding lacks
     try:
         return _exit_code(parser().parse_args(arguments))
     finally:
@@ -47,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _exit_code(options: argparse.Namespace) -> int:
     try:
         with to_stderr(options.verbose):
-            return int(options.run(options))
+            code = int(options.run(options))
+            sys.stdout.flush()
+            return code
     except (SpecError, JobConflict) as error:
         return _ended(error, 2)
     except SightreadError as error:
@@ -63,6 +69,10 @@ def _exit_code(options: argparse.Namespace) -> int:
         return 1
     except OSError as error:  # a disk or a folder that says no, wherever it was asked
         _log.debug("what said no", exc_info=True)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was this one: a full disk
+            _drop_stdout()
         return _ended(error, 1)
 
 
@@ -76,15 +86,20 @@ def _ended(error: Exception, code: int) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line. A subcommand's arguments are there once it has parsed, or after its `load`."""
-    top = argparse.ArgumentParser(
-        prog="sightread", description="Documents, images and video in, typed Parquet out, read by Qwen3-VL."
-    )
+    top = _Parser(prog="sightread", description="Documents, images and video in, typed Parquet out, read by Qwen3-VL.")
     top.add_argument("--version", action="version", version=f"sightread {VERSION}")
     top.add_argument("-v", "--verbose", action="count", default=0, help="log to stderr; -vv more of it")
     names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).with_name("commands"))]))
     ordered = [*FIRST, *(name for name in names if name not in FIRST)]
     add_commands(top, [f"jobs.commands.{name}" for name in ordered], metavar="command")
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Of the subcommands too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))  # arguments may be names that a shell found in a stranger's folder
 
 
 def _nobody_reads() -> bool:
@@ -97,8 +112,13 @@ def _nobody_reads() -> bool:
     poll.register(place, 0)
     gone = any(event & select.POLLERR for _, event in poll.poll(0))
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), place)  # Python flushes once more as it ends
+        _drop_stdout()
     return gone
+
+
+def _drop_stdout() -> None:
+    """Python flushes once more as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

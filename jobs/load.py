@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,13 @@ def _mapping(path: Path) -> dict[str, Any]:
 def parse(data: dict[str, Any], source: str) -> JobSpec:
     """A spec from plain values. Raises SpecError with the first fault."""
     try:
-        return JobSpec.model_validate(data)
+        spec = JobSpec.model_validate(data)
     except pydantic.ValidationError as error:
         raise SpecError(f"{source}: {_sentence(error)}") from None
+    for text in (*spec.inputs, *spec.engine.model_dump().values()):
+        if isinstance(text, str) and text.startswith("~") and os.path.expanduser(text) == text:  # noqa: PTH111  raises
+            raise SpecError(f"{source}: {text!r}: there is no such user's folder")
+    return spec
 
 
 def _sentence(error: pydantic.ValidationError) -> str:

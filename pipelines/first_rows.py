@@ -42,9 +42,8 @@ class FirstRows:
         if self._asked >= ENOUGH:
             failure = next(iter(_asked(receipt["failures"])))
             raise AllFailed(
-                f"all of the first {self._asked} rows that were asked failed with one error, so no more are: "
-                f"{failure['status']}: {failure['kind']}: {failure['message']}; none of these rows is kept, and the "
-                "same command again asks again"
+                f"all of the first {self._asked} rows that were asked failed with one error ({failure['status']}: "
+                f"{failure['kind']}: {failure['message']}); none of them is kept, and the same command asks again"
             )
 
 

@@ -54,7 +54,7 @@ def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = 
     named: list[pa.Table] = []
     seen: Counter[str] = Counter()
     for entry in entries:
-        if "://" in entry:
+        if "://" in entry and not entry.startswith("file:///"):
             raise SpecError(f"inputs: {entry!r}: only local paths can be read so far")
         path = _expanded(entry)
         if path.suffix.lower() in (".csv", ".parquet") and _exists(path) and not _is_folder(path):
@@ -90,7 +90,7 @@ def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = 
 
 def _expanded(entry: str) -> Path:
     try:
-        return Path(entry).expanduser()
+        return path_of(entry).expanduser()
     except RuntimeError as error:  # ~ of a user whom the machine does not know
         raise SpecError(f"inputs: {entry!r}: {error}") from error
 

@@ -124,6 +124,11 @@ def _draw(sandbox: Sandbox, store: Store, folder: str, row: dict[str, Any], mark
         if index < len(frames):
             key = f"{folder}/{name}.png" if len(frames) == 1 else f"{folder}/{name}-frame{index}.png"
             png = io.BytesIO()
-            draw(unpack(frames[index]), in_frame, row["width_px"], row["height_px"]).save(png, "PNG")
+            try:
+                shown = unpack(frames[index])
+            except ValueError as error:  # a decoder that was taken over may send anything for a picture
+                yield Drawing(f"{row['input_uri']}: {error}", failed=True)
+                continue
+            draw(shown, in_frame, row["width_px"], row["height_px"]).save(png, "PNG")
             overwrite(store, key, png.getvalue())
             yield Drawing(f"{store.address}/{key}")

@@ -101,54 +101,95 @@ class Config:
             raise SpecError(f"config.json: key {error} is missing") from error
 
 
+# Most that a dimension is taken to be, some sixteen times the largest in use: what is built from two of them can still
+# be counted in 64 bits
+_WIDTH, _FFN, _ENTRIES, _HEADS, _SIDE, _LAYERS = 1 << 18, 1 << 20, 1 << 24, 1 << 12, 1 << 8, 1 << 12
+
+
 def _read(data: dict[str, Any]) -> Config:
     if (kind := data.get("model_type")) not in ("qwen3_vl", "qwen3_vl_moe"):
-        raise SpecError(f"config.json: model_type {kind!r} cannot be run, only 'qwen3_vl' and 'qwen3_vl_moe'")
-    text, vision = data["text_config"], data["vision_config"]
+        raise SpecError(f"config.json: model_type {_short(kind)} cannot be run, only 'qwen3_vl' and 'qwen3_vl_moe'")
+    text, vision = _section(data, "text_config"), _section(data, "vision_config")
     # two layouts: rope_theta beside rope_scaling (transformers 4), or all in rope_parameters (5)
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    theta = rope.get("rope_theta", text.get("rope_theta"))
-    if theta is None:
-        raise KeyError("text_config.rope_theta")
-    sections = tuple(rope["mrope_section"])
-    if len(sections) != 3 or sum(sections) != text["head_dim"] // 2:
-        raise SpecError(f"config.json: mrope_section {sections} does not fill head_dim / 2 = {text['head_dim'] // 2}")
-    side = round(vision["num_position_embeddings"] ** 0.5)
+    rope = _section(text, "rope_parameters" if text.get("rope_parameters") else "rope_scaling")
+    theta = _number("rope_theta", rope.get("rope_theta", text.get("rope_theta")))
+    head_dim = _whole(text, "head_dim", _HEADS)
+    tied = data.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
+    depth = _whole(vision, "depth", _LAYERS)
     return Config(
         text=TextConfig(
-            hidden=text["hidden_size"],
-            layers=text["num_hidden_layers"],
-            heads=text["num_attention_heads"],
-            kv_heads=text["num_key_value_heads"],
-            head_dim=text["head_dim"],
-            ffn=text["intermediate_size"],
-            vocabulary=text["vocab_size"],
-            max_positions=text["max_position_embeddings"],
-            rms_eps=text["rms_norm_eps"],
-            rope_theta=float(theta),
-            mrope_section=(sections[0], sections[1], sections[2]),
+            hidden=_whole(text, "hidden_size", _WIDTH),
+            layers=_whole(text, "num_hidden_layers", _LAYERS),
+            heads=_whole(text, "num_attention_heads", _HEADS),
+            kv_heads=_whole(text, "num_key_value_heads", _HEADS),
+            head_dim=head_dim,
+            ffn=_whole(text, "intermediate_size", _FFN),
+            vocabulary=_whole(text, "vocab_size", _ENTRIES),
+            max_positions=_whole(text, "max_position_embeddings", 1 << 30),
+            rms_eps=_number("rms_norm_eps", text["rms_norm_eps"]),
+            rope_theta=theta,
+            mrope_section=_sections(rope["mrope_section"], head_dim),
             yarn=_yarn(rope),
             experts=_experts(text) if kind == "qwen3_vl_moe" else None,
         ),
         vision=VisionConfig(
-            hidden=vision["hidden_size"],
-            depth=vision["depth"],
-            heads=vision["num_heads"],
-            ffn=vision["intermediate_size"],
-            out_hidden=vision["out_hidden_size"],
-            patch=vision["patch_size"],
-            temporal_patch=vision["temporal_patch_size"],
-            merge=vision["spatial_merge_size"],
-            channels=vision.get("in_channels", 3),
-            grid_side=side,
-            deepstack=tuple(vision["deepstack_visual_indexes"]),
+            hidden=_whole(vision, "hidden_size", _WIDTH),
+            depth=depth,
+            heads=_whole(vision, "num_heads", _HEADS),
+            ffn=_whole(vision, "intermediate_size", _FFN),
+            out_hidden=_whole(vision, "out_hidden_size", _WIDTH),
+            patch=_whole(vision, "patch_size", _SIDE),
+            temporal_patch=_whole(vision, "temporal_patch_size", _SIDE),
+            merge=_whole(vision, "spatial_merge_size", 16),
+            channels=_whole({"in_channels": 3, **vision}, "in_channels", _SIDE),
+            grid_side=round(_whole(vision, "num_position_embeddings", _ENTRIES) ** 0.5),
+            deepstack=_taps(vision["deepstack_visual_indexes"], depth),
         ),
-        tied=bool(data.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
-        image_id=data["image_token_id"],
-        video_id=data["video_token_id"],
-        vision_start_id=data["vision_start_token_id"],
-        vision_end_id=data["vision_end_token_id"],
+        tied=bool(tied),
+        image_id=_whole(data, "image_token_id", _ENTRIES),
+        video_id=_whole(data, "video_token_id", _ENTRIES),
+        vision_start_id=_whole(data, "vision_start_token_id", _ENTRIES),
+        vision_end_id=_whole(data, "vision_end_token_id", _ENTRIES),
     )
+
+
+def _section(data: dict[str, Any], key: str) -> dict[str, Any]:
+    value = data[key] if key.endswith("config") else data.get(key) or {}
+    if not isinstance(value, dict):
+        raise SpecError(f"config.json: {key} is {_short(value)}, not an object")
+    return value
+
+
+def _whole(section: dict[str, Any], key: str, most: int) -> int:
+    value = section[key]
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise SpecError(f"config.json: {key} is {_short(value)}, not a whole number from 1 to {most}")
+    return value
+
+
+def _number(key: str, value: Any) -> float:
+    if value is None:
+        raise KeyError(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e15:  # NaN neither
+        raise SpecError(f"config.json: {key} is {_short(value)}, not a number above zero")
+    return float(value)
+
+
+def _sections(value: Any, head_dim: int) -> tuple[int, int, int]:
+    match value:
+        case [int(time), int(height), int(width)] if min(value) >= 0 and sum(value) == head_dim // 2:
+            return time, height, width
+    raise SpecError(f"config.json: mrope_section {_short(value)} does not fill head_dim / 2 = {head_dim // 2}")
+
+
+def _taps(value: Any, depth: int) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > depth or any(index not in range(depth) for index in value):
+        raise SpecError(f"config.json: deepstack_visual_indexes is {_short(value)}, not some of {depth} blocks")
+    return tuple(int(index) for index in value)
+
+
+def _short(value: Any) -> str:
+    return f"{value!r}"[:60]
 
 
 def _yarn(rope: dict[str, Any]) -> Yarn | None:
@@ -157,15 +198,18 @@ def _yarn(rope: dict[str, Any]) -> Yarn | None:
             return None
         case "yarn" if not rope.keys() & {"mscale", "mscale_all_dim"} and rope.get("truncate", True):
             return Yarn(
-                factor=float(rope["factor"]),
-                original_positions=rope["original_max_position_embeddings"],
-                attention_factor=rope.get("attention_factor"),
-                beta_fast=rope.get("beta_fast") or 32.0,
-                beta_slow=rope.get("beta_slow") or 1.0,
+                factor=_number("factor", rope["factor"]),
+                original_positions=_whole(rope, "original_max_position_embeddings", 1 << 30),
+                attention_factor=_number("attention_factor", factor)
+                if (factor := rope.get("attention_factor"))
+                else None,
+                beta_fast=_number("beta_fast", rope.get("beta_fast") or 32.0),
+                beta_slow=_number("beta_slow", rope.get("beta_slow") or 1.0),
             )
         case other:
             raise SpecError(
-                f"config.json: rope_type {other!r} with {sorted(rope)} cannot be run, only 'default' and plain 'yarn'"
+                f"config.json: rope_type {_short(other)} with {_short(sorted(rope))} cannot be run, only 'default' and "
+                "plain 'yarn'"
             )
 
 
@@ -174,7 +218,7 @@ def _experts(text: dict[str, Any]) -> Experts:
         raise SpecError("config.json: only networks whose layers all have experts can be run")
     return Experts(
         # transformers 5 writes its own name for it
-        count=text["num_experts"] if "num_experts" in text else text["num_local_experts"],
-        per_token=text["num_experts_per_tok"],
-        ffn=text["moe_intermediate_size"],
+        count=_whole(text, "num_experts" if "num_experts" in text else "num_local_experts", _HEADS),
+        per_token=_whole(text, "num_experts_per_tok", _HEADS),
+        ffn=_whole(text, "moe_intermediate_size", _FFN),
     )

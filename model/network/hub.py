@@ -5,12 +5,14 @@ wrong name is refused at once.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from model.network.config import Config
+from model.network.headers import check_layers
 from schemas.errors import SpecError
+from schemas.json_file import read_object
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -71,32 +73,33 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files, sharded or single, in order of name. Raises SpecError for what is missing."""
     if (folder / INDEX).exists():
         try:
-            shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError) as error:
+            shards = set(read_object(folder / INDEX)["weight_map"].values())
+        except (KeyError, AttributeError, TypeError) as error:
             raise SpecError(f"{folder / INDEX} cannot be read: {error!r}") from error
+        for name in shards:
+            if not isinstance(name, str) or Path(name).name != name:  # it may lead out of the folder
+                raise SpecError(f"{folder / INDEX} cannot be read: {f'{name!r}'[:60]} is no name of a file")
         files = [folder / name for name in sorted(shards)]
     else:
         files = [folder / SINGLE]
-    if gone := [path.name for path in files if not path.is_file()]:
-        raise SpecError(f"{folder} lacks {', '.join(gone)}")
+    # a name may be too long to be asked for
+    if gone := [path.name for path in files if not os.path.isfile(path)]:  # noqa: PTH113
+        raise SpecError(f"{folder} lacks {', '.join(gone)[:500]}")
     return files
 
 
 def config_json(folder: Path) -> dict[str, Any]:
     """The parsed config.json. Raises SpecError."""
-    try:
-        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SpecError(f"engine.model: {folder} holds no config.json") from None
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{folder / 'config.json'} cannot be read: {error}") from error
-    assert isinstance(data, dict)
-    return data
+    if not (folder / "config.json").exists():
+        raise SpecError(f"engine.model: {folder} holds no config.json")
+    return read_object(folder / "config.json")
 
 
 def load_config(folder: Path) -> Config:
-    """Raises SpecError."""
-    return Config.from_json(config_json(folder))
+    """Held against the names in the weight files. Raises SpecError."""
+    config = Config.from_json(config_json(folder))
+    check_layers(config, weight_files(folder), folder)
+    return config
 
 
 def one_line(error: BaseException) -> str:

@@ -24,8 +24,10 @@ from model.prompts.pixels import frame_pair_times_s
 from model.prompts.preprocess import MERGE, Grid, patchify
 from model.prompts.template import chat_template
 from schemas.errors import SpecError
+from schemas.json_file import read_object
 from schemas.request import Clip, Message, Picture
 
+_MOST_TOKENIZER_BYTES = 64 << 20  # Qwen's has 7 MB
 VisualT = TypeVar("VisualT")
 """What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
 
@@ -59,9 +61,9 @@ class Chat:
         path = folder / "tokenizer.json"
         if not path.exists():
             raise SpecError(f"{folder} holds no tokenizer.json")
-        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer = _tokenizer(path)
         # encode_special_tokens: text that looks like a special token is text (our marks go in as ids)
-        self._plain = Tokenizer.from_file(str(path))
+        self._plain = _tokenizer(path)
         self._plain.encode_special_tokens = True
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
@@ -220,11 +222,26 @@ class Chat:
         ids_of_end = {self._id("<|im_end|>")}
         for name in ("generation_config.json", "config.json"):
             path = folder / name
-            ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
+            ids = read_object(path).get("eos_token_id") if path.exists() else None
             if ids is not None:
-                ids_of_end |= {ids} if isinstance(ids, int) else set(ids)
+                ids = ids if isinstance(ids, list) else [ids]
+                if not all(isinstance(number, int) for number in ids):
+                    raise SpecError(f"{path}: eos_token_id is {f'{ids!r}'[:60]}, not a number or several")
+                ids_of_end |= set(ids)
                 break
         return frozenset(ids_of_end)
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    try:
+        size = path.stat().st_size
+        if size > _MOST_TOKENIZER_BYTES:
+            raise SpecError(f"{path} cannot be read: {size} bytes; at most {_MOST_TOKENIZER_BYTES} are read")
+        return Tokenizer.from_file(str(path))
+    except SpecError:
+        raise
+    except Exception as error:  # the library raises no other
+        raise SpecError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
 def _filled(text: str, texts: dict[str, str]) -> str:

@@ -6,13 +6,13 @@ A checkpoint folder that holds line_reader.json reads lines; `sightread` then sp
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from PIL import Image
 
 from schemas.decode import LineReader
 from schemas.errors import SpecError
+from schemas.json_file import read_object
 
 FILE = "line_reader.json"
 _MOST_TOKENS = 64  # of one line's picture, however long the line
@@ -24,8 +24,8 @@ def line_reader_of(folder: Path) -> LineReader | None:
     if not path.exists():
         return None
     try:
-        return LineReader(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return LineReader(**read_object(path))
+    except (ValueError, TypeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
 
 

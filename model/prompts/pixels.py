@@ -7,7 +7,6 @@ Rules: `smart_resize` of the Qwen3-VL image and video processors (docs/facts/qwe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import InputError, SpecError
+from schemas.json_file import read_object
 
 MAX_ASPECT_RATIO = 200
 
@@ -39,14 +39,20 @@ class PixelBudget:
         video = _json(folder / "video_preprocessor_config.json")
         defaults = cls()
         image_size, video_size = image.get("size") or {}, video.get("size") or {}
-        return cls(
+        if not isinstance(image_size, dict) or not isinstance(video_size, dict):
+            raise SpecError(f"{folder}: `size` of a preprocessor is not an object")
+        values = {
             # older files name the bounds min_pixels and max_pixels
-            image_min_px=image_size.get("shortest_edge", image.get("min_pixels", defaults.image_min_px)),
-            image_max_px=image_size.get("longest_edge", image.get("max_pixels", defaults.image_max_px)),
-            video_min_px=video_size.get("shortest_edge", defaults.video_min_px),
-            video_max_px=video_size.get("longest_edge", defaults.video_max_px),
-            token_side_px=image.get("patch_size", 16) * image.get("merge_size", 2),
-        )
+            "image_min_px": image_size.get("shortest_edge", image.get("min_pixels", defaults.image_min_px)),
+            "image_max_px": image_size.get("longest_edge", image.get("max_pixels", defaults.image_max_px)),
+            "video_min_px": video_size.get("shortest_edge", defaults.video_min_px),
+            "video_max_px": video_size.get("longest_edge", defaults.video_max_px),
+        }
+        sides = {"patch_size": image.get("patch_size", 16), "merge_size": image.get("merge_size", 2)}
+        for name, value in {**values, **sides}.items():
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 40:
+                raise SpecError(f"{folder}: {name} of a preprocessor is {f'{value!r}'[:60]}, not a number of pixels")
+        return cls(**values, token_side_px=sides["patch_size"] * sides["merge_size"])
 
 
 def smart_resize(
@@ -98,12 +104,4 @@ def frame_pair_times_s(times_s: Sequence[float]) -> list[float]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise SpecError(f"{path} holds no JSON object")
-    return data
+    return read_object(path) if path.exists() else {}

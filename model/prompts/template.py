@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from schemas.errors import SpecError
+from schemas.json_file import read_object, read_text
 
 DEFAULT_TEMPLATE = """\
 {%- for message in messages %}
@@ -31,15 +33,23 @@ DEFAULT_TEMPLATE = """\
 
 
 def chat_template(folder: Path) -> str:
-    """The folder's chat template, wherever its version of transformers kept it."""
+    """The folder's chat template, wherever its version of transformers kept it. Raises SpecError."""
     jinja = folder / "chat_template.jinja"
     if jinja.exists():
-        return jinja.read_text(encoding="utf-8")
+        return read_text(jinja)
     for name in ("chat_template.json", "tokenizer_config.json"):
         path = folder / name
-        template = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.exists() else None
-        if isinstance(template, str):
-            return template
-        if isinstance(template, list):  # several, by name
-            return next(entry["template"] for entry in template if entry["name"] == "default")
+        template = read_object(path).get("chat_template") if path.exists() else None
+        match template:
+            case str():
+                return template
+            case [*entries]:  # several, by name
+                for entry in entries:
+                    if (
+                        isinstance(entry, dict)
+                        and entry.get("name") == "default"
+                        and isinstance(entry["template"], str)
+                    ):
+                        return str(entry["template"])
+                raise SpecError(f"{path}: none of its chat templates is called 'default'")
     return DEFAULT_TEMPLATE

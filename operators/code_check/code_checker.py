@@ -72,17 +72,20 @@ class CodeChecker:
             child.send(order, [code.encode("utf-8", "replace")], deadline=deadline)
             return self._checked(child, width_px, deadline)
         except ChildDied as death:
-            self.close()
+            self.close(death)
             return Checked({"outcome": death.kind, "message": str(death)[:LONGEST]})
         except OSError as error:  # no folder or no process to be had
             self.close()
             return Checked({"outcome": "crashed", "message": f"the trial cannot be started: {error}"[:LONGEST]})
 
-    def close(self) -> None:
-        """Kill the child and all that descends from it, and remove what it left on the disk. Safe to call again."""
+    def close(self, death: ChildDied | None = None) -> None:
+        """Kill the child and all that descends from it, and remove what it left on the disk. Safe to call again.
+
+        death: of the child, for the log.
+        """
         if self._child is not None:
-            self._look(self._child)
-            self._child.kill()
+            self._look(self._child)  # before it is gone: what it leaves behind has another parent then
+            self._child.kill(death)
             self._child = None
         # where there is no PID namespace, a browser outlives the group of the child in a session of its own
         deadline = time.monotonic() + _GONE_S
@@ -127,7 +130,7 @@ class CodeChecker:
             return Checked(columns)
         height_px, shown_px = columns.get("height_px", 0), columns.get("width_px", 0)
         if [len(payload) for payload in frame.payloads] != [height_px * shown_px * 3]:
-            raise child.exit_reason(ChildDied("crashed", "the trial sent nonsense: a picture of another size"))
+            raise ChildDied("crashed", "the trial sent nonsense: a picture of another size")
         return Checked(columns, np.frombuffer(frame.payloads[0], np.uint8).reshape(height_px, shown_px, 3))
 
     def _look(self, child: Child) -> int:

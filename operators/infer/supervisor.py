@@ -40,6 +40,7 @@ class _Running:
     child: Child
     number: int
     outbox: queue.SimpleQueue[Request | None] = field(default_factory=queue.SimpleQueue)
+    asked_at: dict[str, float] = field(default_factory=dict)  # of what it has not answered
     turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))  # to be read
     ready: bool = False
     progress: int = -1
@@ -200,6 +201,7 @@ class Supervisor:
                 self._moved(generation)
         elif self._bisector.answered(message["answer"]):
             self._moved(generation)
+            del generation.asked_at[message["answer"]]
             self._finish(message["answer"], unpack_answer(message))
 
     def _moved(self, generation: _Running) -> None:
@@ -227,6 +229,14 @@ class Supervisor:
             self._on_exit(generation, ChildDied("timeout", f"the engine was not loaded within {self._load_s:g} s"))
         elif generation.ready and still_s > self._stall_s:
             self._on_exit(generation, self._stall(generation))
+        elif generation.ready and (late := self._late(generation)):
+            self._on_exit(generation, ChildDied("timeout", f"the engine let the deadline of {late} requests pass"))
+
+    def _late(self, generation: _Running) -> int:
+        """The engine itself keeps the deadlines, and calls what it does progress: it is believed for a while."""
+        now = time.monotonic() - self._stall_s
+        asked = ((self._requests[request_id][0], at) for request_id, at in generation.asked_at.items())
+        return sum(now > at + request.deadline_s for request, at in asked)
 
     def _on_exit(self, generation: _Running, death: ChildDied) -> None:
         generation.outbox.put(None)
@@ -259,6 +269,7 @@ class Supervisor:
                 idle = False
             self.stats.asked += 1
             self.stats.asked_again += request_id in self._bisector.deaths
+            generation.asked_at[request_id] = time.monotonic()
             generation.outbox.put(self._requests[request_id][0])
 
     def _finish(self, request_id: str, answer: Completion | Failure) -> None:

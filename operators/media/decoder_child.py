@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from model.prompts.rgb import RGB, pack
-from operators.media.decoder_wire import MOST_UNITS, pack_unit, sealed
+from operators.media.decoder_wire import MOST_UNITS, pack_unit, pack_units, sealed
 from operators.media.formats import HEAD_BYTES, format_of
 from operators.media.source import Source, of_os
 from operators.processes.channel import Channel
@@ -76,13 +76,10 @@ def _probe(channel: Channel, source: Source, media: str | None, settings: Decode
     except OSError as error:
         channel.send({"media": media, "error": _failure("probe", of_os(error))})
         return
-    if len(units) > MOST_UNITS:
+    if (head := pack_units(media, units)) is None:
         too_many = InputError("too_large", f"it has {len(units)} parts; at most {MOST_UNITS} are read")
-        channel.send({"media": media, "error": _failure("probe", too_many)})
-        return
-    # without what a unit has not: there may be many
-    planned = [{key: value for key, value in vars(unit).items() if value is not None} for unit in units]
-    channel.send({"media": media, "units": planned})
+        head = {"media": media, "error": _failure("probe", too_many)}
+    channel.send(head)
 
 
 def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: DecodeSettings) -> None:

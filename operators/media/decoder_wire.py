@@ -34,6 +34,7 @@ from operators.processes.messages import (
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import FAILURE_KINDS
+from schemas.unit import Locator
 
 MOST_UNITS = 1 << 16
 """Of one input."""
@@ -89,6 +90,14 @@ DECODED = Messages(
 
 
 # the child's side
+
+
+def pack_units(media: str, units: Iterable[Locator]) -> dict[str, Any] | None:
+    """The message; None where there are more than go into one."""
+    # without what a unit has not: there may be many
+    planned = [{key: value for key, value in vars(unit).items() if value is not None} for unit in units]
+    head = {"media": media, "units": planned}
+    return head if len(planned) <= MOST_UNITS and fits(head, PROBED.bounds) else None
 
 
 def pack_unit(row: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]] | None:
@@ -154,6 +163,9 @@ def unpack_unit(unit: dict[str, Any], fds: Sequence[int], media: str, settings: 
     shown = len(unit["pictures"])
     if (shown, len(unit["times_s"])) != ((shown, shown) if unit_kind_of(media) == "clip" else (1, 0)):
         raise ValueError(f"{shown} pictures at {len(unit['times_s'])} times")
+    side_px = settings.token_side_px
+    if any(width_px % side_px or height_px % side_px for width_px, height_px, _ in unit["pictures"]):
+        raise ValueError(f"pictures of other sides than multiples of {side_px} px")
     (memory,) = fds
     data = _mapped(memory, sum(size for *_, size in sizes))
     pictures = _pictures(sizes, data)

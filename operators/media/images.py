@@ -37,7 +37,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 # What Pillow may open, whatever a file is called. None of these starts a program or opens a second file; its others,
 # and what each would do, are in docs/facts/hostile-files.md §1. Naming the classes loads no other plug-in.
-_FORMATS = tuple(
+FORMATS = tuple(
     plugin.format
     for plugin in (
         JpegImagePlugin.JpegImageFile,  # and MPO, which phones write: the same file with a second photo behind
@@ -177,7 +177,7 @@ def _opened(source: Source, settings: DecodeSettings) -> Iterator[Image.Image]:
     with warnings.catch_warnings(), source.open() as file:
         warnings.simplefilter("ignore")  # remarks on odd metadata
         try:
-            picture = Image.open(file, formats=_FORMATS)
+            picture = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError as error:
             raise InputError("malformed", "not a picture of a format that is opened") from error
         except (OSError, SyntaxError, ValueError) as error:

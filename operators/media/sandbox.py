@@ -75,7 +75,7 @@ class Sandbox:
             except InputError as error:
                 return {"media": media, "error": asdict(_failure("probe", error))}
             except ChildDied as death:
-                self.close()
+                self.close(death)
                 if death.kind == "timeout" or attempt == 2:
                     return {"media": media, "error": asdict(Failure("probe", death.kind, str(death), attempt))}
         raise AssertionError
@@ -114,7 +114,7 @@ class Sandbox:
                 del pending[:unread]
                 attempts = 0
             except ChildDied as death:
-                self.close()
+                self.close(death)
                 attempts += 1
                 if death.kind == "timeout" or attempts == 2:
                     taken_down += 1
@@ -130,9 +130,10 @@ class Sandbox:
             return death
         return None
 
-    def close(self) -> None:
+    def close(self, death: ChildDied | None = None) -> None:
+        """Safe to call again. death: of the child, for the log."""
         if self._child is not None:
-            self._child.kill()
+            self._child.kill(death)
             self._child = None
 
     @property
@@ -194,8 +195,7 @@ class Sandbox:
 
 
 class _Order:
-    """An order under way: its answers, each within the deadline. media: as it was ordered. Whatever of it raises
-    ChildDied leaves no child."""
+    """An order under way: its answers, each within the deadline. media: as it was ordered."""
 
     def __init__(self, child: Child, media: str | None, settings: DecodeSettings) -> None:
         self._child = child
@@ -242,7 +242,7 @@ class _Order:
         return first_by or time.monotonic() + self._settings.timeout_s
 
     def _nonsense(self, error: Exception) -> ChildDied:
-        return self._child.exit_reason(ChildDied("crashed", f"the decoder sent nonsense: {error}"[:300]))
+        return ChildDied("crashed", f"{self._child.name} sent nonsense: {error}"[:300])
 
 
 def _identity(fd: int) -> tuple[int, int]:

@@ -281,7 +281,7 @@ def _opened(source: Source) -> Iterator[tuple[Any, Any]]:
             raise InputError("malformed", f"not a readable video: {message}: '{source.address}'") from error
         attached = av.stream.Disposition.attached_pic
         stream = next((video for video in container.streams.video if not video.disposition & attached), None)
-        if stream is None or not stream.codec_context.width:
+        if stream is None or stream.codec_context is None or not stream.codec_context.width:
             raise InputError("no_frames", "there is no video stream")
         stream.codec_context.thread_count = 1  # workers are processes; threads only cost CPU here
         yield container, stream

@@ -101,10 +101,12 @@ class Channel:
         Raises ChildDied and nothing else: timeout, or crashed for what is no message. Whatever was read is of no use
         then, and the child has to go.
         """
+        began = time.monotonic()
         try:
             return self._receive(messages, deadline)
         except TimeoutError:
-            raise ChildDied("timeout", "gave no answer in time") from None
+            within_s = messages.bounds.frame_s if deadline is None else max(0.0, deadline - began)
+            raise ChildDied("timeout", f"gave no answer within {within_s:.3g} s") from None
         except (ValueError, RecursionError) as error:
             raise ChildDied("crashed", f"sent nonsense: {error}"[:300]) from error
         except OSError as error:  # the socket was closed under us, or it is none any more

@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.02
 _LOGGED_CHARS = 4_000
+_EXIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -86,27 +87,27 @@ class Child:
         *,
         deadline: float | None = None,
     ) -> None:
-        """deadline: of time.monotonic(). Raises ChildDied, the child gone then: also a child that takes nothing in time
-        is."""
+        """deadline: of time.monotonic(). Raises ChildDied, for a child that takes nothing in time too; it has to go
+        then."""
         try:
             self.channel.send(head, payloads, fds, deadline=deadline)
         except TimeoutError:
-            raise self.exit_reason(ChildDied("timeout", f"{self.name} took no order in time")) from None
+            raise ChildDied("timeout", f"{self.name} took no order in time") from None
         except OSError:
-            raise self.exit_reason() from None
+            raise self.exit_reason(deadline) from None
 
     def receive(self, messages: Messages, deadline: float | None = None) -> Frame:
         """The next frame, one of these messages. deadline: of time.monotonic(), for all of it.
 
-        Raises ChildDied and nothing else, the child gone then: timeout, crashed for what is no such message, or how it
-        ended.
+        Raises ChildDied and nothing else: timeout, crashed for what is no such message, or how it ended. The child has
+        to go then.
         """
         try:
             frame = self.channel.receive(messages, deadline)
         except ChildDied as death:
-            raise self.exit_reason(ChildDied(death.kind, f"{self.name} {death}")) from death
+            raise ChildDied(death.kind, f"{self.name} {death}") from death
         if frame is None:
-            raise self.exit_reason()
+            raise self.exit_reason(deadline)
         return frame
 
     def begins(self, within_s: float) -> bool:
@@ -125,8 +126,9 @@ class Child:
             self._output.wait(_LOOK_S)
         return True
 
-    def kill(self) -> None:
-        """Kill the child's whole process group and reap it. Safe to call again."""
+    def kill(self, death: ChildDied | None = None) -> None:
+        """Kill the child's whole process group and reap it. Safe to call again. death: why; then the log says so, and
+        what it had printed."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -136,19 +138,13 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self.channel.close()
         self._output.close()
-
-    def exit_reason(self, death: ChildDied | None = None, waited_s: float = 5.0) -> ChildDied:
-        """How the child ended, as an error; waits a moment for its exit status, then kills it. What it printed last
-        goes to the log. death: why it is to end now."""
-        if death is None:
-            death = self._ended(waited_s)
-        self.kill()
-        if tail := self._output.tail():
+        if death is not None and (tail := self._output.tail()):
             _log.info("%s; it had printed:\n%s", death, tail[-_LOGGED_CHARS:])
-        return death
 
-    def _ended(self, waited_s: float) -> ChildDied:
-        if not self.wait(waited_s):
+    def exit_reason(self, deadline: float | None = None) -> ChildDied:
+        """How the child ended that closed its channel; waits a moment for its exit status, not beyond the deadline."""
+        left_s = _EXIT_S if deadline is None else min(_EXIT_S, deadline - time.monotonic())
+        if not self.wait(left_s):
             return ChildDied("crashed", f"{self.name} closed its channel and did not exit")
         code = self._process.returncode
         if code == EXIT_OUT_OF_MEMORY:

@@ -33,7 +33,10 @@ def path_of(address: str) -> Path:
         raise SpecError(f"output: {address!r}: no path holds NUL")
     scheme, rest = address[: len("file:")], address[len("file:") :]
     if scheme.lower() != "file:" or not rest.startswith("/"):
-        return Path(address).expanduser()
+        try:
+            return Path(address).expanduser()
+        except RuntimeError as error:
+            raise SpecError(f"output: {address!r}: there is no such user's folder") from error
     if not rest.startswith("///"):
         raise SpecError(f"output: {address!r}: file:// and an absolute path, as file:///data/out")
     return Path(unquote(rest.removeprefix("//")))

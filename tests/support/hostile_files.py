@@ -103,7 +103,7 @@ def _honest(folder: Path) -> _Honest:
 
 
 def _write_video(path: Path, color: tuple[int, int, int]) -> Path:
-    return write_clip(path, range(0, 1000, 40), codec="mpeg4", color=color)
+    return write_clip(path, range(0, 1000, 40), codec="mpeg4", b_frames=0, color=color)
 
 
 def _text(template: str) -> _Kind:
@@ -117,7 +117,9 @@ def _text(template: str) -> _Kind:
 
 # scripts that a picture library hands to another program
 
-_SHOW = "<< /PageSize [96 64] >> setpagedevice ({way}) (r) file closefile 1 0 1 setrgbcolor 0 0 96 64 rectfill showpage\n"
+_SHOW = (
+    "<< /PageSize [96 64] >> setpagedevice ({way}) (r) file closefile 1 0 1 setrgbcolor 0 0 96 64 rectfill showpage\n"
+)
 _RUN = (
     "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 96 64\n%%EndComments\n(%pipe%touch {written}) (w) file closefile\n"
     "({written}) (w) file dup (x) writestring closefile (canary.png) deletefile ({folder}/canary.*) {{ = }} 99 string "
@@ -213,10 +215,13 @@ _SDP = _text("v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\na=c
 # documents that do something
 
 
-def _pdf(action: bytes, *, page: bytes = b"0 .63 .31 rg 0 0 200 200 re f", tail: bytes = b"", first: bytes = b"") -> bytes:
+def _pdf(
+    action: bytes, *, page: bytes = b"0 .63 .31 rg 0 0 200 200 re f", tail: bytes = b"", first: bytes = b""
+) -> bytes:
     """A page with an action for the document, the page, a link, a form and its field."""
     acts = b"/OpenAction 6 0 R /AA << /WC 6 0 R /DS 6 0 R >>" if action else b""
     on_page = b"/AA << /O 6 0 R /C 6 0 R >> /Annots [5 0 R]" if action else b""
+    field = b"/AA << /E 6 0 R /D 6 0 R /F 6 0 R /C 6 0 R >>"
     form = b"/AcroForm << /Fields [5 0 R] /NeedAppearances true >>" if action else b""
     return pdf_of(
         [
@@ -224,8 +229,7 @@ def _pdf(action: bytes, *, page: bytes = b"0 .63 .31 rg 0 0 200 200 re f", tail:
             b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Contents 4 0 R %s %s >>" % (on_page, tail),
             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(page), page),
-            b"<< /Type /Annot /Subtype /Widget /FT /Tx /T (a) /V (b) /Rect [9 9 99 99] /A 6 0 R "
-            b"/AA << /E 6 0 R /D 6 0 R /F 6 0 R /C 6 0 R >> >>",
+            b"<< /Type /Annot /Subtype /Widget /FT /Tx /T (a) /V (b) /Rect [9 9 99 99] /A 6 0 R %s >>" % field,
             action or b"null",
         ]
     )
@@ -245,13 +249,13 @@ def _external_stream(way: str, folder: Path, honest: _Honest) -> bytes:
         b"<< /Type /XObject /Subtype /Image /Width 96 /Height 64 /ColorSpace /DeviceRGB /BitsPerComponent 8 /Length 0 "
         b"/F (%s) /FFilter /DCTDecode >>\nstream\n\nendstream" % _escaped(way).encode()
     )
+    resources = b"/Resources << /XObject << /P 5 0 R >> >>"
     draw = b"0 .63 .31 rg 0 0 200 200 re f q 200 0 0 200 0 0 cm /P Do Q"
     return pdf_of(
         [
             b"<< /Type /Catalog /Pages 2 0 R >>",
             b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Contents 4 0 R "
-            b"/Resources << /XObject << /P 5 0 R >> >> >>",
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Contents 4 0 R %s >>" % resources,
             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(draw), draw),
             picture,
         ]
@@ -290,7 +294,9 @@ def _jpeg(way: str, folder: Path, honest: _Honest) -> bytes:
 
 def _ole(way: str, folder: Path, honest: _Honest) -> bytes:
     """The beginning of an OLE file, as FlashPix and MIC are."""
-    return bytes.fromhex("d0cf11e0a1b11ae1") + bytes(16) + struct.pack("<HHHHH", 62, 3, 0xFFFE, 9, 6) + way.encode() * 99
+    return (
+        bytes.fromhex("d0cf11e0a1b11ae1") + bytes(16) + struct.pack("<HHHHH", 62, 3, 0xFFFE, 9, 6) + way.encode() * 99
+    )
 
 
 def _lead(lead: bytes) -> _Kind:
@@ -331,21 +337,23 @@ KINDS: dict[str, _Kind] = {
     "python": _text("import subprocess; open('{written}', 'w'); print(open('{way}').read())\n"),
     # scripts of FFmpeg's
     "ffconcat": _FFCONCAT,
+    "ffconcat-neighbor": _text("ffconcat version 1.0\nfile canary.mp4\nfile canary.mkv\n"),
     "ffconcat-behind-mark": _text("\ufeffffconcat version 1.0\nfile '{way}'\n"),
     "ffconcat-amid-packets": _amid_packets(_FFCONCAT),
     "hls": _HLS,
+    "hls-neighbor": _text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\ncanary.ts\n#EXT-X-ENDLIST\n"),
     "hls-master": _text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\n{way}\n#EXT-X-MEDIA:TYPE=VIDEO,URI=\"{way}\"\n"),
-    "hls-key": _text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXT-X-KEY:METHOD=AES-128,URI=\"{way}\"\n#EXT-X-MAP:URI=\"{way}\"\n"
-                     "#EXTINF:9,\ncanary.ts\n#EXT-X-ENDLIST\n"),
+    "hls-key": _text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXT-X-KEY:METHOD=AES-128,URI=\"{way}\"\n\n"
+                     "#EXT-X-MAP:URI=\"{way}\"\n#EXTINF:9,\ncanary.ts\n#EXT-X-ENDLIST\n"),
     "hls-amid-packets": _amid_packets(_HLS),
     "hls-behind-id3": lambda way, folder, honest: b"ID3\4\0\0\0\0\0\0" + _HLS(way, folder, honest),
-    "dash": _text("<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011' type='static'><Period><AdaptationSet "
-                  "mimeType='video/mp4'><Representation id='1' bandwidth='9'><BaseURL>{way}</BaseURL></Representation>"
-                  "</AdaptationSet></Period></MPD>"),
+    "dash": _text("<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011' type='static'><Period>"
+                  "<AdaptationSet mimeType='video/mp4'><Representation id='1' bandwidth='9'>"
+                  "<BaseURL>{way}</BaseURL></Representation></AdaptationSet></Period></MPD>"),
     "sdp": _SDP,
     "sdp-amid-packets": _amid_packets(_SDP),
     "rtsp": _text("RTSP/1.0 302 Moved\r\nLocation: {way}\r\n\r\n"),
-    "vobsub": _text("# VobSub index file, v7 (do not modify this line!)\nsize: 96x64\npalette: 000000\nid: en, index: 0\n"
+    "vobsub": _text("# VobSub index file, v7 (do not modify this line!)\nsize: 96x64\npalette: 000000\nid: en\n"
                     "timestamp: 00:00:00:000, filepos: 000000000\n# {way}\n"),
     "ffmetadata": _text(";FFMETADATA1\ntitle={way}\n"),
     "avisynth": _text("AVISource(\"{way}\")\n"),
@@ -378,7 +386,7 @@ KINDS: dict[str, _Kind] = {
     "pdf-rendition": _action("<< /S /Rendition /OP 0 /R << /S /MR /C << /S /MCD /D << /F ({way}) >> >> >> >>"),
     "pdf-external-stream": _external_stream,
     "pdf-embedded": lambda way, folder, honest: _pdf(
-        b"", first=b"/Names << /EmbeddedFiles << /Names [(a) << /Type /Filespec /F (%s) >>] >> >>" % _escaped(way).encode()
+        b"", first=b"/Names << /EmbeddedFiles << /Names [(a) << /F (%s) >>] >> >>" % _escaped(way).encode()
     ),
     "pdf-xfa": lambda way, folder, honest: _pdf(
         b"", first=b"/AcroForm << /XFA (<template><image href='%s'/></template>) /Fields [] >>" % _escaped(way).encode()
@@ -400,7 +408,7 @@ KINDS: dict[str, _Kind] = {
     "bufr": _lead(b"BUFR\0\0\0\1"),
     "psd": _lead(b"8BPS\0\1"),
     "pcd": lambda way, folder, honest: bytes(2048) + b"PCD_" + way.encode(),
-    "tar": lambda way, folder, honest: way.encode()[:99].ljust(257, b"\0") + b"ustar\x0000" + bytes(248) + honest["png"],
+    "tar": lambda way, folder, honest: way.encode()[:99].ljust(257, b"\0") + b"ustar\x0000" + bytes(248),
     "zip": _lead(b"PK\3\4"),
     "gzip": lambda way, folder, honest: zlib.compress(honest["png"], wbits=31),
     "random": _random,
