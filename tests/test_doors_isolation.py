@@ -466,7 +466,7 @@ def trap(tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    ("try", "page.png"),  # decoder, engine
+    ("try", "page.png", "--recording", "replies.jsonl"),  # decoder, engine
     ("plan", "spec.yaml"),  # decoders
     ("doctor", "spec.yaml"),  # decoder, and what it asks of the machine
 )
