@@ -23,6 +23,9 @@ from tests.support.hostile_files import KINDS, WRITTEN, write_canaries, write_ho
 from tests.support.trace import can_trace, offenses, traced
 
 
+pytestmark = pytest.mark.timeout(900)  # of the whole, on a machine that does other things too
+
+
 @dataclass(frozen=True)
 class Ran:
     """files: that try something. rows: of each, by (path, backend). connections: that the server on this machine saw.
@@ -57,7 +60,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
         command = [sys.executable, "-m", "tests.support.decode_all", str(folder), *backends]
         log = place / "calls.log" if can_trace() else None
         done = subprocess.run(
-            command if log is None else traced(command, log), cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=600
+            command if log is None else traced(command, log), cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=800
         )
         changed = [path for path, was in before.items() if not path.exists() or digest(path) != was]
         changed += [path for path in folder.iterdir() if path not in before]
