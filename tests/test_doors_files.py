@@ -22,7 +22,6 @@ from schemas.errors import FAILURE_KINDS
 from tests.support.hostile_files import KINDS, WRITTEN, write_canaries, write_hostile, write_hostile_names
 from tests.support.trace import can_trace, offenses, traced
 
-
 pytestmark = pytest.mark.timeout(900)  # of the whole, on a machine that does other things too
 
 
