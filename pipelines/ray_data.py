@@ -96,7 +96,10 @@ def _join_cluster(address: str) -> None:
         _init(ignore_reinit_error=True)
     except ClusterLost as error:
         raise ClusterLost(f"RAY_ADDRESS: {address}: {error}") from error
-    _log.info("joined the Ray cluster at %s", address)
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+        _log.info("joined the Ray cluster at %s", address)
+    else:
+        _log.warning("the Ray cluster at %s asks for no token: whoever reaches its ports runs code there", address)
 
 
 def _init(address: str | None = None, **options: Any) -> None:

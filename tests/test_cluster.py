@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.cluster import Cluster, clustered
 from tests.support.tiny import tiny_checkpoint
-from tests.support.world import World, write_image, write_pdf
+from tests.support.world import World, write_image, write_pdf, write_recording
 
 pytestmark = pytest.mark.slow
 
@@ -44,3 +44,22 @@ def test_a_submitted_job_gives_the_same_rows(world: World, cluster: Cluster) -> 
     refused = cluster.submit(world.spec_file)
     assert refused.returncode != 0
     assert "a Ray job needs an absolute path, not 'out'" in refused.stdout
+
+
+def test_a_cluster_with_tokens_refuses_whoever_has_none(world: World, cluster: Cluster) -> None:
+    write_pdf(world.inputs / "a.pdf", pages=2)
+    write_recording(world.recording, {"sample": "*", "task": "*", "reply": "text"})
+    world.spec["tasks"] = ["ocr"]
+
+    assert cluster.submit(world.spec_file, token="0" * 32).returncode != 0
+
+    world.variables = {"RAY_ADDRESS": f"127.0.0.1:{cluster.gcs_port}"}
+    for wrong in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32}):
+        world.variables |= wrong
+        refused = world.run(code=1)
+        assert "sightread: RAY_ADDRESS: 127.0.0.1:" in refused
+        assert "Traceback" not in refused
+    world.variables |= {"RAY_AUTH_TOKEN": cluster.token}
+    world.run()
+    assert [row["status"] for row in world.rows("ocr")] == ["ok", "ok"]
+    assert "asks for a token" in world.run("doctor", str(world.spec_file))

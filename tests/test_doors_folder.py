@@ -43,7 +43,7 @@ def opened_files(*folders: Path) -> Iterator[list[str]]:
         while data:
             length = struct.unpack_from("iIII", data)[3]
             if length:  # else the folder itself
-                names.append(data[16 : 16 + length].rstrip(b"\\0").decode())
+                names.append(data[16 : 16 + length].rstrip(b"\0").decode())
             data = data[16 + length :]
     finally:
         os.close(fd)
@@ -69,7 +69,7 @@ def test_a_run_in_a_folder_of_a_stranger_opens_none_of_its_modules(world: World)
     trap = world.folder / "trap"
     for name in BAIT:
         (trap / name).parent.mkdir(parents=True, exist_ok=True)
-        (trap / name).write_text(f"open({str(world.folder / 'sprung')!r}, 'a').write(__file__)\\n")
+        (trap / name).write_text(f"open({str(world.folder / 'sprung')!r}, 'a').write(__file__)\n")
     write_pdf(trap / "a.pdf", pages=2)
     write_recording(world.recording, {"sample": "*", "task": "*", "reply": "text"})
     world.spec["inputs"] = ["."]
@@ -87,13 +87,13 @@ def test_a_run_in_a_folder_of_a_stranger_opens_none_of_its_modules(world: World)
 
 @pytest.mark.slow
 def test_a_task_in_a_module_is_loaded_from_where_one_stands_and_from_beside_the_spec(world: World) -> None:
-    module = "from dataclasses import replace\\nfrom pipelines.tasks.ocr import TASK as OCR\\n\\n\\n"
-    module += "def prompt_free(text, view):\\n    return OCR.parse(text, view)\\n\\n\\n"
+    module = "from dataclasses import replace\nfrom pipelines.tasks.ocr import TASK as OCR\n\n\n"
+    module += "def prompt_free(text, view):\n    return OCR.parse(text, view)\n\n\n"
     here = world.folder / "here"
     here.mkdir()
     for folder, name in ((here, "first"), (world.folder, "second")):
-        (folder / f"{name}_module.py").write_text(f"{module}TASK = replace(OCR, name={name!r}, parse=prompt_free)\\n")
-        (folder / "colorsys.py").write_text("raise AssertionError('it hides a module')\\n")
+        (folder / f"{name}_module.py").write_text(f"{module}TASK = replace(OCR, name={name!r}, parse=prompt_free)\n")
+        (folder / "colorsys.py").write_text("raise AssertionError('it hides a module')\n")
     write_pdf(world.inputs / "a.pdf", pages=1)
     write_recording(world.recording, {"sample": "*", "task": "*", "reply": "text"})
     world.spec["tasks"] = ["first_module:TASK", "second_module:TASK"]

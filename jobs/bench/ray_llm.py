@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -85,7 +86,7 @@ def row_of_vllm(row: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """argv: the requests, vLLM's settings (JSON), rows a batch, batches at once. Prints JSON."""
     path, description, batch, batches = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig

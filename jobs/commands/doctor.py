@@ -19,6 +19,7 @@ from model.engines.kinds import FreeMemory, engine_kind
 from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
 from operators.store.addresses import absolute, local_path
 from pipelines.catalogue import bind
+from pipelines.ray_doors import cluster_doors
 from schemas.checkout import NANO
 from schemas.errors import SpecError
 from schemas.finding import Finding
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         findings += answers
     console.print(_sizes())
     failed = sum(line.level == "fail" for line in findings)
-    console.print(f"{failed} of {len(findings)} lines fail" if failed else "nothing fails", markup=False)
+    show_line(console, f"{failed} of {len(findings)} lines fail" if failed else "nothing fails")
     return 1 if failed else 0
 
 
@@ -84,6 +85,7 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
         findings.append(
             Finding("note", "cluster", "RAY_ADDRESS is set: what follows is of this machine, not of the workers")
         )
+        findings.append(cluster_doors(os.environ["RAY_ADDRESS"]))
     findings += machine.about_gpus(cards, 0.0 if on_cluster else wanted)
     findings.append(machine.cores(len(cards)))
     findings += machine.disk(local_path(absolute(spec.output)) if spec else None)

@@ -51,7 +51,7 @@ class Checkout:
         done = subprocess.run(
             [sys.executable, "-m", "jobs.cli", *arguments],
             cwd=self.folder,
-            env={**kept, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(self.folder)},
+            env={**kept, "PYTHONPATH": str(self.folder)},
             capture_output=True,
             text=True,
             timeout=240,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -24,16 +25,24 @@ class Cluster:
     def __init__(self, world: World) -> None:
         self.world = world
         self.port = free_port()
+        self.gcs_port = free_port()
         # Ray's sockets lie below it, and their paths may have no more than 107 characters
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-        self.environment = {**world.environment, "PATH": f"{SCRIPTS}:{os.environ['PATH']}"}
+        # of Ray's own means: whoever has it may come in
+        self.token = secrets.token_hex(16)
+        self.environment = {
+            **world.environment,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+            "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
+        }
         self.log = world.folder / "head.log"
         with self.log.open("wb") as log:
             self.head = subprocess.Popen(
                 [
                     *(str(SCRIPTS / "ray"), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=2"),
                     *(
-                        f"--port={free_port()}",
+                        f"--port={self.gcs_port}",
                         f"--dashboard-port={self.port}",
                         f"--ray-client-server-port={free_port()}",
                         # one that is taken leaves the head without the agent that starts jobs
@@ -46,14 +55,16 @@ class Cluster:
                 stderr=subprocess.STDOUT,
             )
 
-    def submit(self, spec: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    def submit(
+        self, spec: Path, timeout_s: float = 240, *, token: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 *(str(SCRIPTS / "ray"), "job", "submit", f"--address=http://127.0.0.1:{self.port}"),
                 *("--working-dir", str(ROOT), "--", "python", "-m", "jobs.run", str(spec)),
             ],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **({} if token is None else {"RAY_AUTH_TOKEN": token})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -73,7 +73,7 @@ class World:
     def environment(self) -> dict[str, str]:
         # the suite may itself run beside other Rays: never join one by accident
         kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-        return {**kept, MARK: self.mark, "RAY_AUTH_MODE": "disabled", **self.variables}
+        return {**kept, MARK: self.mark, **self.variables}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
