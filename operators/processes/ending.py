@@ -94,6 +94,7 @@ def _interrupt(*_: object) -> None:
     global _raised
     if not _raised:
         _raised = True
+        _shown.wait(1.0)  # with the advice that holds where the main thread still is
         raise Ended
 
 
