@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.processes import ending
+from operators.processes import ending, orphan_reaper
 from pipelines import ray_head, ray_watch, task_modules
 from pipelines.plan import Stage, check_resources
 from schemas.checkout import ROOT
@@ -67,6 +67,7 @@ def _start(cpus: int, timeout_s: float) -> None:
     """Raises ClusterLost; then nothing is left of it."""
     global _head
     _head = head = ray_head.start(cpus, _object_store_bytes(), timeout_s)
+    orphan_reaper.leave(word=ending.unannounced("the run was killed, or Ray ended it"))
     threading.Thread(target=_watch, args=(head,), name="ray head", daemon=True).start()
     variables = {**ray_head.settings(), ray_head.TOKEN: head.token}
     before = {name: os.environ.get(name) for name in variables}
@@ -77,6 +78,7 @@ def _start(cpus: int, timeout_s: float) -> None:
     except BaseException:
         _head = None
         head.stop()
+        orphan_reaper.leave(word="")
         raise
     finally:  # Ray has read it; what this process starts from now on has no use for it
         for name, value in before.items():
@@ -167,6 +169,7 @@ def disconnect() -> None:
         ray.shutdown()
     if head is not None:
         head.stop()
+        orphan_reaper.leave(word="")
 
 
 def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:

@@ -17,6 +17,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from operators.processes import orphan_reaper
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT_S = 5.0
 _AGAIN_S = 1.0
@@ -63,6 +65,11 @@ def advising(advice: str) -> Iterator[None]:
         yield
     finally:
         _advice = before
+
+
+def unannounced(reason: str) -> str:
+    """The sentence for whoever outlives this process, if it cannot say it itself."""
+    return f"sightread: {reason}{_advice}"
 
 
 def end(code: int, reason: str) -> None:
@@ -116,6 +123,7 @@ def _tell(code: int, reason: str) -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"sightread: {reason}{_advice}\n".encode())
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    orphan_reaper.leave(word="")
     _shown.set()
     timer = threading.Timer(LIMIT_S, os._exit, (code,))
     timer.daemon = True
