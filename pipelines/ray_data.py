@@ -14,12 +14,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from operators.processes import ending
-from pipelines import ray_head, task_modules
+from operators.processes import ending, orphan_reaper
+from pipelines import ray_head, ray_watch, task_modules
 from pipelines.plan import Stage, check_resources
 from schemas.checkout import ROOT
 from schemas.errors import ClusterLost
@@ -33,6 +34,7 @@ START_S = (60.0, 120.0, 240.0)
 """How long a head may take to start: a loaded machine is given more time, and at last up."""
 
 _head: ray_head.Head | None = None
+_connected = False
 
 
 def connect(workers: int) -> None:
@@ -40,6 +42,8 @@ def connect(workers: int) -> None:
 
     Raises ClusterLost.
     """
+    global _connected
+    _connected = True
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     # else its core prints a stack when a signal ends the driver
@@ -62,7 +66,9 @@ def connect(workers: int) -> None:
 def _start(cpus: int, timeout_s: float) -> None:
     """Raises ClusterLost; then nothing is left of it."""
     global _head
-    head = ray_head.start(cpus, _object_store_bytes(), timeout_s)
+    _head = head = ray_head.start(cpus, _object_store_bytes(), timeout_s)
+    orphan_reaper.leave(word=ending.unannounced("the run was killed, or Ray ended it"))
+    threading.Thread(target=_watch, args=(head,), name="ray head", daemon=True).start()
     variables = {**ray_head.settings(), ray_head.TOKEN: head.token}
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -70,7 +76,9 @@ def _start(cpus: int, timeout_s: float) -> None:
         with _held_back_stderr():  # a line that it has read a setting
             _init(head.address, _temp_dir=str(head.folder), log_to_driver=False, logging_level=logging.ERROR)
     except BaseException:
+        _head = None
         head.stop()
+        orphan_reaper.leave(word="")
         raise
     finally:  # Ray has read it; what this process starts from now on has no use for it
         for name, value in before.items():
@@ -78,16 +86,18 @@ def _start(cpus: int, timeout_s: float) -> None:
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
-    _head = head
-    threading.Thread(target=_watch, args=(head,), name="ray head", daemon=True).start()
 
 
 def _watch(head: ray_head.Head) -> None:
     """Ends the run when Ray does: nothing that waits for it would ever return."""
     head.process.wait()
     if _head is head:
-        how = head.how_it_ended()
-        _log.error("Ray is gone: %s", how)
+        _gone(head.how_it_ended())
+
+
+def _gone(how: str) -> None:
+    if _connected:
+        _log.info("Ray is gone: %s", how)
         ending.end(1, f"Ray is gone: {how}")
 
 
@@ -96,6 +106,10 @@ def _join_cluster(address: str) -> None:
         _init(ignore_reinit_error=True)
     except ClusterLost as error:
         raise ClusterLost(f"RAY_ADDRESS: {address}: {error}") from error
+    from ray._private.worker import global_worker
+
+    node: Any = global_worker.node
+    ray_watch.watch(node.gcs_address, Path(node.raylet_socket_name), _gone)
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
         _log.info("joined the Ray cluster at %s", address)
     else:
@@ -147,14 +161,15 @@ def _held_back_stderr() -> Iterator[None]:
 
 
 def disconnect() -> None:
-    global _head
+    global _connected, _head
     import ray
 
-    head, _head = _head, None
+    head, _head, _connected = _head, None, False
     if head is None or head.process.poll() is None:  # else it would wait for what is gone
         ray.shutdown()
     if head is not None:
         head.stop()
+        orphan_reaper.leave(word="")
 
 
 def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:

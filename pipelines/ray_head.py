@@ -12,6 +12,7 @@ from the folder where the driver stands. Heavy is only what `main`, in the head 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -22,7 +23,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,8 +166,11 @@ def main() -> None:
         spawn_reaper=True,  # the kernel ends its processes with it
     )
     print(json.dumps({"address": node.address}), flush=True)
+    fds: list[int] = []
+    with contextlib.suppress(OSError):  # a kernel without them: every LOOK_S then
+        fds += [os.pidfd_open(node.all_processes[name][0].process.pid) for name in _ESSENTIAL]
     while not (dead := [name for name, _ in node.dead_processes() if name in _ESSENTIAL]):  # type: ignore[no-untyped-call]
-        time.sleep(LOOK_S)
+        select.select(fds, [], [], LOOK_S)
     print(f"{' and '.join(dead)} ended", flush=True)
     os._exit(1)
 

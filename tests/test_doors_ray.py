@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import re
 import stat
 import subprocess
 import sys
@@ -13,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.world import World, opened, write_pdf, write_recording
+from pipelines import ray_data, ray_watch
+from schemas.errors import ClusterLost
+from tests.support.world import ROOT, World, opened, write_pdf, write_recording
 
 STRANGER = 12345
 
@@ -80,6 +84,96 @@ def as_stranger(arguments: list[str], variables: dict[str, str]) -> subprocess.C
         timeout=150,
         check=False,
     )
+
+
+def test_a_head_that_does_not_start_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits: list[float] = []
+
+    def start(cpus: int, store_bytes: int, timeout_s: float) -> None:
+        waits.append(timeout_s)
+        if len(waits) != 3:
+            raise ClusterLost("Ray did not start")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_data, "_start", lambda cpus, timeout_s: start(cpus, 0, timeout_s))
+    ray_data.connect(1)
+    assert waits == sorted(waits)
+    assert len(waits) == 3
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "Ray did not start; trying again, attempt 2 of 3",
+        "Ray did not start; trying again, attempt 3 of 3",
+    ]
+    waits += [0]
+    with pytest.raises(ClusterLost, match="tried 3 times"):
+        ray_data.connect(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("", "Ray did not start within 0.2 s"),
+        ("ray_head.sys.executable = '/bin/false'", "Ray did not start: exit code 1"),
+    ],
+)
+def test_a_head_that_does_not_start_leaves_nothing(world: World, change: str, sentence: str) -> None:
+    code = f"""
+from pathlib import Path
+from pipelines import ray_head
+from operators.processes import orphan_reaper
+from schemas.errors import ClusterLost
+orphan_reaper.start()
+{change}
+folders = []
+ray_head._folder, made = (lambda: folders.append(made()) or folders[-1]), ray_head._folder
+try:
+    ray_head.start(1, 100 << 20, 0.2)
+except ClusterLost as error:
+    print(error, [folder.exists() for folder in folders])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=world.environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{sentence} [False]\n", done.stderr
+    world.nothing_left()
+
+
+def test_a_cluster_that_is_gone_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_watch, "EVERY_S", 0.1)
+    monkeypatch.setattr(ray_watch, "PATIENCE_S", 0.5)
+    for dies, sentence in (("raylet", "the raylet of this node ended"), ("gcs", "its GCS at .* does not answer")):
+        parts = {name: listening(tmp_path / f"{dies}-{name}") for name in ("gcs", "raylet")}
+        gcs, raylet = parts["gcs"][1], Path(parts["raylet"][1])
+        reasons: queue.Queue[str] = queue.Queue()
+        ray_watch.watch(gcs, raylet, reasons.put)
+        with pytest.raises(queue.Empty):
+            reasons.get(timeout=1)
+        parts[dies][0].kill()
+        parts[dies][0].wait()
+        assert re.fullmatch(sentence, reasons.get(timeout=30))
+        for process, _ in parts.values():
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def listening(path: Path) -> tuple[subprocess.Popen[str], str]:
+    """A process that listens, on loopback where the path says gcs, else on a socket of that name; and where it does."""
+    code = """
+import socket, sys
+unix = not sys.argv[1].endswith("gcs")
+server = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+server.bind(sys.argv[1] if unix else ("127.0.0.1", 0))
+server.listen()
+print(sys.argv[1] if unix else "%s:%d" % server.getsockname(), flush=True)
+while True:
+    server.accept()[0].close()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
 
 
 @dataclass

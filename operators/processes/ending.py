@@ -17,6 +17,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from operators.processes import orphan_reaper
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT_S = 5.0
 _AGAIN_S = 1.0
@@ -65,6 +67,11 @@ def advising(advice: str) -> Iterator[None]:
         _advice = before
 
 
+def unannounced(reason: str) -> str:
+    """The sentence for whoever outlives this process, if it cannot say it itself."""
+    return f"sightread: {reason}{_advice}"
+
+
 def end(code: int, reason: str) -> None:
     """End this process from any of its threads. reason: as `Ray is gone`. Where nothing listens, the main thread is
     interrupted, and no more."""
@@ -94,6 +101,7 @@ def _interrupt(*_: object) -> None:
     global _raised
     if not _raised:
         _raised = True
+        _shown.wait(1.0)  # with the advice that holds where the main thread still is
         raise Ended
 
 
@@ -115,6 +123,7 @@ def _tell(code: int, reason: str) -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"sightread: {reason}{_advice}\n".encode())
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    orphan_reaper.leave(word="")
     _shown.set()
     timer = threading.Timer(LIMIT_S, os._exit, (code,))
     timer.daemon = True

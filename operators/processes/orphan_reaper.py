@@ -54,17 +54,21 @@ def start() -> None:
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
         )
     finally:
         os.close(reads)
 
 
-def leave(*, session: int | None = None, folder: Path | None = None) -> None:
-    """What is to be gone with this process: all processes of a session, a folder. Does nothing without a reaper."""
-    if _writes is not None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(_writes, f"{session}\n".encode() if session is not None else b"%b\n" % os.fsencode(folder or ""))
+def leave(*, session: int | None = None, folder: Path | None = None, word: str | None = None) -> None:
+    """What is to be gone with this process: all processes of a session, a folder. word: what is said on stderr if it
+    goes without `word=""` first: it was killed, or native code ended it. Does nothing without a reaper."""
+    if _writes is None:
+        return
+    lines = [b"%d\n" % session] if session is not None else []
+    lines += [b"%b\n" % os.fsencode(folder)] if folder is not None else []
+    lines += [b"!%b\n" % word.encode()] if word is not None else []
+    with contextlib.suppress(BrokenPipeError):
+        os.write(_writes, b"".join(lines))
 
 
 def kill_session(session: int) -> None:
@@ -115,9 +119,12 @@ class _Ledger:
         self._known: set[tuple[int, int]] = set()
         self._leaders: set[tuple[int, int]] = set()
         self.folders: list[Path] = []
+        self.word = b""
 
     def note(self, line: bytes) -> None:
-        if not line.isdigit():
+        if line.startswith(b"!"):
+            self.word = line[1:]
+        elif not line.isdigit():
             self.folders.append(Path(os.fsdecode(line)))
         elif leader := processes().get(int(line)):
             self._leaders.add((int(line), leader.started))
@@ -150,6 +157,9 @@ def main() -> None:
         *lines, text = (text + piece).split(b"\n")
         for line in lines:
             ledger.note(line)
+    if ledger.word:
+        with contextlib.suppress(OSError):
+            os.write(2, ledger.word + b"\n")
     deadline = time.monotonic() + GRACE_S
     while ledger.left() and time.monotonic() < deadline:
         time.sleep(0.1)
