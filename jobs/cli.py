@@ -8,6 +8,7 @@ failed than limits.max_failed_fraction allows; 128 and its number when a signal 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import logging
 import os
@@ -38,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """arguments: None are those of the process, which signals then end (operators/processes/ending.py)."""
     if arguments is None:
         ending.listen()
-        if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
-            del sys.path[0]  # of `python -m`: what lies where the user stands is no module of ours
+        with contextlib.suppress(FileNotFoundError):  # a folder that somebody has removed
+            if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
+                del sys.path[0]  # of `python -m`: what lies where the user stands is no module of ours
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that a terminal of another encoding lacks
     try:

@@ -17,6 +17,8 @@ from schemas.errors import JobConflict
 
 NOT_ASKED = "unreadable_input"
 """The status of rows that no engine was asked for."""
+LONGEST = 300
+"""Characters of a message that tell errors apart."""
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\b0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|\d+(?:\.\d+)?")
 
 
@@ -52,7 +54,7 @@ class Commit:
 
 def error_of(status: str, stage: str, kind: str, message: str, **_: object) -> tuple[str, ...]:
     """What two rows failed with alike: their messages differ in names and numbers at most."""
-    return status, stage, kind, _PARTICULAR.sub("…", message or "")
+    return status, stage, kind, _PARTICULAR.sub("…", (message or "")[:LONGEST])
 
 
 def count(rows: pa.Table) -> dict[str, Any]:
@@ -60,7 +62,8 @@ def count(rows: pa.Table) -> dict[str, Any]:
     failures: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows.select(["status", "error"]).to_pylist():
         if (error := row["error"]) is not None:
-            same = {"status": row["status"], **{key: error[key] for key in ("stage", "kind", "message")}}
+            same = {"status": row["status"], **{key: error[key] for key in ("stage", "kind")}}
+            same["message"] = (error["message"] or "")[:LONGEST]
             failures.setdefault(error_of(**same), {**same, "rows": 0})["rows"] += 1
     decode = {
         (row["input_id"], row["unit_index"]): row["decode_s"]

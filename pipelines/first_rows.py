@@ -38,12 +38,13 @@ class FirstRows:
             self.error, self._watching = None, False
             return
         (self.error,) = errors
-        self._asked += asked
+        self._asked += asked if receipt["outcome"] != "duplicate" else 0  # what Ray did twice counts once
         if self._asked >= ENOUGH:
             failure = next(iter(_asked(receipt["failures"])))
+            error = f"{failure['status']}: {failure['kind']}: {failure['message']}"
             raise AllFailed(
-                f"all of the first {self._asked} rows that were asked failed with one error ({failure['status']}: "
-                f"{failure['kind']}: {failure['message']}); none of them is kept, and the same command asks again"
+                f"all of the first {self._asked} rows that were asked failed with one error ({error}); none of them is "
+                "kept, and the same command asks again (to the end with limits.max_failed_fraction: 1)"
             )
 
 

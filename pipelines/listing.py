@@ -30,6 +30,7 @@ from schemas.task import Task
 
 _DEEPEST = 200
 """Folders within folders that are entered: what lies deeper was hardly put there to be read."""
+_MOST_TABLE_BYTES = 2 << 30
 URI_COLUMNS = ("uri", "path", "input_uri")
 _RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
 
@@ -213,11 +214,33 @@ def _table(path: Path) -> pa.Table:
     """Raises InputError."""
     try:
         check_is_file(path.stat().st_mode)
-        table = pa.csv.read_csv(path) if path.suffix.lower() == ".csv" else pa.parquet.read_table(path)
+        table = _csv(path) if path.suffix.lower() == ".csv" else _parquet(path)
         table.schema.names  # noqa: B018  a name that is no UTF-8 raises here
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise InputError("malformed", " ".join(str(error).split())[:300]) from error
     return table
+
+
+def _csv(path: Path) -> pa.Table:
+    if path.stat().st_size > _MOST_TABLE_BYTES:
+        raise InputError("too_large", f"it has more than {_MOST_TABLE_BYTES >> 20} MB")
+    table = pa.csv.read_csv(path)
+    for name, kind in zip(table.schema.names, table.schema.types, strict=True):
+        if pa.types.is_binary(kind) and name not in URI_COLUMNS:  # a path may be any bytes, a text may not
+            raise InputError("malformed", f"column {name} holds text that is no UTF-8")
+    return table
+
+
+def _parquet(path: Path) -> pa.Table:
+    """Few rows at a time: a thousand bytes may unpack to anything."""
+    batches, size = [], 0
+    with pa.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            size += batch.nbytes
+            if size > _MOST_TABLE_BYTES:
+                raise InputError("too_large", f"it unpacks to more than {_MOST_TABLE_BYTES >> 20} MB")
+            batches.append(batch)
+        return pa.Table.from_batches(batches, schema=file.schema_arrow)
 
 
 def _with_uris(table: pa.Table, folder: Path, *, texts: bool) -> pa.Table:

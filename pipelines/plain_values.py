@@ -23,16 +23,17 @@ from schemas.printable import control_character, one_line
 
 @dataclass(frozen=True)
 class Bounds:
-    """size_bytes: of the text. nodes: values and keys, counted again wherever an alias stands for them."""
+    """size_bytes: of the text. nodes: values and keys, counted again wherever an alias stands for them. depth: of lists
+    and mappings in each other."""
 
     size_bytes: int
     nodes: int
+    depth: int
 
 
-SPEC = Bounds(1 << 20, 20_000)
-STORED = Bounds(16 << 20, 100_000)
+SPEC = Bounds(1 << 20, 20_000, 64)
+STORED = Bounds(16 << 20, 100_000, 80)
 """Of what we wrote ourselves, from a spec: with defaults spelled out."""
-MOST_DEPTH = 64
 MOST_DIGITS = 100
 _INTEGERS = range(-(1 << 63), 1 << 63)
 
@@ -74,7 +75,7 @@ def mapping_from_yaml(data: bytes, place: str, bounds: Bounds) -> dict[str, Any]
     except UnicodeDecodeError as error:
         raise SpecError(f"{place} cannot be read: it is not UTF-8 ({error.reason} at byte {error.start})") from error
     try:
-        _measure(text, bounds.nodes)
+        _measure(text, bounds)
         value = _value(text)
     except _Fault as fault:
         raise SpecError(f"{place}{fault}") from None
@@ -109,10 +110,10 @@ def mapping_from_json(data: bytes, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SpecError(f"{place} holds {type(value).__name__}, not a mapping of keys")
     level: list[Any] = [value]
-    for _ in range(MOST_DEPTH):
+    for _ in range(STORED.depth):
         level = [inner for outer in level for inner in _inner(outer)]
     if level:
-        raise SpecError(f"{place} is nested more than {MOST_DEPTH} deep")
+        raise SpecError(f"{place} is nested more than {STORED.depth} deep")
     return value
 
 
@@ -130,7 +131,7 @@ class _Fault(Exception):
         super().__init__(f", line {mark.line + 1}: {text}")
 
 
-def _measure(text: str, most_nodes: int) -> None:
+def _measure(text: str, bounds: Bounds) -> None:
     """Raises _Fault where the values would be too many or nested too deep, aliases followed; builds none of them."""
     of_anchor: dict[str, tuple[int, int]] = {}  # nodes and depth
     begun: list[list[Any]] = [["", 0, 0]]  # of every open collection its anchor, the nodes before it, depth so far
@@ -164,11 +165,11 @@ def _measure(text: str, most_nodes: int) -> None:
             case _:
                 continue
         begun[-1][2] = max(begun[-1][2], depth)
-        if len(begun) - 1 + depth > MOST_DEPTH + 1:
-            raise _Fault(event.start_mark, f"nested more than {MOST_DEPTH} deep")
-        if nodes > most_nodes:
+        if len(begun) - 1 + depth > bounds.depth + 1:
+            raise _Fault(event.start_mark, f"nested more than {bounds.depth} deep")
+        if nodes > bounds.nodes:
             aliases = ", aliases followed" if of_anchor else ""
-            raise _Fault(event.start_mark, f"more than {most_nodes} values{aliases}")
+            raise _Fault(event.start_mark, f"more than {bounds.nodes} values{aliases}")
 
 
 def _value(text: str) -> Any:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -51,17 +52,14 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     progress.planned(work.planned_rows, work.committed_rows, work.pending.num_rows)
 
     first = FirstRows()
-    try:
-        with _Cluster(job, progress) as cluster:
-            receipts = list(_answer(job, cluster, work, progress, first))
-            clock.stop("run")
-            checked_parts = list(_check_code(job, cluster, results, progress))
-            if checked_parts:
-                clock.stop("code check")
-    except AllFailed:
-        assert first.error is not None
-        _log.info("%d parts are taken out again", take_out(results, work.parts(), first.error))
-        raise
+    again = partial(_asked_again, results, work, first)
+    # once as soon as it shows, and once when nobody can commit anything any more
+    with again(), _Cluster(job, progress) as cluster, again():
+        receipts = list(_answer(job, cluster, work, progress, first))
+        clock.stop("run")
+        checked_parts = list(_check_code(job, cluster, results, progress))
+        if checked_parts:
+            clock.stop("code check")
 
     summary = summarize(
         *(job, listing, work.chunks, results, receipts, checked_parts),
@@ -90,6 +88,7 @@ def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress, first: 
         cluster.connect()
         progress.starting("the engine")
         committed_rows = work.committed_rows
+        may_stop = job.spec.limits.max_failed_fraction < 1
         plan = stages(job, work.pending_rows / work.pending.num_rows)
         with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
             for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
@@ -101,10 +100,22 @@ def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress, first: 
                 if receipt["outcome"] != "failed":
                     committed_rows += receipt["rows"]
                 progress.receipt(receipt)
-                first.receipt(receipt)
-                yield receipt
+                if may_stop:
+                    first.receipt(receipt)
+                yield {**receipt, "failures": None}  # messages, which a long job need not keep
     finally:
         progress.ended()
+
+
+@contextlib.contextmanager
+def _asked_again(results: Results, work: Work, first: FirstRows) -> Iterator[None]:
+    """The rows that AllFailed tells of are open again."""
+    try:
+        yield
+    except AllFailed:
+        assert first.error is not None
+        _log.info("%d parts are taken out again", take_out(results, work.parts(), first.error))
+        raise
 
 
 def _check_code(job: Job, cluster: _Cluster, results: Results, progress: Progress) -> Iterator[dict[str, Any]]:

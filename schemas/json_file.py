@@ -27,6 +27,8 @@ def read_text(path: Path) -> str:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise SpecError(f"{path} is no file")
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
     except OSError as error:

@@ -4,6 +4,7 @@ anything is built."""
 from __future__ import annotations
 
 import json
+import os
 import random
 import struct
 import time
@@ -142,6 +143,9 @@ def test_json_that_is_deep_endless_or_something_else(folder: Path, name: str) ->
         assert name in sentence(folder)
     with (folder / name).open("wb") as file:
         file.truncate(MOST_BYTES * 5)
+    assert name in sentence(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)  # nobody writes to it
     assert name in sentence(folder)
 
 

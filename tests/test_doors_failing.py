@@ -87,6 +87,14 @@ def test_only_rows_that_were_asked_and_all_failed_with_one_error_end_a_run(
         first.receipt(receipt(*last))
 
 
+def test_what_ray_did_twice_counts_once() -> None:
+    first = FirstRows()
+    for outcome in ("committed", "duplicate", "duplicate"):
+        first.receipt({**receipt(*[DEAD] * 32), "outcome": outcome})
+    with pytest.raises(AllFailed):
+        first.receipt(receipt(*[DEAD] * 18))
+
+
 def test_what_is_taken_out_again_are_parts_of_that_error_alone() -> None:
     results = Results(MemoryStore("memory://taken-out"))
     parts = {
@@ -218,6 +226,16 @@ def test_a_smaller_job_runs_to_its_end_and_exits_3(
     assert main(["run", spec, *(["--limit", str(limit)] if limit else [])]) == 3
     assert "100.0% of the rows failed: more than limits.max_failed_fraction allows" in capsys.readouterr().out
     assert asked(in_process) == limit or number
+
+
+def test_who_lets_all_rows_fail_is_not_stopped(in_process: Path) -> None:
+    spec = write_spec(
+        *(in_process, 120, in_process / "out"),
+        engine={"kind": "scripted", "recording": str(in_process / "broken.jsonl")},
+        limits={"max_failed_fraction": 1},
+    )
+    assert main(["run", spec]) == 0
+    assert asked(in_process) == 120
 
 
 def test_a_limit_beyond_the_first_rows_stops_at_them(in_process: Path) -> None:

@@ -22,6 +22,8 @@ from schemas.errors import FAILURE_KINDS
 from tests.support.hostile_files import KINDS, WRITTEN, write_canaries, write_hostile, write_hostile_names
 from tests.support.trace import can_trace, offenses, traced
 
+pytestmark = pytest.mark.timeout(900)  # of the whole, on a machine that does other things too
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -57,7 +59,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
         command = [sys.executable, "-m", "tests.support.decode_all", str(folder), *backends]
         log = place / "calls.log" if can_trace() else None
         done = subprocess.run(
-            command if log is None else traced(command, log), cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=600
+            command if log is None else traced(command, log), cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=800
         )
         changed = [path for path, was in before.items() if not path.exists() or digest(path) != was]
         changed += [path for path in folder.iterdir() if path not in before]

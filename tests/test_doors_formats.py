@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pypdfium2
 import pytest
 from PIL import Image
 
@@ -142,6 +143,11 @@ def test_a_recording_that_holds_a_script_is_not_for_a_library_that_guesses(tmp_p
         assert demuxer_of((before + recorded)[:HEAD_BYTES]) == "mpegts"
         assert is_script((before + recorded)[:HEAD_BYTES])
     assert not is_script(recorded[:HEAD_BYTES])
+
+
+def test_pdfium_has_no_javascript() -> None:
+    """Where it had, form environments would run what a document brings (docs/facts/hostile-files.md §3)."""
+    assert not set(pypdfium2.PDFIUM_INFO.flags)
 
 
 PICTURES = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF", "ICO", "MPO")

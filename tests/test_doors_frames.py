@@ -196,6 +196,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("role", DOORS)
 def test_whatever_a_child_sends_the_answer_is_typed_and_in_time(
     role: str,
@@ -218,7 +219,10 @@ def test_whatever_a_child_sends_the_answer_is_typed_and_in_time(
     )
     assert grown.mb < MOST_MB
     assert slowest_s < limit_s
-    assert threading.active_count() <= threads + 1  # the one that starts children
+    deadline = time.monotonic() + 5
+    while threading.active_count() > threads + 1 and time.monotonic() < deadline:  # one starts children
+        time.sleep(0.05)
+    assert threading.active_count() <= threads + 1
 
 
 @pytest.mark.parametrize(
@@ -298,8 +302,8 @@ def test_the_end_of_what_a_child_printed_is_logged_when_it_dies(
 
 def test_what_is_kept_of_what_a_child_prints_is_its_end_without_what_orders_a_terminal() -> None:
     with _child("prints", mb=2) as child:
-        child.send({"order": 1})
-        child.receive(PROBED, time.monotonic() + 20)
+        child.send({"order": 1}, deadline=time.monotonic() + 20)
+        child.receive(answers(320), time.monotonic() + 20)
         child.kill()
         tail = child._output.tail()
     assert 60_000 < len(tail) <= KEPT_BYTES
@@ -308,7 +312,7 @@ def test_what_is_kept_of_what_a_child_prints_is_its_end_without_what_orders_a_te
 
 @contextmanager
 def _child(does: str, mb: int = 8) -> Iterator[Child]:
-    variables = {"HOSTILE_AS": "probe", "HOSTILE_DOES": does, "HOSTILE_SEED": "1", "HOSTILE_MB": str(mb)}
+    variables = {"HOSTILE_AS": "code_check", "HOSTILE_DOES": does, "HOSTILE_SEED": "1", "HOSTILE_MB": str(mb)}
     child = spawn("tests.support.hostile_child", limits=Limits(), name="it", variables=variables)
     try:
         yield child
@@ -328,7 +332,7 @@ def test_who_holds_the_pipe_of_a_child_that_is_gone_holds_nobody_up() -> None:
     open_before = fds()
     started = time.monotonic()
     with _child("leaves_another") as child:
-        child.send({})
+        child.send({}, deadline=time.monotonic() + 20)
         assert child.wait(10)
     assert time.monotonic() - started < 5
     assert fds() == open_before

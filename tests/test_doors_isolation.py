@@ -229,7 +229,7 @@ KEYS = {
     "PYTHONWARNINGS": "default",
 }
 ALLOWED = {
-    *("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SIGHTREAD_MARK", "PYTHONPATH"),
+    *("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SIGHTREAD_MARK", "PYTHONPATH"),
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX"),
     *("JE_ARROW_MALLOC_CONF",),
     *("LC_CTYPE",),  # Python's own, where no locale is set
@@ -428,7 +428,7 @@ def test_what_checks_code_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         started = [outer, *(pid for pid, _ in descendants([outer], processes()))]
         for pid in started:
             assert SECRET not in json.dumps(environment_of(pid))
-            assert not {"LD_PRELOAD", "PYTHONWARNINGS", "HOME"} & environment_of(pid).keys()
+            assert not {"LD_PRELOAD", "PYTHONWARNINGS"} & environment_of(pid).keys()
             assert Path(f"/proc/{pid}/cwd").readlink() == ROOT
     finally:
         checker.close()
@@ -466,7 +466,7 @@ def trap(tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    ("try", "page.png"),  # decoder, engine
+    ("try", "page.png", "--recording", "replies.jsonl"),  # decoder, engine
     ("plan", "spec.yaml"),  # decoders
     ("doctor", "spec.yaml"),  # decoder, and what it asks of the machine
 )

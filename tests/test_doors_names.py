@@ -225,6 +225,7 @@ def _bomb(path: Path) -> None:
         ("device.csv", lambda path: path.symlink_to("/dev/zero")),
         ("huge cell.csv", _bomb),
         ("header.csv", _binary_header),
+        ("latin.csv", lambda path: path.write_bytes(b"path,title\na.png,caf\xe9\n")),
         ("empty.csv", lambda path: path.write_bytes(b"")),
         ("empty cell.csv", lambda path: path.write_bytes(b'path,x\na.png,1\n"",2\n')),
         ("ragged.csv", lambda path: path.write_bytes(b"path,x\na.png\n")),
@@ -260,6 +261,22 @@ def test_a_parquet_table_with_damage_anywhere_is_a_sentence_or_rows(tmp_path: Pa
             listed(path)
         except SpecError as error:
             assert "\n" not in str(error)  # noqa: PT017  either outcome is right
+
+
+def test_a_table_that_unpacks_to_anything_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "list.csv"
+    with path.open("wb") as file:
+        file.truncate(3 << 30)  # all of it a hole
+    with pytest.raises(SpecError, match="it has more than 2048 MB"):
+        listed(path)
+    monkeypatch.setattr("pipelines.listing._MOST_TABLE_BYTES", 64 << 20)
+    path = tmp_path / "list.parquet"  # a cell of 100 kB, 3,000 times by its number in a dictionary
+    cells = pa.DictionaryArray.from_arrays(pa.array([0] * 3000, pa.int32()), pa.array(["x" * 100_000]))
+    table = pa.table({"path": [f"{index}.png" for index in range(3000)], "note": cells})
+    pq.write_table(table, path, store_schema=False)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(SpecError, match="it unpacks to more than 64 MB"):
+        listed(path)
 
 
 def test_an_entry_that_no_shell_would_pass_is_a_sentence_or_a_row(tmp_path: Path) -> None:

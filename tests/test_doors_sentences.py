@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -19,7 +20,7 @@ import pytest
 import yaml
 
 from jobs.cli import main
-from jobs.load import load
+from jobs.load import load, parse_stored
 from operators.store.local import LocalStore
 from operators.store.results import Results
 from pipelines.folder import JobFolder
@@ -27,6 +28,7 @@ from pipelines.inline import output_of
 from pipelines.job import prepare
 from pipelines.planning import list_once, plan_work
 from pipelines.progress import Progress
+from schemas import tables
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError, SpecError
 from schemas.spec import DecodeSpec, LimitsSpec, TaskSpec
@@ -134,6 +136,24 @@ def test_a_mark_of_order_and_a_merge_that_is_overridden_are_read(spec: Spec, tmp
     merged = text.replace("limits: {}", "").replace("&d {workers: 1}", "{<<: {workers: 1, timeout_s: 5}, workers: 2}")
     (tmp_path / "spec.yaml").write_text(merged)
     assert load(tmp_path / "spec.yaml").decode.workers == 2
+
+
+def test_what_is_as_deep_as_a_spec_may_be_is_stored_and_read_again(spec: Spec) -> None:
+    schema: Spec = {"type": "array", "items": {"type": "string"}}
+    spec["tasks"] = {"name": "mine", "prompt": "p", "units": ["text"], "output": schema}
+    for _ in range(50):
+        schema["items"] = {"type": "array", "items": schema["items"]}
+    jobs = []
+    for _ in range(14):
+        Path("spec.yaml").write_text(yaml.safe_dump(spec))
+        with contextlib.suppress(SpecError):
+            jobs.append(prepare(load(Path("spec.yaml"))))
+        schema["items"] = {"type": "array", "items": schema["items"]}
+    assert 0 < len(jobs) < 14
+    job, folder = jobs[-1], JobFolder(LocalStore("out"))
+    for _ in range(2):
+        folder.claim(job.identity, job.spec.model_dump(mode="json"))
+    assert parse_stored(folder.spec(), "stored") == job.spec
 
 
 PLACES: dict[str, Callable[[Path], object]] = {
@@ -371,7 +391,7 @@ BROKEN: dict[str, dict[str, Callable[[Path], object]]] = {
         "half": _half,
         "a list": _write(b"[]"),
         "deep": _write(b"[" * 100_000),
-        "deep mappings": _write(b'{"a":' * 80 + b"1" + b"}" * 80),
+        "deep mappings": _write(b'{"a":' * 90 + b"1" + b"}" * 90),
         "digits": _write(b'{"a": ' + b"9" * 5000 + b"}"),
         "huge": _write(b'{"a": "' + b"x" * (17 << 20) + b'"}'),
         "another job's": _write(b'{"layout": 2, "name": "\\u001b[2J\\n"}'),
@@ -445,6 +465,30 @@ def test_a_summary_in_whose_place_is_a_broken_link_does_not_hold_a_run_for_ever(
         JobFolder(LocalStore("out")).write_summary({})
 
 
+@pytest.mark.parametrize("command", ["reparse", "markdown"])
+def test_a_full_disk_under_a_job_folder_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path, command: str
+) -> None:
+    task = "parse_document"
+    row = {"input_id": "0", "input_uri": "/a.pdf", "unit_index": 0, "request_index": 0, "status": "ok", "page": 1}
+    row |= {"text": "<html><body><p>a</p></body></html>", "verified": {"ok": True}, "attempts": None}
+    row |= {"unit_kind": "document", "parameters": None, "finish_reason": "stop", "unit_count": 1, "width_px": 9}
+    output = str(small_disk / "out")
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": output, "tasks": [task], "inputs": ["a.pdf"]}))
+    job = prepare(load(Path("spec.yaml")))
+    JobFolder(LocalStore(output)).claim(job.identity, job.spec.model_dump(mode="json"))
+    schema = tables.results_schema(job.tasks[0].output.arrow_type, [])
+    empty = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
+    row = {field.name: None if field.nullable else empty[field.type] for field in schema} | row
+    Results(LocalStore(output)).write_part(task, "c", pa.Table.from_pylist([row], schema=schema))
+    before = sorted(path for path in small_disk.rglob("*") if path.is_file())
+    with (small_disk / "x").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    assert "No space left on device" in sentence(capsys, command, output)
+    assert sorted(path for path in small_disk.rglob("*") if path.is_file() and path.name != "x") == before
+
+
 # stdout
 
 
@@ -459,6 +503,19 @@ def test_a_stdout_that_takes_nothing_is_one_sentence(stdout: str, code: int, lin
             cwd=ROOT, stdout=place, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr.splitlines()) == (code, lines)
+
+
+def test_a_current_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
+    script = 'cd "$1" && rmdir "$1" && exec "$2" -m jobs.cli "${@:3}"'
+    for arguments, code in ((("tasks",), 0), (("plan", "spec.yaml"), 2), (("plan", ROOT / "jobs/specs/demo.yaml"), 2)):
+        (tmp_path / "here").mkdir()
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", tmp_path / "here", sys.executable, *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") == min(code, 1), done.stderr
+        assert done.returncode in (code, 1)
 
 
 def test_letters_that_a_terminal_lacks_are_no_traceback(tmp_path: Path) -> None:

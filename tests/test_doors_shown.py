@@ -3,6 +3,7 @@ log: it is shown as an escape. Each place is tried on a terminal and in a pipe."
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ from operators.store.results import Results
 from pipelines.folder import JobFolder
 from pipelines.summary.audit import TaskAudit
 from pipelines.summary.summary import Summary
+from schemas.checkout import ROOT
 from schemas.finding import Finding
 from schemas.printable import one_line, printable
 from tests.support.world import write_image, write_recording
@@ -73,6 +75,24 @@ def test_what_steers_is_escaped_and_what_reads_is_not() -> None:
     assert one_line("\udcff\u2028\x85") == r"\udcff\u2028\x85"
     for text in ("مرحبا‎ שלום‏", "👩‍👩‍👧", "क्‍ष", "Grüße, 日本語 🙂", "C:\\x1b"):
         assert one_line(text) == printable(text) == text
+
+
+def test_commands_print_text_in_two_ways_alone() -> None:
+    """A console is passed no bare text, and `print` is for `echo`."""
+    bare = []
+    for path in sorted([*(ROOT / "jobs").glob("*.py"), *(ROOT / "jobs/commands").glob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="print" | "rule"), args=[ast.Constant() | ast.JoinedStr(), *_]):
+                    bare.append(f"{path.name}:{node.lineno}")
+                case ast.Call(func=ast.Name(id="print")) if path.name not in (
+                    "cli.py",
+                    "demo_media.py",
+                    "echo.py",
+                    "tasks.py",
+                ):
+                    bare.append(f"{path.name}:{node.lineno}")
+    assert bare == []
 
 
 def test_the_answers_of_a_model(tmp_path: Path, shown: Callable[[Callable[[], object]], str]) -> None:

@@ -23,6 +23,7 @@ from operators.processes.startup import parent_channel
 from schemas.errors import ChildDied, EngineError, SightreadError
 from schemas.request import Completion, Request
 
+_LOAD_S = 3600.0
 _MEASURED = Messages(
     Bounds(frame_s=None),
     {
@@ -58,9 +59,10 @@ def measure(engine: EngineSettings, requests: Sequence[Request], *, warm_up: int
         python=engine.python(),
     )
     try:
-        child.send({"engine": describe(engine), "requests": len(requests), "warm_up": warm_up})
+        deadline = time.monotonic() + _LOAD_S
+        child.send({"engine": describe(engine), "requests": len(requests), "warm_up": warm_up}, deadline=deadline)
         for request in requests:
-            child.send(*pack_request(request))
+            child.send(*pack_request(request), deadline=deadline)
         head = child.receive(_MEASURED).head
         if "fatal" in head:
             raise EngineError("engine_error", head["fatal"])

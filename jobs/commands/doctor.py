@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         findings += answers
     console.print(_sizes())
     failed = sum(line.level == "fail" for line in findings)
-    console.print(f"{failed} of {len(findings)} lines fail" if failed else "nothing fails", markup=False)
+    show_line(console, f"{failed} of {len(findings)} lines fail" if failed else "nothing fails")
     return 1 if failed else 0
 
 

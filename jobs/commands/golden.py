@@ -15,7 +15,7 @@ from typing import Any
 from rich.table import Table
 
 from jobs.demo_media import PAGES, SIGN, pdf_bytes, write_demo_media
-from jobs.display import cell, console_for
+from jobs.display import cell, console_for, show_line
 from jobs.load import load, parse
 from model.prompts.line_image import line_reader_of
 from operators.checks.text_layer import compare
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     console.print(_table(faults))
     failed = sum(map(bool, faults.values()))
     wrong, right = f"{failed} of {len(faults)} answers are not", f"all {len(faults)} answers are"
-    console.print(f"{wrong if failed else right} as expected", markup=False)
+    show_line(console, f"{wrong if failed else right} as expected")
     return 1 if failed else 0
 
 

@@ -8,7 +8,7 @@ import json
 from rich.table import Table
 
 from jobs.arguments import count
-from jobs.display import cell, console_for
+from jobs.display import cell, console_for, show_line
 from operators.store.results import Results
 from schemas.errors import SpecError
 
@@ -51,7 +51,7 @@ def show_rows(output: str, *, rows: int) -> None:
             table.add_row(cell(row["name"]), unit, cell(row["status"]), cell(shown, lines=True))
         console.print(table)
         if first and first[0]["total"] > len(first):
-            console.print(f"and {first[0]['total'] - len(first)} more")
+            show_line(console, f"and {first[0]['total'] - len(first)} more")
 
 
 def _begin(result: str) -> str:

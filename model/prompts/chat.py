@@ -59,7 +59,7 @@ class Chat:
 
     def __init__(self, folder: Path) -> None:
         path = folder / "tokenizer.json"
-        if not path.exists():
+        if not path.is_file():
             raise SpecError(f"{folder} holds no tokenizer.json")
         self._tokenizer = _tokenizer(path)
         # encode_special_tokens: text that looks like a special token is text (our marks go in as ids)

@@ -41,12 +41,20 @@ class _Running:
     number: int
     outbox: queue.SimpleQueue[Request | None] = field(default_factory=queue.SimpleQueue)
     asked_at: dict[str, float] = field(default_factory=dict)  # of what it has not answered
+    look_at: float = 0.0  # for what is late
     turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))  # to be read
     ready: bool = False
     progress: int = -1
     moved_at: float = field(default_factory=time.monotonic)
     moved_mb: int = 0  # address space at that time
     last_error: str = ""
+    over: bool = False
+
+    def end(self) -> None:
+        """Its threads go, whatever they wait for; the channel has to be closed as well."""
+        self.over = True
+        self.outbox.put(None)
+        self.turn.release()
 
 
 class Supervisor:
@@ -156,7 +164,7 @@ class Supervisor:
     def _read(self, generation: _Running) -> None:
         """One message at a time: a child that sends faster than they are taken waits, and does not fill our memory."""
         message: dict[str, Any] | ChildDied | None = {}
-        while isinstance(message, dict):
+        while isinstance(message, dict) and not generation.over:
             generation.turn.acquire()
             try:
                 frame = generation.child.channel.receive(ENGINE_MESSAGES, None)
@@ -233,13 +241,17 @@ class Supervisor:
             self._on_exit(generation, ChildDied("timeout", f"the engine let the deadline of {late} requests pass"))
 
     def _late(self, generation: _Running) -> int:
-        """The engine itself keeps the deadlines, and calls what it does progress: it is believed for a while."""
-        now = time.monotonic() - self._stall_s
+        """How many requests should have been answered long ago; looked at once a second. The engine itself keeps the
+        deadlines, and says that it makes progress: it is believed for a while."""
+        now = time.monotonic()
+        if now < generation.look_at:
+            return 0
+        generation.look_at = now + 1
         asked = ((self._requests[request_id][0], at) for request_id, at in generation.asked_at.items())
-        return sum(now > at + request.deadline_s for request, at in asked)
+        return sum(now > at + request.deadline_s + self._stall_s for request, at in asked)
 
     def _on_exit(self, generation: _Running, death: ChildDied) -> None:
-        generation.outbox.put(None)
+        generation.end()
         generation.child.kill()
         self.stats.deaths += 1
         reason = f" ({generation.last_error})" if generation.last_error else ""
@@ -280,7 +292,7 @@ class Supervisor:
     def _give_up(self, reason: str) -> None:
         self.broken = reason
         if self._generation is not None:
-            self._generation.outbox.put(None)
+            self._generation.end()
             self._generation.child.kill()
         for request_id in self._bisector.drain():
             self._finish(request_id, Failure("infer", "engine_error", reason))
@@ -288,9 +300,8 @@ class Supervisor:
     def _end(self) -> None:
         if self._generation is not None:
             generation, self._generation = self._generation, None
-            generation.outbox.put(None)
+            generation.end()
             generation.child.channel.shutdown()  # the child takes that for the end
-            generation.turn.release()  # nobody does so any more
             generation.child.wait(CLOSE_S)
             generation.child.kill()
         self.log.close()

@@ -7,6 +7,7 @@ unless the same input has done this too often.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -201,19 +202,22 @@ class _Order:
         self._child = child
         self._media = media
         self._settings = settings
-        self._first_by: float | None = time.monotonic() + settings.timeout_s
+        self._first_by: float | None = None
 
     def send(self, head: dict[str, Any], fd: int) -> None:
         """Raises ChildDied."""
-        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._first_by)
+        self._first_by = deadline = self._deadline()
+        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=deadline)
 
     def lacks(self) -> set[str]:
         """What a new child says first, before it looks into the file. Raises ChildDied."""
-        return set(self._child.receive(LOCKED, self._first_by).head["lacks"])
+        with self._in_time():
+            return set(self._child.receive(LOCKED, self._first_by).head["lacks"])
 
     def probed(self) -> dict[str, Any]:
         """{media, units} or {media, error}. Raises ChildDied."""
-        answer = self._child.receive(PROBED, self._deadline()).head
+        with self._in_time():
+            answer = self._child.receive(PROBED, self._deadline()).head
         media = answer["media"]
         try:
             if self._media not in (None, media):
@@ -224,7 +228,8 @@ class _Order:
 
     def unit(self) -> pa.RecordBatch:
         """The next decoded unit, its pictures mapped rather than copied. Raises ChildDied."""
-        frame = self._child.receive(DECODED, self._deadline())
+        with self._in_time():
+            frame = self._child.receive(DECODED, self._deadline())
         try:
             if "error" in frame.head:
                 return failed(Failure(**frame.head["error"]), frame.head["decode_s"])
@@ -235,6 +240,17 @@ class _Order:
         finally:
             for fd in frame.fds:
                 os.close(fd)
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Says of what is late by how much it was to be there."""
+        try:
+            yield
+        except ChildDied as death:
+            if death.kind != "timeout":
+                raise
+            late = f"{self._child.name} gave no answer within {self._settings.timeout_s:g} s"
+            raise ChildDied("timeout", late) from death
 
     def _deadline(self) -> float:
         """Of the next answer. The first has to be there in time after the order, whatever was said before it."""

@@ -19,7 +19,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from operators.processes.messages import Bounds, Messages, values_in
@@ -74,17 +74,19 @@ class Channel:
         *,
         deadline: float | None = None,
     ) -> None:
-        """deadline: of time.monotonic(), for all of it. Raises TimeoutError, else OSError (BrokenPipeError) when the
-        other side is gone."""
+        """deadline: of time.monotonic(), for all of it. Without one, who sends takes nothing of what the other side
+        prints: another thread has to. Raises TimeoutError, else OSError (BrokenPipeError) when the other side is gone.
+        """
         text = json.dumps(head).encode()
+        lead = _HEAD.pack(len(text), len(payloads))
         with self._sending:
-            lead = _HEAD.pack(len(text), len(payloads))
             if fds:
-                self._wait(select.POLLOUT, deadline)
+                if deadline is not None:
+                    self._wait(select.POLLOUT, deadline)
                 socket.send_fds(self._sock, [lead], list(fds))
+                self._send_all(text, deadline)
             else:
-                self._send_all(lead, deadline)
-            self._send_all(text, deadline)
+                self._send_all(lead + text, deadline)
             for payload in payloads:
                 view = memoryview(payload).cast("B")
                 self._send_all(_SIZE.pack(len(view)), deadline)
@@ -120,7 +122,7 @@ class Channel:
             with self._reading:
                 frame = self._read(fds, bounds, deadline)
             if messages is not None:
-                frame = replace(frame, head=messages.checked(frame.head))
+                frame = Frame(messages.checked(frame.head), frame.payloads, frame.fds)
             handed_on = True
             return frame
         except (ConnectionResetError, EOFError):
@@ -169,28 +171,33 @@ class Channel:
 
     def _read_exact(self, size: int, deadline: float | None) -> bytearray:
         """Set aside as it arrives: what is announced may never come."""
+        flags = 0 if deadline is None and self._output is None else socket.MSG_DONTWAIT
         data = bytearray()
         filled = 0
         while filled < size:
             if filled == len(data):
                 data += _ZEROS[: size - filled]
-            self._wait(select.POLLIN, deadline)
-            with memoryview(data) as view, view[filled:] as free:
-                arrived = self._sock.recv_into(free)
+            try:
+                with memoryview(data) as view, view[filled:] as free:
+                    arrived = self._sock.recv_into(free, 0, flags)
+            except BlockingIOError:
+                self._wait(select.POLLIN, deadline)
+                continue
             if not arrived:
                 raise EOFError
             filled += arrived
         return data
 
     def _send_all(self, data: bytes | memoryview, deadline: float | None) -> None:
-        if deadline is None and self._output is None:
+        if deadline is None:
             self._sock.sendall(data)
             return
         view = memoryview(data)
         while view:
-            self._wait(select.POLLOUT, deadline)
-            with contextlib.suppress(BlockingIOError):
+            try:
                 view = view[self._sock.send(view, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                self._wait(select.POLLOUT, deadline)
 
     def _wait(self, event: int, deadline: float | None) -> None:
         """Until the socket is ready; what the other side prints is taken meanwhile. What is there already counts, even

@@ -85,7 +85,7 @@ class Child:
         payloads: Sequence[bytes | memoryview] = (),
         fds: Sequence[int] = (),
         *,
-        deadline: float | None = None,
+        deadline: float,
     ) -> None:
         """deadline: of time.monotonic(). Raises ChildDied, for a child that takes nothing in time too; it has to go
         then."""

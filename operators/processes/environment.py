@@ -13,13 +13,14 @@ from schemas.checkout import ROOT
 MARK = "SIGHTREAD_MARK"
 """A label that goes from a command to every process that it starts: whoever set it finds by it what is left."""
 
-_NAMES = frozenset(("LANG", "LANGUAGE", "TZ", "TMPDIR", MARK))
+# without HOME, Python asks the system's directory of users for it as it starts
+_NAMES = frozenset(("HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", MARK))
 _LISTS = frozenset(("PATH", "LD_LIBRARY_PATH"))
 """Lists of folders. Entries that are empty or relative would mean the current folder, and are left out."""
 
 _ENGINE_NAMES = frozenset(
     (
-        *("HOME", "USER", "LOGNAME", "CC", "CXX", "MAX_JOBS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        *("USER", "LOGNAME", "CC", "CXX", "MAX_JOBS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CPATH", "LIBRARY_PATH"),
     )
 )

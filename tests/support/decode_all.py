@@ -21,19 +21,25 @@ SETTINGS: dict[str, Any] = {"image_max_px": 64 * 64, "video_max_px": 8 * 64 * 64
 
 
 def main() -> None:
+    """The first backend probes: what the others do is decode."""
     folder, *backends = sys.argv[1:]
-    for backend in backends:
-        sandbox = Sandbox(DecodeSettings(**SETTINGS, video_backend=backend))
-        for path in sorted(Path(folder).iterdir()):
-            media = media_of_name(path.name)
-            if backend == backends[0] or media == "video":
-                print(json.dumps({"path": str(path), "backend": backend, "rows": rows(sandbox, path, media)}))
+    sandboxes = {backend: Sandbox(DecodeSettings(**SETTINGS, video_backend=backend)) for backend in backends}
+    for path in sorted(Path(folder).iterdir()):
+        media = media_of_name(path.name)
+        answer = sandboxes[backends[0]].probe(str(path), media)
+        for backend in backends if media == "video" else backends[:1]:
+            line = {"path": str(path), "backend": backend, "rows": decoded(sandboxes[backend], path, answer)}
+            print(json.dumps(line))
+    for sandbox in sandboxes.values():
         sandbox.close()
 
 
 def rows(sandbox: Sandbox, path: Path, media: str | None) -> list[list[Any]]:
+    return decoded(sandbox, path, sandbox.probe(str(path), media))
+
+
+def decoded(sandbox: Sandbox, path: Path, answer: dict[str, Any]) -> list[list[Any]]:
     """[kind of failure, message] or ["ok", the mean color of its pictures] for each unit."""
-    answer = sandbox.probe(str(path), media)
     if answer.get("error"):
         return [[answer["error"]["kind"], answer["error"]["message"]]]
     units = answer["units"]

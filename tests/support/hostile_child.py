@@ -253,7 +253,8 @@ def _places(value: Any) -> Any:
 def main() -> None:
     draw = random.Random(int(os.environ.get("HOSTILE_SEED", "0")))
     hostile = Hostile(socket.socket(fileno=int(sys.argv[1])), os.environ["HOSTILE_AS"], draw)
-    name = os.environ.get("HOSTILE_DOES") or draw.choice(QUICK if draw.random() < 0.97 else SLOW)
+    asked = os.environ.get("HOSTILE_DOES")
+    name = asked or draw.choice(QUICK if draw.random() < 0.97 else SLOW)
     attack: Callable[[], None] = getattr(hostile, name)
     with contextlib.suppress(OSError):
         if draw.random() < 0.9:  # else it speaks before it is asked
@@ -261,6 +262,8 @@ def main() -> None:
         if hostile.role == "engine" and (name == "beats" or draw.random() < 0.7):
             hostile.frame(b'{"ready": {"slots": 2}}', [])
             hostile.sock.recv(1 << 16)
+        if hostile.role in ("probe", "decode") and (asked or draw.random() < 0.9):
+            hostile.frame(b'{"lacks": []}', [])
         attack()
         if name == "hangs" or draw.random() < 0.03:
             time.sleep(20)

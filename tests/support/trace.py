@@ -20,6 +20,7 @@ _WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC")
 _OPENS = ("open", "openat", "openat2", "creat")
 _CHANGES = re.compile(r"unlink|rename|mkdir|rmdir|link|truncate|chmod|chown|mknod|utime|xattr|mount")
 _DECODER = "operators.media.decoder_child"
+_PROGRAM = "/decoder_child."
 
 
 @cache
@@ -40,6 +41,7 @@ def offenses(log: Path, folder: Path) -> Iterator[str]:
     or look at one that belongs neither to its libraries nor to the system. folder: of its inputs, which it is handed
     open. Raises AssertionError where no decoder was traced."""
     decoders: set[str] = set()
+    starting: set[str] = set()
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     parents = {match[2]: match[1] for match in map(_STARTS.match, lines) if match is not None}
     for line in lines:
@@ -47,8 +49,10 @@ def offenses(log: Path, folder: Path) -> Iterator[str]:
             continue
         pid, call, arguments = match.groups()
         if call == "execve" and _DECODER in arguments:
-            decoders.add(pid)  # it is started as one
+            starting.add(pid)
             continue
+        if pid in starting and call in _OPENS and _PROGRAM in arguments:
+            decoders.add(pid)  # from here on it is its program that asks, and no longer the interpreter
         if parents.get(pid) in decoders:  # a thread, or a child
             decoders.add(pid)
         if pid in decoders and _is_offense(call, arguments, folder):
@@ -70,7 +74,7 @@ def _is_offense(call: str, arguments: str, folder: Path) -> bool:
         return True
     if _CHANGES.search(call) and call not in ("readlink", "readlinkat"):
         return not any("__pycache__" in path for path in paths)
-    if call in _OPENS:
+    if call in _OPENS and "O_PATH" not in arguments:  # that is the place, not what is in it
         if _WRITES.search(arguments) and "/dev/null" not in arguments and "__pycache__" not in arguments:
             return True
         return not all(path.startswith(_readable()) for path in paths)
