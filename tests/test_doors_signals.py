@@ -89,7 +89,7 @@ def reach(run: Run, moment: str) -> None:
     before = len(world.parts())
     match moment:
         case "listing":
-            world.wait_for((world.output / "_job" / "identity.json").exists)
+            run.until(" inputs")
         case "start-up":
             run.until("starting Ray")
         case "run":
@@ -129,7 +129,7 @@ def test_a_signal_ends_a_run_with_one_line(
     busy: World, amount: Callable[[int, int], int], figure: Callable[[str], None]
 ) -> None:
     rng = random.Random(15)
-    cases = FEW if amount(0, 1) == 0 else CASES
+    cases = [FEW, CASES][amount(0, 1)]
     slowest, told = 0.0, 0
     for number, group, moment in cases:
         if moment == "audit":  # from the beginning, that there is something to audit
