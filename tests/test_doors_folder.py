@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import main
+from schemas.checkout import NANO
 from tests.support.world import ROOT, World, write_pdf, write_recording
 
 BAIT = (
@@ -102,3 +104,10 @@ def test_a_task_in_a_module_is_loaded_from_where_one_stands_and_from_beside_the_
     assert f"code     runs second_module:TASK of {world.folder}/second_module.py" in planned
     sightread(world, here, "run", str(world.spec_file))
     assert [world.rows(task)[0]["status"] for task in ("first", "second")] == ["ok", "ok"]
+
+
+def test_plan_tells_options_that_an_engine_takes_as_they_are(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pdf(world.inputs / "a.pdf", pages=1)
+    world.spec["engine"] = {"kind": "vllm", "model": str(NANO), "options": {"worker_cls": "theirs.Worker"}}
+    assert main(["plan", str(world.spec_file)]) == 0
+    assert "code     runs what engine.options name, where they name code: worker_cls" in capsys.readouterr().out

@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     for task_spec in job.spec.tasks:
         if task_spec.output is None and names_code(task_spec.name):
             show(f"code     runs {task_spec.name} of {source_of(task_spec.name)}")
+    if taken := getattr(job.spec.engine, "options", {}):
+        show(f"code     runs what engine.options name, where they name code: {', '.join(map(str, taken))}")
     skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(listing.skipped.items()))
     show(f"inputs   {listing.inputs.num_rows}" + (f"; left out: {skipped}" if skipped else ""))
     show(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")
