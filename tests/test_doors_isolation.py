@@ -21,7 +21,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from jobs import machine
 from model.engines import openai_kind
@@ -331,33 +330,6 @@ def test_every_format_is_decoded_by_one_child_that_is_locked_down(tmp_path: Path
         assert len(pids) == 1
     finally:
         sandbox.close()
-
-
-def test_a_decoder_that_is_ahead_of_its_parent_waits(tmp_path: Path) -> None:
-    """Answers travel as descriptors, of which the kernel lets as many be on their way as a process may open."""
-    pages = [Image.new("RGB", (64, 64), (index, 0, 0)) for index in range(80)]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    sandbox = Sandbox(DecodeSettings())
-    try:
-        batches = sandbox.decode(str(tmp_path / "a.tif"), "image", [Locator(page=page) for page in range(1, 81)])
-        errors = [next(batches).to_pylist()[0]["error"]]
-        pid = sandbox.child_pid
-        spent_s = -1.0
-        deadline = time.monotonic() + 20
-        spent_s = -1.0
-        while (now_s := _cpu_s(pid)) > spent_s + 0.02 and time.monotonic() < deadline:
-            spent_s = now_s
-            time.sleep(0.5)
-        errors += [batch.to_pylist()[0]["error"] for batch in batches]
-        assert (errors, sandbox.child_pid) == ([None] * 80, pid)
-    finally:
-        sandbox.close()
-
-
-def _cpu_s(pid: int | None) -> float:
-    """Of a process, in steps of 10 ms; constant, roughly, while it waits."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_library_that_opens_by_name_gets_one_file_and_no_other(tmp_path: Path) -> None:

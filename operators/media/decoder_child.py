@@ -16,7 +16,6 @@ Both may raise InputError or OSError; `decode` yields one value for each unit, i
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import time
@@ -34,8 +33,6 @@ from operators.processes.startup import lock_down, parent_channel
 from operators.units import Decoded, LineImage, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
-
-_FULL_S = 0.01
 
 
 def main() -> None:
@@ -103,22 +100,9 @@ def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: D
 def _send_unit(channel: Channel, head: dict[str, Any], parts: list[bytes]) -> None:
     memory = sealed(parts)
     try:
-        while not _sent(channel, head, memory):
-            time.sleep(_FULL_S)
+        channel.send(head, fds=[memory])
     finally:
         os.close(memory)
-
-
-def _sent(channel: Channel, head: dict[str, Any], memory: int) -> bool:
-    """False where too many descriptors are on their way: the kernel counts those that no process of this user has taken
-    yet, and holds them against the number of files that this process may open."""
-    try:
-        channel.send(head, fds=[memory])
-    except OSError as error:
-        if error.errno != errno.ETOOMANYREFS:
-            raise
-        return False
-    return True
 
 
 def _results(

@@ -30,6 +30,7 @@ _HEAD = struct.Struct("!II")  # bytes of JSON, number of payloads
 _SIZE = struct.Struct("!Q")
 _ZEROS = bytes(256 << 10)
 _FD_BYTES = array.array("i").itemsize
+_AGAIN_S = 0.005
 _FROM_PARENT = Bounds(json_bytes=1 << 32, values=1 << 32, payloads=1 << 32, payload_bytes=1 << 64, fds=4, frame_s=None)
 """All that a head can announce."""
 
@@ -80,9 +81,7 @@ class Channel:
         lead = _HEAD.pack(len(text), len(payloads))
         with self._sending:
             if fds:
-                if deadline is not None:
-                    self._wait(select.POLLOUT, deadline)
-                socket.send_fds(self._sock, [lead], list(fds))
+                self._send_fds(lead, list(fds), deadline)
                 self._send_all(text, deadline)
             else:
                 self._send_all(lead + text, deadline)
@@ -90,6 +89,21 @@ class Channel:
                 view = memoryview(payload).cast("B")
                 self._send_all(_SIZE.pack(len(view)), deadline)
                 self._send_all(view, deadline)
+
+    def _send_fds(self, lead: bytes, fds: list[int], deadline: float | None) -> None:
+        while True:
+            if deadline is not None:
+                self._wait(select.POLLOUT, deadline)
+            try:
+                socket.send_fds(self._sock, [lead], fds)
+                return
+            except OSError as error:
+                # as many as it may have open lie in all sockets of this user, unread, whoever sent them (unix(7))
+                if error.errno != errno.ETOOMANYREFS:
+                    raise
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(_AGAIN_S)
 
     def recv(self) -> Frame | None:
         """The next frame of a parent; None when it closed."""
