@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -322,6 +322,7 @@ EVENTS = ANY | st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.text() | EVENTS.map(json.dumps))
 @example('{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":-1}}')
 @example('{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":1000000000000}}')
