@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
@@ -60,9 +59,8 @@ def test_troubles_cost_no_unit_and_the_key_stays_where_it_is(world: World) -> No
         with clustered(world) as cluster:
             ended = cluster.submit(world.spec_file, timeout_s=500)
             assert ended.returncode == 0, ended.stdout
-            address = f"http://127.0.0.1:{cluster.port}"
             told = {
-                place: urllib.request.urlopen(address + place, timeout=60).read().decode()
+                place: cluster.ask(place)
                 for place in ("/api/jobs/", *(f"/api/v0/{what}?detail=1" for what in STATES), "/nodes?view=summary")
             }
             left = places_of(KEY, cluster.folder)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,14 @@ class Cluster:
             timeout=timeout_s,
             check=False,
         )
+
+    def ask(self, place: str) -> str:
+        """What its dashboard says there to who has the token."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{place}", headers={"Authorization": f"Bearer {self.token}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return str(reply.read().decode())
 
     def answers(self) -> bool:
         assert self.head.poll() is None, self.log.read_text()
