@@ -30,6 +30,7 @@ _HEAD = struct.Struct("!II")  # bytes of JSON, number of payloads
 _SIZE = struct.Struct("!Q")
 _ZEROS = bytes(256 << 10)
 _FD_BYTES = array.array("i").itemsize
+_IN_FLIGHT_S = 0.005
 _FROM_PARENT = Bounds(
     json_bytes=64 << 20, values=64 << 20, payloads=1 << 24, payload_bytes=1 << 48, fds=4, frame_s=None
 )
@@ -81,9 +82,7 @@ class Channel:
         lead = _HEAD.pack(len(text), len(payloads))
         with self._sending:
             if fds:
-                if deadline is not None:
-                    self._wait(select.POLLOUT, deadline)
-                socket.send_fds(self._sock, [lead], list(fds))
+                self._send_with_fds(lead, fds, deadline)
                 self._send_all(text, deadline)
             else:
                 self._send_all(lead + text, deadline)
@@ -187,6 +186,22 @@ class Channel:
                 raise EOFError
             filled += arrived
         return data
+
+    def _send_with_fds(self, data: bytes, fds: Sequence[int], deadline: float | None) -> None:
+        while True:
+            if deadline is not None:
+                self._wait(select.POLLOUT, deadline)
+            try:
+                socket.send_fds(self._sock, [data], list(fds))
+                return
+            except OSError as error:
+                # of all descriptors that a user's processes have sent and nobody has taken yet, the kernel lets there
+                # be as many as RLIMIT_NOFILE says (unix(7)): those before this one have to arrive
+                if error.errno != errno.ETOOMANYREFS:
+                    raise
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise TimeoutError from error
+            time.sleep(_IN_FLIGHT_S)
 
     def _send_all(self, data: bytes | memoryview, deadline: float | None) -> None:
         if deadline is None:
