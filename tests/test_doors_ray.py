@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,22 @@ def test_a_head_that_does_not_start_is_tried_again(
     waits += [0]
     with pytest.raises(ClusterLost, match="tried 3 times"):
         ray_data.connect(1)
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [("ray://127.0.0.1:1", "give host:port of its GCS"), ("127.0.0.1:1", "127.0.0.1:1 does not answer")],
+)
+def test_an_address_that_nobody_is_at_is_a_sentence_in_a_moment(
+    monkeypatch: pytest.MonkeyPatch, address: str, sentence: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray_data, "_connected", False)
+    monkeypatch.setattr(ray_data, "ANSWER_S", 0.1)
+    started = time.monotonic()
+    with pytest.raises(ClusterLost, match=sentence):
+        ray_data.connect(1)
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
