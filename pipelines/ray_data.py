@@ -114,15 +114,20 @@ def _join_cluster(address: str) -> None:
     try:
         _init(ignore_reinit_error=True)
     except ClusterLost as error:
-        raise ClusterLost(f"RAY_ADDRESS: {address}: {error}") from error
+        hint = "" if _sends_token() else "; where it asks for a token, set RAY_AUTH_MODE=token (docs/clusters.md)"
+        raise ClusterLost(f"RAY_ADDRESS: {address}: {error}{hint}") from error
     from ray._private.worker import global_worker
 
     node: Any = global_worker.node
     ray_watch.watch(node.gcs_address, Path(node.raylet_socket_name), _gone)
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+    if _sends_token():
         _log.info("joined the Ray cluster at %s", address)
     else:
         _log.warning("the Ray cluster at %s asks for no token: whoever reaches its ports runs code there", address)
+
+
+def _sends_token() -> bool:
+    return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
 
 
 def _init(address: str | None = None, **options: Any) -> None:
