@@ -251,6 +251,20 @@ def test_a_byte_every_half_second_is_not_waited_for(role: str, picture: Path, mo
     assert time.monotonic() - started < (3 if role == "engine" else 1) * (SMALL.timeout_s + 1)
 
 
+def test_descriptors_that_others_left_lying_are_waited_for(picture: Path) -> None:
+    """Of all processes of a user the kernel lets so many lie unread in sockets; a decoder may not send another then."""
+    ours, theirs = socket.socketpair()
+    for _ in range(8):
+        socket.send_fds(ours, [b"x"], [ours.fileno()] * 100)
+    box = Sandbox(DecodeSettings())
+    left = threading.Timer(1.5, lambda: (ours.close(), theirs.close()))
+    left.start()
+    (batch,) = box.decode(str(picture), "image", [Locator()])
+    box.close()
+    left.join()
+    assert batch.to_pylist()[0]["error"] is None
+
+
 @pytest.mark.parametrize("does", ["sends_open_memory", "sends_strange_fd", "changes_memory"])
 def test_memory_that_can_change_is_never_mapped(does: str, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(4):

@@ -121,7 +121,10 @@ def test_an_inline_task_reads_what_can_be_read(reply: str, value: Any, cut: bool
         ({"name": "ocr", "units": ["clip"]}, "only a task with an `output:`"),
         ({"name": "ocr", "parameters": {"query": "x"}}, "the prompt has no {query}; it takes none"),
         ({"name": "events", "zooms": 1}, "zooms: it is asked about no pages, pictures or screens"),
-        ({"name": "no.such.module:TASK"}, "No module named 'no'; it is looked for beside the spec, and where one stands"),
+        (
+            {"name": "no.such.module:TASK"},
+            "No module named 'no'; it is looked for beside the spec, and where one stands",
+        ),
         ({"name": "pipelines.tasks.ocr:parse"}, "is a function, not a schemas.task.Task"),
     ],
 )

@@ -30,7 +30,7 @@ _HEAD = struct.Struct("!II")  # bytes of JSON, number of payloads
 _SIZE = struct.Struct("!Q")
 _ZEROS = bytes(256 << 10)
 _FD_BYTES = array.array("i").itemsize
-_IN_FLIGHT_S = 0.005
+_AGAIN_S = 0.005
 _FROM_PARENT = Bounds(
     json_bytes=64 << 20, values=64 << 20, payloads=1 << 24, payload_bytes=1 << 48, fds=4, frame_s=None
 )
@@ -82,7 +82,7 @@ class Channel:
         lead = _HEAD.pack(len(text), len(payloads))
         with self._sending:
             if fds:
-                self._send_with_fds(lead, fds, deadline)
+                self._send_fds(lead, list(fds), deadline)
                 self._send_all(text, deadline)
             else:
                 self._send_all(lead + text, deadline)
@@ -90,6 +90,21 @@ class Channel:
                 view = memoryview(payload).cast("B")
                 self._send_all(_SIZE.pack(len(view)), deadline)
                 self._send_all(view, deadline)
+
+    def _send_fds(self, lead: bytes, fds: list[int], deadline: float | None) -> None:
+        while True:
+            if deadline is not None:
+                self._wait(select.POLLOUT, deadline)
+            try:
+                socket.send_fds(self._sock, [lead], fds)
+                return
+            except OSError as error:
+                # as many as it may have open lie in all sockets of this user, unread, whoever sent them (unix(7))
+                if error.errno != errno.ETOOMANYREFS:
+                    raise
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(_AGAIN_S)
 
     def recv(self) -> Frame | None:
         """The next frame of a parent; None when it closed."""
@@ -186,22 +201,6 @@ class Channel:
                 raise EOFError
             filled += arrived
         return data
-
-    def _send_with_fds(self, data: bytes, fds: Sequence[int], deadline: float | None) -> None:
-        while True:
-            if deadline is not None:
-                self._wait(select.POLLOUT, deadline)
-            try:
-                socket.send_fds(self._sock, [data], list(fds))
-                return
-            except OSError as error:
-                # of all descriptors that a user's processes have sent and nobody has taken yet, the kernel lets there
-                # be as many as RLIMIT_NOFILE says (unix(7)): those before this one have to arrive
-                if error.errno != errno.ETOOMANYREFS:
-                    raise
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise TimeoutError from error
-            time.sleep(_IN_FLIGHT_S)
 
     def _send_all(self, data: bytes | memoryview, deadline: float | None) -> None:
         if deadline is None:

@@ -42,8 +42,8 @@ _SYSTEM = (
 _CODE = ("schemas", "model", "operators")
 """Of this checkout, what a child imports; inputs and outputs may lie beside it."""
 
-_OPEN_FILES = 1024
-"""Also how many descriptors the user's processes may have on their way to each other, or this one sends none."""
+_OPEN_FILES = 512
+"""Those count too that a decoder has sent and nobody has taken yet, of all decoders together."""
 _THREADS = 64
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 24, 38, 47, 4
