@@ -23,6 +23,7 @@ from operators.media.full_input import LEAST_PAIR_TOKENS, frame_budget, page_tok
 from operators.media.probe import Probe
 from operators.store.addresses import store_at
 from operators.store.results import Results
+from pipelines import task_modules
 from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
@@ -140,6 +141,17 @@ def test_a_module_that_is_no_python_is_one_sentence(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("pipelines.task_modules._folders", [])
     with pytest.raises(SpecError, match=r"'half_a_task:TASK' cannot be imported: .*half_a_task.py, line 1"):
         bind(TaskSpec(name="half_a_task:TASK"))
+
+
+def test_no_module_is_looked_for_where_one_stands_that_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("pipelines.task_modules._folders", [])
+    assert bind(TaskSpec(name="pipelines.tasks.ocr:TASK")).name == "ocr"
+    assert str(tmp_path) not in sys.path
+    assert task_modules.folders() == []
 
 
 def test_the_specs_sampling_stands_over_the_tasks_own() -> None:
