@@ -108,6 +108,7 @@ def _folder() -> Path:
     places = [os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp"]  # noqa: S108  mkdtemp makes the name
     for place in places:
         try:
+            Path(place).mkdir(parents=True, exist_ok=True)  # as Ray does for RAY_TMPDIR
             folder = Path(tempfile.mkdtemp(prefix="sightread-ray-", dir=place)).absolute()
         except OSError as error:
             raise ClusterLost(f"Ray's folder for temporary files cannot be made in {place}: {error}") from error

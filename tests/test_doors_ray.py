@@ -6,9 +6,11 @@ import json
 import os
 import queue
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import ray_data, ray_watch
+from pipelines import ray_data, ray_head, ray_watch
 from schemas.errors import ClusterLost
 from tests.support.world import ROOT, World, opened, write_pdf, write_recording
 
@@ -125,6 +127,25 @@ def test_an_address_that_nobody_is_at_is_a_sentence_in_a_moment(
     with pytest.raises(ClusterLost, match=sentence):
         ray_data.connect(1)
     assert time.monotonic() - started < 10
+
+
+def test_a_folder_for_ray_need_not_be_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        monkeypatch.setenv("RAY_TMPDIR", str(place / "a"))
+        folder = ray_head._folder()
+        assert folder.parent == place / "a"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        monkeypatch.setenv("RAY_TMPDIR", str(place / ("a" * 60)))  # longer than a socket's path may be
+        folder = ray_head._folder()
+        folder.rmdir()
+        assert folder.parent == Path("/tmp")
+        (place / "file").touch()
+        monkeypatch.setenv("RAY_TMPDIR", str(place / "file"))
+        with pytest.raises(ClusterLost, match="cannot be made in"):
+            ray_head._folder()
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.mark.parametrize(
