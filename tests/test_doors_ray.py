@@ -129,6 +129,26 @@ def test_an_address_that_nobody_is_at_is_a_sentence_in_a_moment(
     assert time.monotonic() - started < 10
 
 
+def test_all_heads_of_a_process_have_one_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver could join no second one: what Ray's core has read once, it keeps."""
+    tokens: list[str] = []
+
+    def popen(*_: object, env: dict[str, str], **__: object) -> None:
+        tokens.append(env[ray_head.TOKEN])
+        raise OSError("none today")
+
+    monkeypatch.setattr(ray_head, "_folder", lambda: tmp_path)
+    monkeypatch.setattr("operators.processes.orphan_reaper.start", lambda: None)
+    monkeypatch.setattr("operators.processes.orphan_reaper.leave", lambda **_: None)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    for _ in range(2):
+        with pytest.raises(OSError, match="none today"):
+            ray_head.start(1, 1, 1)
+    assert len(tokens) == 2
+    assert len(set(tokens)) == 1
+    assert len(tokens[0]) == 64
+
+
 def test_a_folder_for_ray_need_not_be_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
@@ -136,10 +156,11 @@ def test_a_folder_for_ray_need_not_be_there_yet(monkeypatch: pytest.MonkeyPatch)
         folder = ray_head._folder()
         assert folder.parent == place / "a"
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        monkeypatch.setenv("RAY_TMPDIR", str(place / ("a" * 60)))  # longer than a socket's path may be
-        folder = ray_head._folder()
-        folder.rmdir()
-        assert folder.parent == Path("/tmp")
+        for name in ("a" * 60, "ü"):  # longer than a socket's path may be; no letters of Ray's
+            monkeypatch.setenv("RAY_TMPDIR", str(place / name))
+            folder = ray_head._folder()
+            folder.rmdir()
+            assert folder.parent == Path("/tmp")
         (place / "file").touch()
         monkeypatch.setenv("RAY_TMPDIR", str(place / "file"))
         with pytest.raises(ClusterLost, match="cannot be made in"):
