@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,13 @@ def test_a_turned_clip_is_upright(tmp_path: Path) -> None:
     (row,) = decode(tmp_path / "turned.mp4")
     assert (row["width_px"], row["height_px"]) == (64, 128)
     assert row["pictures"][0].shape[0] > row["pictures"][0].shape[1]
+
+
+def test_a_slow_video_that_is_whole_is_not_truncated(tmp_path: Path) -> None:
+    """FLV does not say how long its last frame stays."""
+    times_ms = [*range(0, 60_000, 10_000), 53_000]
+    path = write_clip(tmp_path / "a.flv", times_ms, codec="flv1", b_frames=0, rate=Fraction(1, 10))
+    assert set(kinds(decode(path))) == {None}
 
 
 @pytest.mark.parametrize("form", ["mp4", "mkv"])

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -394,6 +394,25 @@ def test_a_text_that_is_too_long_for_a_frame_is_a_failure_of_its_request() -> No
         answer = pack_answer("r", Completion(reply, "stop", 1, 1, 0.1))
         assert answer["failure"]["kind"] == "too_long"
     assert "completion" in pack_answer("r", Completion("é," * 100_000, "stop", 1, 1, 0.1))
+
+
+def test_a_reason_that_is_too_long_for_a_frame_is_cut() -> None:
+    head = pack_answer("r", Failure("infer", "engine_error", "," * (9 << 20)))
+    assert len(json.dumps(head)) < ENGINE_MESSAGES.bounds.json_bytes
+    assert ENGINE_MESSAGES.checked(head) == head
+
+
+def test_a_child_takes_whatever_its_parent_has_to_say() -> None:
+    """A request whose text no model takes is the engine's to refuse."""
+    ours, theirs = map(Channel, socket.socketpair())
+    with closing(ours), closing(theirs):
+        text = "a" * (65 << 20)
+        sending = threading.Thread(target=ours.send, args=({"ask": text},))
+        sending.start()
+        frame = theirs.recv()
+        sending.join()
+    assert frame is not None
+    assert frame.head == {"ask": text}
 
 
 def test_what_a_decoder_may_honestly_send_fits_its_messages() -> None:

@@ -172,7 +172,8 @@ class Reply:
         return self.finish_reason not in (None, "abort")
 
     def completion(self, infer_s: float) -> Completion:
-        """Of a whole answer. Token counts are 0 where the server gives none. Raises EngineError for one withheld."""
+        """Of a whole answer. Token counts are 0 where the server gives none, or nonsense. Raises EngineError for one
+        withheld."""
         assert self.finish_reason is not None
         if self.finish_reason not in _REASONS:
             raise EngineError("engine_error", f"the server ended the answer for another reason: {self.finish_reason}")
@@ -200,7 +201,7 @@ def _string(value: Any) -> str:
 def _count(value: Any) -> int:
     if value is not None and not isinstance(value, int):
         raise TypeError(value)
-    return value or 0
+    return int(value) if value is not None and 0 <= value < 1 << 31 else 0
 
 
 def message_of(data: Any) -> str:

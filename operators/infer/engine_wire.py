@@ -5,18 +5,21 @@ payloads as they lie in memory; nothing is pickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, get_args
 
 from operators.processes.messages import INT64, Bounds, Messages, fits, integer, maybe, number, one_of, record, text
 from schemas.errors import FAILURE_KINDS, Failure
 from schemas.request import Buffer, Clip, Completion, FinishReason, Message, Part, Picture, Request, Sampling
 
+_LONGEST = 2000
+"""Of a message, in characters."""
+
 _failure = record(
     {
         "stage": one_of(("infer",)),
         "kind": one_of(FAILURE_KINDS),
-        "message": text(2000),
+        "message": text(_LONGEST),
         "attempts": integer(1, 1000),
     }
 )
@@ -40,7 +43,7 @@ ENGINE_MESSAGES = Messages(
         "completion": record({"answer": _request_id, "completion": _completion}),
         "failure": record({"answer": _request_id, "failure": _failure}),
         "ready": record({"ready": record({"slots": integer()})}),
-        "fatal": record({"fatal": text(2000)}),
+        "fatal": record({"fatal": text(_LONGEST)}),
         "last_error": record({"last_error": text(500)}),
     },
 )
@@ -81,9 +84,11 @@ def unpack_request(head: dict[str, Any], payloads: Sequence[Buffer]) -> Request:
 
 
 def pack_answer(request_id: str, answer: Completion | Failure) -> dict[str, Any]:
-    """A text that no frame takes is a failure."""
+    """A text that no frame takes is a failure, and a message is cut."""
     if isinstance(answer, Completion) and not _fits(answer):
         answer = Failure("infer", "too_long", f"the model wrote {len(answer.text)} characters")
+    if isinstance(answer, Failure):
+        answer = replace(answer, message=answer.message[:_LONGEST])
     kind = "completion" if isinstance(answer, Completion) else "failure"
     return {"answer": request_id, kind: asdict(answer)}
 

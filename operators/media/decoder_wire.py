@@ -70,7 +70,7 @@ _unit = record(
         "pictures": list_of(_size, 1 << 16, 1),
         "line_images": maybe(list_of(_line_image, 1 << 16)),
         "full_res": maybe(_size),
-        "decode_s": number(),
+        "decode_s": number(0, 1e6),
     }
 )
 
@@ -85,7 +85,7 @@ PROBED = Messages(
 )
 DECODED = Messages(
     Bounds(json_bytes=4 << 20, values=300_000, fds=1),
-    {"unit": record({"unit": _unit}), "error": record({"error": _failure, "decode_s": number()})},
+    {"unit": record({"unit": _unit}), "error": record({"error": _failure, "decode_s": number(0, 1e6)})},
 )
 
 

@@ -55,7 +55,8 @@ def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
             )
             for start_s, end_s in clip_bounds(index.end_s, settings.video_clip_s)
         ]
-        if index.stated_s - index.readable_s > REST_S:
+        # the last frame of a slow video stays longer than its packet says
+        if index.stated_s - max(index.readable_s, index.end_s) > REST_S:
             message = f"the file ends at {index.readable_s:.2f} s of the {index.stated_s:.2f} s that it states"
             error = {"stage": "probe", "kind": "truncated", "message": message, "attempts": 1}
             clips.append(Planned(start_s=index.end_s, end_s=index.stated_s, error=error))

@@ -31,9 +31,8 @@ _SIZE = struct.Struct("!Q")
 _ZEROS = bytes(256 << 10)
 _FD_BYTES = array.array("i").itemsize
 _AGAIN_S = 0.005
-_FROM_PARENT = Bounds(
-    json_bytes=64 << 20, values=64 << 20, payloads=1 << 24, payload_bytes=1 << 48, fds=4, frame_s=None
-)
+_FROM_PARENT = Bounds(json_bytes=1 << 32, values=1 << 32, payloads=1 << 32, payload_bytes=1 << 64, fds=4, frame_s=None)
+"""All that a head can announce."""
 
 
 def _refuse(constant: str) -> Any:

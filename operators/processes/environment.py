@@ -21,12 +21,14 @@ _LISTS = frozenset(("PATH", "LD_LIBRARY_PATH"))
 _ENGINE_NAMES = frozenset(
     (
         *("USER", "LOGNAME", "CC", "CXX", "MAX_JOBS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CPATH", "LIBRARY_PATH"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH"),
     )
 )
 _ENGINE_PREFIXES = (
-    *("CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "NVTE_", "UCX_", "GLOO_"),
-    *("ROCM_", "ROCR_", "HIP_", "HSA_", "RCCL_", "MIOPEN_", "HABANA_", "ONEAPI_", "ZE_", "TPU_"),
+    *("CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "NVSHMEM_", "NVTE_", "UCX_", "FI_", "GLOO_"),
+    *("ROCM_", "AMD_", "AITER_", "GPU_", "ROCR_", "HIP_", "HSA_", "RCCL_", "MIOPEN_", "HABANA_"),
+    *("ONEAPI_", "ZE_", "TPU_"),
     *("TORCH", "PYTORCH_", "TRITON_", "TVM_", "FLASHINFER_", "DG_", "VLLM_"),
     *("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "SAFETENSORS_", "XDG_"),
     *("OMP_", "KMP_", "MKL_", "OPENBLAS_", "GOMP_", "NUMEXPR_", "MALLOC_", "ARROW_"),

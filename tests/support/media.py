@@ -25,12 +25,13 @@ def write_clip(
     gop: int = 12,
     b_frames: int = 2,
     offset_ms: int = 0,
+    rate: Fraction = Fraction(1000),
     options: dict[str, str] | None = None,
     color: tuple[int, int, int] | None = None,
 ) -> Path:
     """A clip whose frame k is shown at times_ms[k]. Each frame is a flat gray of its own (gray_of), or all of color."""
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=Fraction(1000))
+        stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.time_base = MS
