@@ -34,6 +34,12 @@ def busy(world: World) -> World:
     return world
 
 
+def _heed_all() -> None:
+    """What a shell runs in the background ignores SIGINT, and so does what that starts."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Run:
     """The command in a process group of its own."""
 
@@ -50,6 +56,7 @@ class Run:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=_heed_all,
             )
 
     def until(self, text: str) -> None:
