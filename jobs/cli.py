@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """arguments: None are those of the process, which signals then end (operators/processes/ending.py)."""
     if arguments is None:
+        _open_standard_streams()
         ending.listen()
         with contextlib.suppress(FileNotFoundError):  # a folder that somebody has removed
             if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
@@ -95,6 +96,18 @@ def parser() -> argparse.ArgumentParser:
     ordered = [*FIRST, *(name for name in names if name not in FIRST)]
     add_commands(top, [f"jobs.commands.{name}" for name in ordered], metavar="command")
     return top
+
+
+def _open_standard_streams() -> None:
+    """Those that are closed (`>&-`, some cron daemons) go nowhere. Left closed, the next file that is opened would have
+    their number, and what is printed would land in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 class _Parser(argparse.ArgumentParser):

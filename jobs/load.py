@@ -42,7 +42,7 @@ def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        data = read_file(path, SPEC.size_bytes)
+        data = read_file(path, SPEC)
     except FileNotFoundError:
         raise SpecError(f"there is no job spec {path}") from None
     return mapping_from_yaml(data, str(path), SPEC)

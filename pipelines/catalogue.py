@@ -96,8 +96,11 @@ def identity(task: Task) -> dict[str, Any]:
 def _imported(place: str) -> Task:
     try:
         task = task_modules.load(place)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise SpecError(f"tasks: {place!r} cannot be imported: {error}") from error
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
+        # a command over an output does not know where its spec lay
+        absent = isinstance(error, ModuleNotFoundError) and error.name == place.partition(":")[0].partition(".")[0]
+        where = "; it is looked for beside the spec, and where one stands" if absent else ""
+        raise SpecError(f"tasks: {place!r} cannot be imported: {error}{where}") from error
     if not isinstance(task, Task):
         raise SpecError(f"tasks: {place!r} is a {type(task).__name__}, not a schemas.task.Task")
     return task

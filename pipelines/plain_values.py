@@ -24,14 +24,19 @@ from schemas.printable import control_character, one_line
 @dataclass(frozen=True)
 class Bounds:
     """size_bytes: of the text. nodes: values and keys, counted again wherever an alias stands for them. depth: of lists
-    and mappings in each other."""
+    and mappings in each other. advice: for who has more."""
 
     size_bytes: int
     nodes: int
     depth: int
+    advice: str = ""
+
+    @property
+    def too_large(self) -> str:
+        return f"has more than {self.size_bytes} bytes, the most that is read of one{self.advice}"
 
 
-SPEC = Bounds(1 << 20, 20_000, 64)
+SPEC = Bounds(1 << 20, 20_000, 64, "; a long list of inputs goes into a table (.csv)")
 STORED = Bounds(16 << 20, 100_000, 80)
 """Of what we wrote ourselves, from a spec: with defaults spelled out."""
 MOST_DIGITS = 100
@@ -45,8 +50,8 @@ _NUMBERS = {f"{_TAG}int", f"{_TAG}float"}
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
-def read_file(path: Path, most: int) -> bytes:
-    """Raises FileNotFoundError; SpecError for what is no file, or larger than `most` bytes."""
+def read_file(path: Path, bounds: Bounds) -> bytes:
+    """Raises FileNotFoundError; SpecError for what is no file, or too large."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe that nobody writes would keep us
         try:
@@ -54,22 +59,22 @@ def read_file(path: Path, most: int) -> bytes:
             if not stat.S_ISREG(mode):
                 raise SpecError(f"{path} is a {_KINDS.get(stat.S_IFMT(mode), 'device')}, not a file")
             with os.fdopen(handle, "rb", closefd=False) as file:
-                data = file.read(most + 1)
+                data = file.read(bounds.size_bytes + 1)
         finally:
             os.close(handle)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
         raise SpecError(f"{path} cannot be read: {error}") from error
-    if len(data) > most:
-        raise SpecError(f"{path} has more than {most} bytes, the most that is read of one")
+    if len(data) > bounds.size_bytes:
+        raise SpecError(f"{path} {bounds.too_large}")
     return data
 
 
 def mapping_from_yaml(data: bytes, place: str, bounds: Bounds) -> dict[str, Any]:
     """Raises SpecError."""
     if len(data) > bounds.size_bytes:
-        raise SpecError(f"{place} has more than {bounds.size_bytes} bytes, the most that is read of one")
+        raise SpecError(f"{place} {bounds.too_large}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -102,7 +107,7 @@ def to_json(value: dict[str, Any]) -> bytes:
 def mapping_from_json(data: bytes, place: str) -> dict[str, Any]:
     """Raises SpecError."""
     if len(data) > STORED.size_bytes:
-        raise SpecError(f"{place} has more than {STORED.size_bytes} bytes, the most that is read of one")
+        raise SpecError(f"{place} {STORED.too_large}")
     try:
         value = json.loads(data.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
@@ -169,7 +174,7 @@ def _measure(text: str, bounds: Bounds) -> None:
             raise _Fault(event.start_mark, f"nested more than {bounds.depth} deep")
         if nodes > bounds.nodes:
             aliases = ", aliases followed" if of_anchor else ""
-            raise _Fault(event.start_mark, f"more than {bounds.nodes} values{aliases}")
+            raise _Fault(event.start_mark, f"more than {bounds.nodes} values{aliases}{bounds.advice}")
 
 
 def _value(text: str) -> Any:

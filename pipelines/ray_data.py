@@ -32,6 +32,8 @@ _OBJECT_STORE_BYTES = 512 << 20, 2 << 30
 under way, compressed."""
 START_S = (60.0, 120.0, 240.0)
 """How long a head may take to start: a loaded machine is given more time, and at last up."""
+ANSWER_S = 15.0
+"""How long a cluster may take until its port answers."""
 
 _head: ray_head.Head | None = None
 _connected = False
@@ -102,18 +104,30 @@ def _gone(how: str) -> None:
 
 
 def _join_cluster(address: str) -> None:
+    """Raises ClusterLost."""
+    if address.startswith("ray://"):
+        raise ClusterLost(f"RAY_ADDRESS: {address}: a run joins the cluster itself; give host:port of its GCS")
+    host, _, port = address.rpartition(":")
+    # Ray asks for minutes, and the log of its core says so
+    if host and port.isdigit() and not ray_watch.answers_within(address, ANSWER_S):
+        raise ClusterLost(f"RAY_ADDRESS: {address} does not answer")
     try:
         _init(ignore_reinit_error=True)
     except ClusterLost as error:
-        raise ClusterLost(f"RAY_ADDRESS: {address}: {error}") from error
+        hint = "" if _sends_token() else "; where it asks for a token, set RAY_AUTH_MODE=token (docs/clusters.md)"
+        raise ClusterLost(f"RAY_ADDRESS: {address}: {error}{hint}") from error
     from ray._private.worker import global_worker
 
     node: Any = global_worker.node
     ray_watch.watch(node.gcs_address, Path(node.raylet_socket_name), _gone)
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+    if _sends_token():
         _log.info("joined the Ray cluster at %s", address)
     else:
         _log.warning("the Ray cluster at %s asks for no token: whoever reaches its ports runs code there", address)
+
+
+def _sends_token() -> bool:
+    return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
 
 
 def _init(address: str | None = None, **options: Any) -> None:

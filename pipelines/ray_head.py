@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import secrets
@@ -64,7 +65,7 @@ def start(cpus: int, store_bytes: int, timeout_s: float) -> Head:
     orphan_reaper.start()
     parent = _folder()
     orphan_reaper.leave(folder=parent)
-    token = secrets.token_hex(32)
+    token = _token()
     folder = parent / "r"
     with (parent / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -82,6 +83,12 @@ def start(cpus: int, store_bytes: int, timeout_s: float) -> Head:
     except BaseException:
         _remove(process, parent)
         raise
+
+
+@functools.cache
+def _token() -> str:
+    """One for all heads of this process: Ray's core keeps the first that it has read."""
+    return secrets.token_hex(32)
 
 
 def environment() -> dict[str, str]:
@@ -108,10 +115,11 @@ def _folder() -> Path:
     places = [os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp"]  # noqa: S108  mkdtemp makes the name
     for place in places:
         try:
+            Path(place).mkdir(parents=True, exist_ok=True)  # as Ray does for RAY_TMPDIR
             folder = Path(tempfile.mkdtemp(prefix="sightread-ray-", dir=place)).absolute()
         except OSError as error:
             raise ClusterLost(f"Ray's folder for temporary files cannot be made in {place}: {error}") from error
-        if len(os.fsencode(folder)) <= LONGEST_FOLDER:
+        if len(os.fsencode(folder)) <= LONGEST_FOLDER and str(folder).isascii():  # Ray takes no other letters
             return folder
         folder.rmdir()
     raise AssertionError(places)

@@ -23,6 +23,16 @@ def watch(gcs: str, raylet: Path | None, gone: Callable[[str], None]) -> None:
     threading.Thread(target=_watch, args=(gcs, raylet, gone), name="ray watch", daemon=True).start()
 
 
+def answers_within(gcs: str, seconds: float) -> bool:
+    """Whether somebody listens at host:port, or begins to within the time."""
+    deadline = time.monotonic() + seconds
+    while not _answers(gcs):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
+
+
 def _watch(gcs: str, raylet: Path | None, gone: Callable[[str], None]) -> None:
     pid = _listener(raylet) if raylet is not None else 0
     answered = time.monotonic()

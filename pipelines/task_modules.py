@@ -5,6 +5,7 @@ in Ray's workers. Last on the path, they hide nothing; without such a task nothi
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -42,9 +43,15 @@ def look_in_as_told() -> None:
 
 
 def load(place: str) -> Any:
-    """What package.module:NAME means, looked for where the user stands as well. Raises what importing does."""
-    look_in(Path.cwd())
+    """What package.module:NAME means. Raises what importing does.
+
+    It is looked for where the user stands only if it is nowhere else: a folder on the path also answers for whatever
+    libraries try to import and do without.
+    """
     module, _, name = place.partition(":")
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    if spec is None or spec.origin is None:  # a folder without __init__.py may have another part there
+        look_in(Path.cwd())
     return getattr(importlib.import_module(module), name)
 
 

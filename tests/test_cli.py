@@ -53,6 +53,17 @@ def test_a_reader_that_leaves_early_is_no_fault() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_streams_that_are_closed_are_no_fault(world: World) -> None:
+    write_recording(world.recording, {"sample": "*", "task": "*", "reply": "text"})
+    write_image(world.inputs / "a.png")
+    command = f"{sys.executable} -m jobs.cli plan {world.spec_file}"
+    for closed in ("<&- >&-", "<&- >&- 2>&-"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{command} {closed}"], cwd=ROOT, env=world.environment, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
 def test_another_pipe_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise BrokenPipeError("a child is gone")

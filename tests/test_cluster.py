@@ -59,6 +59,7 @@ def test_a_cluster_with_tokens_refuses_whoever_has_none(world: World, cluster: C
         refused = world.run(code=1)
         assert "sightread: RAY_ADDRESS: 127.0.0.1:" in refused
         assert "Traceback" not in refused
+        assert ("set RAY_AUTH_MODE=token" in refused) == (not wrong)
     world.variables |= {"RAY_AUTH_TOKEN": cluster.token}
     world.run()
     assert [row["status"] for row in world.rows("ocr")] == ["ok", "ok"]

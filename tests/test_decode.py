@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import itertools
 import os
@@ -447,6 +448,40 @@ def test_what_is_left_of_an_order_is_not_taken_for_the_next_one(tmp_path: Path) 
     (picture,) = sandbox.decode(str(tmp_path / "b.png"), "image", [Locator()])
     sandbox.close()
     assert picture.column("width_px")[0].as_py() == 320
+
+
+def test_a_decoder_may_be_far_ahead_of_who_reads(tmp_path: Path) -> None:
+    path = write_pdf(tmp_path / "pages.pdf", pages=60)
+    with contextlib.closing(Sandbox(replace(SMALL, page_dpi=18))) as sandbox:
+        rows = sandbox.decode(str(path), "document", [Locator(page=number + 1) for number in range(60)])
+        errors = [next(rows)["error"][0].as_py()]
+        time.sleep(2)  # the others lie in the socket by then, each with a descriptor that nobody has taken
+        errors += [row["error"][0].as_py() for row in rows]
+        assert errors == [None] * 60
+        assert sandbox._orders == 1
+
+
+def test_a_descriptor_that_the_kernel_lets_nobody_send_now_is_sent_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = socket.send_fds
+    refusals = iter(range(3))
+
+    def refusing(*arguments: Any) -> int:
+        if next(refusals, None) is not None:
+            raise OSError(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
+        return really(*arguments)
+
+    monkeypatch.setattr(socket, "send_fds", refusing)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, (ROOT / "README.md").open() as file:
+        Channel(ours).send({"a": 1}, fds=[file.fileno()])
+        frame = Channel(theirs).recv()
+        assert frame is not None
+        assert frame.head == {"a": 1}
+        for fd in frame.fds:
+            os.close(fd)
+        refusals = itertools.count()
+        with pytest.raises(TimeoutError):
+            Channel(ours).send({}, fds=[file.fileno()], deadline=time.monotonic() + 0.1)
 
 
 def test_closing_leaves_no_child(tmp_path: Path) -> None:

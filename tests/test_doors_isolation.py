@@ -262,7 +262,7 @@ def test_a_decoder_that_is_taken_over_reaches_nothing(
         "CapBnd": int(kernel["CapBnd"], 16) if place.command[:1] == ("setpriv",) or not IS_ROOT else 0,
     }
     assert kernel["NoNewPrivs"] == "1"
-    assert report["limits"]["files"] == 32
+    assert report["limits"]["files"] == 512
     assert report["limits"]["core"] == 1
     assert report["limits"]["large"] == "EFBIG"
     assert set(report["libraries"].values()) == {"done"}, "it cannot work"

@@ -6,16 +6,19 @@ import json
 import os
 import queue
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pipelines import ray_data, ray_watch
+from pipelines import ray_data, ray_head, ray_watch
 from schemas.errors import ClusterLost
 from tests.support.world import ROOT, World, opened, write_pdf, write_recording
 
@@ -108,6 +111,62 @@ def test_a_head_that_does_not_start_is_tried_again(
     waits += [0]
     with pytest.raises(ClusterLost, match="tried 3 times"):
         ray_data.connect(1)
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [("ray://127.0.0.1:1", "give host:port of its GCS"), ("127.0.0.1:1", "127.0.0.1:1 does not answer")],
+)
+def test_an_address_that_nobody_is_at_is_a_sentence_in_a_moment(
+    monkeypatch: pytest.MonkeyPatch, address: str, sentence: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray_data, "_connected", False)
+    monkeypatch.setattr(ray_data, "ANSWER_S", 0.1)
+    started = time.monotonic()
+    with pytest.raises(ClusterLost, match=sentence):
+        ray_data.connect(1)
+    assert time.monotonic() - started < 10
+
+
+def test_all_heads_of_a_process_have_one_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver could join no second one: what Ray's core has read once, it keeps."""
+    tokens: list[str] = []
+
+    def popen(*_: object, env: dict[str, str], **__: object) -> None:
+        tokens.append(env[ray_head.TOKEN])
+        raise OSError("none today")
+
+    monkeypatch.setattr(ray_head, "_folder", lambda: tmp_path)
+    monkeypatch.setattr("operators.processes.orphan_reaper.start", lambda: None)
+    monkeypatch.setattr("operators.processes.orphan_reaper.leave", lambda **_: None)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    for _ in range(2):
+        with pytest.raises(OSError, match="none today"):
+            ray_head.start(1, 1, 1)
+    assert len(tokens) == 2
+    assert len(set(tokens)) == 1
+    assert len(tokens[0]) == 64
+
+
+def test_a_folder_for_ray_need_not_be_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        monkeypatch.setenv("RAY_TMPDIR", str(place / "a"))
+        folder = ray_head._folder()
+        assert folder.parent == place / "a"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        for name in ("a" * 60, "ü"):  # longer than a socket's path may be; no letters of Ray's
+            monkeypatch.setenv("RAY_TMPDIR", str(place / name))
+            folder = ray_head._folder()
+            folder.rmdir()
+            assert folder.parent == Path("/tmp")
+        (place / "file").touch()
+        monkeypatch.setenv("RAY_TMPDIR", str(place / "file"))
+        with pytest.raises(ClusterLost, match="cannot be made in"):
+            ray_head._folder()
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from operators.media.full_input import LEAST_PAIR_TOKENS, frame_budget, page_tok
 from operators.media.probe import Probe
 from operators.store.addresses import store_at
 from operators.store.results import Results
+from pipelines import task_modules
 from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
@@ -120,13 +122,36 @@ def test_an_inline_task_reads_what_can_be_read(reply: str, value: Any, cut: bool
         ({"name": "ocr", "units": ["clip"]}, "only a task with an `output:`"),
         ({"name": "ocr", "parameters": {"query": "x"}}, "the prompt has no {query}; it takes none"),
         ({"name": "events", "zooms": 1}, "zooms: it is asked about no pages, pictures or screens"),
-        ({"name": "no.such.module:TASK"}, "cannot be imported"),
+        (
+            {"name": "no.such.module:TASK"},
+            "No module named 'no'; it is looked for beside the spec, and where one stands",
+        ),
         ({"name": "pipelines.tasks.ocr:parse"}, "is a function, not a schemas.task.Task"),
     ],
 )
 def test_a_wrong_task_gets_one_sentence(entry: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SpecError, match=re.escape(sentence)):
         bind(TaskSpec(**entry))
+
+
+def test_a_module_that_is_no_python_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_a_task.py").write_text("TASK = (")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("pipelines.task_modules._folders", [])
+    with pytest.raises(SpecError, match=r"'half_a_task:TASK' cannot be imported: .*half_a_task.py, line 1"):
+        bind(TaskSpec(name="half_a_task:TASK"))
+
+
+def test_no_module_is_looked_for_where_one_stands_that_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("pipelines.task_modules._folders", [])
+    assert bind(TaskSpec(name="pipelines.tasks.ocr:TASK")).name == "ocr"
+    assert str(tmp_path) not in sys.path
+    assert task_modules.folders() == []
 
 
 def test_the_specs_sampling_stands_over_the_tasks_own() -> None:
