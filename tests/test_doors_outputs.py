@@ -1,0 +1,291 @@
+"""Wrong outputs and job folders: exit code 2 or 1 and one line, whatever is in them; nothing runs for long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs.cli import main
+from jobs.load import load
+from operators.store.local import LocalStore
+from operators.store.results import Results
+from pipelines.folder import JobFolder
+from pipelines.job import prepare
+from pipelines.planning import list_once, plan_work
+from pipelines.progress import Progress
+from schemas import tables
+from tests.support.sentences import Spec, job_of_text, sentence
+
+ORDINARY = pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+    return job_of_text(tmp_path, monkeypatch)
+
+
+# outputs
+
+
+def _file(path: Path) -> None:
+    path.write_text("")
+
+
+def _taken(path: Path) -> None:
+    JobFolder(LocalStore(str(path))).claim({"layout": 2, "name": "another\n\x1b[2J"}, {})
+
+
+OUTPUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a file": ("out", _file, "out is not a folder"),
+    "below a file": ("out/a/b", lambda path: _file(path.parent.parent), "out is not a folder"),
+    "a link to nothing": ("out", lambda path: path.symlink_to("nowhere"), "out is a link that leads nowhere"),
+    "below a link to nothing": (
+        "out/a",
+        lambda path: path.parent.symlink_to("nowhere"),
+        "out is a link that leads nowhere",
+    ),
+    "a link to itself": ("out", lambda path: path.symlink_to(path), "out is a link that leads nowhere"),
+    "a device": ("/dev/full", lambda path: None, "/dev/full is not a folder"),
+    "below a device": ("/dev/null/out", lambda path: None, "/dev/null is not a folder"),
+    "where nobody may write": ("/proc/sightread", lambda path: None, "cannot be written"),
+    "too long a name": ("x" * 300, lambda path: None, "a name of 300 bytes"),
+    "too long a path": ("x/" * 3000, lambda path: None, "cannot be written"),
+    "nobody's": ("~nobody-is-called-so/out", lambda path: None, "there is no such user's folder"),
+    "another machine": ("file://host/out", lambda path: None, "file:// and an absolute path"),
+    "s3": ("s3://bucket/out", lambda path: None, "nothing can be written to s3://"),
+    "a slip": ("s3:/bucket/out", lambda path: None, "nothing can be written to s3://"),
+    "S3": ("S3A://bucket/out", lambda path: None, "nothing can be written to s3a://"),
+    "https": ("https://host/out", lambda path: None, "nothing can be written to https://"),
+    "memory": ("memory://x", lambda path: None, "the memory of one"),
+    "another job's": ("out", _taken, "holds the results of another spec|another version"),
+    "its folder is a file": (
+        "out",
+        lambda path: (path.mkdir(), _file(path / "_job")),
+        "_job is not a folder",
+    ),
+}
+
+
+def _everything() -> list[str]:
+    return sorted(str(path) for path in Path.cwd().rglob("*"))
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_output_that_cannot_be_is_one_sentence_and_leaves_nothing(
+    spec: Spec, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    address, make, words = OUTPUTS[name]
+    if address.startswith("/proc") and command == "plan" and os.getuid() == 0:
+        pytest.skip("that nobody may write there does not show before it is tried")
+    make(Path(address))
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": address}))
+    before = _everything()
+    said = sentence(capsys, command, "spec.yaml")
+    assert re.search(words, said), said
+    assert _everything() == before
+
+
+@ORDINARY
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_folder_that_this_user_may_not_write_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    Path("out").mkdir(mode=0o500)
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    assert "out cannot be written by this user" in sentence(capsys, command, "spec.yaml")
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path
+) -> None:
+    (small_disk / "x").write_bytes(b"x" * (256 << 10))
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": str(small_disk / "out")}))
+    assert "No space left on device" in sentence(capsys, "run", "spec.yaml")
+    assert not [path for path in (small_disk / "out").rglob("*") if path.is_file()]
+
+
+def test_a_disk_that_may_only_be_read_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": str(small_disk / "out")}))
+    for command in ("plan", "run"):
+        assert "cannot be written" in sentence(capsys, command, "spec.yaml")
+
+
+# job folders
+
+
+@pytest.fixture
+def folder(spec: Spec) -> Path:
+    """Of a job that was killed after it had listed and cut its inputs."""
+    Path("spec.yaml").write_text(yaml.safe_dump(spec))
+    job = prepare(load(Path("spec.yaml")))
+    store = LocalStore(job.output)
+    of_job = JobFolder(store)
+    of_job.claim(job.identity, job.spec.model_dump(mode="json"))
+    plan_work(job, of_job, Results(store), list_once(job, of_job).inputs, None, Progress())
+    return Path("out")
+
+
+IDENTITY, STORED = "_job/identity.json", "_job/spec.yaml"
+INPUTS, CHUNKS = "_job/inputs/part-00000.parquet", "_job/chunks/part-00000.parquet"
+PART = "results/task=text/part-x.parquet"
+
+
+def _other_columns(path: Path) -> None:
+    pq.write_table(pa.table({"a": [1], "b": ["x"]}), path)
+
+
+def _nulls(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(pa.Table.from_pylist([{}], schema=table.schema), path)
+
+
+def _other_types(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, table.schema.names[0], pa.array([[1]] * table.num_rows)), path)
+
+
+def _half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _link(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("nowhere")
+
+
+def _folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def _write(text: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(text)
+
+
+ANY = {
+    "empty": _write(b""),
+    "rubbish": _write(bytes(range(256))),
+    "a pipe": _pipe,
+    "a link": _link,
+    "a folder": _folder,
+}
+BROKEN: dict[str, dict[str, Callable[[Path], object]]] = {
+    IDENTITY: {
+        **ANY,
+        "half": _half,
+        "a list": _write(b"[]"),
+        "deep": _write(b"[" * 100_000),
+        "deep mappings": _write(b'{"a":' * 90 + b"1" + b"}" * 90),
+        "digits": _write(b'{"a": ' + b"9" * 5000 + b"}"),
+        "huge": _write(b'{"a": "' + b"x" * (17 << 20) + b'"}'),
+        "another job's": _write(b'{"layout": 2, "name": "\\u001b[2J\\n"}'),
+    },
+    INPUTS: {**ANY, "half": _half, "other columns": _other_columns, "nulls": _nulls, "other types": _other_types},
+    CHUNKS: {**ANY, "half": _half, "other columns": _other_columns, "nulls": _nulls, "other types": _other_types},
+}
+
+
+@pytest.mark.parametrize(("key", "name"), [(key, name) for key, ways in BROKEN.items() for name in ways])
+def test_a_broken_job_folder_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], key: str, name: str
+) -> None:
+    BROKEN[key][name](folder / key)
+    words = "holds the results of another spec" if name == "another job's" else key.split("/")[1]
+    assert words in sentence(capsys, "run", "spec.yaml")
+    if key != CHUNKS:  # which a plan makes anew
+        assert words in sentence(capsys, "plan", "spec.yaml")
+
+
+@pytest.mark.parametrize("name", [*ANY, "a tag", "deep"])
+@pytest.mark.parametrize("command", ["reparse", "show", "markdown", "overlay"])
+def test_a_broken_spec_in_the_folder_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    ways = {**ANY, "a tag": _write(b"!!python/name:os.system ''"), "deep": _write(b"[" * 50_000)}
+    ways[name](folder / STORED)
+    sentence(capsys, command, str(folder))
+
+
+def test_a_folder_without_its_spec_is_whole_after_the_next_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a kill between the two writes leaves it."""
+    (folder / STORED).unlink()
+    assert "holds no job" in sentence(capsys, "reparse", str(folder))
+    for command in ("show", "markdown", "overlay"):
+        sentence(capsys, command, str(folder))
+    assert main(["plan", "spec.yaml"]) == 0
+    job = prepare(load(Path("spec.yaml")))
+    JobFolder(LocalStore(job.output)).claim(job.identity, job.spec.model_dump(mode="json"))
+    assert JobFolder(LocalStore(job.output)).spec()["name"] == "n"
+
+
+@pytest.mark.parametrize("name", [*sorted(ANY.keys() - {"a folder"}), "other columns"])
+@pytest.mark.parametrize("command", ["reparse", "show", "markdown", "overlay"])
+def test_a_part_that_is_none_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    for task in ("text", "parse_document"):
+        path = folder / f"results/task={task}/part-x.parquet"
+        path.parent.mkdir(parents=True)
+        ({**ANY, "other columns": _other_columns}[name])(path)
+    said = sentence(capsys, command, str(folder))
+    assert re.search("part|holds no", said)
+
+
+@pytest.mark.parametrize("command", ["reparse", "show", "markdown", "overlay"])
+@pytest.mark.parametrize("address", ["nowhere", "spec.yaml", "s3://b/o", "x" * 300, "/dev/null", "a\0b", "/"])
+def test_what_is_no_job_folder_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], command: str, address: str
+) -> None:
+    Path("spec.yaml").write_text("")
+    if address != "/":
+        sentence(capsys, command, address)
+
+
+def test_a_summary_in_whose_place_is_a_broken_link_does_not_hold_a_run_for_ever(folder: Path) -> None:
+    (folder / "_job/summary.json").symlink_to("nowhere")
+    with pytest.raises(OSError, match="a link that leads nowhere"):
+        JobFolder(LocalStore("out")).write_summary({})
+
+
+@pytest.mark.parametrize("command", ["reparse", "markdown"])
+def test_a_full_disk_under_a_job_folder_is_one_sentence(
+    spec: Spec, capsys: pytest.CaptureFixture[str], small_disk: Path, command: str
+) -> None:
+    task = "parse_document"
+    row = {"input_id": "0", "input_uri": "/a.pdf", "unit_index": 0, "request_index": 0, "status": "ok", "page": 1}
+    row |= {"text": "<html><body><p>a</p></body></html>", "verified": {"ok": True}, "attempts": None}
+    row |= {"unit_kind": "document", "parameters": None, "finish_reason": "stop", "unit_count": 1, "width_px": 9}
+    output = str(small_disk / "out")
+    Path("spec.yaml").write_text(yaml.safe_dump({**spec, "output": output, "tasks": [task], "inputs": ["a.pdf"]}))
+    job = prepare(load(Path("spec.yaml")))
+    JobFolder(LocalStore(output)).claim(job.identity, job.spec.model_dump(mode="json"))
+    schema = tables.results_schema(job.tasks[0].output.arrow_type, [])
+    empty = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
+    row = {field.name: None if field.nullable else empty[field.type] for field in schema} | row
+    Results(LocalStore(output)).write_part(task, "c", pa.Table.from_pylist([row], schema=schema))
+    before = sorted(path for path in small_disk.rglob("*") if path.is_file())
+    with (small_disk / "x").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    assert "No space left on device" in sentence(capsys, command, output)
+    assert sorted(path for path in small_disk.rglob("*") if path.is_file() and path.name != "x") == before
