@@ -163,9 +163,12 @@ def main() -> None:
     deadline = time.monotonic() + GRACE_S
     while ledger.left() and time.monotonic() < deadline:
         time.sleep(0.1)
-    for pid, _ in ledger.left():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + GRACE_S
+    while (left := ledger.left()) and time.monotonic() < deadline:  # the dying may have started more, and still write
+        for pid, _ in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
     for folder in ledger.folders:
         shutil.rmtree(folder, ignore_errors=True)
 
