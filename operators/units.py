@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.prompts.rgb import RGB
-from schemas.unit import Locator, UnitFacts
+from schemas.unit import Indexed, UnitFacts
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Decoded(UnitFacts):
 
 
 @dataclass(frozen=True)
-class Planned(Locator):
+class Planned(Indexed):
     """One unit that a probe found. decoded_bytes: estimate of the RGB bytes that decoding gives. error: set for the
     rest of a file that cannot be read (tables.FAILURE)."""
 

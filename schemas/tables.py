@@ -18,6 +18,7 @@ _ARROW: dict[Any, pa.DataType] = {
     bool | None: pa.bool_(),
     str | None: pa.string(),
     tuple[float, ...]: pa.list_(pa.float64()),
+    tuple[str, ...]: pa.list_(pa.string()),
 }
 
 
@@ -53,6 +54,8 @@ PLANNED_UNIT_FIELDS = [
     *LOCATOR_FIELDS,
     pa.field("page_count", pa.int32()),  # of a whole document or episode; null for its parts
     pa.field("decoded_bytes", pa.int64()),  # estimate of the RGB bytes that decoding will give
+    # what the probe learnt about the file that this unit needs, in its format's own form; null: to be looked up anew
+    pa.field("index", pa.string()),
     pa.field("error", FAILURE),
 ]
 PLANNED_UNITS = pa.schema(PLANNED_UNIT_FIELDS)

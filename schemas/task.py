@@ -14,7 +14,7 @@ from schemas.decode import UnitKind
 from schemas.errors import SpecError
 from schemas.output import Output
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
-from schemas.unit import Locator, UnitFacts
+from schemas.unit import INPUT_FAULTS, Locator, UnitFacts
 
 _PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 
@@ -121,6 +121,7 @@ FAULTS = (
     "point_outside",  # a point that is not on the screen
     "not_on_element",  # a point on none of the elements that are known
     *CODE_FAULTS,
+    *INPUT_FAULTS,
 )
 """What a check can report; a row's `verified.faults`. A task of one's own may add others."""
 

@@ -62,9 +62,9 @@ LIBRARIES = {
     "huggingface_hub": ["model"],
     "aiohttp": ["model/engines/openai_engine.py"],
     "vllm": ["model/engines/vllm_engine.py"],
-    "av": ["operators/media/video_pyav.py", "jobs/demo_media.py"],
-    "decord": ["operators/media/video_decord.py"],
-    "pypdfium2": ["operators/media/render_pdf.py"],
+    "av": ["operators/media/video", "jobs/demo_media.py"],
+    "decord": ["operators/media/video/decord_clips.py"],
+    "pypdfium2": ["operators/media/pdf"],
     "playwright": ["operators/code_check/render_page.py"],
     "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
@@ -192,7 +192,7 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
         ("model.engines.openai_engine", {"torch", "ray", "transformers"}),
         ("operators.media.decode", {"ray", "torch", "av", "pypdfium2"}),
         # a child's start is inside the deadline of the first page that it decodes
-        ("operators.media.render_pdf", {"ray", "torch", "jsonschema", "pydantic"}),
+        ("operators.media.pdf.render_pdf", {"ray", "torch", "jsonschema", "pydantic"}),
         # every run of tests loads it
         ("tests.conftest", {"ray", "torch", "pyarrow", "numpy", "av", "duckdb"}),
     ],

@@ -30,10 +30,10 @@ from PIL import Image
 from model.prompts.rgb import unpack
 from operators.media.decode import Decode
 from operators.media.formats import FORMATS, format_of
-from operators.media.frame_times import clip_bounds, shown, targets
 from operators.media.probe import Probe
 from operators.media.sandbox import Sandbox
 from operators.media.source import opened_file
+from operators.media.video.frame_times import clip_bounds, shown, targets
 from operators.processes.channel import Channel
 from operators.processes.messages import Bounds, Messages
 from operators.units import Decoded

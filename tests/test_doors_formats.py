@@ -13,9 +13,9 @@ import pypdfium2
 import pytest
 from PIL import Image
 
-from operators.media.containers import CONTAINERS, HEAD_BYTES, demuxer_of, is_script
 from operators.media.formats import FORMATS
 from operators.media.sandbox import Sandbox
+from operators.media.video.containers import CONTAINERS, HEAD_BYTES, demuxer_of, is_script
 from schemas.decode import DecodeSettings
 from tests.support.decode_all import rows
 

@@ -423,6 +423,7 @@ def test_what_a_decoder_may_honestly_send_fits_its_messages() -> None:
         assert len(check_units(media, PROBED.checked(json.loads(json.dumps(head)))["units"])) >= 50_000
     assert pack_units("document", [Planned(page=1)] * (MOST_UNITS + 1)) is None
     unit = {"width_px": 9, "height_px": 9, "times_s": (), "blank": None, "decode_s": 0.1, "line_images": None}
+    unit |= {"damaged_frames": None, "input_notes": ()}
     for text, fits in (("\U0001f600" * 200_000, True), ("," * 200_000, True), ("," * 400_000, False)):
         row = {**unit, "text_layer": text, "full_res": None, "pictures": []}
         assert (pack_unit(row) is not None) == fits

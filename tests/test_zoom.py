@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from operators.infer.unit_request import Conversation, UnitRequest
-from operators.media import images, render_pdf
 from operators.media.full_res import FULL_RES_PX
+from operators.media.image import images
 from operators.media.opened import full_res_of
+from operators.media.pdf import render_pdf
 from operators.media.pictures import cropped, grown
 from operators.media.sandbox import Sandbox
 from operators.media.source import opened_file

@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.errors import Failure, InvalidOutput
 from schemas.task import CheckResult, ParsedReply, Task, View
+from schemas.unit import INPUT_FAULTS
 
 _TURNS = 8
 _LOOP_LETTERS = 200
@@ -49,6 +50,7 @@ def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -
     except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
         failure, result = Failure("parse", "internal", repr(error)), None
     faults += [fault for fault in check.faults if fault not in faults]
+    faults += [note for note in view.input_notes if note in INPUT_FAULTS]
     verified = {
         "ok": failure is None and not faults,
         "faults": faults,

@@ -15,7 +15,7 @@ from operators.media.sandbox import Sandbox, failed
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import Failure
-from schemas.unit import Locator
+from schemas.unit import Indexed
 
 
 class Decode:
@@ -58,7 +58,7 @@ class Decode:
                 for unit in run:
                     yield failed(Failure(**unit["error"])) if unit["error"] else _NOTHING
             else:
-                yield from self._sandbox.decode(path, media, [Locator.of(unit) for unit in run])
+                yield from self._sandbox.decode(path, media, [Indexed.of(unit) for unit in run])
 
 
 _NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)

@@ -34,10 +34,12 @@ from operators.processes.messages import (
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import FAILURE_KINDS
-from schemas.unit import Locator
+from schemas.unit import INPUT_NOTES, Locator
 
 MOST_UNITS = 1 << 16
 """Of one input."""
+MOST_INDEX_BYTES = 4 << 20
+"""Of one unit."""
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SLACK_PX = 1 << 20
 """Pictures of odd shapes come a little larger than the settings say."""
@@ -56,7 +58,13 @@ _failure = record(
 _media = one_of([kind.media for kind in FORMATS if kind.module is not None])
 _planned = record(
     {"decoded_bytes": integer(0, 1 << 46)},
-    {"page": integer(1), "start_s": number(0, 1e9), "end_s": number(0, 1e9), "error": maybe(_failure)},
+    {
+        "page": integer(1),
+        "start_s": number(0, 1e9),
+        "end_s": number(0, 1e9),
+        "index": text(MOST_INDEX_BYTES),
+        "error": maybe(_failure),
+    },
 )
 _size = list_of(integer(1), 3, 3)
 _line_image = record({"line": integer(), "bbox_px": list_of(number(), 4, 4), "picture": _size})
@@ -67,6 +75,8 @@ _unit = record(
         "times_s": list_of(number(), 1 << 16),
         "text_layer": maybe(text()),
         "blank": maybe(flag),
+        "damaged_frames": maybe(integer(0, 1 << 31)),
+        "input_notes": list_of(one_of(INPUT_NOTES), len(INPUT_NOTES)),
         "pictures": list_of(_size, 1 << 16, 1),
         "line_images": maybe(list_of(_line_image, 1 << 16)),
         "full_res": maybe(_size),
@@ -147,7 +157,7 @@ def check_units(media: str, units: list[dict[str, Any]]) -> list[dict[str, Any]]
             raise ValueError(f"a time of a {kind}")
         if kind == "page" and "page" not in unit:
             raise ValueError("a page without its number")
-    return [{"page": None, "start_s": None, "end_s": None, "error": None, **unit} for unit in units]
+    return [{"page": None, "start_s": None, "end_s": None, "index": None, "error": None, **unit} for unit in units]
 
 
 def unpack_unit(unit: dict[str, Any], fds: Sequence[int], media: str, settings: DecodeSettings) -> pa.RecordBatch:

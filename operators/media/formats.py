@@ -39,11 +39,11 @@ _PICTURE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM
 
 # fmt: off
 FORMATS = (
-    Format("document", "page", "document", "operators.media.render_pdf", (".pdf",), ((0, b"%PDF-"),)),
-    Format("image", "image", None, "operators.media.images",
+    Format("document", "page", "document", "operators.media.pdf.render_pdf", (".pdf",), ((0, b"%PDF-"),)),
+    Format("image", "image", None, "operators.media.image.images",
            (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".jp2"),
            (*((0, magic) for magic in _PICTURE_MAGIC), (8, b"WEBP"))),
-    Format(VIDEO, "clip", "video", "operators.media.video",
+    Format(VIDEO, "clip", "video", "operators.media.video.read_video",
            (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp"),
            ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "), (0, b"\0\0\1\xba"), (0, b"FLV\1"))),
     Format(EPISODE, "image", "episode"),  # a folder that an input table names: its files are decoded one by one

@@ -22,7 +22,7 @@ from schemas.decode import DecodeSettings
 from schemas.request import Clip, Part, Picture
 from schemas.tables import FACT_FIELDS, UNIT_COLUMNS
 from schemas.task import Unit
-from schemas.unit import Locator
+from schemas.unit import Indexed
 
 PAGE_TOKENS = 730
 """What a page gets where there is room (the cookbook's most for long documents)."""
@@ -70,7 +70,7 @@ class FullInputs:
                 case "episode":
                     return self._episode(columns)
                 case _:
-                    return self._video(columns)
+                    return self._video(columns, Indexed.of(row))
 
     @property
     def lacks(self) -> set[str]:
@@ -118,7 +118,7 @@ class FullInputs:
             full_res.append(full_res_of(screen["full_res"]))
         return Opened(Unit(view_of(columns), tuple(parts), full_res=tuple(full_res)), None, columns)
 
-    def _video(self, columns: dict[str, Any]) -> Opened:
+    def _video(self, columns: dict[str, Any], unit: Indexed) -> Opened:
         start_s, end_s = columns["start_s"], columns["end_s"]
         fps, tokens = frame_budget(end_s - start_s, self._settings.video_fps, self._settings.full_input_tokens)
         most_px = tokens * 2 * self._settings.token_side_px**2
@@ -131,7 +131,7 @@ class FullInputs:
             memory_mb=self._settings.memory_mb + (8 * most_px >> 20),
             timeout_s=self._settings.timeout_s * max(1.0, (end_s - start_s) / self._settings.video_clip_s),
         )
-        (video,) = self._decoded(columns, [Locator.of(columns)], settings)
+        (video,) = self._decoded(columns, [unit], settings)
         columns |= {fact.name: video[fact.name].as_py() for fact in FACT_FIELDS}
         if video["error"].is_valid:
             return Opened(None, video["error"].as_py(), columns)
@@ -139,7 +139,7 @@ class FullInputs:
         return Opened(Unit(view, Clip(pictures(video["pictures"]), view.times_s)), None, columns)
 
     def _decoded(
-        self, columns: dict[str, Any], units: list[Locator], settings: DecodeSettings
+        self, columns: dict[str, Any], units: list[Indexed], settings: DecodeSettings
     ) -> Iterator[dict[str, pa.Scalar]]:
         """A row of DECODED, as scalars, for each of the units. Adds its time to the columns."""
         for batch in self._sandbox.decode(columns["input_uri"], columns["media"], units, settings):
@@ -148,5 +148,5 @@ class FullInputs:
             yield row
 
 
-def _pages(columns: dict[str, Any]) -> list[Locator]:
-    return [Locator(page=number) for number in range(1, columns["page_count"] + 1)]
+def _pages(columns: dict[str, Any]) -> list[Indexed]:
+    return [Indexed(page=number) for number in range(1, columns["page_count"] + 1)]

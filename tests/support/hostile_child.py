@@ -27,7 +27,16 @@ NASTY = (
     *(float("nan"), float("inf"), float("-inf"), 1e-320, [[]], [None], {"": None}, [0] * 300, ["image"], {"page": {}}),
     *("image", "video", "episode", "text", "nothing", "ok", "stop", "crashed", "r0", [1, 1, 1], [2**31 - 1] * 3),
 )
-TIMES = {"width_px": 64, "height_px": 32, "times_s": [], "text_layer": None, "blank": False, "decode_s": 0.1}
+TIMES = {
+    "width_px": 64,
+    "height_px": 32,
+    "times_s": [],
+    "text_layer": None,
+    "blank": False,
+    "damaged_frames": None,
+    "input_notes": [],
+    "decode_s": 0.1,
+}
 
 
 class Hostile:

@@ -12,16 +12,14 @@ import pypdfium2
 from model.prompts.pixels import smart_resize
 from operators.media.blank import is_blank
 from operators.media.full_res import full_res_bytes, full_res_size, resized
+from operators.media.pdf.text_layer import read_text_layer
 from operators.media.source import Source
 from operators.text_lines.cut_lines import cut_lines
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
-from schemas.text_layer import hyphenated
 
 _LINES_DPI = 216
-_MOST_LETTERS = 200_000
-"""Characters of a page's text layer that are kept; a page of print has some thousands."""
 
 
 def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
@@ -105,7 +103,7 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
         bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
         picture = bitmap.to_pil().convert("RGB")
         bitmap.close()
-        text_layer = _text_layer(page)
+        text_layer, notes = read_text_layer(page)
     finally:
         page.close()
     line_images = None
@@ -118,27 +116,7 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
         frames=(pixels,),
         line_images=line_images,
         text_layer=text_layer,
+        input_notes=notes,
         blank=is_blank(pixels),
         full_res=resized(picture, full_size) if full_size else None,
     )
-
-
-def _text_layer(page: pypdfium2.PdfPage) -> str | None:
-    """The text that the file itself gives for the page, None when it gives none or nonsense.
-
-    Fonts without a mapping to Unicode come out as U+FFFD or private characters: such a layer is no reference.
-    """
-    try:
-        layer = page.get_textpage()
-    except pypdfium2.PdfiumError:
-        return None
-    try:
-        text: str = layer.get_text_range(count=min(layer.count_chars(), _MOST_LETTERS))
-    except (pypdfium2.PdfiumError, UnicodeError):
-        return None
-    finally:
-        layer.close()
-    text = hyphenated(text).encode("utf-8", "replace").decode()
-    letters = [char for char in text if not char.isspace()]
-    unmapped = sum(char == "\ufffd" or "\ue000" <= char <= "\uf8ff" for char in letters)
-    return text if letters and unmapped < 0.1 * len(letters) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from operators.media.source import Source
-from operators.media.video_pyav import probe as probe
+from operators.media.video.pyav_clips import probe as probe
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
@@ -14,9 +14,9 @@ from schemas.errors import InputError
 def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
     """The clips that the probe planned. Raises InputError."""
     if settings.video_backend == "decord":
-        from operators.media import video_decord
+        from operators.media.video import decord_clips
 
-        return video_decord.decode(source, units, settings)
-    from operators.media import video_pyav
+        return decord_clips.decode(source, units, settings)
+    from operators.media.video import pyav_clips
 
-    return video_pyav.decode(source, units, settings)
+    return pyav_clips.decode(source, units, settings)

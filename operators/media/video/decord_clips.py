@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from model.prompts.pixels import smart_resize_video
-from operators.media.containers import HEAD_BYTES, demuxer_of, is_script
-from operators.media.frame_times import shown, targets
 from operators.media.source import Source
+from operators.media.video.containers import HEAD_BYTES, demuxer_of, is_script
+from operators.media.video.frame_times import shown, targets
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
