@@ -59,6 +59,7 @@ class Child:
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel, output: Output, name: str) -> None:
         self._process = process
         self._output = output
+        self._kept_waiting_s = 0.0
         self.channel = channel
         self.name = name
 
@@ -78,6 +79,14 @@ class Child:
         except (OSError, IndexError, ValueError):
             return 0
         return pages * resource.getpagesize() >> 20
+
+    @property
+    def kept_waiting_s(self) -> float:
+        """How long its first thread was ready and got no processor (proc_pid_schedstat(5)). The last known when it is
+        gone; 0 where the kernel does not count it."""
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            self._kept_waiting_s = int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        return self._kept_waiting_s
 
     def send(
         self,
