@@ -42,21 +42,21 @@ class Patience:
         self._child = child
         self.idle_s = idle_s
         self.whole_s = whole_s
-        self._whole = WorkClock(child)
-        self._idle = WorkClock(child)
+        self._since_start = WorkClock(child)
+        self._since_progress = WorkClock(child)
 
     def restart_idle(self) -> None:
         """It showed progress."""
-        self._idle = WorkClock(self._child)
+        self._since_progress = WorkClock(self._child)
 
     def left_s(self) -> float:
         """Until it is too late, if the child has a processor to itself; not below 0."""
-        return max(0.0, min(self.idle_s - self._idle.passed_s(), self.whole_s - self._whole.passed_s()))
+        return max(0.0, min(self.idle_s - self._since_progress.passed_s(), self.whole_s - self._since_start.passed_s()))
 
     def spent_s(self) -> float:
-        return self._whole.passed_s()
+        return self._since_start.passed_s()
 
     @property
-    def is_spent_as_a_whole(self) -> bool:
+    def is_over(self) -> bool:
         """Though it still showed progress."""
-        return self._whole.passed_s() >= self.whole_s
+        return self._since_start.passed_s() >= self.whole_s

@@ -25,9 +25,7 @@ from operators.media.episode import screens
 from operators.media.formats import EPISODE, VIDEO, media_of_name
 from operators.media.patience import Patience
 from operators.media.source import opened_file
-from operators.processes.channel import Frame
-from operators.processes.child import Child, Limits, spawn
-from operators.processes.messages import Messages
+from operators.processes.child import Child, Frame, Limits, Messages, spawn
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import ChildDied, Failure, InputError
@@ -311,7 +309,7 @@ class _Order:
 
     def _late(self) -> str:
         """A limit that was stretched is named with its key all the same."""
-        if self._patience.is_spent_as_a_whole:
+        if self._patience.is_over:
             within = f"answer within {self._whole_s:g} s, {self._whole_s / self._settings.timeout_s:g} times"
             return f"{self._child.name} gave no {within} decode.timeout_s"
         return f"{self._child.name} gave no sign of progress within {self._settings.timeout_s:g} s (decode.timeout_s)"

@@ -28,9 +28,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from operators.processes.channel import Channel, Frame
+from operators.processes.channel import Channel
+from operators.processes.channel import Frame as Frame  # what is received
 from operators.processes.environment import environment_of_child
-from operators.processes.messages import Messages
+from operators.processes.messages import Messages as Messages  # what may be
 from operators.processes.output import Output
 from schemas.checkout import ROOT
 from schemas.errors import ChildDied
