@@ -20,7 +20,7 @@ from operators.media.source import Source
 from operators.media.video.frame_index import REST_S, FrameIndex
 from operators.media.video.frame_picture import ClipPictures, display_size, seen_size
 from operators.media.video.frame_times import clip_bounds, shown, targets
-from operators.media.video.open_container import opened
+from operators.media.video.open_container import decoder_of, opened
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
@@ -124,7 +124,7 @@ def _frames(
     """
     first, last = min(chosen), max(chosen)
     start = max((key for key in index.keys if key <= first), default=index.ticks[0])
-    context = stream.codec_context
+    context = decoder_of(stream)
     context.flush_buffers()
     container.seek(start, stream=stream, backward=True)
     left = set(chosen)
