@@ -57,6 +57,7 @@ class FrameDecoder:
 
     @property
     def stream(self) -> Any:
+        """The one that is looked at; of the file as it is open now. It lives until `frames_at` is called once more."""
         return self._reader.stream
 
     def close(self) -> None:
@@ -70,6 +71,7 @@ class FrameDecoder:
         self, index: FrameIndex, places: Sequence[int], picture: Callable[[Any], Picture]
     ) -> Outcome[Picture]:
         """At these places of `index.order`, ascending; one may come twice. Raises av.FFmpegError."""
+        self._reader.close_former()
         if self._earlier == 0 and not index.by_order:
             outcome = self._quickly(index, places, picture)
             if outcome is not None:
@@ -175,6 +177,8 @@ class FrameDecoder:
             outcome.pictures.clear()  # what was on screen before the clip is none of it
         elif before is not None:
             show(last + 1)
+        for _ in self._decoded(None, done):  # what is only late is not missing
+            pass
         among = {*index.order[first : last + 1]}
         outcome.damaged = len({number for number in done.bad if number >= min(among)} | self._missing(done, among))
         if index.by_order:

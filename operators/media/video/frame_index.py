@@ -3,7 +3,6 @@ decoded, and where the file ends before it says so."""
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -25,8 +24,12 @@ _LAST_S = 9e8
 """No frame begins later than this (some 28 years): what says so has a broken clock."""
 _BROADCAST = {"mpegts", "mpeg"}
 """Containers whose clock may be set anew within a file (AVFMT_TS_DISCONT)."""
-_BY_RATE = {"avi", "asf", "asf_o", "mpegvideo", "m4v"}
-"""Containers that carry no presentation times: those of their packets are FFmpeg's guess."""
+_BY_RATE = {"avi", "asf"}
+"""Containers that carry decoding times alone: the others of their packets are FFmpeg's guess."""
+_RAW = {"mpegvideo", "m4v"}
+"""Streams without a container, which carry no times at all."""
+_FEW = 0.01
+"""Share of packets without a time up to which these count as damage."""
 _HIDDEN_VP8 = 0x10
 """The bit of a VP8 packet's first byte that says that its frame is shown (RFC 6386 §9.1)."""
 
@@ -65,9 +68,9 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     packets = _read(container, stream)
     names = set(container.format.name.split(","))
     base = stream.time_base
-    usual = _usual(stream)
+    usual = _usual(stream, is_raw=bool(names & _RAW))
     notes = set()
-    ticks, by_order = _presented(packets, bool(names & _BY_RATE))
+    ticks, by_order = _presented(packets, names, usual)
     if by_order:
         notes.add("times_by_rate")
     ticks, was_joined = _rebased(ticks, packets.dts, base, usual, is_broadcast=bool(names & _BROADCAST))
@@ -128,37 +131,50 @@ def _read(container: Any, stream: Any) -> _Packets:
     return packets
 
 
-def _usual(stream: Any) -> int:
-    """Ticks from one frame to the next, as the container states its rate."""
-    rate = stream.average_rate or stream.base_rate or Fraction(25)
-    return max(1, round(1 / rate / stream.time_base)) if rate > 0 else 1
+def _usual(stream: Any, *, is_raw: bool) -> int:
+    """Ticks from one frame to the next, as the stream itself states its rate, or the container does."""
+    rates = (stream.base_rate, stream.average_rate) if is_raw else (stream.average_rate, stream.base_rate)
+    rate = next((rate for rate in rates if rate and rate > 0), Fraction(25))
+    return max(1, round(1 / rate / stream.time_base))
 
 
-def _presented(packets: _Packets, carries_no_times: bool) -> tuple[list[int], bool]:
+def _presented(packets: _Packets, names: set[str], usual: int) -> tuple[list[int], bool]:
     """(ticks of presentation by number, whether frames are told by the order in which they come)."""
     pts, dts = packets.pts, packets.dts
-    if carries_no_times and any(pts[number] != dts[number] for number in range(len(pts))):
-        filled = _filled(dts)
-        return sorted(filled), True
+    if names & _RAW:
+        return [number * usual for number in range(len(pts))], True
+    if names & _BY_RATE and pts != dts:
+        return sorted(_filled(dts, usual)), True
+    unknown = sum(tick is None for tick in pts)
+    known = [number for number, tick in enumerate(pts) if tick is not None and dts[number] is not None]
+    if unknown > len(pts) * _FEW and known and unknown < len(pts):
+        # several frames in a packet of the container, of which the first alone has its time
+        first = known[0]
+        delay = (pts[first] or 0) - (dts[first] or 0)
+        decoded = sorted(_filled(dts, usual))
+        even = [decoded[0] + number * usual for number in range(len(decoded))]
+        # a frame that begins amid a packet may have got the time of the one behind it
+        if all(abs(tick - there) <= 2 * usual for tick, there in zip(decoded, even, strict=True)):
+            decoded = even
+        return [tick + delay for tick in decoded], True
     ticks = [pts[number] if pts[number] is not None else dts[number] for number in range(len(pts))]
-    return _filled(ticks), False
+    return _filled(ticks, usual), False
 
 
-def _filled(ticks: list[int | None]) -> list[int]:
-    """Packets without any time lie evenly between those around them."""
-    known = [(number, tick) for number, tick in enumerate(ticks) if tick is not None]
+def _filled(ticks: list[int | None], usual: int) -> list[int]:
+    """Packets without a time lie evenly between those that have one."""
+    known = [number for number, tick in enumerate(ticks) if tick is not None]
     if not known:
-        return list(range(len(ticks)))
-    steps = [
-        (after - before) / (there - here) for (here, before), (there, after) in pairwise(known) if after > before
-    ] or [1.0]
-    step = statistics.median(steps)
-    filled: list[int] = []
-    before = (known[0][0], known[0][1])
-    for number, tick in enumerate(ticks):
-        if tick is not None:
-            before = (number, tick)
-        filled.append(tick if tick is not None else before[1] + round((number - before[0]) * step))
+        return [number * usual for number in range(len(ticks))]
+    filled = [tick if tick is not None else 0 for tick in ticks]
+    for here, there in pairwise(known):
+        step = (filled[there] - filled[here]) / (there - here)
+        for number in range(here + 1, there):
+            filled[number] = filled[here] + round((number - here) * step)
+    for number in range(known[0]):
+        filled[number] = filled[known[0]] - (known[0] - number) * usual
+    for number in range(known[-1] + 1, len(ticks)):
+        filled[number] = filled[known[-1]] + (number - known[-1]) * usual
     return filled
 
 

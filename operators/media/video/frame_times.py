@@ -11,6 +11,8 @@ MIN_CLIP_S = 1.0
 LABEL_S = 0.1
 """A frame is shown under its own time where that lies at most so long before the wanted one, else under the wanted
 time: prompts give times to a tenth of a second, and frames of a uniform rate keep theirs."""
+HOLD_S = 600.0
+"""A frame is not shown again when it has been on screen for longer."""
 _SAME_S = 1e-6
 """Times closer than this are the same: below any time base in use (90 kHz, 1 ns rounding of mkv)."""
 
@@ -40,25 +42,13 @@ def targets(start_s: float, end_s: float, fps: float) -> list[float]:
     return [start_s + index / fps for index in range(count)]
 
 
-def within(
-    wanted_s: Sequence[float], spans: Sequence[tuple[float, float]], times_s: Sequence[float]
-) -> list[float]:
-    """The wanted times that lie in one of the spans, and for a span without any the first frame that begins in it."""
-    chosen: list[float] = []
-    for start_s, end_s in spans:
-        low, high = bisect_left(wanted_s, start_s - _SAME_S), bisect_left(wanted_s, end_s - _SAME_S)
-        at = bisect_left(times_s, start_s - _SAME_S)
-        first = [times_s[at]] if at < len(times_s) and times_s[at] < end_s else []
-        chosen += wanted_s[low:high] or first
-    return chosen
-
-
 def on_screen(times_s: Sequence[float], wanted_s: Sequence[float]) -> list[tuple[int, float]]:
     """(index of the frame on screen, time under which it is shown) for each wanted time from the first frame on; where
     there is none, the first frame at its own time.
 
     times_s: when each frame begins, ascending. A frame that stays on screen comes again, so that what is shown is never
-    farther apart than what is wanted, by more than LABEL_S.
+    farther apart than what is wanted, by more than LABEL_S; but not for more than HOLD_S, and then an even number of
+    frames goes before, since models look at them two by two.
     """
     chosen: list[tuple[int, float]] = []
     for wanted in wanted_s:
@@ -66,6 +56,8 @@ def on_screen(times_s: Sequence[float], wanted_s: Sequence[float]) -> list[tuple
         if index < 0:
             continue
         is_new = not chosen or index > chosen[-1][0]
+        if not is_new and wanted - times_s[index] > HOLD_S and len(chosen) % 2 == 0:
+            continue
         keeps_its_time = is_new and 0 <= wanted - times_s[index] <= LABEL_S and times_s[index] >= wanted_s[0]
         chosen.append((index, times_s[index] if keeps_its_time else wanted))
     if not chosen and times_s:

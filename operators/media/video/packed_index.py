@@ -46,8 +46,7 @@ class FrameIndex:
     """stream: its index in the file. base: seconds of a tick. origin_s: where times count from. ticks: of the packets
     from number `first` on; of joined recordings they go on from one to the next. hidden: numbers of packets that show
     no frame. by_order: frames come in another order than their packets, and carry no times by which they could be
-    sorted: the n-th frame to come out is the one of ticks[n]. spans: [start, end) in seconds that are looked at; empty:
-    all. lost: frames that are missing, as far as the gaps of a damaged file tell. notes: of INPUT_NOTES."""
+    sorted: the n-th frame to come out is the one of ticks[n]. lost: frames that are missing, as far as the gaps of a damaged file tell. notes: of INPUT_NOTES."""
 
     stream: int
     base: Fraction
@@ -57,7 +56,6 @@ class FrameIndex:
     keys: Sequence[Key]
     hidden: frozenset[int] = frozenset()
     by_order: bool = False
-    spans: Sequence[tuple[float, float]] = ()
     lost: int = 0
     notes: frozenset[str] = frozenset()
 
@@ -109,7 +107,6 @@ class FrameIndex:
             ticks=list(self.ticks[window.start : window.stop]),
             keys=keys,
             hidden=frozenset(number for number in self.hidden if low <= number < high),
-            spans=[],
         )
 
     def packed(self) -> str | None:
@@ -124,7 +121,6 @@ class FrameIndex:
             "keys": [[key.number, key.pts, key.dts, key.pos, key.near] for key in self.keys],
             "hidden": sorted(self.hidden),
             "by_order": int(self.by_order),
-            "spans": [list(span) for span in self.spans],
             "lost": self.lost,
             "notes": sorted(self.notes),
         }
@@ -146,7 +142,7 @@ def unpacked(text: str | None) -> FrameIndex | None:
         return None
 
 
-def joined(texts: Iterable[str | None], spans: Sequence[tuple[float, float]], *, truncated: bool) -> str | None:
+def joined(texts: Iterable[str | None], *, truncated: bool) -> str | None:
     """The index of a whole video from those of its clips; None where one has none. truncated: its end is missing."""
     parts = [unpacked(text) for text in texts]
     known = [part for part in parts if part is not None]
@@ -164,14 +160,12 @@ def joined(texts: Iterable[str | None], spans: Sequence[tuple[float, float]], *,
     every = range(first, max(ticks) + 1)
     low = min(ticks.values())
     keys = {key.number: key for part in known for key in part.keys}
-    gaps = any(end < start for (_, end), (start, _) in pairwise(spans))
     whole = replace(
         known[0],
         first=first,
         ticks=[ticks.get(number, low) for number in every],
         keys=[keys[number] for number in sorted(keys)],
         hidden=frozenset(number for number in every if number not in shown),
-        spans=list(spans) if gaps else [],
         lost=sum(part.lost for part in known),
         notes=frozenset().union(*(part.notes for part in known)) | ({"truncated"} if truncated else set()),
     )
@@ -184,7 +178,6 @@ def _checked(value: Any) -> FrameIndex:
     keys = [_key(row) for row in value["keys"]]
     first = _integer(value["first"])
     notes = frozenset(value["notes"])
-    spans = [(float(start_s), float(end_s)) for start_s, end_s in value["spans"]]
     base, origin_s = (Fraction(*(_integer(part) for part in value[name])) for name in ("base", "origin"))
     numbers = [key.number for key in keys]
     if (
@@ -206,7 +199,6 @@ def _checked(value: Any) -> FrameIndex:
         keys=keys,
         hidden=frozenset(_integers(value["hidden"])),
         by_order=bool(_integer(value["by_order"])),
-        spans=spans,
         lost=min(max(0, _integer(value["lost"])), _MOST_FRAMES),
         notes=notes,
     )

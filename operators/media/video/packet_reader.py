@@ -44,10 +44,12 @@ class PacketReader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._stack = contextlib.ExitStack()
+        self._former = contextlib.ExitStack()
         self._open()
 
     def _open(self) -> None:
-        self._stack.close()
+        # somebody may still look at the former stream, which has to outlive that; nothing is read from it any more
+        self._former.push(self._stack.pop_all())
         self.container, self.stream = self._stack.enter_context(opened(self._source))
         self._packets = demuxed(self.container, self.stream)
         self._first: Any = None
@@ -55,6 +57,11 @@ class PacketReader:
 
     def close(self) -> None:
         self._stack.close()
+        self.close_former()
+
+    def close_former(self) -> None:
+        """What was opened before the file was opened anew. Nobody looks at its stream any more."""
+        self._former.close()
 
     def forget(self) -> None:
         """Somebody else has read from the container."""
@@ -113,8 +120,14 @@ class PacketReader:
 
 
 def _is(packet: Any, key: Key) -> bool:
-    same_time = (packet.pts is not None and packet.pts == key.pts) or (packet.dts is not None and packet.dts == key.dts)
-    return same_time and (packet.pos is None or key.pos is None or packet.pos == key.pos)
+    if not packet.is_keyframe:
+        return False
+    same = [
+        ours == theirs for ours, theirs in ((packet.pts, key.pts), (packet.dts, key.dts)) if None not in (ours, theirs)
+    ]
+    if packet.pos is not None and key.pos is not None:
+        return bool(packet.pos == key.pos) and (any(same) or not same)
+    return bool(same) and all(same)
 
 
 def _is_behind(packet: Any, key: Key, *, by_byte: bool) -> bool:

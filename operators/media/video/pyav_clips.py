@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import av
 
@@ -23,7 +22,7 @@ from operators.media.video import frame_index, packed_index
 from operators.media.video.decode_frames import FrameDecoder, Outcome
 from operators.media.video.frame_index import FileIndex
 from operators.media.video.frame_picture import ClipPictures, display_size, seen_size
-from operators.media.video.frame_times import clip_bounds, on_screen, targets, within
+from operators.media.video.frame_times import clip_bounds, on_screen, targets
 from operators.media.video.open_container import opened
 from operators.media.video.packed_index import FrameIndex
 from operators.units import Decoded, Planned
@@ -115,8 +114,12 @@ def _part_of_unit(file: FileIndex, unit: Planned, settings: DecodeSettings) -> F
     clips = clip_bounds(file.frames.times_s, file.end_s, settings.video_clip_s)
     spans = [span for span in clips if span[0] < unit.end_s and unit.start_s < span[1]]
     part = file.frames.part(unit.start_s, unit.end_s)
-    has_gap = any(end_s < start_s for (_, end_s), (start_s, _) in pairwise(spans))
-    return replace(part, spans=spans, notes=part.notes | {"time_gap"}) if has_gap else part
+    notes = set(part.notes)
+    if any(end_s < start_s for (_, end_s), (start_s, _) in pairwise(spans)):
+        notes.add("time_gap")
+    if file.is_truncated and unit.start_s == 0 and unit.end_s >= clips[-1][1] - 1e-6:
+        notes.add("truncated")
+    return replace(part, notes=frozenset(notes))
 
 
 def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: DecodeSettings) -> Decoded:
@@ -124,8 +127,6 @@ def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: Dec
     assert unit.start_s is not None
     assert unit.end_s is not None
     wanted_s = targets(unit.start_s, unit.end_s, settings.video_fps)
-    if index.spans:
-        wanted_s = within(wanted_s, index.spans, index.times_s) or wanted_s[:1]
     chosen = on_screen(index.times_s, wanted_s)
     places = [place for place, _ in chosen]
     pictures = ClipPictures(decoder.stream, len(places), settings)
