@@ -63,7 +63,7 @@ class DecodeSpec(Section):
     page_split: Literal["auto", "none", "lines"] = Field(
         "auto", description="lines: text is read line by line; auto: where the checkpoint says that it reads lines"
     )
-    timeout_s: PositiveFloat = Field(60.0, description="seconds a decoder may take for one unit")
+    timeout_s: PositiveFloat = Field(60.0, description="seconds that a decoder may work without a sign of progress")
     memory_mb: Annotated[int, Field(ge=512, le=MOST)] = Field(2048, description="address space of one decoder")
     workers: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="decoders at once; default: the CPUs there are"
