@@ -21,7 +21,7 @@ from operators.media.video.packet_reader import PacketReader
 Picture = TypeVar("Picture")
 
 _ONE_TO_ONE = {"h264", "hevc", "mpeg1video", "mpeg2video", "av1", "libdav1d", "mjpeg"}
-"""Decoders that give a frame for every packet: one that does not come is missing. Others have packets that show none."""
+"""Decoders that give a frame for every packet: one that does not come is missing. Others have packets without one."""
 _FAR = 4000
 """Packets from the start of the file up to which decoding begins there when nothing nearer gives the first frame."""
 
@@ -36,7 +36,7 @@ class Outcome(Generic[Picture]):
 
 @dataclass
 class _Pass:
-    """What happened in decoding a stretch. sent, came: numbers of packets and frames; bad: of those that are damaged."""
+    """What happened in decoding a stretch. sent, came: numbers of packets and frames; bad: of damaged ones."""
 
     sent: set[int] = field(default_factory=set)
     came: set[int] = field(default_factory=set)

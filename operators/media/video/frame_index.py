@@ -20,6 +20,7 @@ REST_S = 0.5
 JUMP_S = 10.0
 """A clock that goes forward by more, in a container of broadcasts, has been set: what FFmpeg's command takes for it."""
 BACK_S = 0.1
+"""Decoding times that go back by more do so because the clock was set; by less, because a container is careless."""
 _LAST_S = 9e8
 """No frame begins later than this (some 28 years): what says so has a broken clock."""
 _BROADCAST = {"mpegts", "mpeg"}
@@ -135,7 +136,7 @@ def _usual(stream: Any, *, is_raw: bool) -> int:
     """Ticks from one frame to the next, as the stream itself states its rate, or the container does."""
     rates = (stream.base_rate, stream.average_rate) if is_raw else (stream.average_rate, stream.base_rate)
     rate = next((rate for rate in rates if rate and rate > 0), Fraction(25))
-    return max(1, round(1 / rate / stream.time_base))
+    return max(1, int(round(1 / rate / stream.time_base)))
 
 
 def _presented(packets: _Packets, names: set[str], usual: int) -> tuple[list[int], bool]:
@@ -183,10 +184,10 @@ def _rebased(
 ) -> tuple[list[int], bool]:
     """(ticks that go on where the clock was set, whether it was): set back in any container, forward in those of
     broadcasts."""
-    by_dts = sum(tick is not None for tick in dts) > len(dts) * 0.9
-    # presentation times go back by as much as frames are reordered
-    back = round(Fraction(BACK_S) / base) if by_dts else round(Fraction(1) / base) + 16 * usual
+    by_dts = sum(tick is not None for tick in dts) * 2 > len(dts)
     jump = round(Fraction(JUMP_S) / base)
+    # presentation times go back by as much as frames are reordered
+    back = round(Fraction(BACK_S) / base) if by_dts else jump
     offset, was_joined = 0, False
     last: int | None = None
     reached: int | None = None

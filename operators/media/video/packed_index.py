@@ -1,5 +1,5 @@
-"""What is known of a video's frames without decoding any, and its form as text, in which it travels with a unit from the
-probe to whoever decodes it. Opens nothing, imports no decoder; the text comes from a child that nobody trusts.
+"""What is known of a video's frames without decoding any, and its form as text, in which it travels with a unit from
+the probe to whoever decodes it. Opens nothing, imports no decoder; the text comes from a child that nobody trusts.
 
 Packets of the stream are numbered from 0 in the order in which they lie in the file, which is that of decoding. What
 a packet says of its time may depend on where reading began; its number does not.
@@ -31,8 +31,8 @@ once, and for seeks that land behind them."""
 
 @dataclass(frozen=True)
 class Key:
-    """A packet from which decoding may begin. number: of the packet. pts, dts: as the file gives them, in its time base.
-    pos: byte at which it lies; near: the last byte known at or before it."""
+    """A packet from which decoding may begin. number: of the packet. pts, dts: as the file gives them, in its time
+    base. pos: byte at which it lies; near: the last byte known at or before it."""
 
     number: int
     pts: int | None
@@ -46,7 +46,8 @@ class FrameIndex:
     """stream: its index in the file. base: seconds of a tick. origin_s: where times count from. ticks: of the packets
     from number `first` on; of joined recordings they go on from one to the next. hidden: numbers of packets that show
     no frame. by_order: frames come in another order than their packets, and carry no times by which they could be
-    sorted: the n-th frame to come out is the one of ticks[n]. lost: frames that are missing, as far as the gaps of a damaged file tell. notes: of INPUT_NOTES."""
+    sorted: the n-th frame to come out is the one of ticks[n]. lost: frames that the file lacks, as far as the gaps
+    between the others tell. notes: of INPUT_NOTES."""
 
     stream: int
     base: Fraction
@@ -180,12 +181,14 @@ def _checked(value: Any) -> FrameIndex:
     notes = frozenset(value["notes"])
     base, origin_s = (Fraction(*(_integer(part) for part in value[name])) for name in ("base", "origin"))
     numbers = [key.number for key in keys]
+    hidden = frozenset(_integers(value["hidden"]))
     if (
         not 0 < len(ticks) <= _MOST_FRAMES
         or first < 0
         or base <= 0
         or numbers != sorted({*numbers})
         or any(number < 0 for number in numbers)
+        or all(number in hidden for number in range(first, first + len(ticks)))
         or not notes <= {*_NOTES}
         or any(abs(tick) > _MOST_INT for tick in (min(ticks), max(ticks)))
     ):
@@ -197,7 +200,7 @@ def _checked(value: Any) -> FrameIndex:
         first=first,
         ticks=ticks,
         keys=keys,
-        hidden=frozenset(_integers(value["hidden"])),
+        hidden=hidden,
         by_order=bool(_integer(value["by_order"])),
         lost=min(max(0, _integer(value["lost"])), _MOST_FRAMES),
         notes=notes,

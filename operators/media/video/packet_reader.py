@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 
+from operators.media.progress import progress
 from operators.media.source import Source
 from operators.media.video.open_container import opened
 from operators.media.video.packed_index import FrameIndex, Key
@@ -30,6 +31,7 @@ def demuxed(container: Any, stream: Any = None) -> Iterator[Any]:
     while errors < _ERRORS:
         try:
             for packet in container.demux(*(() if stream is None else (stream,))):
+                progress()
                 if packet.size:
                     errors = 0
                     yield packet
