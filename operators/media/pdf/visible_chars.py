@@ -40,7 +40,7 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     placed = (x0 != x1) | (y0 != y1)  # all else is of fonts without outlines: nothing speaks against it
     where = np.nonzero(on_page & placed)[0]
     shown[where] = _contrast(chars.boxes[where], pixels, 0)
-    words, starts = _words(~letters)
+    words, starts = words_of(~letters)
     sizes = np.add.reduceat(letters, starts)
     where = np.nonzero(on_page & ~shown & (sizes[words] <= 2))[0]  # a bar or a full stop fills its box
     shown[where] = _contrast(chars.boxes[where], pixels, 1)
@@ -49,7 +49,7 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     return seen | ~letters
 
 
-def _words(blanks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def words_of(blanks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The number of each character's word, and where each word begins, a blank with the word behind it."""
     begins = blanks.copy()
     begins[:1] = True
@@ -94,7 +94,7 @@ def drawn_again(chars: LayerChars) -> NDArray[np.bool_]:
     """[N]: whether the same is drawn at the same place before, as bold print and shadows are faked: single letters
     within a word, or words as a whole."""
     again = np.zeros(len(chars), np.bool_)
-    words, starts = _words(chars.blanks)
+    words, starts = words_of(chars.blanks)
     placed = chars.boxes[:, 3] > chars.boxes[:, 1]
     where = np.nonzero(placed)[0]
     if len(where) < 2:
