@@ -21,6 +21,8 @@ from operators.media.pdf.visible_chars import words_of
 _LINES, _UNDER, _FEW = 1.4, 0.4, 0.1
 """Words for each pixel of the middle of a word's box, from which it is contested; those that are seen, from which one
 that is not lies under them; of all invisible ones, as many as may do so by chance."""
+_FEWEST, _NARROWEST = 4, 0.2
+"""Letters that stand where others do, from which a page is looked at; in heights of a letter, how near that is."""
 _MOST_OBJECTS, _MOST_PIXELS = 400, 4_000_000
 _NEAR = 90
 """Steps of 255 between a color and the same with soft edges."""
@@ -32,10 +34,10 @@ _SEEN, _UNSEEN, _INVISIBLE = range(3)
 def unseen(layer: Layer, chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     """[N]: whether something else is seen in its place."""
     letters = ~chars.blanks
-    words, starts = words_of(~letters)
     hidden = np.zeros(len(chars), np.bool_)
-    if len(starts) < 2:
+    if _meetings(chars.only(letters)) < _FEWEST:
         return hidden
+    words, starts = words_of(chars)
     bands = _bands(chars, starts)
     contested = (_covered(bands, np.ones(len(starts), np.bool_), pixels.shape[:2]) >= _LINES)[words] & letters
     if not contested.any():
@@ -49,6 +51,20 @@ def unseen(layer: Layer, chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     copy = (invisible & under).sum() > _FEW * invisible.sum()
     hidden[:] = letters & ((drawn == _UNSEEN) | (invisible & (under | copy)))
     return hidden
+
+
+def _meetings(chars: LayerChars) -> int:
+    """How many letters stand where another does: nearer than the narrowest letters of a word, and not of one glyph."""
+    sides = chars.boxes[:, 2:] - chars.boxes[:, :2]
+    if not sides.any():
+        return 0
+    height = float(np.median(sides[:, 1][sides[:, 1] > 0]))
+    x, y = (chars.boxes[:, :2] + chars.boxes[:, 2:]).T / 2
+    row = np.floor(y / height).astype(np.int64)
+    order = np.lexsort((x, row))
+    one, two = order[:-1], order[1:]
+    near = (row[one] == row[two]) & (x[two] - x[one] < _NARROWEST * height) & (sides[one] > 0).any(axis=1)
+    return int((near & (chars.boxes[one] != chars.boxes[two]).any(axis=1)).sum())
 
 
 def _bands(chars: LayerChars, starts: NDArray[np.int64]) -> NDArray[np.int64]:
