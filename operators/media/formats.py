@@ -51,7 +51,7 @@ _PICTURES = (
     ".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs", ".ico",
 )
 _VIDEOS = (
-    ".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3gp2", ".f4v", ".ismv", ".m4s", ".cmfv", ".lrv",
+    ".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3gp2", ".f4v", ".ismv", ".lrv",
     ".insv", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".amv", ".flv", ".wmv", ".asf", ".wm", ".dvr-ms", ".wtv",
     ".ts", ".mts", ".m2ts", ".m2t", ".trp", ".tp", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p",
     ".vob", ".vro", ".evo", ".ogv", ".ogm", ".rm", ".rmvb", ".mxf", ".gxf", ".dv", ".ivf", ".nut", ".y4m",
