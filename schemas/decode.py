@@ -45,7 +45,8 @@ class DecodeSettings:
     max_source_px: int = 179_000_000
     """Pictures larger than this are refused (decompression bombs); pages are rendered under this cap."""
     timeout_s: float = 60.0
-    """Seconds that a decoder may take for one unit, or for the probe of one input."""
+    """Seconds that a decoder may work on one unit, or on the probe of one input, without a sign of progress
+    (operators/media/progress.py); without a processor it cannot work. With progress it may take ten times as long."""
     memory_mb: int = 2048
     """Address space of a decoder child."""
     full_input_tokens: int = 0

@@ -63,7 +63,7 @@ class DecodeSpec(Section):
     page_split: Literal["auto", "none", "lines"] = Field(
         "auto", description="lines: text is read line by line; auto: where the checkpoint says that it reads lines"
     )
-    timeout_s: PositiveFloat = Field(60.0, description="seconds a decoder may take for one unit")
+    timeout_s: PositiveFloat = Field(60.0, description="seconds that a decoder may work without a sign of progress")
     memory_mb: Annotated[int, Field(ge=512, le=MOST)] = Field(2048, description="address space of one decoder")
     workers: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="decoders at once; default: the CPUs there are"
@@ -81,7 +81,10 @@ class JobSpec(Section):
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="stands in every row, as `job`")
     inputs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="files, folders, globs, and tables of paths (.csv, .parquet) whose other columns come along"
+        description="files, folders, globs, and tables of paths (.csv, .tsv, .parquet) whose other columns come along"
+    )
+    types: dict[str, Literal["text", "int", "float", "bool", "date"]] = Field(
+        {}, description="what columns of a .csv or .tsv are, by name; default: text, as it is written"
     )
     tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=100)] = Field(
         description="what is asked; a bare name stands for {name: …}"

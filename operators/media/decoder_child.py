@@ -10,7 +10,9 @@ A format's module (operators/media/formats.py) has
     probe(source: Source, settings: DecodeSettings) -> list[Planned]
     decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]
 
-Both may raise InputError or OSError; `decode` yields one value for each unit, in order.
+Both may raise InputError, about the whole file; `decode` yields one value for each unit, in order, and both call
+`progress()` where they came further (operators/media/progress.py). Whatever else they raise costs the unit it was
+raised at; `decode` is then called again for those behind it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import contextlib
 import importlib
 import os
 import time
+import traceback
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -26,6 +29,7 @@ from typing import Any
 from model.prompts.rgb import RGB, pack
 from operators.media.decoder_wire import MOST_UNITS, pack_unit, pack_units, sealed
 from operators.media.formats import HEAD_BYTES, format_of
+from operators.media.progress import progress
 from operators.media.source import Source, of_os
 from operators.processes.channel import Channel
 from operators.processes.child import EXIT_OUT_OF_MEMORY
@@ -48,6 +52,7 @@ def main() -> None:
                     _import_decoder(source, order.head["media"])
                     channel.send({"lacks": lock_down(file=fd if order.head["by_name"] else None)})
                     locked = True
+                    progress.tell(lambda steps: channel.send({"progress": steps}))
                 if "units" in order.head:
                     _decode(channel, source, order.head, settings)
                 else:
@@ -70,15 +75,12 @@ def _probe(channel: Channel, source: Source, media: str | None, settings: Decode
     try:
         media, module = _decoder(source, media)
         units = module.probe(source, settings)
-    except InputError as error:
-        channel.send({"media": media, "error": _failure("probe", error)})
-        return
-    except OSError as error:
-        channel.send({"media": media, "error": _failure("probe", of_os(error))})
-        return
-    if (head := pack_units(media, units)) is None:
-        too_many = InputError("too_large", f"it has {len(units)} parts; at most {MOST_UNITS} are read")
-        head = {"media": media, "error": _failure("probe", too_many)}
+        if (head := pack_units(media, units)) is None:
+            raise InputError("too_large", f"it has {len(units)} parts; at most {MOST_UNITS} are read")
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  this input's boundary
+        head = {"media": media, "error": _failure("probe", _as_input_error(error))}
     channel.send(head)
 
 
@@ -87,20 +89,31 @@ def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: D
     results = _results(source, order, units, settings)
     for _ in units:
         started = time.monotonic()
-        result = next(results, None) or InputError("internal", "the decoder stopped early")
-        row = _row(result, time.monotonic() - started)
-        if row["error"] is None and (packed := pack_unit(row)) is not None:
-            _send_unit(channel, *packed)
+        head, parts = _message(next(results), started)
+        if parts is None:
+            channel.send(head)
         else:
-            too_large = InputError("too_large", "it has more lines or frames than are taken at once")
-            error = row["error"] or _failure("decode", too_large)
-            channel.send({"error": error, "decode_s": row["decode_s"]})
+            _send_unit(channel, head, parts)
+
+
+def _message(result: Decoded | InputError, started: float) -> tuple[dict[str, Any], list[bytes] | None]:
+    """What is said of a unit, and its pictures if it has some."""
+    try:
+        if isinstance(result, InputError):
+            raise result
+        if (packed := pack_unit(_row(result, time.monotonic() - started))) is None:
+            raise InputError("too_large", "it has more lines or frames than are taken at once")
+        return packed
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  this unit's boundary
+        return {"error": _failure("decode", _as_input_error(error)), "decode_s": time.monotonic() - started}, None
 
 
 def _send_unit(channel: Channel, head: dict[str, Any], parts: list[bytes]) -> None:
     memory = sealed(parts)
     try:
-        channel.send(head, fds=[memory])
+        channel.send(head, fds=[memory], waiting=progress)
     finally:
         os.close(memory)
 
@@ -108,15 +121,33 @@ def _send_unit(channel: Channel, head: dict[str, Any], parts: list[bytes]) -> No
 def _results(
     source: Source, order: dict[str, Any], units: list[Planned], settings: DecodeSettings
 ) -> Iterator[Decoded | InputError]:
-    try:
-        _, module = _decoder(source, order["media"])
-        yield from module.decode(source, units, settings)
-    except InputError as error:
-        fault = InputError(error.kind, f"{order['prefix']}{error}")
-    except OSError as error:
-        fault = of_os(error)
-    else:
-        return
+    """One for each of the units, then more. What the decoder raises about the file, before it gives anything, is true
+    of all units; anything else is the fault of the unit that it was at, and it is called again for the others."""
+    left = list(units)
+    vain_s = 0.0
+    while True:
+        began, answers = time.monotonic(), 0
+        try:
+            _, module = _decoder(source, order["media"])
+            for result in module.decode(source, left[:], settings):
+                answers += 1
+                left.pop(0)
+                yield result
+            fault = InputError("internal", "the decoder stopped early")
+            break
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  this unit's boundary
+            fault = _as_input_error(error, order["prefix"])
+            about_all = isinstance(error, InputError)
+        if answers == 0:
+            # it may have to read much of the file to get to where it fails
+            vain_s += time.monotonic() - began
+            if about_all or vain_s > settings.timeout_s:
+                break
+        yield fault
+        if left:
+            left.pop(0)
     while True:
         yield fault
 
@@ -129,9 +160,7 @@ def _decoder(source: Source, media: str | None) -> tuple[str, ModuleType]:
     return kind.media, importlib.import_module(kind.module)
 
 
-def _row(result: Decoded | InputError, seconds: float) -> dict[str, Any]:
-    if isinstance(result, InputError):
-        return {"error": _failure("decode", result), "decode_s": seconds}
+def _row(result: Decoded, seconds: float) -> dict[str, Any]:
     return {
         **result.facts(),
         "pictures": [_picture(frame) for frame in result.frames],
@@ -148,6 +177,23 @@ def _line_image(piece: LineImage) -> dict[str, Any]:
 
 def _picture(frame: RGB) -> dict[str, Any]:
     return vars(pack(frame))
+
+
+def _as_input_error(error: Exception, prefix: str = "") -> InputError:
+    """The reason of what a format's module raised, and where: a library that meets bytes which it did not expect, or a
+    mistake of ours. prefix: of its message."""
+    if isinstance(error, InputError):
+        return InputError(error.kind, f"{prefix}{error}")
+    if isinstance(error, OSError) and error.errno is not None:
+        known = of_os(error)
+        return InputError(known.kind, f"{prefix}{known}")
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" at {os.path.basename(frame.filename)}:{frame.lineno}" for frame in last)  # noqa: PTH119
+    kind = "internal" if isinstance(error, _MISTAKES) else "malformed"
+    return InputError(kind, f"{prefix}{type(error).__name__}{place}: {error}")
+
+
+_MISTAKES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, TypeError)
 
 
 def _failure(stage: str, error: InputError) -> dict[str, Any]:

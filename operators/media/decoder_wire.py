@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from operators.media.formats import FORMATS, unit_kind_of
 from operators.processes.messages import (
+    INT64,
     LACKS,
     Bounds,
     Messages,
@@ -47,6 +48,8 @@ _SLACK_PX = 1 << 20
 Size: TypeAlias = list[int]
 """[width_px, height_px, bytes of its data]"""
 
+_progress = record({"progress": integer(0, INT64)})
+"""It came further: not an answer yet (operators/media/progress.py)."""
 _failure = record(
     {
         "stage": one_of(("probe", "decode")),
@@ -91,11 +94,16 @@ PROBED = Messages(
     {
         "units": record({"media": _media, "units": list_of(_planned, MOST_UNITS)}),
         "error": record({"media": maybe(_media), "error": _failure}),
+        "progress": _progress,
     },
 )
 DECODED = Messages(
     Bounds(json_bytes=4 << 20, values=300_000, fds=1),
-    {"unit": record({"unit": _unit}), "error": record({"error": _failure, "decode_s": number(0, 1e6)})},
+    {
+        "unit": record({"unit": _unit}),
+        "error": record({"error": _failure, "decode_s": number(0, 1e6)}),
+        "progress": _progress,
+    },
 )
 
 

@@ -127,11 +127,12 @@ class FullInputs:
             video_fps=fps,
             video_max_px=most_px,
             video_min_px=min(self._settings.video_min_px, most_px),
-            # its frames lie there raw, then compressed and in the answer; and it decodes for as long as its clips would
+            # its frames lie there raw, then compressed and in the answer
             memory_mb=self._settings.memory_mb + (8 * most_px >> 20),
-            timeout_s=self._settings.timeout_s * max(1.0, (end_s - start_s) / self._settings.video_clip_s),
         )
-        (video,) = self._decoded(columns, [unit], settings)
+        # it decodes for as long as its clips would
+        length = max(1.0, (end_s - start_s) / self._settings.video_clip_s)
+        (video,) = self._decoded(columns, [unit], settings, length)
         columns |= {fact.name: video[fact.name].as_py() for fact in FACT_FIELDS}
         if video["error"].is_valid:
             return Opened(None, video["error"].as_py(), columns)
@@ -139,10 +140,10 @@ class FullInputs:
         return Opened(Unit(view, Clip(pictures(video["pictures"]), view.times_s)), None, columns)
 
     def _decoded(
-        self, columns: dict[str, Any], units: list[Indexed], settings: DecodeSettings
+        self, columns: dict[str, Any], units: list[Indexed], settings: DecodeSettings, length: float = 1.0
     ) -> Iterator[dict[str, pa.Scalar]]:
         """A row of DECODED, as scalars, for each of the units. Adds its time to the columns."""
-        for batch in self._sandbox.decode(columns["input_uri"], columns["media"], units, settings):
+        for batch in self._sandbox.decode(columns["input_uri"], columns["media"], units, settings, length=length):
             row = {name: batch.column(name)[0] for name in batch.schema.names}
             columns["decode_s"] += row["decode_s"].as_py() or 0.0
             yield row

@@ -1,35 +1,46 @@
 """The parent's side of a decoder child: opened files, orders, deadlines, and what a death or a hang costs.
 
 A unit at which the child dies is tried once more in a fresh one, since the death may have come from outside; a
-second death is that unit's failure. A hang is a failure at once. The units behind it go on in a fresh child,
-unless the same input has done this too often.
+second death is that unit's failure. A hang is a failure at once. The units behind it go on in a fresh child: what one
+of them did says nothing about the others. But a file that did this often is in a hurry from then on, and one that has
+lost too much time is given up.
+
+A unit hangs where its child shows no progress (operators/media/progress.py) for `timeout_s`, or has no answer after
+LONGEST times that, both of time in which it could have worked (operators/media/patience.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from operators.media.decoder_wire import DECODED, LOCKED, PROBED, check_units, unpack_unit
-from operators.media.episode import screens
-from operators.media.formats import EPISODE, VIDEO, media_of_name
+from operators.media.episode import SCREEN, screens
+from operators.media.formats import EPISODE, VIDEO
+from operators.media.patience import Patience
 from operators.media.source import opened_file
-from operators.processes.child import Child, Limits, spawn
+from operators.processes.child import Child, Frame, Limits, Messages, spawn
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import ChildDied, Failure, InputError
 from schemas.input_uri import path_of, text_of
 from schemas.unit import Locator
 
-GIVE_UP = 3
-"""Units of one input that may take the child down until the rest of it is given up."""
+LONGEST = 10
+"""An answer may take as many times timeout_s, as long as there is progress. So much may be lost in one go through the
+units of an input too, until the rest of them is given up."""
+HURRY_AFTER = 3
+"""Units of an input that may take the child down, until the others get HURRY of the time, and one attempt."""
+HURRY = 0.1
+START_S = 60.0
+"""Within which a child is there, however loaded the machine. No file is blamed for more."""
+MOST_SIGNS_PER_S = 20
 ORDERS_PER_CHILD = 200
 """A child is then replaced, whatever native code leaked in it."""
 
@@ -42,6 +53,10 @@ _ENVIRONMENT = {
     # Arrow starts a thread as it is imported, which could not be locked down
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+
+
+class _NotReady(ChildDied):
+    """The child did not come to look into the file."""
 
 
 @dataclass(frozen=True)
@@ -77,31 +92,43 @@ class Sandbox:
                 return {"media": media, "error": asdict(_failure("probe", error))}
             except ChildDied as death:
                 self.close(death)
-                if death.kind == "timeout" or attempt == 2:
+                if _is_hang(death) or attempt == 2:
                     return {"media": media, "error": asdict(Failure("probe", death.kind, str(death), attempt))}
         raise AssertionError
 
     def decode(
-        self, path: str, media: str, units: Sequence[Locator], settings: DecodeSettings | None = None
+        self,
+        path: str,
+        media: str,
+        units: Sequence[Locator],
+        settings: DecodeSettings | None = None,
+        *,
+        length: float = 1.0,
     ) -> Iterator[pa.RecordBatch]:
-        """One row of DECODED for each unit, in order. path: or its input_uri. Never raises."""
+        """One row of DECODED for each unit, in order. path: or its input_uri. length: of a unit, in usual ones; with
+        progress, its answer may take as many times as long. Never raises."""
         settings = settings or self._settings
         pending = list(units)
         attempts = taken_down = 0
+        lost_s = 0.0
         try:
             files = screens(path_of(path)) if media == EPISODE else None
         except InputError as error:
             yield from (failed(_failure("decode", error)) for _ in pending)
             return
         while pending:
-            if taken_down >= GIVE_UP:
-                message = f"not tried: this file took its decoder down {taken_down} times before"
+            if lost_s >= LONGEST * length * settings.timeout_s:
+                message = f"not tried: others of this file cost its decoders {lost_s:.0f} s before"
                 for _ in pending:
                     yield failed(Failure("decode", "crashed", message))
                 return
+            hurry = taken_down >= HURRY_AFTER
+            time_s = settings.timeout_s * HURRY if hurry else settings.timeout_s
+            began_s, order = time.monotonic(), None
             try:
                 part = _Part(path_of(path), media, pending[:]) if files is None else _screen(files, pending[0])
-                order = self._order(part, settings, {"units": [asdict(unit) for unit in part.units]})
+                head = {"units": [asdict(unit) for unit in part.units]}
+                order = self._order(part, replace(settings, timeout_s=time_s), head, length)
                 for _ in part.units:
                     yield order.unit()
                     pending.pop(0)
@@ -115,11 +142,14 @@ class Sandbox:
                 del pending[:unread]
                 attempts = 0
             except ChildDied as death:
+                lost_s += order.spent_s() if order is not None else time.monotonic() - began_s
                 self.close(death)
                 attempts += 1
-                if death.kind == "timeout" or attempts == 2:
-                    taken_down += 1
-                    yield failed(Failure("decode", death.kind, str(death), attempts))
+                if _is_hang(death) or attempts == 2 or (hurry and not isinstance(death, _NotReady)):
+                    why = f"{death}; {taken_down} others of this file hung or crashed before" if hurry else str(death)
+                    # who ran out of memory ended by itself
+                    taken_down += death.kind != "out_of_memory"
+                    yield failed(Failure("decode", death.kind, why, attempts))
                     pending.pop(0)
                     attempts = 0
 
@@ -151,13 +181,13 @@ class Sandbox:
         units = []
         for number, path in enumerate(screens(folder), start=1):
             try:
-                frames = self._probe_file(path, media_of_name(path.name)).get("units")
+                frames = self._probe_file(path, SCREEN).get("units")
             except InputError:  # it cannot be opened, or is empty
                 frames = None
             units.append({"page": number, "decoded_bytes": frames[0]["decoded_bytes"] if frames else 0})
         return {"media": EPISODE, "units": units}
 
-    def _order(self, part: _Part, settings: DecodeSettings, head: dict[str, Any]) -> _Order:
+    def _order(self, part: _Part, settings: DecodeSettings, head: dict[str, Any], length: float = 1.0) -> _Order:
         """Raises InputError for a file that cannot be opened, ChildDied."""
         try:
             with opened_file(part.path) as source:
@@ -165,7 +195,7 @@ class Sandbox:
                     raise InputError("empty_file", "the file is empty")
                 by_name = "units" in head and part.media == VIDEO and settings.video_backend == "decord"
                 child = self._ready(settings.memory_mb, _identity(source.fd) if by_name else None)
-                order = _Order(child, part.media, settings)
+                order = _Order(child, part.media, settings, length)
                 about = {"address": source.address, "media": part.media, "prefix": part.prefix, "by_name": by_name}
                 order.send({**head, **about}, source.fd)
                 if self._orders == 1:
@@ -196,28 +226,36 @@ class Sandbox:
 
 
 class _Order:
-    """An order under way: its answers, each within the deadline. media: as it was ordered."""
+    """An order under way, and its answers, each within its time. media: as it was ordered."""
 
-    def __init__(self, child: Child, media: str | None, settings: DecodeSettings) -> None:
+    def __init__(self, child: Child, media: str | None, settings: DecodeSettings, length: float) -> None:
         self._child = child
         self._media = media
         self._settings = settings
-        self._first_by: float | None = None
+        self._whole_s = LONGEST * length * settings.timeout_s
+        self._patience = Patience(child, START_S, START_S)
+        self._sent_s = time.monotonic()
+        self._signs = 0
 
     def send(self, head: dict[str, Any], fd: int) -> None:
         """Raises ChildDied."""
-        self._first_by = deadline = self._deadline()
-        self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=deadline)
+        try:
+            # a child that starts takes a large order only when it is there
+            self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._sent_s + START_S)
+        except ChildDied as death:
+            raise _NotReady(death.kind, str(death)) from death
 
     def lacks(self) -> set[str]:
         """What a new child says first, before it looks into the file. Raises ChildDied."""
-        with self._in_time():
-            return set(self._child.receive(LOCKED, self._first_by).head["lacks"])
+        try:
+            return set(self._frame(LOCKED).head["lacks"])
+        except ChildDied as death:
+            late = f"{self._child.name} was not ready within {START_S:g} s"
+            raise _NotReady(death.kind, late if death.kind == "timeout" else str(death)) from death
 
     def probed(self) -> dict[str, Any]:
         """{media, units} or {media, error}. Raises ChildDied."""
-        with self._in_time():
-            answer = self._child.receive(PROBED, self._deadline()).head
+        answer = self._answer(PROBED).head
         media = answer["media"]
         try:
             if self._media not in (None, media):
@@ -228,8 +266,7 @@ class _Order:
 
     def unit(self) -> pa.RecordBatch:
         """The next decoded unit, its pictures mapped rather than copied. Raises ChildDied."""
-        with self._in_time():
-            frame = self._child.receive(DECODED, self._deadline())
+        frame = self._answer(DECODED)
         try:
             if "error" in frame.head:
                 return failed(Failure(**frame.head["error"]), frame.head["decode_s"])
@@ -238,27 +275,57 @@ class _Order:
         except (ValueError, OSError) as error:
             raise self._nonsense(error) from error
         finally:
-            for fd in frame.fds:
-                os.close(fd)
+            _close(frame)
 
-    @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
-        """Says of what is late by how much it was to be there."""
+    def spent_s(self) -> float:
+        """With the answer that is waited for, or was last."""
+        return self._patience.spent_s()
+
+    def _answer(self, messages: Messages) -> Frame:
+        """The next one, signs of progress aside. Raises ChildDied."""
+        self._patience = Patience(self._child, self._settings.timeout_s, self._whole_s)
+        while "progress" in (frame := self._frame(messages)).head:
+            _close(frame)
+            self._signs += 1
+            # it tells them while nobody waits for it too
+            if self._signs > MOST_SIGNS_PER_S * (1 + time.monotonic() - self._sent_s):
+                raise self._nonsense(f"{self._signs} signs of progress")
+            self._patience.restart_idle()
+        return frame
+
+    def _frame(self, messages: Messages) -> Frame:
+        """Raises ChildDied."""
+        while not self._child.begins(left_s := self._patience.left_s()):
+            if left_s == 0:
+                raise ChildDied("timeout", self._late())
+        # what has begun is there soon
+        frame_s = min(self._settings.timeout_s, messages.bounds.frame_s or self._settings.timeout_s)
         try:
-            yield
+            return self._child.receive(messages, time.monotonic() + frame_s)
         except ChildDied as death:
             if death.kind != "timeout":
                 raise
-            late = f"{self._child.name} gave no answer within {self._settings.timeout_s:g} s"
-            raise ChildDied("timeout", late) from death
+            raise ChildDied("timeout", f"{self._child.name} broke off in its answer for {frame_s:g} s") from death
 
-    def _deadline(self) -> float:
-        """Of the next answer. The first has to be there in time after the order, whatever was said before it."""
-        first_by, self._first_by = self._first_by, None
-        return first_by or time.monotonic() + self._settings.timeout_s
+    def _late(self) -> str:
+        """A limit that was stretched is named with its key all the same."""
+        if self._patience.is_over:
+            within = f"answer within {self._whole_s:g} s, {self._whole_s / self._settings.timeout_s:g} times"
+            return f"{self._child.name} gave no {within} decode.timeout_s"
+        return f"{self._child.name} gave no sign of progress within {self._settings.timeout_s:g} s (decode.timeout_s)"
 
-    def _nonsense(self, error: Exception) -> ChildDied:
+    def _nonsense(self, error: Exception | str) -> ChildDied:
         return ChildDied("crashed", f"{self._child.name} sent nonsense: {error}"[:300])
+
+
+def _is_hang(death: ChildDied) -> bool:
+    """At the file. A second attempt would take as long."""
+    return death.kind == "timeout" and not isinstance(death, _NotReady)
+
+
+def _close(frame: Frame) -> None:
+    for fd in frame.fds:
+        os.close(fd)
 
 
 def _identity(fd: int) -> tuple[int, int]:
@@ -272,7 +339,7 @@ def _screen(files: list[Path], unit: Locator) -> _Part:
     if unit.page > len(files):
         raise InputError("not_found", f"the folder holds {len(files)} screens by now")
     path = files[unit.page - 1]
-    return _Part(path, media_of_name(path.name), [Locator()], f"{text_of(path.name)}: ")
+    return _Part(path, SCREEN, [Locator()], f"{text_of(path.name)}: ")
 
 
 def _failure(stage: str, error: InputError) -> Failure:

@@ -18,7 +18,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class Channel:
     def __init__(self, sock: socket.socket, output: Output | None = None) -> None:
         self._sock = sock
         self._output = output
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()
         self._reading = threading.Lock()
 
     def fileno(self) -> int:
@@ -73,15 +73,17 @@ class Channel:
         fds: Sequence[int] = (),
         *,
         deadline: float | None = None,
+        waiting: Callable[[], object] | None = None,
     ) -> None:
         """deadline: of time.monotonic(), for all of it. Without one, who sends takes nothing of what the other side
-        prints: another thread has to. Raises TimeoutError, else OSError (BrokenPipeError) when the other side is gone.
+        prints: another thread has to. waiting: called now and then while the kernel takes no more file descriptors; it
+        may send a frame itself. Raises TimeoutError, else OSError (BrokenPipeError) when the other side is gone.
         """
         text = json.dumps(head).encode()
         lead = _HEAD.pack(len(text), len(payloads))
         with self._sending:
             if fds:
-                self._send_fds(lead, list(fds), deadline)
+                self._send_fds(lead, list(fds), deadline, waiting)
                 self._send_all(text, deadline)
             else:
                 self._send_all(lead + text, deadline)
@@ -90,7 +92,9 @@ class Channel:
                 self._send_all(_SIZE.pack(len(view)), deadline)
                 self._send_all(view, deadline)
 
-    def _send_fds(self, lead: bytes, fds: list[int], deadline: float | None) -> None:
+    def _send_fds(
+        self, lead: bytes, fds: list[int], deadline: float | None, waiting: Callable[[], object] | None
+    ) -> None:
         while True:
             if deadline is not None:
                 self._wait(select.POLLOUT, deadline)
@@ -103,6 +107,8 @@ class Channel:
                     raise
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError
+            if waiting is not None:
+                waiting()
             time.sleep(_AGAIN_S)
 
     def recv(self) -> Frame | None:

@@ -28,9 +28,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from operators.processes.channel import Channel, Frame
+from operators.processes.channel import Channel
+from operators.processes.channel import Frame as Frame  # what is received
 from operators.processes.environment import environment_of_child
-from operators.processes.messages import Messages
+from operators.processes.messages import Messages as Messages  # what may be
 from operators.processes.output import Output
 from schemas.checkout import ROOT
 from schemas.errors import ChildDied
@@ -59,6 +60,7 @@ class Child:
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel, output: Output, name: str) -> None:
         self._process = process
         self._output = output
+        self._kept_waiting_s = 0.0
         self.channel = channel
         self.name = name
 
@@ -78,6 +80,14 @@ class Child:
         except (OSError, IndexError, ValueError):
             return 0
         return pages * resource.getpagesize() >> 20
+
+    @property
+    def kept_waiting_s(self) -> float:
+        """How long its first thread was ready and got no processor (proc_pid_schedstat(5)). The last known when it is
+        gone; 0 where the kernel does not count it."""
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            self._kept_waiting_s = int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        return self._kept_waiting_s
 
     def send(
         self,

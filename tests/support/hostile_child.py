@@ -189,8 +189,17 @@ class Hostile:
     def beats(self) -> None:
         """Progress without end, and no answer."""
         for count in range(10_000):
-            self.frame(b'{"alive": %d}' % count, [])
-            time.sleep(0.05)
+            self.beat(count)
+            time.sleep(0.1)
+
+    def races(self) -> None:
+        """The same, as fast as it can."""
+        for count in range(10_000_000):
+            self.beat(count)
+
+    def beat(self, count: int) -> None:
+        fds = [memory(100)] if self.role == "decode" and count < 100 else []
+        self.frame(b'{"%s": %d}' % (b"alive" if self.role == "engine" else b"progress", count), [], fds)
 
     def dribbles(self) -> None:
         """A byte every half second."""

@@ -1,0 +1,245 @@
+"""What a decoder may cost: time by its work and not by the wall, and whatever it raises or does, one unit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operators.media import patience, sandbox
+from operators.media.decoder_wire import DECODED, PROBED
+from operators.media.patience import Patience
+from operators.media.progress import Progress
+from operators.media.sandbox import HURRY_AFTER, Sandbox
+from operators.processes.child import Child, spawn
+from schemas.decode import DecodeSettings
+from schemas.unit import Locator
+
+SETTINGS = DecodeSettings(memory_mb=512, timeout_s=20.0)
+
+
+@contextmanager
+def odd(
+    monkeypatch: pytest.MonkeyPatch, *acts: str, started: Any = lambda _: None, **changes: Any
+) -> Iterator[tuple[Sandbox, list[Child]]]:
+    """A sandbox whose children do that to the pages, and the children. started: is shown each."""
+    children: list[Child] = []
+
+    def start(_: str, *, variables: dict[str, str], **options: Any) -> Child:
+        child = spawn("tests.support.odd_child", variables={**variables, "ODD_DOES": ",".join(acts)}, **options)
+        children.append(child)
+        started(child)
+        return child
+
+    monkeypatch.setattr(sandbox, "spawn", start)
+    box = Sandbox(replace(SETTINGS, **changes))
+    try:
+        yield box, children
+    finally:
+        box.close()
+    assert not any(child.running for child in children)
+
+
+def decode(box: Sandbox, count: int, path: str = __file__) -> list[dict[str, Any] | None]:
+    """The errors of so many pages."""
+    pages = [Locator(page=number) for number in range(1, count + 1)]
+    batches = list(box.decode(path, "document", pages))
+    assert all(batch.num_rows == 1 for batch in batches)
+    return [batch.to_pylist()[0]["error"] for batch in batches]
+
+
+def kinds(errors: list[dict[str, Any] | None]) -> list[str | None]:
+    return [error and error["kind"] for error in errors]
+
+
+# what is raised
+
+
+def test_an_exception_costs_its_unit_and_not_its_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    acts = ("raises", "reads", "errs", "reads", "cannot_read", "is_malformed", "raises", "raises", "raises", "reads")
+    with odd(monkeypatch, *acts) as (box, children):
+        errors = decode(box, len(acts))
+    assert len(children) == 1
+    assert kinds(errors) == [
+        *("malformed", None, "internal", None, "malformed", "malformed"),
+        *("malformed", "malformed", "malformed", None),
+    ]
+    assert errors[0] is not None
+    assert errors[0]["message"].startswith("ValueError at odd_child.py:")
+    assert errors[0]["message"].endswith(": odd")
+    assert errors[4] is not None
+    assert errors[4]["message"] == "the disk is odd"
+
+
+def test_what_is_raised_about_a_file_is_true_of_all_its_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    with odd(monkeypatch, "condemns", "reads", "reads") as (box, children):
+        errors = decode(box, 3)
+    assert kinds(errors) == ["encrypted"] * 3
+    with odd(monkeypatch, "reads", "condemns", "reads") as (box, children):
+        errors = decode(box, 3)
+    assert kinds(errors) == [None, "encrypted", None]
+    assert len(children) == 1
+
+
+@pytest.mark.parametrize(("does", "kind"), [("raises", "malformed"), ("errs", "internal"), ("condemns", "encrypted")])
+def test_an_exception_in_a_probe_is_the_inputs_error(does: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with odd(monkeypatch, does) as (box, children):
+        answer = box.probe(__file__, "document")
+        first = box.child_pid
+        box.probe(__file__, "document")
+        assert box.child_pid == first
+    assert answer["error"]["kind"] == kind
+    assert len(children) == 1
+
+
+def test_a_unit_that_runs_out_of_memory_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    acts = ("eats", "eats", "eats", "eats", "reads")
+    with odd(monkeypatch, *acts) as (box, _):
+        errors = decode(box, len(acts))
+    assert kinds(errors) == ["out_of_memory"] * 4 + [None]
+
+
+# what dies or hangs
+
+
+def test_units_that_die_or_hang_condemn_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    acts = ("dies", "reads", "hangs", "dies", "reads", "dies", "dies", "hangs", "reads", "reads")
+    with odd(monkeypatch, *acts, timeout_s=3.0) as (box, _):
+        errors = decode(box, len(acts))
+    assert [act for act, error in zip(acts, errors, strict=True) if error is None] == ["reads"] * 4
+    assert kinds(errors)[2] == kinds(errors)[7] == "timeout"
+    assert errors[2] is not None
+    assert errors[2]["message"] == "the decoder gave no sign of progress within 3 s (decode.timeout_s)"
+
+
+def test_a_file_that_hangs_its_decoder_often_is_in_a_hurry_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "LONGEST", 4)
+    with odd(monkeypatch, *["hangs"] * 40, "reads", timeout_s=0.5) as (box, children):
+        errors = decode(box, 41)
+    assert None not in errors
+    assert kinds(errors)[:HURRY_AFTER] == ["timeout"] * HURRY_AFTER
+    assert "hung or crashed before" in str(errors[HURRY_AFTER])
+    assert "not tried" in str(errors[-1])
+    # of 4 x 0.5 s, three take 0.5 s and the others 0.05 s
+    assert len(children) <= HURRY_AFTER + 0.5 / 0.05 + 1
+
+
+def test_a_child_that_does_not_start_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[Child] = []
+
+    def stop(child: Child) -> None:
+        if not stopped:
+            os.kill(child.pid, 19)
+            stopped.append(child)
+
+    monkeypatch.setattr(sandbox, "START_S", 10.0)
+    with odd(monkeypatch, "reads", started=stop) as (box, children):
+        monkeypatch.setattr(sandbox, "START_S", 1.0)
+        waiting = threading.Timer(1.5, lambda: monkeypatch.setattr(sandbox, "START_S", 30.0))
+        waiting.start()
+        assert decode(box, 1) == [None]
+        waiting.join()
+    assert len(children) == 2
+
+
+# time
+
+
+class FakeChild:
+    kept_waiting_s = 0.0
+
+
+def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    child = FakeChild()
+    left = Patience(child, idle_s=10, whole_s=50)
+    now[0] += 9
+    child.kept_waiting_s = 4.0
+    assert left.left_s() == pytest.approx(5)
+    left.restart_idle()
+    assert left.left_s() == pytest.approx(10)
+    now[0] += 30
+    child.kept_waiting_s = 33.0
+    assert left.left_s() == pytest.approx(7), "a tenth of 30 s counts at least"
+    for _ in range(5):
+        left.restart_idle()
+        now[0] += 8
+        assert left.left_s() == pytest.approx(2)
+    now[0] += 3.5
+    left.restart_idle()
+    assert left.left_s() == pytest.approx(0.5), "of the whole"
+    assert not left.is_over
+    now[0] += 0.5
+    assert left.left_s() == 0
+    assert left.is_over
+
+
+def test_a_unit_that_comes_further_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with odd(monkeypatch, "progresses:7", "progresses:0", "hangs", "reads", timeout_s=2.5) as (box, _):
+        assert kinds(decode(box, 4)) == [None, None, "timeout", None]
+
+
+def test_progress_without_end_is_believed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "LONGEST", 3)
+    with odd(monkeypatch, "progresses:1000", "reads", timeout_s=2.0) as (box, _):
+        began_s = time.monotonic()
+        answer = box.probe(__file__, "document")
+        assert time.monotonic() - began_s < 60
+    assert answer["error"]["kind"] == "timeout"
+    assert answer["error"]["message"] == "the decoder gave no answer within 6 s, 3 times decode.timeout_s"
+
+
+def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    step = Progress()
+    step()
+    step.tell(told.append)
+    for _ in range(1000):
+        step()
+    assert told == [2]
+    for messages in (PROBED, DECODED):
+        assert messages.checked({"progress": 2}) == {"progress": 2}
+
+
+def test_a_decoder_that_gets_no_processor_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six share one: a second's work takes longer than the three that it may take."""
+    cpu = min(os.sched_getaffinity(0))
+    burn = f"import os\nos.sched_setaffinity(0, [{cpu}])\nwhile True: pass"
+    with odd(
+        monkeypatch,
+        *("reads", "works:1", "reads"),
+        started=lambda child: os.sched_setaffinity(child.pid, [cpu]),
+        timeout_s=3.0,
+    ) as (box, _):
+        assert decode(box, 1) == [None]
+        # in sessions of their own, among which the kernel shares
+        burning = [subprocess.Popen([sys.executable, "-c", burn], start_new_session=True) for _ in range(5)]
+        try:
+            began_s = time.monotonic()
+            assert decode(box, 3) == [None] * 3
+            assert time.monotonic() - began_s > 3.0, "nothing was starved: this shows nothing"
+        finally:
+            for process in burning:
+                process.kill()
+                process.wait()
+
+
+def test_a_child_tells_how_long_it_waited_for_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this kernel does not count it")
+    with odd(monkeypatch, "reads") as (box, children):
+        decode(box, 1)
+        (child,) = children
+        assert 0 < child.kept_waiting_s < 1000
+        box.close()
+        assert child.kept_waiting_s > 0
