@@ -135,6 +135,21 @@ def test_all_pictures_of_a_clip_have_one_size(
         assert not beside.any()
 
 
+def test_pixels_that_change_their_shape(tmp_path: Path, show: Callable[[Path], Clip]) -> None:
+    """As broadcasts do between 4:3 and 16:9."""
+    square = draw(tmp_path / "a.ts", [quarters(96, 96)] * 10).read_bytes()
+    later = {"output_ts_offset": "1"}
+    wide = draw(tmp_path / "b.ts", [quarters(96, 96)] * 10, container=later, sample_aspect_ratio=Fraction(5, 3))
+    (tmp_path / "c.ts").write_bytes(square + wide.read_bytes())
+    clip = show(tmp_path / "c.ts")
+    assert clip.size_px == (96, 96)
+    assert clip.notes == ("sizes_differ",)
+    first, last = clip.pictures[0], clip.pictures[-1]
+    assert first[2].any()
+    assert not last[2].any()  # wider than the first, so black above
+    assert corners(last[last.shape[0] * 2 // 10 : last.shape[0] * 8 // 10]) == "RGBY"
+
+
 def test_sizes_that_change_between_clips_of_a_file(tmp_path: Path, sandbox: Sandbox) -> None:
     parts = [[quarters(96, 160)] * 300, [quarters(160, 96)] * 50]
     first, second = shown_by(sandbox, draw_parts(tmp_path / "a.ts", parts))

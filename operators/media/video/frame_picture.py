@@ -28,11 +28,16 @@ from operators.media.video.frame_color import (
     ycgco_to_rgb,
 )
 from operators.media.video.frame_filters import cropped, deinterlaced
+from operators.media.video.open_container import decoder_of
 from operators.media.video.track_facts import facts_of
 from schemas.decode import DecodeSettings
 
 _SAME_SHAPE = 0.02
 """By how much two shapes may differ and still fill one another."""
+
+
+_WITHOUT_ASPECT = ("mpegts", "mpeg")
+"""Containers that say nothing of the shape of pixels: a broadcast may change it, which its decoder knows."""
 
 
 class ClipPictures:
@@ -116,7 +121,10 @@ class ClipPictures:
 
     def _display_size(self, frame: Any) -> tuple[int, int]:
         left, top, right, bottom = self._crop(frame)
-        return _square(frame.height - top - bottom, frame.width - left - right, self._stream.sample_aspect_ratio)
+        aspect = self._stream.sample_aspect_ratio
+        if self._stream.container.format.name in _WITHOUT_ASPECT:
+            aspect = decoder_of(self._stream).sample_aspect_ratio or aspect
+        return _square(frame.height - top - bottom, frame.width - left - right, aspect)
 
 
 def display_size(stream: Any) -> tuple[int, int]:
