@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import av
 
 from operators.media.source import Source
+from operators.media.video.open_container import decoder_of
 from operators.media.video.packed_index import MOST_CONCEALED, FrameIndex, Key
 from operators.media.video.packet_reader import PacketReader
 
@@ -60,10 +61,10 @@ class _Pass:
 
 
 class FrameDecoder:
-    """Of one file."""
+    """Of one file. stream: its index, where it was chosen before."""
 
-    def __init__(self, source: Source) -> None:
-        self._reader = PacketReader(source)
+    def __init__(self, source: Source, stream: int | None = None) -> None:
+        self._reader = PacketReader(source, stream)
         self._earlier = 0  # keyframes that this stream needs before the one that should do
 
     @property
@@ -122,7 +123,7 @@ class FrameDecoder:
             if begins:
                 if at:
                     yield from self._decoded(None, done)
-                self.stream.codec_context.flush_buffers()
+                decoder_of(self.stream).flush_buffers()
                 self._reader.go_to(index, key)
             end = at
             while end < len(wanted) and starts[end] == key:
@@ -132,10 +133,10 @@ class FrameDecoder:
                 if (read := self._reader.read()) is None:
                     break
                 number, packet = read
-                self.stream.codec_context.skip_frame = "DEFAULT" if number in chosen else "NONREF"
+                decoder_of(self.stream).skip_frame = "DEFAULT" if number in chosen else "NONREF"
                 yield from self._decoded((number, packet), done)
             at = end
-        self.stream.codec_context.skip_frame = "DEFAULT"
+        decoder_of(self.stream).skip_frame = "DEFAULT"
         yield from self._decoded(None, done)
 
     def _thoroughly(
@@ -214,7 +215,7 @@ class FrameDecoder:
         """Every frame from there on. Of those that are told by their order, with the number of their place."""
         for _ in self._decoded(None, _Pass([])):
             pass
-        context = self.stream.codec_context
+        context = decoder_of(self.stream)
         context.flush_buffers()
         context.skip_frame = "DEFAULT"
         self._reader.go_to(index, key)
@@ -229,7 +230,7 @@ class FrameDecoder:
     def _decoded(self, read: tuple[int, Any] | None, done: _Pass) -> Iterator[tuple[int, Any]]:
         """Frames that come for that packet, or, without one, what the decoder still holds. Damage costs the packet that
         it lies in."""
-        context = self.stream.codec_context
+        context = decoder_of(self.stream)
         if read is None:
             packet = None
         else:

@@ -69,7 +69,8 @@ def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
 
 
 def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
-    decoder = FrameDecoder(source)
+    first = packed_index.unpacked(units[0].index) if units else None
+    decoder = FrameDecoder(source, first.stream if first else None)
     file: FileIndex | None = None
     try:
         for unit in units:
