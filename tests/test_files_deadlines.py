@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,15 @@ from typing import Any
 import pytest
 
 from operators.media import patience, sandbox
+from operators.media.decoder_child import _as_input_error
 from operators.media.decoder_wire import DECODED, PROBED
 from operators.media.patience import Patience
 from operators.media.progress import Progress
 from operators.media.sandbox import HURRY_AFTER, Sandbox
+from operators.media.source import Source
 from operators.processes.child import Child, spawn
 from schemas.decode import DecodeSettings
+from schemas.errors import InputError
 from schemas.unit import Locator
 
 SETTINGS = DecodeSettings(memory_mb=512, timeout_s=20.0)
@@ -70,7 +74,7 @@ def test_an_exception_costs_its_unit_and_not_its_child(monkeypatch: pytest.Monke
         errors = decode(box, len(acts))
     assert len(children) == 1
     assert kinds(errors) == [
-        *("malformed", None, "internal", None, "malformed", "malformed"),
+        *("malformed", None, "malformed", None, "malformed", "malformed"),
         *("malformed", "malformed", "malformed", None),
     ]
     assert errors[0] is not None
@@ -78,6 +82,22 @@ def test_an_exception_costs_its_unit_and_not_its_child(monkeypatch: pytest.Monke
     assert errors[0]["message"].endswith(": odd")
     assert errors[4] is not None
     assert errors[4]["message"] == "the disk is odd"
+
+
+def test_a_mistake_of_ours_is_called_one() -> None:
+    def error_of(does: Callable[[], object]) -> InputError:
+        try:
+            does()
+        except TypeError as error:
+            return _as_input_error(error, "2.png: ")
+        raise AssertionError
+
+    ours = error_of(lambda: Source(None, "").head(1))  # type: ignore[arg-type]
+    assert ours.kind == "internal"
+    assert str(ours).startswith("2.png: TypeError at source.py:")
+    theirs = error_of(lambda: json.loads(3))  # type: ignore[arg-type]
+    assert theirs.kind == "malformed"
+    assert "TypeError at __init__.py:" in str(theirs)
 
 
 def test_what_is_raised_about_a_file_is_true_of_all_its_units(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +110,7 @@ def test_what_is_raised_about_a_file_is_true_of_all_its_units(monkeypatch: pytes
     assert len(children) == 1
 
 
-@pytest.mark.parametrize(("does", "kind"), [("raises", "malformed"), ("errs", "internal"), ("condemns", "encrypted")])
+@pytest.mark.parametrize(("does", "kind"), [("raises", "malformed"), ("errs", "malformed"), ("condemns", "encrypted")])
 def test_an_exception_in_a_probe_is_the_inputs_error(does: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with odd(monkeypatch, does) as (box, children):
         answer = box.probe(__file__, "document")
