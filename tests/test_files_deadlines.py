@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from operators.media import patience, sandbox
@@ -26,7 +28,7 @@ from operators.media.source import Source
 from operators.processes.child import Child, spawn
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
-from schemas.unit import Locator
+from schemas.unit import Indexed, Locator
 
 SETTINGS = DecodeSettings(memory_mb=512, timeout_s=20.0)
 
@@ -263,3 +265,57 @@ def test_a_child_tells_how_long_it_waited_for_a_processor(monkeypatch: pytest.Mo
         assert 0 < child.kept_waiting_s < 1000
         box.close()
         assert child.kept_waiting_s > 0
+
+
+@pytest.mark.timeout(3600)
+def test_a_good_video_that_takes_its_time_is_read(
+    tmp_path: Path, amount: Callable[[int, int], int], figure: Callable[[str], None]
+) -> None:
+    """Decoded by two at once, a clip takes longer than a decoder may go on without a sign of progress.
+    The whole of it is what a phone films in 4K: 60 frames a second of 10 bits, in clips of 30 s."""
+    height_px, clip_s = amount(720, 2160), amount(16, 30)
+    path = write_slow_clip(tmp_path / "slow.mp4", height_px, repeats=clip_s)
+    settings = DecodeSettings(video_clip_s=clip_s, timeout_s=1.0, video_max_px=1 << 20, full_input_tokens=8000)
+    rows: list[dict[str, Any]] = []
+
+    def read() -> None:
+        box = Sandbox(settings)
+        answer = box.probe(str(path), "video")
+        units = [Indexed.of(unit) for unit in answer["units"]]
+        rows.extend(batch.to_pylist()[0] for batch in box.decode(str(path), "video", units))
+        box.close()
+
+    at_once = [threading.Thread(target=read) for _ in range(2)]
+    for thread in at_once:
+        thread.start()
+    for thread in at_once:
+        thread.join()
+    assert [row["error"] for row in rows] == [None, None]
+    slowest_s = max(row["decode_s"] for row in rows)
+    figure(
+        f"a clip of {clip_s} s of {height_px} lines at 60 frames a second took {slowest_s:.1f} s, read with 1 s allowed"
+    )
+    assert slowest_s > 2 * settings.timeout_s, "it is not slow: this shows nothing"
+
+
+def write_slow_clip(path: Path, height_px: int, repeats: int) -> Path:
+    """A second of moving noise at 60 frames a second, again and again."""
+    noise = np.random.default_rng(0).integers(0, 255, (height_px, height_px * 16 // 9, 3), np.uint8)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx265", rate=60, options={"preset": "ultrafast", "x265-params": "log-level=none"})
+        stream.height, stream.width, stream.pix_fmt = height_px, height_px * 16 // 9, "yuv420p10le"
+        stream.bit_rate, stream.gop_size = 8 * height_px * height_px, 60
+        packets = []
+        for index in range(60):
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, 4 * index, axis=1), format="rgb24")
+            packets += stream.encode(frame)
+        packets += stream.encode()
+        pieces = [(bytes(packet), packet.pts, packet.dts, packet.is_keyframe, packet.time_base) for packet in packets]
+        for start_s in range(repeats):
+            for data, pts, dts, is_keyframe, time_base in pieces:
+                packet = av.Packet(data)
+                shift = round(start_s / time_base)
+                packet.pts, packet.dts, packet.time_base = pts + shift, dts + shift, time_base
+                packet.is_keyframe, packet.stream = is_keyframe, stream
+                target.mux(packet)
+    return path

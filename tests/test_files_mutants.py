@@ -56,7 +56,7 @@ class Reader:
         self._probe, self._decode, self._full = Probe(SETTINGS), Decode(SETTINGS), FullInputs(SETTINGS)
 
     def rows(self, paths: list[Path]) -> dict[str, list[dict[str, Any]]]:
-        """By name of the file. A row of what is opened whole has its pictures' number as `shown`."""
+        """By name of the file. parts: how many pictures, or words about missing ones, of what is opened whole."""
         planned = self._probe(list_inputs(tuple(map(str, paths)), Path("/nowhere")).inputs).to_pylist()
         chunks = list(cut(with_full_inputs(planned, TASKS), TASKS, max_units=32, max_bytes=64 << 20))
         table = pa.Table.from_pylist([{"passthrough": b"", **chunk} for chunk in chunks], schema=tables.CHUNKS)
@@ -75,7 +75,7 @@ class Reader:
         content = opened.unit.content if opened.unit is not None else ()
         if isinstance(content, Clip):
             content = content.frames
-        return {**facts, "error": opened.error, "shown": sum(not isinstance(part, str) for part in content)}
+        return {**facts, "error": opened.error, "parts": len(content)}
 
     def close(self) -> None:
         for operator in (self._probe, self._decode, self._full):
@@ -89,16 +89,26 @@ def is_told(row: dict[str, Any]) -> bool:
 def lost(rows: list[dict[str, Any]], patient: dict[str, Any], *, full: bool) -> str | None:
     """What the patient reader read and these rows neither show nor tell of."""
     rows = [row for row in rows if (row["unit_kind"] in ("document", "video")) == full]
-    if not rows or any(map(is_told, rows)):
+    if not rows or all(row["error"] for row in rows):
         return None
     if patient["media"] == "video":
-        times_s = sorted(time_s for row in rows for time_s in row["times_s"] or ())
-        shown = {round((time_s - times_s[0]) / STEP_S) for time_s in times_s}
-        slots = {int(time_s / STEP_S) for time_s in patient["times_s"]}
-        gaps = [slot for slot in slots if not shown & {slot - 1, slot, slot + 1}]
-        return f"{len(gaps)} half seconds from {min(gaps) * STEP_S:g} s on" if gaps else None
-    count = sum(row["shown"] for row in rows) if full else len(rows)
+        return _lost_times(rows, patient["times_s"])
+    count = sum(row["parts"] for row in rows) if full else len(rows)
     return f"{count} of {patient['units']}" if count < patient["units"] else None
+
+
+def _lost_times(rows: list[dict[str, Any]], read_s: list[float]) -> str | None:
+    """Half seconds of which nothing is shown near them, under clips that tell of no damage."""
+    if any({"joined", "time_gap"} & set(row["input_notes"] or ()) for row in rows):
+        return None  # its times are not those of the patient reader
+    first_s = min(time_s for row in rows for time_s in row["times_s"] or ())
+    shown = {round((time_s - first_s) / STEP_S) for row in rows for time_s in row["times_s"] or ()}
+    for row in filter(is_told, rows):
+        start, end = ((row[key] - first_s) / STEP_S for key in ("start_s", "end_s"))
+        shown |= set(range(round(start) - 1, min(round(end), 100_000) + 2))
+    slots = {int(time_s / STEP_S) for time_s in read_s}
+    gaps = [slot for slot in slots if not shown & {slot - 1, slot, slot + 1}]
+    return f"{len(gaps)} half seconds from {min(gaps) * STEP_S:g} s on" if gaps else None
 
 
 def faults(name: str, rows: list[dict[str, Any]], patient: dict[str, Any] | None) -> list[str]:
