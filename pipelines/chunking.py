@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from operators.media.formats import FULL_INPUT_KINDS, full_input_kind_of
+from operators.media.formats import FULL_INPUT_KINDS, VIDEO, full_input_kind_of
+from operators.media.video import packed_index
 from schemas.task import Task
 
 
@@ -39,8 +40,18 @@ def with_full_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> 
             "start_s": 0.0 if ends else None,
             "end_s": max(ends, default=None),
             "page_count": sum(unit["page"] is not None for unit in good) or None,
+            "index": _index_of(parts) if parts[0]["media"] == VIDEO else None,
             "decoded_bytes": 0,  # it is decoded beside the engine
         }
+
+
+def _index_of(clips: Sequence[dict[str, Any]]) -> str | None:
+    """Of the whole video, so that it is not read through once more; it says too that its end is missing."""
+    good = [clip for clip in clips if clip["error"] is None]
+    return packed_index.joined(
+        [clip.get("index") for clip in good],
+        truncated=any(clip["error"]["kind"] == "truncated" for clip in clips if clip["error"] is not None),
+    )
 
 
 def cut(

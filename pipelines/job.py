@@ -79,6 +79,8 @@ def prepare(spec: JobSpec) -> Job:
         "engine": identity_of_engine,
         "limits": {"chunk_units": spec.limits.chunk_units, "chunk_mb": spec.limits.chunk_mb},
     }
+    if spec.types:  # folders of before there was this key go on
+        identity_of_job["types"] = spec.types
     identity_of_job = _as_json(identity_of_job)
     provenance = Provenance(
         job=spec.name,

@@ -1,6 +1,6 @@
 """List the inputs of a job before any work: one row each, nothing silently left out. Knows no decoder.
 
-An entry of `inputs:` is a file, a folder (walked), a glob, or a table of paths (.csv, .parquet) whose other
+An entry of `inputs:` is a file, a folder (walked), a glob, or a table of paths (.csv, .tsv, .parquet) whose other
 columns go into the results. A folder that a table names is one input, an episode: its pictures are the
 screens. A path that is named and missing is an input that cannot be read; what a folder holds and no decoder knows is
 counted and shown.
@@ -11,18 +11,27 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
-from operators.media.formats import EPISODE, TEXT, media_of_name
-from operators.media.source import check_is_file, of_os
+from operators.media.formats import (
+    EPISODE,
+    HEAD_BYTES,
+    TEXT,
+    is_source_text,
+    may_be_source_text,
+    media_of_head,
+    media_of_name,
+    names_no_format,
+)
+from operators.media.source import check_is_file, head_of, of_os
+from pipelines.input_tables import SUFFIXES, InputTable, read_table
 from schemas import tables
 from schemas.errors import Failure, InputError, SpecError
 from schemas.input_uri import path_of, text_of, uri_of
@@ -30,9 +39,10 @@ from schemas.task import Task
 
 _DEEPEST = 200
 """Folders within folders that are entered: what lies deeper was hardly put there to be read."""
-_MOST_TABLE_BYTES = 2 << 30
-URI_COLUMNS = ("uri", "path", "input_uri")
-_RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
+_ELSEWHERE = re.compile(r"(?!file://(?:localhost)?/)[A-Za-z][A-Za-z0-9+.-]*://|data:[^/,;]*(?:/[^/,;]*)?[,;]")
+"""How an address begins that is no local path: with a scheme, or with the data themselves."""
+_ONLY_LOCAL = "only local paths can be read so far"
+_LONGEST_ADDRESS = 2000
 
 
 @dataclass
@@ -43,50 +53,83 @@ class Listing:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def list_inputs(entries: tuple[str, ...], output: Path | None, *, texts: bool = False) -> Listing:
+def list_inputs(
+    entries: tuple[str, ...], output: Path | None, *, types: Mapping[str, str] | None = None, texts: bool = False
+) -> Listing:
     """List in the order of the entries, and by name within one. A file that comes up twice is read once.
 
-    output: the job's own folder if it is one, never taken for an input. texts: a table without a path column is as many
-    inputs without a file, for tasks that ask about its other columns alone. Raises SpecError for what no later step can
-    fix: a table without a path column, an address that is not a local path.
+    output: the job's own folder if it is one, never taken for an input. types: what the cells of columns of a CSV are,
+    where they are no text. texts: a table without a path column is as many inputs without a file, for tasks that ask
+    about its other columns alone. Raises SpecError for what no later step can fix: a table without a path column, an
+    address that is not a local path.
     """
     skipped: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
-    named: list[pa.Table] = []
+    passthrough: list[pa.Table] = []
     seen: Counter[str] = Counter()
     for entry in entries:
-        if "://" in entry and not entry.startswith("file:///"):
-            raise SpecError(f"inputs: {entry!r}: only local paths can be read so far")
+        if _ELSEWHERE.match(entry):
+            raise SpecError(f"inputs: {entry[:_LONGEST_ADDRESS]!r}: {_ONLY_LOCAL}")
         path = _expanded(entry)
-        if path.suffix.lower() in (".csv", ".parquet") and _exists(path) and not _is_folder(path):
-            table = _read_table(path, texts=texts)
-            named.append(table)
-            if "uri" not in table.schema.names:
-                rows += [_text_input(path, row) for row in range(table.num_rows)]
-                named[-1] = table.append_column("uri", pa.nulls(table.num_rows, pa.string()))
-                continue
-            for uri in table.column("uri").to_pylist():
-                target = path.parent / path_of(uri)
-                # rows of a table may ask about one file several times: each is an input of its own
-                rows.append(_input(target, occurrence=seen[_absolute(target)], episode=_is_folder(target)))
-                seen[_absolute(target)] += 1
+        if path.suffix.lower() in SUFFIXES and _exists(path) and not _is_folder(path):
+            table = read_table(path, types or {}, texts=texts)
+            if table.left_out:
+                skipped["empty row at the end of a table"] += table.left_out
+            rows += _table_rows(path, table, seen)
+            passthrough.append(_with_row_count(table.columns, table.num_rows))
             continue
-        for target in _expand(path, output, skipped):
+        before = len(rows)
+        for target, media in _expand(path, output, skipped):
             if seen[_absolute(target)]:
                 skipped["named twice"] += 1
                 continue
             seen[_absolute(target)] += 1
-            rows.append(_input(target))
-        named.append(pa.table({"uri": pa.nulls(len(rows) - sum(map(len, named)), pa.string())}))
+            rows.append(_input(target, media))
+        passthrough.append(_with_row_count(pa.table({}), len(rows) - before))
     inputs = pa.Table.from_pylist(rows, schema=tables.INPUTS)
-    if named:
-        try:
-            passthrough = pa.concat_tables(named, promote_options="default").drop_columns(["uri"])
-        except pa.ArrowException as error:
-            raise SpecError(f"inputs: the tables do not fit together: {error}") from error
-        for name in passthrough.schema.names:
-            inputs = inputs.append_column(passthrough.schema.field(name), passthrough.column(name))
+    try:
+        columns = pa.concat_tables(passthrough, promote_options="default").drop_columns([_ROW])
+    except pa.ArrowException as error:
+        hint = "a CSV's columns are text where `types` says nothing"
+        raise SpecError(f"inputs: the tables do not fit together: {' '.join(str(error).split())}; {hint}") from error
+    if unused := sorted((types or {}).keys() - set(columns.schema.names)):
+        raise SpecError(f"types: no input table has a column {unused[0]!r}")
+    for name in columns.schema.names:
+        inputs = inputs.append_column(columns.schema.field(name), columns.column(name))
     return Listing(inputs, skipped)
+
+
+_ROW = "input_uri"
+"""A column that no input table has beside its paths: it counts the rows of those without columns."""
+
+
+def _with_row_count(columns: pa.Table, rows: int) -> pa.Table:
+    return pa.table(
+        {_ROW: pa.nulls(rows, pa.string()), **dict(zip(columns.schema.names, columns.columns, strict=True))}
+    )
+
+
+def _table_rows(path: Path, table: InputTable, seen: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a table may ask about one file several times: each is an input of its own."""
+    for row in range(table.num_rows):
+        cell = None if table.paths is None else table.paths[row]
+        fault = table.faults.get(row)
+        if cell is None:
+            yield _fileless(path, row, TEXT, fault)
+        elif not cell.strip():
+            yield _fileless(path, row, None, InputError("not_found", "its row of the input table has an empty path"))
+        elif _ELSEWHERE.match(cell):
+            yield _elsewhere(cell, seen)
+        else:
+            target = path.parent / path_of(cell)
+            place = _absolute(target)
+            yield _input(
+                target,
+                EPISODE if _is_folder(target) else media_of_name(target.name),
+                occurrence=seen[place],
+                fault=fault,
+            )
+            seen[place] += 1
 
 
 def _expanded(entry: str) -> Path:
@@ -96,7 +139,8 @@ def _expanded(entry: str) -> Path:
         raise SpecError(f"inputs: {entry!r}: {error}") from error
 
 
-def _expand(path: Path, output: Path | None, skipped: Counter[str]) -> Iterator[Path]:
+def _expand(path: Path, output: Path | None, skipped: Counter[str]) -> Iterator[tuple[Path, str | None]]:
+    """(file, what it seems to be)."""
     if _is_folder(path):
         yield from _walk(path, output and output.resolve(), skipped)
     elif not _exists(path) and glob.has_magic(str(path)) and "\0" not in str(path):
@@ -105,15 +149,15 @@ def _expand(path: Path, output: Path | None, skipped: Counter[str]) -> Iterator[
             if _is_folder(match):
                 if "**" not in str(path):  # with ** the files inside match on their own
                     yield from _walk(Path(match), output and output.resolve(), skipped)
-            elif _known(Path(match), skipped):
-                yield Path(match)
+            elif (media := _recognized(Path(match), skipped)) is not None:
+                yield Path(match), media
         if not matches:
-            yield path  # a named thing that is missing: its row says so
+            yield path, media_of_name(path.name)  # a named thing that is missing: its row says so
     else:
-        yield path
+        yield path, media_of_name(path.name)
 
 
-def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[Path]:
+def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
     entered = {folder.resolve()}
 
     def unreadable(_: OSError) -> None:
@@ -137,15 +181,22 @@ def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[
         for name in sorted(files):
             if name.startswith("."):
                 skipped["hidden file"] += 1
-            elif _known(Path(name), skipped):
-                yield Path(place) / name
+            elif (media := _recognized(Path(place) / name, skipped)) is not None:
+                yield Path(place) / name, media
 
 
-def _known(path: Path, skipped: Counter[str]) -> bool:
-    if media_of_name(path.name) is not None:
-        return True
-    skipped[f"unknown type {text_of(path.suffix.lower() or path.name)}"] += 1
-    return False
+def _recognized(path: Path, skipped: Counter[str]) -> str | None:
+    """What a file that nobody named seems to be. Only where its name says nothing, or is a program's too, is it opened.
+    None for what no decoder knows, which is counted."""
+    media = media_of_name(path.name)
+    if names_no_format(path.name):
+        media = media_of_head(head_of(path, HEAD_BYTES))
+    elif may_be_source_text(path.name) and is_source_text(path.name, head_of(path, HEAD_BYTES)):
+        skipped[f"text and no video {path.suffix.lower()}"] += 1
+        return None
+    if media is None:
+        skipped[f"unknown type {text_of(path.suffix.lower() or path.name)}"] += 1
+    return media
 
 
 def _exists(path: Path) -> bool:
@@ -160,118 +211,51 @@ def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  not resolve(): a link keeps the name the user gave
 
 
-def _input(path: Path, occurrence: int = 0, *, episode: bool = False) -> dict[str, Any]:
+def _input(path: Path, media: str | None, *, occurrence: int = 0, fault: InputError | None = None) -> dict[str, Any]:
     place = _absolute(path)
-    uri = uri_of(place)
-    error = None
     size = None
     try:
         status = os.stat(place)  # noqa: PTH116
         size = status.st_size
-        if not episode:
+        if media != EPISODE:
             check_is_file(status.st_mode)
-    except OSError as fault:
-        error = of_os(fault)
-    except ValueError as fault:  # a NUL, a lone surrogate
-        error = InputError("not_found", f"no file has such a name: {fault}")
-    except InputError as fault:
-        error = fault
-    return {
-        "input_id": _id(uri if not occurrence else f"{uri}#{occurrence}"),
-        "input_uri": uri,
-        "media": EPISODE if episode else media_of_name(path.name),
-        "size_bytes": size,
-        "error": error and asdict(Failure("list", error.kind, str(error))),
-    }
+    except OSError as error:
+        fault = of_os(error)
+    except ValueError as error:  # a NUL, a lone surrogate
+        fault = InputError("not_found", f"no file has such a name: {error}")
+    except InputError as error:
+        fault = error
+    return _row(uri_of(place), media, fault, occurrence=occurrence, size_bytes=size)
 
 
-def _text_input(path: Path, row: int) -> dict[str, Any]:
-    uri = f"{uri_of(_absolute(path))}#{row}"
+def _fileless(path: Path, row: int, media: str | None, fault: InputError | None) -> dict[str, Any]:
+    """A row of an input table that names no file."""
+    return _row(f"{uri_of(_absolute(path))}#{row}", media, fault)
+
+
+def _elsewhere(address: str, seen: Counter[str]) -> dict[str, Any]:
+    uri = text_of(address)
+    if len(uri) > _LONGEST_ADDRESS:
+        uri = f"{uri[:100]}… ({len(uri)} characters, sha256 {_id(uri)})"
+    seen[uri] += 1
+    media = None if uri.startswith("data:") else media_of_name(re.split("[?#]", uri)[0])
+    return _row(uri, media, InputError("not_found", _ONLY_LOCAL), occurrence=seen[uri] - 1)
+
+
+def _row(
+    uri: str, media: str | None, fault: InputError | None, *, occurrence: int = 0, size_bytes: int | None = None
+) -> dict[str, Any]:
     return {
-        "input_id": _id(uri),
+        "input_id": _id(f"{uri}#{occurrence}" if occurrence else uri),
         "input_uri": uri,
-        "media": TEXT,
-        "size_bytes": None,
-        "error": None,
+        "media": media,
+        "size_bytes": size_bytes,
+        "error": fault and asdict(Failure("list", fault.kind, str(fault))),
     }
 
 
 def _id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
-def _read_table(path: Path, *, texts: bool) -> pa.Table:
-    """The table with its path column first, named uri; without one where that is allowed."""
-    try:
-        return _with_uris(_table(path), path.parent, texts=texts)
-    except InputError as error:
-        raise SpecError(f"inputs: {path}: not a readable table: {error}") from error
-    except SpecError as error:
-        raise SpecError(f"inputs: {path}: {error}") from error
-
-
-def _table(path: Path) -> pa.Table:
-    """Raises InputError."""
-    try:
-        check_is_file(path.stat().st_mode)
-        table = _csv(path) if path.suffix.lower() == ".csv" else _parquet(path)
-        table.schema.names  # noqa: B018  a name that is no UTF-8 raises here
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise InputError("malformed", " ".join(str(error).split())[:300]) from error
-    return table
-
-
-def _csv(path: Path) -> pa.Table:
-    if path.stat().st_size > _MOST_TABLE_BYTES:
-        raise InputError("too_large", f"it has more than {_MOST_TABLE_BYTES >> 20} MB")
-    table = pa.csv.read_csv(path)
-    for name, kind in zip(table.schema.names, table.schema.types, strict=True):
-        if pa.types.is_binary(kind) and name not in URI_COLUMNS:  # a path may be any bytes, a text may not
-            raise InputError("malformed", f"column {name} holds text that is no UTF-8")
-    return table
-
-
-def _parquet(path: Path) -> pa.Table:
-    """Few rows at a time: a thousand bytes may unpack to anything."""
-    batches, size = [], 0
-    with pa.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1024):
-            size += batch.nbytes
-            if size > _MOST_TABLE_BYTES:
-                raise InputError("too_large", f"it unpacks to more than {_MOST_TABLE_BYTES >> 20} MB")
-            batches.append(batch)
-        return pa.Table.from_batches(batches, schema=file.schema_arrow)
-
-
-def _with_uris(table: pa.Table, folder: Path, *, texts: bool) -> pa.Table:
-    """Raises SpecError."""
-    names = Counter(table.schema.names)
-    if repeated := sorted(name for name, count in names.items() if count > 1):
-        raise SpecError(f"two columns are called {repeated[0]!r}")
-    column = next((name for name in URI_COLUMNS if name in names), None)
-    if clash := sorted(_RESERVED & {name for name in names if name != column}):
-        raise SpecError(f"column {clash[0]!r} has the name of a result column; rename it")
-    if column is None and texts:
-        return table
-    if column is None:
-        raise SpecError(f"needs a column of paths named one of {', '.join(URI_COLUMNS)}")
-    uris = _uris(table.column(column), column, folder)
-    others = [name for name in table.schema.names if name != column]
-    return pa.table([uris, *(table.column(name) for name in others)], names=["uri", *others])
-
-
-def _uris(column: pa.ChunkedArray, name: str, folder: Path) -> pa.ChunkedArray:
-    """As text; bytes that are no UTF-8 as the URI that stands for them. Raises SpecError."""
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        paths = [path and uri_of(_absolute(folder / os.fsdecode(path))) for path in column.to_pylist()]
-        column = pa.chunked_array([pa.array(paths, pa.string())])
-    try:
-        uris = column.cast(pa.string())
-    except pa.ArrowException as error:
-        raise SpecError(f"column {name} holds no paths but {column.type}") from error
-    if uris.null_count or "" in uris.to_pylist():
-        raise SpecError(f"column {name} has empty cells")
-    return uris
 
 
 def check_values(tasks: Sequence[Task], inputs: pa.Table) -> None:

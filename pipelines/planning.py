@@ -58,7 +58,7 @@ def check_output(job: Job, folder: JobFolder) -> None:
 def list_job(job: Job) -> Listing:
     """The inputs of a job as they are now. Raises SpecError, also for prompts that take a value nobody has."""
     texts = any("text" in task.unit_kinds for task in job.tasks)
-    listing = list_inputs(job.spec.inputs, local_path(job.output), texts=texts)
+    listing = list_inputs(job.spec.inputs, local_path(job.output), types=job.spec.types, texts=texts)
     check_values(job.tasks, listing.inputs)
     return listing
 

@@ -81,7 +81,10 @@ class JobSpec(Section):
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="stands in every row, as `job`")
     inputs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="files, folders, globs, and tables of paths (.csv, .parquet) whose other columns come along"
+        description="files, folders, globs, and tables of paths (.csv, .tsv, .parquet) whose other columns come along"
+    )
+    types: dict[str, Literal["text", "int", "float", "bool", "date"]] = Field(
+        {}, description="what columns of a .csv or .tsv are, by name; default: text, as it is written"
     )
     tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=100)] = Field(
         description="what is asked; a bare name stands for {name: …}"

@@ -44,6 +44,7 @@ class Indexed(Locator):
 INPUT_FAULTS = (
     "damaged",  # some of it could not be decoded, or not rightly; of a video, damaged_frames says how much
     "truncated",  # its end is missing; what is there is shown
+    "dolby_vision",  # colors of a space that only Dolby Vision's players show rightly (profile 5)
     "xfa_form",  # a form whose content only its maker's program shows; the page is what stands in for it
 )
 """What a decoder notes about an input that leaves the answer in doubt: faults of the row too."""

@@ -65,6 +65,7 @@ LIBRARIES = {
     "av": ["operators/media/video", "jobs/demo_media.py"],
     "decord": ["operators/media/video/decord_clips.py"],
     "pypdfium2": ["operators/media/pdf"],
+    "pi_heif": ["operators/media/image/heif.py"],
     "playwright": ["operators/code_check/render_page.py"],
     "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],

@@ -33,7 +33,7 @@ from operators.media.formats import FORMATS, format_of
 from operators.media.probe import Probe
 from operators.media.sandbox import Sandbox
 from operators.media.source import opened_file
-from operators.media.video.frame_times import clip_bounds, shown, targets
+from operators.media.video.frame_times import HOLD_S, LABEL_S, clip_bounds, on_screen, targets
 from operators.processes.channel import Channel
 from operators.processes.messages import Bounds, Messages
 from operators.units import Decoded
@@ -227,10 +227,11 @@ def test_a_variable_frame_rate_gives_the_frames_on_screen_and_their_times(
 ) -> None:
     path = write_clip(tmp_path / f"vfr.{form}", VFR_MS)
     (row,) = decode(path, settings=replace(SMALL, video_backend=backend))
-    # on screen at 0, 0.5, …, 4.5 s; at 1.5, 2.5 and 4.0 still the frame before, which does not come twice
-    expected = [0, 3, 4, 7, 9, 10, 11]
+    # on screen at 0, 0.5, …, 4.5 s; under their own times where they have just begun
+    expected = [0, 3, 4, 4, 7, 7, 9, 10, 10, 11]
+    times_s = [0.0, 0.48, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.499]
     assert row["error"] is None
-    assert row["times_s"] == pytest.approx([VFR_MS[place] / 1000 for place in expected], abs=0.001)
+    assert row["times_s"] == pytest.approx(times_s, abs=0.001)
     assert greys(row) == pytest.approx([gray_of(place) for place in expected], abs=2)
 
 
@@ -538,22 +539,51 @@ ascending = st.lists(st.integers(0, 20_000), min_size=1, max_size=60, unique=Tru
 
 
 @given(ascending, st.floats(0.1, 30), st.floats(0, 5), st.floats(0.1, 20))
-def test_samples_are_ascending_frames_on_screen(
+def test_samples_are_the_frames_on_screen_at_times_of_their_clip(
     times_s: list[float], fps: float, start_s: float, length_s: float
 ) -> None:
-    wanted = targets(start_s, start_s + length_s, fps)
-    places = shown(times_s, wanted)
-    assert places == sorted(set(places))
-    assert places
-    for wanted_s in wanted:  # each wanted time is answered by the last frame that had begun, or the first of all
+    end_s = start_s + length_s
+    wanted = targets(start_s, end_s, fps)
+    chosen = on_screen(times_s, wanted)
+    assert chosen
+    visible = [wanted_s for wanted_s in wanted if wanted_s >= times_s[0] - 1e-6]
+    assert len(chosen) == max(1, len(visible))
+    for wanted_s, (place, shown_s) in zip(visible, chosen, strict=False):
         begun = [place for place, time_s in enumerate(times_s) if time_s <= wanted_s + 1e-6]
-        assert (begun[-1] if begun else 0) in places
+        assert place == begun[-1]
+        assert shown_s in (wanted_s, times_s[place])
+        assert start_s <= shown_s <= wanted_s + 1e-6
+        assert wanted_s - shown_s <= LABEL_S
+    shown = [shown_s for _, shown_s in chosen]
+    assert shown == sorted({*shown})
 
 
-@given(st.floats(0.04, 10_000), st.floats(0.5, 600))
-def test_clips_cover_a_video_once(end_s: float, clip_s: float) -> None:
-    clips = clip_bounds(end_s, clip_s)
+def test_what_stands_for_hours_is_not_shown_all_the_time() -> None:
+    chosen = on_screen([0.0, 50_000.0], targets(0.0, 100_000.0, 0.01))
+    assert len(chosen) == 2 * (HOLD_S // 100 + 2)
+    assert all(first[0] == second[0] for first, second in zip(chosen[::2], chosen[1::2], strict=True))
+
+
+@given(st.lists(st.floats(0, 10_000), max_size=40), st.floats(0.04, 10_000), st.floats(0.5, 600))
+def test_clips_cover_every_frame_once_and_none_is_without_one(
+    times_s: list[float], stay_s: float, clip_s: float
+) -> None:
+    times_s = sorted([0.0, *times_s])
+    end_s = times_s[-1] + stay_s
+    clips = clip_bounds(times_s, end_s, clip_s)
+    assert clips[0][0] == 0
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(clips))
+    assert all(0 < end - start <= 2 * clip_s for start, end in clips)
+    for time_s in times_s:
+        assert sum(start - 1e-6 <= time_s < end for start, end in clips) >= 1
+    for start, end in clips:
+        assert any(start - 1e-5 <= time_s < end for time_s in times_s)
+
+
+@given(st.floats(1, 10_000), st.floats(0.5, 600))
+def test_clips_of_a_video_without_gaps_leave_none(end_s: float, clip_s: float) -> None:
+    times_s = [step * 0.5 for step in range(int(end_s / 0.5) + 1) if step * 0.5 < end_s]
+    clips = clip_bounds(times_s, end_s, clip_s)
     assert clips[0][0] == 0
     assert clips[-1][1] == end_s
     assert all(first[1] == second[0] for first, second in itertools.pairwise(clips))
-    assert all(0 < end - start <= 2 * clip_s for start, end in clips)

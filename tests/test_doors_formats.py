@@ -44,6 +44,11 @@ RECORDED = {
     "mxf.mov": ("mxf", {}, "mpeg2video", "mxf"),
     "ivf.webm": ("ivf", {}, "libvpx", "ivf"),
     "gif.mp4": ("gif", {}, "gif", "gif"),
+    "a.dv": ("dv", {}, "dvvideo", "dv"),
+    "a.gxf": ("gxf", {}, "mpeg2video", "gxf"),
+    "a.wtv": ("wtv", {}, "mpeg2video", "wtv"),
+    "a.nut": ("nut", {}, "mpeg4", "nut"),
+    "a.y4m": ("yuv4mpegpipe", {}, "wrapped_avframe", "yuv4mpegpipe"),
 }
 
 
@@ -58,11 +63,14 @@ def record(path: Path) -> Path:
     muxer, options, codec, _ = RECORDED[path.name]
     with av.open(str(path), "w", format=muxer, options=options) as container:
         stream = container.add_stream(codec, rate=Fraction(25))
-        stream.width, stream.height = 352, 288
+        width, height = (720, 576) if muxer in ("dv", "gxf") else (352, 288)  # those of television alone
+        stream.width, stream.height = width, height
         stream.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
         stream.codec_context.max_b_frames = 0
         for index in range(30):
-            frame = av.VideoFrame.from_ndarray(np.full((288, 352, 3), COLOR, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), COLOR, np.uint8), format="rgb24")
+            if codec == "wrapped_avframe":
+                frame = frame.reformat(format=stream.pix_fmt)
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -124,7 +132,7 @@ def test_a_movie_of_before_there_was_ftyp(tmp_path: Path, sandbox: Sandbox) -> N
 NO_VIDEOS = (
     b"", b"\0", b"ffconcat version 1.0\nfile a.mp4\n", b"#EXTM3U\n", b"# VobSub index file, v7\n", b"c=IN IP4 1\n",
     b"<?xml version='1.0'?><MPD>", b"WEBVTT\n", b"[Script Info]\n", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"PK",
-    b"%PDF-1.7", b"%!PS-Adobe", b"P6 1 1 255 ", b"YUV4MPEG2 W1 H1\n", b"\0\0\0\1\x67", b"ID3\4\0\0\0\0\0\0",
+    b"%PDF-1.7", b"%!PS-Adobe", b"P6 1 1 255 ", b"\0\0\0\1\x67", b"ID3\4\0\0\0\0\0\0",
 )  # fmt: skip
 
 

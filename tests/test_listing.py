@@ -103,7 +103,8 @@ def test_a_table_of_paths_carries_its_other_columns(tmp_path: Path, form: str) -
     listing = list_inputs((str(source),), tmp_path / "out")
     assert names(listing) == ["a.pdf", "b.pdf", "a.pdf"]
     assert listing.inputs.schema.names[len(tables.INPUTS) :] == ["shelf"]
-    assert listing.inputs.column("shelf").to_pylist() == [3, 4, 5]
+    # a CSV does not say whether 3 is a number
+    assert listing.inputs.column("shelf").to_pylist() == (["3", "4", "5"] if form == "csv" else [3, 4, 5])
     assert len(set(listing.inputs.column("input_id").to_pylist())) == 3
 
 

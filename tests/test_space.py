@@ -314,7 +314,7 @@ def test_a_bad_camera_costs_its_row_and_one_in_the_spec_the_job(tmp_path: Path) 
     rows = rows_of(tmp_path, [task], [tmp_path / "list.csv"], {"sample": "*", "task": "ground_3d", "reply": reply})
     assert [row["status"] for row in rows] == ["ok", "unreadable_input", "ok"]
     assert [row["result"] and row["result"]["camera"]["source"] for row in rows] == ["given", None, "field_of_view"]
-    assert (rows[1]["error"]["kind"], rows[1]["error"]["stage"], rows[1]["shelf"]) == ("malformed", "infer", 2)
+    assert (rows[1]["error"]["kind"], rows[1]["error"]["stage"], rows[1]["shelf"]) == ("malformed", "infer", "2")
     assert rows[1]["error"]["message"].startswith("b.json: needs fx")
     # nearest face at 1.5 m, half a metre to each side: 100 / 3 px
     assert rows[0]["result"]["boxes"][0]["bbox_px"][0] == pytest.approx(160 - 100 / 3)

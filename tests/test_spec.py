@@ -38,6 +38,7 @@ def test_the_key_list_is_frozen() -> None:
     assert keys(JobSpec) == [
         "name",
         "inputs",
+        "types",
         *(f"tasks.{key}" for key in ("name", "prompt", "parameters", "output", "units")),
         *(f"tasks.{key}" for key in ("sampling", "max_tokens", "temperature", "top_p", "top_k")),
         *(f"tasks.{key}" for key in ("presence_penalty", "repetition_penalty", "seed", "zooms", "reasoning")),

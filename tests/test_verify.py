@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pypdfium2
 import pytest
 from PIL import Image
 
@@ -100,21 +99,16 @@ def test_scripts(text: str, script: str | None) -> None:
     assert script_of(text) == script
 
 
-def pages() -> Iterator[tuple[str, int, str]]:
-    """(document, page from 0, its own text) of every sample page that holds text, in the order of the files."""
-    for path in sorted((SAMPLES / "documents").glob("*.pdf")):
-        document = pypdfium2.PdfDocument(path)
-        for index in range(len(document)):
-            page = document[index].get_textpage()
-            if len(page.get_text_range().split()) >= 3:
-                yield path.name, index, page.get_text_range()
-            page.close()
-        document.close()
+def pages(folder: Path) -> Iterator[tuple[str, int, str]]:
+    """(document, page from 0, its own text as far as it shows it) of every sample page that holds text."""
+    for row in rows_of(folder, ["parse_document"], [SAMPLES / "documents"], {"sample": "*", "task": "*", "reply": ""}):
+        if row["text_layer"] and len(row["text_layer"].split()) >= 3:
+            yield Path(row["input_uri"]).name, row["unit_index"], row["text_layer"]
 
 
 @needs_samples
 def test_the_true_text_comes_before_a_lossy_one_and_that_before_another_pages(tmp_path: Path) -> None:
-    known = list(pages())
+    known = list(pages(tmp_path))
     assert len(known) > 10
     replies = []
     for place, (name, unit, text) in enumerate(known):

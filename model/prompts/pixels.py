@@ -80,7 +80,7 @@ def smart_resize_video(
     """(height, width) of every frame of a clip; the bounds are for all frames together, in whole pairs."""
     if max(height, width) / min(height, width) > MAX_ASPECT_RATIO:
         raise InputError(
-            "malformed", f"{width} x {height} px: one side is more than {MAX_ASPECT_RATIO} times the other"
+            "too_large", f"{width} x {height} px: one side is more than {MAX_ASPECT_RATIO} times the other"
         )
     # Python's round, half to even: the reference uses it too
     rounded_height, rounded_width = (max(factor, round(side / factor) * factor) for side in (height, width))

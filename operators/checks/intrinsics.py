@@ -20,7 +20,8 @@ from schemas.input_uri import path_of, text_of
 _NUMBERS = ("fx", "fy", "cx", "cy")
 COLUMNS = ("intrinsics", *_NUMBERS, "fov_deg")
 """What a row of the input table, or the spec, may say of the camera. `intrinsics`: a matrix of 3 x 3, its nine numbers,
-fx, fy, cx, cy in that order, or an object with those names; as JSON in a CSV. `fov_deg`: degrees."""
+fx, fy, cx, cy in that order, or an object with those names; as JSON in a CSV. `fov_deg`: degrees. What is a number
+may be written as text, as in a CSV all is; an empty text states nothing."""
 
 SHARED = "cam_infos.json"
 """One file for all pictures of a folder: an object of their file names. The cookbook's 3D grounding has one."""
@@ -33,6 +34,7 @@ def find_intrinsics(values: Mapping[str, Any], picture: str | None, width_px: in
 
     Raises InputError for a statement that is no camera.
     """
+    values = {name: _stated(value) for name, value in values.items() if name in COLUMNS}
     if (stated := values.get("intrinsics")) is not None:
         return _read(stated, "given", "intrinsics")
     if any(values.get(name) is not None for name in _NUMBERS):
@@ -67,6 +69,16 @@ def from_field_of_view(fov_deg: Any, width_px: int, height_px: int) -> Intrinsic
     if fx <= 0 or fy <= 0:
         raise InputError("malformed", f"fov_deg: {fov_deg!r} is too wide for {width_px} x {height_px} pixels")
     return Intrinsics(fx, fy, width_px / 2, height_px / 2, "field_of_view")
+
+
+def _stated(value: Any) -> Any:
+    """Of a cell: the number that its text is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value) if value.strip() else None
+    except ValueError:
+        return value
 
 
 def _read(value: Any, source: Source, place: str) -> Intrinsics:

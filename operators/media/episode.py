@@ -1,6 +1,7 @@
 """A recorded episode: a folder of screens, in the order of their names. Each is a picture like any other. Opens none.
 
-`2.png` comes before `10.png`. What no decoder of pictures knows is not a screen; folders inside are not entered.
+`2.png` comes before `10.png`. What no decoder of pictures knows is not a screen; folders inside are not entered. What
+is called like a picture is opened as one.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from operators.media.formats import media_of_name
-from operators.media.source import of_os
+from operators.media.formats import HEAD_BYTES, media_of_head, media_of_name, names_no_format
+from operators.media.source import head_of, of_os
 from schemas.errors import InputError
 
+SCREEN = "image"
+"""What each of its files is opened as, whatever it is called."""
 MOST_SCREENS = 300
 """They lie in memory together while the episode is replayed."""
 
@@ -22,9 +25,7 @@ def screens(folder: Path) -> list[Path]:
         if not folder.is_dir():
             raise InputError("not_found", "there is no such folder")
         paths = [
-            path
-            for path in folder.iterdir()
-            if media_of_name(path.name) == "image" and not path.name.startswith(".") and path.is_file()
+            path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file() and _is_screen(path)
         ]
     except OSError as error:
         raise of_os(error) from error
@@ -33,6 +34,12 @@ def screens(folder: Path) -> list[Path]:
     if len(paths) > MOST_SCREENS:
         raise InputError("too_large", f"the folder holds {len(paths)} pictures; an episode has {MOST_SCREENS} at most")
     return sorted(paths, key=_by_number)
+
+
+def _is_screen(path: Path) -> bool:
+    if names_no_format(path.name):
+        return media_of_head(head_of(path, HEAD_BYTES)) == SCREEN
+    return media_of_name(path.name) == SCREEN
 
 
 def heading(number: int, width_px: int, height_px: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.media.formats import TEXT, unit_kind_of
+from operators.media.formats import EPISODE, TEXT, unit_kind_of
 from operators.media.sandbox import Sandbox
 from schemas import tables
 from schemas.decode import DecodeSettings
@@ -50,10 +50,11 @@ class Probe:
         elif error is None:
             sandbox = self._free.get()
             try:
-                answer = sandbox.probe(source["input_uri"], media)
+                # a name may say what the file is not; what it is opened as counts from here on
+                answer = sandbox.probe(source["input_uri"], media if media == EPISODE else None)
             finally:
                 self._free.put(sandbox)
-            media, error, units = answer["media"], answer.get("error"), answer.get("units", [])
+            media, error, units = answer["media"] or media, answer.get("error"), answer.get("units", [])
             if not error and not units:
                 error = vars(Failure("probe", "no_frames", "there is nothing in it"))
         if error:

@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 
 from operators.media.decoder_wire import DECODED, LOCKED, PROBED, check_units, unpack_unit
-from operators.media.episode import screens
-from operators.media.formats import EPISODE, VIDEO, media_of_name
+from operators.media.episode import SCREEN, screens
+from operators.media.formats import EPISODE, VIDEO
 from operators.media.patience import Patience
 from operators.media.source import opened_file
 from operators.processes.child import Child, Frame, Limits, Messages, spawn
@@ -181,7 +181,7 @@ class Sandbox:
         units = []
         for number, path in enumerate(screens(folder), start=1):
             try:
-                frames = self._probe_file(path, media_of_name(path.name)).get("units")
+                frames = self._probe_file(path, SCREEN).get("units")
             except InputError:  # it cannot be opened, or is empty
                 frames = None
             units.append({"page": number, "decoded_bytes": frames[0]["decoded_bytes"] if frames else 0})
@@ -339,7 +339,7 @@ def _screen(files: list[Path], unit: Locator) -> _Part:
     if unit.page > len(files):
         raise InputError("not_found", f"the folder holds {len(files)} screens by now")
     path = files[unit.page - 1]
-    return _Part(path, media_of_name(path.name), [Locator()], f"{text_of(path.name)}: ")
+    return _Part(path, SCREEN, [Locator()], f"{text_of(path.name)}: ")
 
 
 def _failure(stage: str, error: InputError) -> Failure:

@@ -64,6 +64,13 @@ def opened_file(path: Path) -> Iterator[Source]:
         os.close(fd)
 
 
+def head_of(path: Path, size: int) -> bytes:
+    """The first bytes of a file that is opened for nothing else; none of what cannot be, or is no file."""
+    with contextlib.suppress(InputError, OSError), opened_file(path) as source:
+        return source.head(size)
+    return b""
+
+
 def check_is_file(mode: int) -> None:
     """mode: st_mode. Raises InputError for what is read otherwise than a file, or never ends."""
     kind = next((name for is_kind, name in _NO_FILES.items() if is_kind(mode)), None)

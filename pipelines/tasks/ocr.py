@@ -6,11 +6,13 @@ A page that fails its check is asked again, enlarged and turned; the best of its
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from operators.checks.check_reply import check_reply
 from operators.checks.page_check import text_faults
+from operators.checks.text_layer import compare
 from operators.media.pictures import enlarged, rotated
 from pipelines.loops.lines import LineReplies, by_line
 from pipelines.replies.scripts import script_of
@@ -23,6 +25,9 @@ _MISREAD = {"repeats", "nothing_read"}
 _WORTH = 0.6
 """Errors per character of the text layer from which a page far from it is asked again. Below, the layer itself is
 often to blame (old scans carry poor ones), and five requests about each such page would be a heavy bill."""
+_AGREE = 0.1
+"""Errors per character between two looks that read the same."""
+_FEW_LETTERS = 20
 
 
 def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
@@ -52,16 +57,20 @@ def verify(value: Any, view: View) -> CheckResult:
 def ask_until_read(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
     """Once; again enlarged, then turned, as long as what was read fails its check.
 
-    A picture without a text layer in which nothing was read may hold nothing: that is asked once more, enlarged.
+    A picture without a text layer in which nothing was read may hold nothing: that is asked once more, enlarged. Where
+    that second look reads the same as the first, it is the layer that is in doubt, and nobody asks on.
     """
     if not history:
         return first_request(task, unit)
     picture, view = unit.content, unit.view
     assert isinstance(picture, Picture)
-    misread = all(_badness(task, view, step)[0] for step in history)
+    checks = [_check(task, view, step) for step in history]
+    misread = all(map(_misread, checks))
     empty = not view.blank and not any(char.isalnum() for char in history[-1].completion.text)
+    sound = [step for step, check in zip(history, checks, strict=True) if not _MISREAD & set(check["faults"])]
+    outvoted = any(_confirmed(step, sound, view) for step in sound)
     for note, look in _looks(picture)[len(history) - 1 :]:
-        if not misread and not (empty and note == "enlarged"):
+        if (not misread or outvoted) and not (empty and note == "enlarged"):
             return None
         request = first_request(task, unit)
         (message,) = request.messages
@@ -76,17 +85,47 @@ def _looks(picture: Picture) -> list[tuple[str, Any]]:
 
 
 def best_reading(task: Task, unit: Unit, history: tuple[Step, ...]) -> Reply:
-    best = min(history, key=lambda step: _badness(task, unit.view, step))
-    return last_reply(task, unit, (best,))
+    """The layer decides between readings of which one is near to it. Where none is, it may be the layer that is wrong:
+    then a reading counts that a second look confirms, then one that has more of the layer's words, then the first."""
+    checks = [_check(task, unit.view, step) for step in history]
+    distances = [check["cer"] if check["cer"] is not None else 0.0 for check in checks]
+    near = min(distances) <= _WORTH
+
+    def badness(index: int) -> tuple[float, ...]:
+        step, check = history[index], checks[index]
+        faults = len(_MISREAD & set(check["faults"]))
+        empty = not any(char.isalnum() for char in step.completion.text)
+        if near:
+            return faults + (distances[index] > _WORTH), distances[index], empty
+        return faults, empty, not _confirmed(step, history, unit.view), check["missing_words"] or 0
+
+    best = min(range(len(history)), key=badness)
+    return last_reply(task, unit, (history[best],))
 
 
-def _badness(task: Task, view: View, step: Step) -> tuple[int, float, int]:
-    """Faults that another look may fix, distance from the text layer, and whether nothing was read."""
+def _check(task: Task, view: View, step: Step) -> dict[str, Any]:
     text = step.completion.text
-    verified = check_reply(task, view, text, task.parse(text, view), cut=False).verified
-    distance = verified["cer"] or 0.0
-    faults = len(_MISREAD & set(verified["faults"])) + ("text_layer" in verified["faults"] and distance > _WORTH)
-    return faults, distance, not any(char.isalnum() for char in text)
+    return check_reply(task, view, text, task.parse(text, view), cut=False).verified
+
+
+def _misread(check: dict[str, Any]) -> bool:
+    """Whether another look may do better."""
+    far = "text_layer" in check["faults"] and (check["cer"] or 0.0) > _WORTH
+    return far or bool(_MISREAD & set(check["faults"]))
+
+
+def _confirmed(step: Step, history: Sequence[Step], view: View) -> bool:
+    """Whether it and another look at the page the same way up read the same, and as much as a page of that layer holds;
+    two that agree on a few letters are no evidence."""
+    upright = [other for other in history if not other.request.note.startswith("rotated")]
+    if step not in upright or sum(map(str.isalnum, step.completion.text)) < _enough(view):
+        return False
+    others = [compare(other.completion.text, step.completion.text) for other in upright if other is not step]
+    return any(difference is not None and difference.cer <= _AGREE for difference in others)
+
+
+def _enough(view: View) -> float:
+    return max(_FEW_LETTERS, 0.5 * sum(map(str.isalnum, view.text_layer or "")))
 
 
 _LINE = record(

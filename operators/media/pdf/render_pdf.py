@@ -103,13 +103,13 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
         bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
         picture = bitmap.to_pil().convert("RGB")
         bitmap.close()
-        text_layer, notes = read_text_layer(page)
+        pixels = resized(picture, (seen_width, seen_height))
+        text_layer, notes = read_text_layer(page, pixels, lambda: document[index])
     finally:
         page.close()
     line_images = None
     if settings.line_reader is not None:
         line_images = cut_lines(picture, settings.line_reader, width_px / picture.width)
-    pixels = resized(picture, (seen_width, seen_height))
     return Decoded(
         width_px,
         height_px,

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pypdfium2
 
+from model.prompts.rgb import RGB
+from operators.media.pdf.layer_chars import page_chars
+from operators.media.pdf.layer_fitness import is_unfit, is_unmapped
+from operators.media.pdf.layer_order import composed
+from operators.media.pdf.visible_chars import drawn_again, visible
 from schemas.text_layer import hyphenated
 
-_MOST_LETTERS = 200_000
-"""Characters of a page's text layer that are kept; a page of print has some thousands."""
 
+def read_text_layer(
+    page: pypdfium2.PdfPage, pixels: RGB, reopened: Callable[[], pypdfium2.PdfPage]
+) -> tuple[str | None, tuple[str, ...]]:
+    """(the text that the file itself gives for what the page shows, None when it gives none or nonsense; INPUT_NOTES
+    about it).
 
-def read_text_layer(page: pypdfium2.PdfPage) -> tuple[str | None, tuple[str, ...]]:
-    """(the text that the file itself gives for the page, None when it gives none or nonsense; INPUT_NOTES about it).
-
-    Fonts without a mapping to Unicode come out as U+FFFD or private characters: such a layer is no reference.
+    pixels: the whole page as it was drawn, [height, width, 3]. reopened: opens the same page again; the caller draws
+    neither of them afterwards.
     """
     try:
-        layer = page.get_textpage()
+        chars = page_chars(page, (pixels.shape[1], pixels.shape[0]), reopened)
     except pypdfium2.PdfiumError:
         return None, ()
-    try:
-        text: str = layer.get_text_range(count=min(layer.count_chars(), _MOST_LETTERS))
-    except (pypdfium2.PdfiumError, UnicodeError):
+    chars = chars.only(visible(chars, pixels))
+    chars = chars.only(~drawn_again(chars))
+    text = composed(chars).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if not text.strip():
         return None, ()
-    finally:
-        layer.close()
-    text = hyphenated(text).encode("utf-8", "replace").decode()
-    letters = [char for char in text if not char.isspace()]
-    unmapped = sum(char == "\ufffd" or "\ue000" <= char <= "\uf8ff" for char in letters)
-    if not letters:
-        return None, ()
-    return (text, ()) if unmapped < 0.1 * len(letters) else (None, ("text_layer_unfit",))
+    if is_unfit(text, chars):
+        return None, ("text_layer_unfit",)
+    text = "".join(char for char in hyphenated(text) if char.isspace() or not is_unmapped(char))
+    return text if text.strip() else None, ()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from operators.media.image.signatures import is_movie
+
 HEAD_BYTES = 16_384
 """How much of a file's beginning is looked at: some eighty packets of a transport stream."""
 
@@ -24,7 +26,10 @@ class Container:
         return any(head[offset : offset + len(magic)] == magic for offset, magic in self.magic)
 
 
-_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp", b"sidx", b"moof")
+_ATOMS = (
+    *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"junk", b"pict", b"udta"),
+    *(b"styp", b"sidx", b"ssix", b"moof", b"emsg", b"prft", b"pdin", b"meta", b"prfl"),  # of segments and streams
+)
 
 # fmt: off
 CONTAINERS = (
@@ -37,16 +42,23 @@ CONTAINERS = (
     Container("asf", ((0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),)),  # .wmv
     # streams of MPEG video without a container, which are called .mpg and .m4v too
     Container("mpegvideo", ((0, b"\0\0\1\xb3"),)),
-    Container("m4v", ((0, b"\0\0\1\xb0"), (0, b"\0\0\1\0"), (0, b"\0\0\1\x20"))),
+    Container("m4v", ((0, b"\0\0\1\xb0"), (0, b"\0\0\1\0\0\0\1"), (0, b"\0\0\1\x20"))),
     # what collections of videos hold under the names of the others
     Container("ogg", ((0, b"OggS"),)),
     Container("rm", ((0, b".RMF"),)),
     Container("mxf", ((0, bytes.fromhex("060e2b34020501010d0102")),)),
     Container("ivf", ((0, b"DKIF"),)),
-    Container("gif", ((0, b"GIF8"),)),
+    Container("gif", ((0, b"GIF87a"), (0, b"GIF89a"))),
+    # of tape, broadcast, television and laboratories; none of them can name another file
+    Container("dv", ((0, b"\x1f\x07\0"),)),
+    Container("gxf", ((0, b"\0\0\0\0\1\xbc"),)),
+    Container("wtv", ((0, bytes.fromhex("b7d800203749da11a64e0007e95ead8d")),)),
+    Container("nut", ((0, b"nut/multimedia container\0"),)),
+    Container("yuv4mpegpipe", ((0, b"YUV4MPEG2 "),)),
 )
 # fmt: on
 
+_OGG_VIDEOS = (b"\x80theora", b"OVP80", b"BBCD", b"\x80daala", b"\x01video\0")  # the last is OGM's
 _PACKET_BYTES = (188, 192, 204)  # of a transport stream: plain, with times (.m2ts), with check sums
 _SYNC = 0x47
 _PACK = b"\0\0\1\xba"  # of a program stream (.mpg), every 2 KB or so
@@ -55,21 +67,36 @@ _SCRIPT_MARKS = (b"ffconcat", b"#EXTM3U", b"VobSub", b"c=IN")  # of concat, HLS,
 
 def demuxer_of(head: bytes) -> str | None:
     """FFmpeg's name of the demuxer for a file that begins so; None where it is no video that is opened."""
-    return _by_magic(head) or _by_packets(head)
+    return demuxer_by_magic(head) or _by_packets(head)
 
 
 def is_script(head: bytes) -> bool:
     """Whether an old FFmpeg that guesses by itself might take it for a text that names other files. What begins by one
     of the list cannot be one; a recording that begins amid a packet may hold one there, or behind a tag of ID3."""
-    return _by_magic(head) is None and (head.startswith(b"ID3") or any(mark in head for mark in _SCRIPT_MARKS))
+    return demuxer_by_magic(head) is None and (head.startswith(b"ID3") or any(mark in head for mark in _SCRIPT_MARKS))
 
 
-def _by_magic(head: bytes) -> str | None:
-    return next((container.demuxer for container in CONTAINERS if container.begins(head)), None)
+def demuxer_by_magic(head: bytes) -> str | None:
+    """Where a file begins by one of the list; a recording may begin amid a packet."""
+    demuxer = next((container.demuxer for container in CONTAINERS if container.begins(head)), None)
+    match demuxer:
+        case "mov":
+            return demuxer if is_movie(head) and _has_size(head) else None
+        case "ogg":  # all its streams say what they are before the first of them begins
+            return demuxer if any(mark in head for mark in _OGG_VIDEOS) else None
+    return demuxer
+
+
+def _has_size(head: bytes) -> bool:
+    """Whether the first of QuickTime's boxes is as large as its bytes say, and they are not four letters of a text that
+    goes on with `free` or `skip`. Only the frames themselves may lie in a box of half a gigabyte and more."""
+    return head[4:8] == b"mdat" or any(byte < 0x20 and byte not in b"\t\n\r" for byte in head[:4])
 
 
 def _by_packets(head: bytes) -> str | None:
-    """Recordings, which may begin amid a packet."""
+    """Recordings, which may begin amid a packet; a text may hold as many G."""
+    if b"\0" not in head:
+        return None
     for size in _PACKET_BYTES:
         for offset in range(size):
             first_bytes = head[offset::size]

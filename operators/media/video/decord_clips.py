@@ -3,7 +3,8 @@
 Frames are chosen by `get_frame_timestamp`, never by index times average rate, which is wrong on every variable
 frame rate (7 of 32 frames right in our measurement). Known faults that no caller can fix, and why PyAV is the
 default (docs/facts/media-decoding.md): no AV1; a file with an edit list shows its pre-roll; one damaged stretch
-loses the whole file; H.264 in MPEG-TS with long GOPs may spin until the decoder's deadline.
+loses the whole file; H.264 in MPEG-TS with long GOPs may spin until the decoder's deadline. It does not say which
+frames are damaged, so damaged_frames is not known.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from PIL import Image
 from model.prompts.pixels import smart_resize_video
 from operators.media.source import Source
 from operators.media.video.containers import HEAD_BYTES, demuxer_of, is_script
-from operators.media.video.frame_times import shown, targets
+from operators.media.video.frame_times import on_screen, targets
+from operators.media.video.packed_index import unpacked
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
@@ -38,12 +40,15 @@ def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> It
     except (decord.DECORDError, RuntimeError, IndexError) as error:
         message = str(error).replace(source.link, source.address).strip().splitlines()[0]
         raise InputError("malformed", f"decord cannot read it: {message}") from error
+    if not times_s:
+        raise InputError("no_frames", "decord sees no frames in it")
     for unit in units:
         assert unit.start_s is not None
         assert unit.end_s is not None
-        places = shown(times_s, targets(unit.start_s, unit.end_s, settings.video_fps))
+        chosen = on_screen(times_s, targets(unit.start_s, unit.end_s, settings.video_fps))
+        index = unpacked(unit.index)
         try:
-            frames = [reader[place].asnumpy() for place in places]
+            frames = [reader[place].asnumpy() for place, _ in chosen]
         except (decord.DECORDError, RuntimeError) as error:
             yield InputError("malformed", f"decord: {str(error).strip().splitlines()[0]}")
             continue
@@ -62,5 +67,6 @@ def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> It
             frames=tuple(
                 np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)) for frame in frames
             ),
-            times_s=tuple(times_s[place] for place in places),
+            times_s=tuple(time_s for _, time_s in chosen),
+            input_notes=tuple(sorted(index.notes & {"time_gap", "truncated"})) if index is not None else (),
         )

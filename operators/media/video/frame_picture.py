@@ -1,4 +1,8 @@
-"""Frames of one clip as pictures: upright, in their display shape, at the size that the model sees."""
+"""Frames of one clip as pictures: upright, in their display shape, at the size that the model sees.
+
+All pictures of a clip have one size, that of its first frame. A frame of another is fitted into it with its shape kept,
+on black, as players do.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,20 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+from PIL import Image
 
 from model.prompts.pixels import smart_resize_video
 from model.prompts.rgb import RGB
+from operators.media.video.display_matrix import AS_CODED, Orientation, orientation_of
+from operators.media.video.frame_color import has_alpha, is_hdr, matrix_of, on_white, tone_mapped
+from operators.media.video.frame_filters import cropped, deinterlaced
+from operators.media.video.track_facts import facts_of
 from schemas.decode import DecodeSettings
+
+_SAME_SHAPE = 0.02
+"""By how much two shapes may differ and still fill one another."""
 
 
 class ClipPictures:
@@ -19,30 +33,90 @@ class ClipPictures:
         self._stream = stream
         self._frames = max(2, frames)
         self._settings = settings
-        self._sideways = False
-        self.notes: set[str] = set()
+        self._facts = facts_of(stream)
+        self._scaler = VideoReformatter()
+        self._size_px: tuple[int, int] | None = None
+        self._seen = (0, 0)
+        self.notes: set[str] = {"dolby_vision"} if self._facts.dolby_vision == 5 else set()
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """(height, width) of the original, upright; of the last frame that became a picture."""
-        height_px, width_px = display_size(self._stream)
-        return (width_px, height_px) if self._sideways else (height_px, width_px)
+        """(height, width) of the original, upright: of the first frame that became a picture."""
+        return self._size_px or display_size(self._stream)
 
     def picture(self, frame: Any) -> RGB:
         """The frame as [height, width, 3], upright, at the model's size."""
-        turns = round(frame.rotation / 90) % 4  # counter-clockwise, as the display matrix says
-        self._sideways = turns % 2 == 1
-        height, width = seen_size(*self.size_px, self._frames, self._settings)
-        if self._sideways:
-            height, width = width, height
-        pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BICUBIC")
-        return np.ascontiguousarray(np.rot90(pixels, turns))
+        orientation = orientation_of(frame)
+        size_px = orientation.shown_size(*self._display_size(frame))
+        if self._size_px is None:
+            self._size_px = size_px
+            self._seen = seen_size(*size_px, self._frames, self._settings)
+        if size_px == self._size_px:
+            return self._upright(frame, orientation, self._seen)
+        self.notes.add("sizes_differ")
+        height, width = _fitted(size_px, self._size_px, self._seen)
+        canvas = np.zeros((*self._seen, 3), np.uint8)
+        top, left = (self._seen[0] - height) // 2, (self._seen[1] - width) // 2
+        canvas[top : top + height, left : left + width] = self._upright(frame, orientation, (height, width))
+        return canvas
+
+    def _upright(self, frame: Any, orientation: Orientation, size: tuple[int, int]) -> RGB:
+        pixels = self._progressive(frame, *orientation.shown_size(*size))
+        return pixels if orientation is AS_CODED else np.ascontiguousarray(orientation.upright(pixels))
+
+    def _progressive(self, frame: Any, height: int, width: int) -> RGB:
+        """At that size, as it is coded."""
+        if not frame.interlaced_frame:
+            return self._rgb(frame, height, width)
+        parts = deinterlaced(frame)
+        weave = self._rgb(parts.weave, height, width)
+        if parts.combed is None:
+            return weave
+        self.notes.add("deinterlaced")
+        left, top, right, bottom = self._crop(frame)
+        combed = Image.fromarray(parts.combed[top : frame.height - bottom, left : frame.width - right])
+        combed = combed.resize((width, height), Image.Resampling.BILINEAR)
+        field = Image.fromarray(self._rgb(parts.field, height, width))
+        return np.array(Image.composite(field, Image.fromarray(weave), combed))
+
+    def _rgb(self, frame: Any, height: int, width: int) -> RGB:
+        if any(self._crop(frame)):
+            frame = cropped(frame, *self._crop(frame))
+        shown = frame
+        if has_alpha(frame.format.name):
+            shown = on_white(frame, unused=self._stream.container.format.name == "avi")
+        if not is_hdr(frame):
+            return self._scaled(shown, height, width, "rgb24")
+        self.notes.add("hdr_tone_mapped")
+        return tone_mapped(self._scaled(shown, height, width, "rgb48le"), frame)
+
+    def _scaled(self, frame: Any, height: int, width: int, pixel_format: str) -> npt.NDArray[Any]:
+        scaled = self._scaler.reformat(
+            frame,
+            width=width,
+            height=height,
+            format=pixel_format,
+            interpolation="BICUBIC",
+            src_colorspace=matrix_of(frame),
+            threads=1,
+        )
+        return np.ascontiguousarray(scaled.to_ndarray())
+
+    def _crop(self, frame: Any) -> tuple[int, int, int, int]:
+        """Pixels to cut off left, top, right and bottom."""
+        left, top, right, bottom = self._facts.crop
+        return self._facts.crop if left + right < frame.width and top + bottom < frame.height else (0, 0, 0, 0)
+
+    def _display_size(self, frame: Any) -> tuple[int, int]:
+        left, top, right, bottom = self._crop(frame)
+        return _square(frame.height - top - bottom, frame.width - left - right, self._stream.sample_aspect_ratio)
 
 
 def display_size(stream: Any) -> tuple[int, int]:
     """Height and width with square pixels, before rotation."""
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    return stream.codec_context.height, max(1, round(stream.codec_context.width * aspect))
+    left, top, right, bottom = facts_of(stream).crop
+    height, width = stream.codec_context.height - top - bottom, stream.codec_context.width - left - right
+    return _square(max(1, height), max(1, width), stream.sample_aspect_ratio)
 
 
 def seen_size(height_px: int, width_px: int, frames: int, settings: DecodeSettings) -> tuple[int, int]:
@@ -55,3 +129,17 @@ def seen_size(height_px: int, width_px: int, frames: int, settings: DecodeSettin
         max_pixels=settings.video_max_px,
         factor=settings.token_side_px,
     )
+
+
+def _square(height: int, width: int, aspect: Fraction | None) -> tuple[int, int]:
+    return height, max(1, round(width * (aspect or Fraction(1))))
+
+
+def _fitted(size_px: tuple[int, int], into_px: tuple[int, int], seen: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) at which a frame of size_px is shown in the picture of a clip of into_px, which is seen at
+    `seen`."""
+    taller = size_px[0] * into_px[1] / (size_px[1] * into_px[0])
+    if abs(taller - 1) <= _SAME_SHAPE:
+        return seen
+    height, width = min(1.0, taller), min(1.0, 1 / taller)
+    return max(1, round(seen[0] * height)), max(1, round(seen[1] * width))

@@ -3,27 +3,36 @@
 Time zero is the start that the container states, so times are those that a player shows; an offset start (as
 in broadcast recordings) and edit lists are taken off. Frames come upright and in their display shape.
 
-Decoding is exact: the packets tell beforehand which frames are shown at the wanted times, the decoder starts
-at the keyframe before the first and skips what nothing refers to (NONREF). When a frame that should be there
-does not come (damage, or an open GOP), the stretch is decoded again, frame by frame.
+The probe reads all packets and decodes none; what it learns of a clip's frames travels with the clip, so that nobody
+reads the whole file again. At each wanted time the frame on screen is shown; what is damaged is not, but the frame
+before it, and the row says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from itertools import pairwise
 
 import av
 
 from model.prompts.rgb import RGB
 from operators.media.source import Source
-from operators.media.video.frame_index import REST_S, FrameIndex
+from operators.media.video import frame_index, packed_index
+from operators.media.video.decode_frames import FrameDecoder, Outcome
+from operators.media.video.frame_index import FileIndex
 from operators.media.video.frame_picture import ClipPictures, display_size, seen_size
-from operators.media.video.frame_times import clip_bounds, shown, targets
+from operators.media.video.frame_times import clip_bounds, on_screen, targets
 from operators.media.video.open_container import opened
+from operators.media.video.packed_index import FrameIndex
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
+
+_MOST_INDEX_TEXT = 4 << 20
+"""Characters of all indexes of a file together, below what the probe's answer may hold."""
+_LATE_S = 5.0
+"""A clip whose first frame comes so much later than it begins has a gap of time."""
 
 
 def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
@@ -32,122 +41,107 @@ def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
     Reads all packets, decodes none. Raises InputError: malformed, no_frames.
     """
     with opened(source) as (container, stream):
-        index = FrameIndex.read(container, stream)
-        if not index.times_s:
-            raise InputError("no_frames", "the video stream holds no frames with presentation times")
+        file = frame_index.read(source, container, stream)
+        if file is None:
+            raise InputError("no_frames", "the video stream holds no frames")
         frames = max(1, round(settings.video_clip_s * settings.video_fps))
         height, width = seen_size(*display_size(stream), frames, settings)
-        clips = [
+    spans = clip_bounds(file.frames.times_s, file.end_s, settings.video_clip_s)
+    left = _MOST_INDEX_TEXT
+    clips = []
+    for number, (start_s, end_s) in enumerate(spans):
+        text = _part(file, spans, number).packed()
+        left -= len(text or "")
+        clips.append(
             Planned(
                 start_s=start_s,
                 end_s=end_s,
+                index=text if left >= 0 else None,
                 decoded_bytes=len(targets(start_s, end_s, settings.video_fps)) * height * width * 3,
             )
-            for start_s, end_s in clip_bounds(index.end_s, settings.video_clip_s)
-        ]
-        # the last frame of a slow video stays longer than its packet says
-        if index.stated_s - max(index.readable_s, index.end_s) > REST_S:
-            message = f"the file ends at {index.readable_s:.2f} s of the {index.stated_s:.2f} s that it states"
-            error = {"stage": "probe", "kind": "truncated", "message": message, "attempts": 1}
-            clips.append(Planned(start_s=index.end_s, end_s=index.stated_s, error=error))
-        return clips
+        )
+    if file.is_truncated:
+        readable_s = max(file.readable_s, file.end_s)
+        message = f"the file ends at {readable_s:.2f} s of the {file.stated_s:.2f} s that it states"
+        error = {"stage": "probe", "kind": "truncated", "message": message, "attempts": 1}
+        clips.append(Planned(start_s=spans[-1][1], end_s=file.stated_s, error=error))
+    return clips
 
 
 def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
-    with opened(source) as (container, stream):
-        index = FrameIndex.read(container, stream)
+    decoder = FrameDecoder(source)
+    file: FileIndex | None = None
+    try:
         for unit in units:
-            assert unit.start_s is not None
-            assert unit.end_s is not None
-            wanted_s = targets(unit.start_s, unit.end_s, settings.video_fps)
+            index = packed_index.unpacked(unit.index)
+            if index is None or index.stream != decoder.stream.index:
+                file = file or _anew(source, decoder)
+                index = _part_of_unit(file, unit, settings)
             try:
-                yield _clip(container, stream, index, wanted_s, settings)
+                yield _clip(decoder, index, unit, settings)
             except InputError as error:
                 yield error
             except av.FFmpegError as error:
                 yield InputError("malformed", f"{unit.start_s:.1f}-{unit.end_s:.1f} s: {error}")
+    finally:
+        decoder.close()
 
 
-def _clip(container: Any, stream: Any, index: FrameIndex, wanted_s: list[float], settings: DecodeSettings) -> Decoded:
-    chosen = {index.ticks[place] for place in shown(index.times_s, wanted_s)}
-    pictures = ClipPictures(stream, len(chosen), settings)
-    frames = {
-        pts: pictures.picture(frame)
-        for pts, frame in _frames(container, stream, index, chosen, skip=True)
-        if pts in chosen
-    }
-    if frames.keys() != chosen:
-        frames = _what_is_there(container, stream, index, wanted_s, chosen, pictures)
-    if not frames:
+def _part(file: FileIndex, spans: list[tuple[float, float]], number: int) -> FrameIndex:
+    """Of one of the clips of a file."""
+    start_s, end_s = spans[number]
+    part = file.frames.part(start_s, end_s)
+    before_s = spans[number - 1][1] if number else 0.0
+    after_s = spans[number + 1][0] if number + 1 < len(spans) else file.end_s
+    times_s = part.times_s
+    is_late = times_s[0] - start_s > _LATE_S  # nothing is on screen before it
+    is_gap = is_late or start_s - before_s > 1e-6 or after_s - end_s > 1e-6
+    return replace(part, notes=part.notes | {"time_gap"}, lost=0) if is_gap else part
+
+
+def _anew(source: Source, decoder: FrameDecoder) -> FileIndex:
+    """For units that come without an index. Raises InputError."""
+    file = frame_index.read(source, decoder.container, decoder.stream)
+    decoder.forget()
+    if file is None:
+        raise InputError("no_frames", "the video stream holds no frames")
+    return file
+
+
+def _part_of_unit(file: FileIndex, unit: Planned, settings: DecodeSettings) -> FrameIndex:
+    assert unit.start_s is not None
+    assert unit.end_s is not None
+    clips = clip_bounds(file.frames.times_s, file.end_s, settings.video_clip_s)
+    spans = [span for span in clips if span[0] < unit.end_s and unit.start_s < span[1]]
+    part = file.frames.part(unit.start_s, unit.end_s)
+    notes = set(part.notes)
+    if any(end_s < start_s for (_, end_s), (start_s, _) in pairwise(spans)):
+        notes.add("time_gap")
+    if file.is_truncated and unit.start_s == 0 and unit.end_s >= clips[-1][1] - 1e-6:
+        notes.add("truncated")
+    return replace(part, notes=frozenset(notes))
+
+
+def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: DecodeSettings) -> Decoded:
+    """Raises InputError: no_frames, and av.FFmpegError."""
+    assert unit.start_s is not None
+    assert unit.end_s is not None
+    wanted_s = targets(unit.start_s, unit.end_s, settings.video_fps)
+    chosen = on_screen(index.times_s, wanted_s)
+    places = [place for place, _ in chosen]
+    pictures = ClipPictures(decoder.stream, len(places), settings)
+    outcome: Outcome[RGB] = decoder.frames_at(index, places, pictures.picture)
+    shown = [(outcome.pictures[place], time_s) for place, time_s in chosen if place in outcome.pictures]
+    if not shown:
         raise InputError("no_frames", "no frame of this clip can be decoded")
     height_px, width_px = pictures.size_px
-    order = sorted(frames)
+    damaged = outcome.damaged + index.lost
+    notes = {*pictures.notes, *index.notes} | ({"damaged"} if damaged else set())
     return Decoded(
         width_px,
         height_px,
-        frames=tuple(frames[pts] for pts in order),
-        times_s=tuple(float(pts * stream.time_base - index.origin_s) for pts in order),
-        input_notes=tuple(sorted(pictures.notes)),
+        frames=tuple(picture for picture, _ in shown),
+        times_s=tuple(time_s for _, time_s in shown),
+        damaged_frames=damaged,
+        input_notes=tuple(sorted(notes)),
     )
-
-
-def _what_is_there(
-    container: Any, stream: Any, index: FrameIndex, wanted_s: list[float], chosen: set[int], pictures: ClipPictures
-) -> dict[int, RGB]:
-    """Every frame decoded in turn; at each wanted time the one on screen, of those that could be decoded."""
-    frames: dict[int, RGB] = {}
-    upcoming = list(wanted_s)
-    before: tuple[int, Any] | None = None
-    for pts, frame in _frames(container, stream, index, chosen, skip=False):
-        time_s = float(pts * stream.time_base - index.origin_s)
-        if before is not None and pts <= before[0]:
-            continue
-        while upcoming and before is not None and upcoming[0] < time_s - 1e-6:
-            upcoming.pop(0)
-            if before[0] not in frames:
-                frames[before[0]] = pictures.picture(before[1])
-        before = (pts, frame)
-        if not upcoming:
-            break
-    # after the last frame; one that ended well before the clip began is not on screen in it
-    if upcoming and before is not None and before[0] >= min(chosen):
-        frames.setdefault(before[0], pictures.picture(before[1]))
-    return frames
-
-
-def _frames(
-    container: Any, stream: Any, index: FrameIndex, chosen: set[int], *, skip: bool
-) -> Iterator[tuple[int, Any]]:
-    """Decoded frames from the keyframe before the first chosen one up to the last chosen one.
-
-    Damage costs the packets that it lies in: each is tried for itself.
-    """
-    first, last = min(chosen), max(chosen)
-    start = max((key for key in index.keys if key <= first), default=index.ticks[0])
-    context = stream.codec_context
-    context.flush_buffers()
-    container.seek(start, stream=stream, backward=True)
-    left = set(chosen)
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError:
-            packet = None  # the file is broken here: what the decoder still holds comes out
-        ended = packet is None or packet.size == 0
-        context.skip_frame = "NONREF" if skip and not ended and packet.pts not in chosen else "DEFAULT"
-        try:
-            frames = context.decode(None if ended else packet)
-        except av.FFmpegError:
-            frames = []
-        for frame in frames:
-            if frame.pts is None:
-                continue
-            yield frame.pts, frame
-            left.discard(frame.pts)
-            if not left or frame.pts > last:
-                return
-        if ended:
-            return

@@ -1,0 +1,114 @@
+"""HEIC and HEIF through libheif (pi-heif, which brings libheif and libde265 and no encoder).
+
+libheif puts tiles together and turns and mirrors as the file says, so what EXIF says about it besides is left alone, as
+the standard wants it (ISO/IEC 23008-12 A.2). Thumbnails, depth maps and other auxiliary images are no pictures; nor
+are the others of a group that shows the same thing again: a burst, a stereo pair, alternatives.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from functools import partial
+
+import pi_heif
+
+from operators.media.image.stored import Loaded, Stored
+from operators.media.image.upright import Size
+from operators.media.source import Source
+from schemas.decode import DecodeSettings
+from schemas.errors import InputError
+
+pi_heif.options.DECODE_THREADS = 1
+pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
+
+_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
+_OF_AV1 = (b"avif", b"avis")
+_SAME_AGAIN = (b"brst", b"ster", b"altr", b"eqiv", b"tsyn", b"aebr", b"wbbr", b"fobr", b"afbr", b"dobr")
+_BYTES_PER_PX = 14
+"""Planes of two bytes, RGB of libheif, RGB of Python, RGB of Pillow."""
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins so says that it holds HEVC pictures, or any but AV1 ones."""
+    brands = _brands(head)
+    return any(brand in brands for brand in _BRANDS) and not any(brand in brands for brand in _OF_AV1)
+
+
+class HeifPictures:
+    """An open HEIF."""
+
+    def __init__(self, source: Source, settings: DecodeSettings) -> None:
+        """Raises InputError."""
+        if source.size_bytes > settings.memory_mb << 18:
+            raise InputError("too_large", f"a file of {source.size_bytes} bytes; memory_mb allows a quarter of itself")
+        data = source.head(source.size_bytes)
+        self._is_cut = _end_of_boxes(data) > len(data)
+        try:
+            images = list(pi_heif.HeifFile(io.BytesIO(data), convert_hdr_to_8bit=True))
+        except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
+            raise self._failure(error) from error
+        if not images:
+            raise InputError("malformed", "not a readable picture: there is none in it")
+        primary = next((image for image in images if image.info.get("primary")), images[0])
+        self._images = [primary] if _repeats(data) else images
+
+    def planned(self) -> list[tuple[Stored | InputError, str | None]]:
+        return [(self.stored(number, None), None) for number in range(1, len(self._images) + 1)]
+
+    def stored(self, page: int | None, index: str | None) -> Stored:  # noqa: ARG002
+        number = page or 1
+        if number > len(self._images):
+            raise InputError("malformed", f"it has {len(self._images)} pictures by now")
+        image = self._images[number - 1]
+        across, down = image.info.get("pixel_aspect_ratio") or (1, 1)
+        sides = (float(across), float(down)) if across > 0 and down > 0 else (1.0, 1.0)
+        return Stored(image.size, partial(self._load, image), pixel_sides=sides, bytes_per_px=_BYTES_PER_PX)
+
+    def _load(self, image: pi_heif.HeifImage, _needed: Size) -> Loaded:
+        try:
+            return Loaded(image.to_pillow())
+        except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
+            raise self._failure(error) from error
+        finally:
+            image._data = None  # Pillow has its own copy
+
+    def _failure(self, error: Exception) -> InputError:
+        return InputError("truncated" if self._is_cut else "malformed", f"not a readable picture: {error}")
+
+
+def _brands(head: bytes) -> list[bytes]:
+    if head[4:8] != b"ftyp":
+        return []
+    end = min(len(head), int.from_bytes(head[:4], "big"))
+    return [head[8:12], *(head[place : place + 4] for place in range(16, end - 3, 4))]
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start of what is in it, end) of ISO base media boxes (ISO/IEC 14496-12 §4.2). The end may lie beyond."""
+    while start + 8 <= end:
+        size, kind = struct.unpack(">I4s", data[start : start + 8])
+        inner = start + 8
+        if size == 1 and start + 16 <= end:
+            (size,) = struct.unpack(">Q", data[inner : inner + 8])
+            inner += 8
+        elif size == 0:
+            size = end - start
+        if size < inner - start:
+            return
+        yield kind, inner, start + size
+        start += size
+
+
+def _end_of_boxes(data: bytes) -> int:
+    return max((end for _, _, end in _boxes(data, 0, len(data))), default=0)
+
+
+def _repeats(data: bytes) -> bool:
+    for kind, start, end in _boxes(data, 0, len(data)):
+        if kind == b"meta":
+            for inner, first, last in _boxes(data, start + 4, min(end, len(data))):
+                if inner == b"grpl":
+                    return any(group in _SAME_AGAIN for group, _, _ in _boxes(data, first, min(last, len(data))))
+    return False

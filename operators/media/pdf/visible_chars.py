@@ -1,0 +1,130 @@
+"""Which characters of a page's own text its picture shows, and which it shows twice.
+
+Nothing here interprets how a page is drawn. Where there is contrast within a character's box, something is to be seen;
+that one look at the picture covers text beyond the page, in hidden layers, clipped away, covered, invisible, and white
+on white. An invisible layer over a scan stays: there is print where it stands.
+
+N: characters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.prompts.rgb import RGB
+from operators.media.pdf.layer_chars import LayerChars
+
+_CONTRAST = 16
+"""Steps of 255 in one channel within a character's box; print of 6 points in light gray (#dcdcdc) has more."""
+_COLUMNS, _ROWS = 6, 8
+_MOST_LARGE = 2_000
+"""Boxes that are looked at whole, 10 us each."""
+_MOST_SHARE, _LEAST_SHARE = 0.5, 0.2
+"""Of a word's characters: where as many show contrast all are visible, as a full stop on the edge of a pixel; where
+fewer do none is, as words under a bar whose edge runs through one of them."""
+_SAME_PLACE = 0.15
+"""Of a word's height, by which two drawings of one letter lie apart at most; two letters of a word lie farther."""
+
+
+def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
+    """[N]; blanks are."""
+    height, width = pixels.shape[:2]
+    x0, y0, x1, y1 = chars.boxes.T
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    letters = ~chars.blanks
+    on_page = letters & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    if not on_page.any():
+        return ~letters
+    shown = on_page.copy()
+    placed = (x0 != x1) | (y0 != y1)  # all else is of fonts without outlines: nothing speaks against it
+    where = np.nonzero(on_page & placed)[0]
+    shown[where] = _contrast(chars.boxes[where], pixels, 0)
+    words, starts = _words(~letters)
+    sizes = np.add.reduceat(letters, starts)
+    where = np.nonzero(on_page & ~shown & (sizes[words] <= 2))[0]  # a bar or a full stop fills its box
+    shown[where] = _contrast(chars.boxes[where], pixels, 1)
+    share = (np.add.reduceat(shown, starts) / np.maximum(sizes, 1))[words]
+    seen: NDArray[np.bool_] = on_page & ((shown & (share >= _LEAST_SHARE)) | (share >= _MOST_SHARE))
+    return seen | ~letters
+
+
+def _words(blanks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each character's word, and where each word begins, a blank with the word behind it."""
+    begins = blanks.copy()
+    begins[:1] = True
+    return np.cumsum(begins) - 1, np.nonzero(begins)[0]
+
+
+def _contrast(boxes: NDArray[np.float32], pixels: RGB, margin: int) -> NDArray[np.bool_]:
+    """[N]: whether the picture differs within each box, at the points of a grid. margin: pixels around it."""
+    height, width = pixels.shape[:2]
+    flat = pixels.reshape(-1, 3)
+    shown = np.zeros(len(boxes), np.bool_)
+    left = np.arange(len(boxes))
+    for across, down in _GRIDS:
+        x0, y0, x1, y1 = boxes[left].T
+        x = (x0 - margin + across[:, None] * (x1 - x0 + 2 * margin)).astype(np.int32).clip(0, width - 1)
+        y = (y0 - margin + down[:, None] * (y1 - y0 + 2 * margin)).astype(np.int32).clip(0, height - 1)
+        values = flat[y * width + x]  # [points, characters, 3]
+        differs = ((values.max(axis=0) - values.min(axis=0)) >= _CONTRAST).any(axis=1)
+        shown[left[differs]] = True
+        left = left[~differs]
+    large = (boxes[left, 2] - boxes[left, 0] > _COLUMNS) | (boxes[left, 3] - boxes[left, 1] > _ROWS)
+    for index in left[large][:_MOST_LARGE]:  # thin strokes of large print may pass between the points
+        x0, y0, x1, y1 = (max(int(side), 0) for side in boxes[index])
+        area = pixels[y0 : y1 + 1, x0 : x1 + 1]
+        if area.size:
+            shown[index] = bool((np.ptp(area.reshape(-1, 3), axis=0) >= _CONTRAST).any())
+    return shown
+
+
+def _grids() -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]:
+    """Points in a box as shares of its sides, across and down: a third of them, which shows most letters; then all."""
+    down, across = (axis.ravel() for axis in np.mgrid[0:_ROWS, 0:_COLUMNS])
+    shares = (across / (_COLUMNS - 1)).astype(np.float32), (down / (_ROWS - 1)).astype(np.float32)
+    third = (across + down) % 3 == 0
+    return (shares[0][third], shares[1][third]), shares
+
+
+_GRIDS = _grids()
+
+
+def drawn_again(chars: LayerChars) -> NDArray[np.bool_]:
+    """[N]: whether the same is drawn at the same place before, as bold print and shadows are faked: single letters
+    within a word, or words as a whole."""
+    again = np.zeros(len(chars), np.bool_)
+    words, starts = _words(chars.blanks)
+    placed = chars.boxes[:, 3] > chars.boxes[:, 1]
+    where = np.nonzero(placed)[0]
+    if len(where) < 2:
+        return again
+    tallest = np.maximum.reduceat(chars.boxes[:, 3] - chars.boxes[:, 1], starts)
+    one, two = _same_place(chars.only(where), np.maximum(_SAME_PLACE * tallest[words[where]], 0.5))
+    first, second = where[np.minimum(one, two)], where[np.maximum(one, two)]
+    within = words[first] == words[second]
+    again[second[~within]] = True
+    share = np.add.reduceat(again, starts) / np.maximum(np.add.reduceat(placed, starts), 1)
+    again = placed & (share >= _MOST_SHARE)[words]
+    again[second[within]] = True
+    return again
+
+
+def _same_place(chars: LayerChars, near: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of equal characters that lie as near to each other, pixels [N]."""
+    x = (chars.boxes[:, 0] + chars.boxes[:, 2]) / 2
+    y = (chars.boxes[:, 1] + chars.boxes[:, 3]) / 2
+    codes = chars.codes.astype(np.int64)
+    row_height = max(float(np.median(near)) / _SAME_PLACE, 4.0)
+    pairs = []
+    for shift in (0.0, 0.5):  # two that lie close fall into one row of one of these
+        row = np.floor(y / row_height + shift).astype(np.int64)
+        order = np.lexsort((x, (codes << 24) + row))
+        for step in (1, 2):
+            one, two = order[:-step], order[step:]
+            dx, dy = np.abs(x[one] - x[two]), np.abs(y[one] - y[two])
+            # a glyph that stands for both letters of a word is one drawing
+            ligature = (dx == 0) & (dy == 0) & (np.abs(one - two) <= 2)
+            close = (codes[one] == codes[two]) & (dx <= near[two]) & (dy <= near[two]) & ~ligature
+            pairs.append((one[close], two[close]))
+    return np.concatenate([one for one, _ in pairs]), np.concatenate([two for _, two in pairs])
