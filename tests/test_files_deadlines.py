@@ -25,7 +25,7 @@ from operators.media.patience import Patience
 from operators.media.progress import Progress
 from operators.media.sandbox import HURRY_AFTER, Sandbox
 from operators.media.source import Source
-from operators.processes.child import Child, spawn
+from operators.processes.child import Child, Scheduled, spawn
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 from schemas.unit import Indexed, Locator
@@ -177,7 +177,10 @@ def test_a_child_that_does_not_start_is_no_fault_of_the_file(monkeypatch: pytest
 
 
 class FakeChild:
-    kept_waiting_s = 0.0
+    now = Scheduled()
+
+    def scheduled(self) -> Scheduled:
+        return self.now
 
 
 def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,12 +189,12 @@ def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch
     child = FakeChild()
     left = Patience(child, idle_s=10, whole_s=50)
     now[0] += 9
-    child.kept_waiting_s = 4.0
+    child.now = Scheduled(5.0, 4.0, ready=False)
     assert left.left_s() == pytest.approx(5)
     left.restart_idle()
     assert left.left_s() == pytest.approx(10)
     now[0] += 30
-    child.kept_waiting_s = 33.0
+    child.now = Scheduled(6.0, 33.0, ready=False)
     assert left.left_s() == pytest.approx(7), "a tenth of 30 s counts at least"
     for _ in range(5):
         left.restart_idle()
@@ -204,6 +207,18 @@ def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch
     now[0] += 0.5
     assert left.left_s() == 0
     assert left.is_over
+
+
+def test_a_wait_for_a_processor_that_goes_on_does_not_count_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    child = FakeChild()
+    left = Patience(child, idle_s=10, whole_s=50)
+    now[0] += 12
+    child.now = Scheduled(2.0, 1.0, ready=True)
+    assert left.left_s() == pytest.approx(8)
+    child.now = Scheduled(2.0, 1.0, ready=False)
+    assert left.left_s() == 0
 
 
 def test_a_unit_that_comes_further_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,15 +271,17 @@ def test_a_decoder_that_gets_no_processor_is_waited_for(monkeypatch: pytest.Monk
                 process.wait()
 
 
-def test_a_child_tells_how_long_it_waited_for_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_tells_how_it_was_scheduled(monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("this kernel does not count it")
-    with odd(monkeypatch, "reads") as (box, children):
+    with odd(monkeypatch, "works:0.5") as (box, children):
         decode(box, 1)
         (child,) = children
-        assert 0 < child.kept_waiting_s < 1000
+        before = child.scheduled()
+        assert 0.5 < before.ran_s < 1000
+        assert 0 < before.waited_s < 1000
         box.close()
-        assert child.kept_waiting_s > 0
+        assert child.scheduled().ran_s >= before.ran_s
 
 
 @pytest.mark.timeout(3600)
