@@ -46,20 +46,27 @@ _PLAIN_SIGNS = frozenset(".,_-–—…·|=*•:;'\"()[]/\\ \t\r\n+")
 """Of leaders, rules, tables and formulas: no page is doubted for these."""
 _SAMPLE = 4_000
 
-_SMALL = "acemnorsuvwxz" + "асеорхгмнптзвикклшчьъэю"
-_TALL = "bdhkl" + "ABCDEFGHIKLMNOPRSTUVWXYZ" + "АБВГЕЖЗИКЛМНОПРСТУХЧШЭЮЯ"
-_DEEP = "gpqy" + "ру"
+_MOST_DIGITS = 0.15
+"""Of letters and digits; with more it is no prose, whose letters are spread alike."""
+
+Shapes = NDArray[np.int8]
+"""By code point: 0 unknown, 1 as high as an x, 2 higher, 3 as high as an x and below the line."""
 
 
-def _shapes() -> NDArray[np.int8]:
-    """By code point: 0 unknown, 1 as high as an x, 2 higher, 3 as high as an x and below the line."""
+def _shapes(small: str, tall: str, deep: str) -> Shapes:
     table = np.zeros(0x500, np.int8)
-    for letters, shape in ((_SMALL, 1), (_TALL, 2), (_DEEP, 3)):
+    for letters, shape in ((small, 1), (tall, 2), (deep, 3)):
         table[[ord(letter) for letter in letters]] = shape
     return table
 
 
-_SHAPES = _shapes()
+_LETTERS = _shapes(
+    "acemnorsuvwxz" + "асеорхгмнптзвикклшчьъэю",
+    "bdhkl" + "ABCDEFGHIKLMNOPRSTUVWXYZ" + "АБВГЕЖЗИКЛМНОПРСТУХЧШЭЮЯ",
+    "gpqy" + "ру",
+)
+_DIGITS = _shapes("", "0123456789", ""), _shapes("012", "68", "34579")
+"""Of a height, or old-style figures."""
 
 
 def is_unfit(text: str, chars: LayerChars) -> bool:
@@ -70,9 +77,12 @@ def is_unfit(text: str, chars: LayerChars) -> bool:
     unmapped = int((chars.codes == 0).sum()) + sum(map(is_unmapped, marks))
     if unmapped >= _MOST_UNMAPPED * len(marks):
         return True
-    shapes = shape_agreement(chars)
-    if shapes is not None and not _WRONG_SHAPES <= shapes < _RIGHT_SHAPES:
-        return shapes < _WRONG_SHAPES
+    digits = [shape_agreement(chars, shapes) for shapes in _DIGITS]
+    if all(share is not None and share < _WRONG_SHAPES for share in digits):
+        return True
+    letters = shape_agreement(chars)
+    if letters is not None and not _WRONG_SHAPES <= letters < _RIGHT_SHAPES:
+        return letters < _WRONG_SHAPES
     return is_odd(marks[:_SAMPLE])
 
 
@@ -105,6 +115,9 @@ def is_odd(marks: list[str]) -> bool:
         return False
     of_script = {letter: count for letter, count in counts.items() if by_letter[letter] == script}
     if script in _COMMON:
+        digits = sum(char.isdigit() for char in bare)
+        if digits > _MOST_DIGITS * (len(letters) + digits):
+            return False
         common, least = _COMMON[script]
         share = sum(count for letter, count in of_script.items() if letter in common) / scripts[script]
         accented = sum(char > "\x7f" and not unicodedata.normalize("NFKC", char).isascii() for char in marks)
@@ -118,11 +131,11 @@ def _is_narrow(marks: list[str]) -> bool:
     return bool((np.abs(codes - middle) <= _NARROW // 2).mean() > 0.8)
 
 
-def shape_agreement(chars: LayerChars) -> float | None:
+def shape_agreement(chars: LayerChars, shapes: Shapes = _LETTERS) -> float | None:
     """Share of letters that stand to the letter before them as their code points say; None where glyphs are all of a
     height (capitals, fonts without outlines) or too few."""
     codes, boxes = chars.codes, chars.boxes
-    shape = np.where(codes < len(_SHAPES), _SHAPES[np.minimum(codes, len(_SHAPES) - 1)], 0)
+    shape = np.where(codes < len(shapes), shapes[np.minimum(codes, len(shapes) - 1)], 0)
     where = np.nonzero((shape[1:] > 0) & (shape[:-1] > 0))[0]
     if len(where) < _FEWEST_PAIRS:
         return None

@@ -20,7 +20,12 @@ from PIL import Image
 from model.prompts.rgb import RGB
 
 HD_WIDTH_PX, HD_HEIGHT_PX = 1280, 720
-_UNSPECIFIED = 2  # of AVColorSpace
+_YCGCO, _BT2020_CL = 8, 10  # of AVColorSpace
+_GUESSED = (2, 3, _BT2020_CL, 12, 13)
+"""Of AVColorSpace: unspecified, reserved, and what FFmpeg's scaler refuses."""
+
+UNUSED_ALPHA = ("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "zmbv")
+"""Codecs of screen recordings, which keep the fourth byte of pixels of 32 bits, whatever it is; AVI has it too."""
 
 SDR_WHITE_NITS = 203.0
 """Light of white paper in HDR (ITU-R BT.2408), and the brightest that is left."""
@@ -36,12 +41,27 @@ Floats = npt.NDArray[np.float32]
 
 
 def matrix_of(frame: Any) -> Colorspace | None:
-    """None where the frame tells, or is no YUV."""
-    if frame.colorspace != _UNSPECIFIED or frame.format.is_rgb:
+    """To be taken for the frame's own; None where that is known, or the frame is no YUV. Of constant luminance, and
+    derived from the primaries, are near enough to those that FFmpeg's scaler knows."""
+    if frame.colorspace not in _GUESSED or frame.format.is_rgb:
         return None
-    if is_hdr(frame):
+    if is_hdr(frame) or frame.colorspace == _BT2020_CL or frame.color_primaries == ColorPrimaries.BT2020:
         return Colorspace.BT2020
     return Colorspace.ITU709 if frame.width >= HD_WIDTH_PX or frame.height >= HD_HEIGHT_PX else None
+
+
+def is_ycgco(frame: Any) -> bool:
+    return bool(frame.colorspace == _YCGCO)
+
+
+def ycgco_to_rgb(pixels: npt.NDArray[np.uint8], *, limited: bool) -> RGB:
+    """pixels: [height, width, 3] of Y, Cg and Co, of 8 bits: ITU-T H.273, matrix coefficients 8."""
+    low, luma, chroma = (16, 219, 224) if limited else (0, 255, 255)
+    values = pixels.astype(np.float32) - (low, 128, 128)
+    y, green, orange = np.moveaxis(values * (255 / luma, 255 / chroma, 255 / chroma), -1, 0)
+    rgb = np.stack([y - green + orange, y + green, y - green - orange], axis=-1)
+    levels: RGB = np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+    return levels
 
 
 @cache

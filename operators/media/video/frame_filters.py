@@ -12,9 +12,9 @@ from av.filter import Graph
 
 Gray: TypeAlias = npt.NDArray[np.uint8]
 
-_COMBED = 24
-"""Levels by which a line differs from what the lines beside it suggest, where that is taken for motion between the
-fields."""
+_COMBED = 12
+"""Levels by which a line stands out from both lines beside it, more than from those of its own field, where things have
+moved between the fields."""
 _BLOCK_PX = 8
 _FEW = 2
 """Such pixels of a block that may be chance."""
@@ -22,9 +22,9 @@ _FEW = 2
 
 @dataclass(frozen=True)
 class Deinterlaced:
-    """weave: the frame with its combs smoothed, sharp where nothing moves. field: its first field, the lines between
-    interpolated. combed: [height, width], 255 where things move so that the field is the better picture; None where
-    nothing moves."""
+    """weave: the frame with both its fields, for where nothing moves. field: its first field, the lines between made
+    up by tracing edges. combed: [height, width], 255 where things move, so that the field is the better picture; None
+    where nothing does."""
 
     weave: Any
     field: Any = None
@@ -32,19 +32,15 @@ class Deinterlaced:
 
 
 def deinterlaced(frame: Any) -> Deinterlaced:
-    """A frame of two fields as progressive pictures.
-
-    yadif without neighbors keeps what both fields agree on, so frames that are progressive but marked otherwise (PsF)
-    pass through it nearly untouched; where it has much to do, estdif traces the edges of one field.
-    """
+    """A frame of two fields as progressive pictures. One that is progressive and only marked so (PsF) has no combs and
+    stays as it is; so does what stands still."""
     try:
-        weave = _filtered(frame, "yadif", "mode=send_frame:deint=all")
-        combed = _combed_blocks(_luma(weave), _luma(_filtered(frame, "setfield", "mode=prog")))
-        if combed is None:
-            return Deinterlaced(weave)
-        return Deinterlaced(weave, _filtered(frame, "estdif", "mode=frame:deint=all"), combed)
+        weave = _filtered(frame, "setfield", "mode=prog")
+        combed = _combed_blocks(weave.to_ndarray(format="gray"))
+        field = None if combed is None else _filtered(frame, "estdif", "mode=frame:deint=all")
     except av.FFmpegError:  # a frame of three lines
         return Deinterlaced(frame)
+    return Deinterlaced(weave, field, combed)
 
 
 def cropped(frame: Any, left: int, top: int, right: int, bottom: int) -> Any:
@@ -73,23 +69,23 @@ def _filtered(frame: Any, name: str, settings: str) -> Any:
     return picture
 
 
-def _luma(frame: Any) -> Gray:
-    pixels: Gray = frame.to_ndarray(format="gray")
-    return pixels
-
-
-def _combed_blocks(smooth: Gray, woven: Gray) -> Gray | None:
-    differs = np.abs(np.subtract(smooth, woven, dtype=np.int16)) > _COMBED
-    rows, columns = (-(-side // _BLOCK_PX) for side in differs.shape)
+def _combed_blocks(luma: Gray) -> Gray | None:
+    lines = luma.astype(np.int16)
+    if len(lines) < 5:
+        return None
+    same_before, before, line, after, same_after = (lines[at : len(lines) - 4 + at] for at in range(5))
+    up, down = line - before, line - after
+    stands_out = np.minimum(np.abs(up), np.abs(down))
+    in_field = np.maximum(np.abs(line - same_before), np.abs(line - same_after))
+    combed = np.pad(((up > 0) == (down > 0)) & (stands_out > in_field + _COMBED), ((2, 2), (0, 0)))
+    rows, columns = (-(-side // _BLOCK_PX) for side in luma.shape)
     padded = np.zeros((rows * _BLOCK_PX, columns * _BLOCK_PX), bool)
-    padded[: differs.shape[0], : differs.shape[1]] = differs
+    padded[: luma.shape[0], : luma.shape[1]] = combed
     blocks = padded.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).sum((1, 3)) > _FEW
     if not blocks.any():
         return None
     # what moves has an edge that is not combed; it lies in the next block
     edged = np.pad(blocks, 1)
     blocks = np.logical_or.reduce([edged[y : y + rows, x : x + columns] for y in range(3) for x in range(3)])
-    expanded: Gray = blocks.repeat(_BLOCK_PX, 0).repeat(_BLOCK_PX, 1)[
-        : differs.shape[0], : differs.shape[1]
-    ] * np.uint8(255)
-    return expanded
+    pixels: Gray = blocks.astype(np.uint8).repeat(_BLOCK_PX, 0).repeat(_BLOCK_PX, 1) * np.uint8(255)
+    return pixels[: luma.shape[0], : luma.shape[1]]

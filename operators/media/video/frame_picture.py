@@ -11,13 +11,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import Image
 
 from model.prompts.pixels import smart_resize_video
 from model.prompts.rgb import RGB
 from operators.media.video.display_matrix import AS_CODED, Orientation, orientation_of
-from operators.media.video.frame_color import has_alpha, is_hdr, matrix_of, on_white, tone_mapped
+from operators.media.video.frame_color import (
+    UNUSED_ALPHA,
+    has_alpha,
+    is_hdr,
+    is_ycgco,
+    matrix_of,
+    on_white,
+    tone_mapped,
+    ycgco_to_rgb,
+)
 from operators.media.video.frame_filters import cropped, deinterlaced
 from operators.media.video.track_facts import facts_of
 from schemas.decode import DecodeSettings
@@ -34,6 +43,7 @@ class ClipPictures:
         self._frames = max(2, frames)
         self._settings = settings
         self._facts = facts_of(stream)
+        self._alpha_may_be_unused = stream.container.format.name == "avi" or stream.codec_context.name in UNUSED_ALPHA
         self._scaler = VideoReformatter()
         self._size_px: tuple[int, int] | None = None
         self._seen = (0, 0)
@@ -84,22 +94,19 @@ class ClipPictures:
             frame = cropped(frame, *self._crop(frame))
         shown = frame
         if has_alpha(frame.format.name):
-            shown = on_white(frame, unused=self._stream.container.format.name == "avi")
+            shown = on_white(frame, unused=self._alpha_may_be_unused)
         if not is_hdr(frame):
             return self._scaled(shown, height, width, "rgb24")
         self.notes.add("hdr_tone_mapped")
         return tone_mapped(self._scaled(shown, height, width, "rgb48le"), frame)
 
     def _scaled(self, frame: Any, height: int, width: int, pixel_format: str) -> npt.NDArray[Any]:
-        scaled = self._scaler.reformat(
-            frame,
-            width=width,
-            height=height,
-            format=pixel_format,
-            interpolation="BICUBIC",
-            src_colorspace=matrix_of(frame),
-            threads=1,
-        )
+        form: dict[str, Any] = {"width": width, "height": height, "interpolation": "BICUBIC", "threads": 1}
+        if is_ycgco(frame):  # FFmpeg's scaler refuses it: it scales the planes as they are
+            same = {"src_colorspace": Colorspace.ITU709, "dst_colorspace": Colorspace.ITU709}
+            planes: Any = self._scaler.reformat(frame, format="yuv444p", **form, **same).to_ndarray(channel_last=True)
+            return ycgco_to_rgb(planes, limited=frame.color_range != ColorRange.JPEG)
+        scaled = self._scaler.reformat(frame, format=pixel_format, src_colorspace=matrix_of(frame), **form)
         return np.ascontiguousarray(scaled.to_ndarray())
 
     def _crop(self, frame: Any) -> tuple[int, int, int, int]:
