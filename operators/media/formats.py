@@ -16,6 +16,7 @@ from operators.media.video.containers import HEAD_BYTES as HEAD_BYTES
 from operators.media.video.containers import demuxer_by_magic, demuxer_of
 from schemas.decode import UnitKind
 
+DOCUMENT = "document"
 EPISODE = "episode"
 VIDEO = "video"
 TEXT = "text"
@@ -57,7 +58,7 @@ _VIDEOS = (
     ".vob", ".vro", ".evo", ".ogv", ".ogm", ".rm", ".rmvb", ".mxf", ".gxf", ".dv", ".ivf", ".nut", ".y4m",
 )
 FORMATS = (
-    Format("document", "page", "document", "operators.media.pdf.render_pdf", (".pdf",), ((0, b"%PDF-"),),
+    Format(DOCUMENT, "page", "document", "operators.media.pdf.render_pdf", (".pdf",), ((0, b"%PDF-"),),
            lambda head: b"%PDF-" in head[:1024]),  # mailers and old servers write something before it
     Format("image", "image", None, "operators.media.image.images", _PICTURES, is_picture),
     Format(VIDEO, "clip", "video", "operators.media.video.read_video", _VIDEOS, demuxer_by_magic,
