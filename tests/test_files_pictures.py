@@ -44,8 +44,9 @@ def scan() -> Image.Image:
     return page.convert("RGB")
 
 
-def noise() -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 200, (256, 256, 3), np.uint8))
+def noise(side_px: int = 256) -> Image.Image:
+    grain = np.random.default_rng(0).integers(0, 200, (side_px, side_px, 3), np.uint8)
+    return Image.fromarray(grain).resize((256, 256), Image.Resampling.BICUBIC)
 
 
 def assert_shows(pixels: Pixels, expected: Image.Image, most: float = 2.0) -> None:
@@ -195,7 +196,7 @@ def test_segments_that_lead_astray_do_not_cost_a_jpeg(tmp_path: Path, looking: E
 
 def test_a_missing_end_marker_is_no_fault(tmp_path: Path, looking: Eye) -> None:
     for options in ({}, {"progressive": True}, {"subsampling": 2}):
-        jpeg = jpeg_of(noise(), **options)
+        jpeg = jpeg_of(noise(64), **options)
         (tmp_path / "a.jpg").write_bytes(jpeg)
         full = looking.row(tmp_path / "a.jpg").pixels
         for cut in (1, 2):
@@ -208,7 +209,7 @@ def test_a_missing_end_marker_is_no_fault(tmp_path: Path, looking: Eye) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_of_a_jpeg_that_breaks_off_what_is_there(tmp_path: Path, looking: Eye, mode: str, progressive: bool) -> None:
-    jpeg = jpeg_of(noise().convert(mode), progressive=progressive)
+    jpeg = jpeg_of(noise(64).convert(mode), progressive=progressive)
     (tmp_path / "a.jpg").write_bytes(jpeg)
     full = looking.row(tmp_path / "a.jpg").pixels.astype(int)
     (tmp_path / "a.jpg").write_bytes(jpeg[: len(jpeg) // 2])
@@ -245,7 +246,7 @@ def test_of_a_picture_that_breaks_off_what_is_there(tmp_path: Path, looking: Eye
         picture = picture.quantize(200)
     if form == "transparent PNG":
         picture.putalpha(255)
-    picture.save(file := io.BytesIO(), form.split()[-1])
+    picture.save(file := io.BytesIO(), form.split()[-1], **({"interlace": 0} if form == "GIF" else {}))
     data = file.getvalue()
     (tmp_path / "a.bin").write_bytes(data[: len(data) * 6 // 10])
     row = looking.row(tmp_path / "a.bin")
@@ -256,6 +257,28 @@ def test_of_a_picture_that_breaks_off_what_is_there(tmp_path: Path, looking: Eye
     assert row.pixels[lost].min() == 255
     (tmp_path / "a.bin").write_bytes(data[: len(data) // 50 + (800 if form in ("GIF", "palette PNG") else 60)])
     assert [row.kind for row in looking.rows(tmp_path / "a.bin")] == ["truncated"]
+
+
+def interlaced_png(gray: Pixels) -> bytes:
+    """Pillow writes none. Adam7 (PNG §8)."""
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    rows = [row for y, x, down, across in passes for row in gray[y::down, x::across]]
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows), 0)
+    head = struct.pack(">IIBBBBB", gray.shape[1], gray.shape[0], 8, 0, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF"])
+def test_what_came_of_an_interlaced_picture_stands_for_the_rest(tmp_path: Path, looking: Eye, form: str) -> None:
+    blurred = noise(16).convert("L")
+    blurred.save(file := io.BytesIO(), "GIF", interlace=1)
+    data = interlaced_png(np.asarray(blurred)) if form == "PNG" else file.getvalue()
+    (tmp_path / "a.bin").write_bytes(data)
+    assert_shows(looking.row(tmp_path / "a.bin").pixels, blurred.convert("RGB"), 0.5)
+    (tmp_path / "a.bin").write_bytes(data[: len(data) * 6 // 10])
+    row = looking.row(tmp_path / "a.bin")
+    assert row.notes == ("truncated",)
+    assert_shows(row.pixels, blurred.convert("RGB"), 12)
 
 
 def test_pixels_of_a_png_that_are_damaged_are_told(tmp_path: Path, looking: Eye) -> None:
