@@ -119,8 +119,9 @@ def _meta(items: Sequence[Item], primary: int, groups: Sequence[tuple[bytes, Seq
         wanted += item.properties
         numbers = []
         for one in wanted:
-            boxes.append(one)
-            numbers.append(len(boxes))
+            if one not in boxes:
+                boxes.append(one)
+            numbers.append(boxes.index(one) + 1)
         uses += struct.pack(">HB", number, len(numbers)) + bytes(numbers)
         for kind, to in item.refers:
             refers += box(kind, struct.pack(f">HH{len(to)}H", number, len(to), *to))
