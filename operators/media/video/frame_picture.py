@@ -88,7 +88,7 @@ class ClipPictures:
         """At that size, as it is coded."""
         if not frame.interlaced_frame:
             return self._rgb(frame, height, width)
-        parts = deinterlaced(frame)
+        parts = deinterlaced(frame, frame.height if any(self._crop(frame)) else height)
         weave = self._rgb(parts.weave, height, width)
         if parts.combed is None:
             return weave
