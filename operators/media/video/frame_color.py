@@ -46,7 +46,7 @@ Floats = npt.NDArray[np.float32]
 def matrix_of(frame: Any) -> Colorspace | None:
     """To be taken for the frame's own; None where that is known, or the frame is no YUV. Of constant luminance, and
     derived from the primaries, are near enough to those that FFmpeg's scaler knows."""
-    if frame.colorspace not in _GUESSED or frame.format.is_rgb:
+    if frame.colorspace not in _GUESSED or frame.format.is_rgb or frame.format.name == "pal8":
         return None
     if is_hdr(frame) or frame.colorspace == _BT2020_CL or frame.color_primaries == ColorPrimaries.BT2020:
         return Colorspace.BT2020
