@@ -56,7 +56,7 @@ def test_a_hole_is_told_and_nothing_old_is_shown_as_new(tmp_path: Path, kind: st
         if counters != right:
             assert result.damaged_frames > 0
         late = [counter for counter, expected in zip(counters, right, strict=True) if counter != expected]
-        assert all(counter < expected for counter, expected in zip(counters, right, strict=True) if counter in late)
+        assert all(counter <= expected for counter, expected in zip(counters, right, strict=True))
         assert len({*late}) <= 2, (unit.start_s, counters)
         told += result.damaged_frames
     assert told >= 20
