@@ -81,7 +81,7 @@ class _Packets:
     corrupt: set[int] = field(default_factory=set)
     behind_damage: set[int] = field(default_factory=set)
     last_duration: int = 0
-    first_s: Fraction | None = None  # of any stream
+    first_s: Fraction | None = None
     last_s: Fraction = Fraction(0)
 
 
@@ -144,16 +144,17 @@ def _read(container: Any, stream: Any) -> _Packets:
     is_vp8 = stream.codec_context.name == "vp8"
     near: int | None = None
     latest: int | None = None
+    extents: dict[int, tuple[int, int]] = {}
     with complaints() as count:
         complained = count()
         for packet in demuxed(container):
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None and packet.time_base is not None:
-                start_s = stamp * packet.time_base
-                end_s = start_s + (packet.duration or 0) * packet.time_base
-                packets.first_s = start_s if packets.first_s is None else min(packets.first_s, start_s)
-                packets.last_s = max(packets.last_s, end_s)
-            if packet.stream_index != stream.index:
+            pts, index = packet.pts, packet.stream_index
+            stamp = pts if pts is not None else packet.dts
+            if stamp is not None:
+                end = stamp + (packet.duration or 0)
+                first, last = extents.get(index, (stamp, end))
+                extents[index] = (min(stamp, first), max(end, last))
+            if index != stream.index:
                 continue
             number = len(packets.pts)
             near = packet.pos if packet.pos is not None else near
@@ -169,8 +170,11 @@ def _read(container: Any, stream: Any) -> _Packets:
                 complained = now
             if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & _SHOWN_VP8):
                 packets.hidden.add(number)
-            elif packet.pts is not None and (latest is None or packet.pts >= latest):
-                latest, packets.last_duration = packet.pts, packet.duration or 0
+            elif pts is not None and (latest is None or pts >= latest):
+                latest, packets.last_duration = pts, packet.duration or 0
+    bases = {number: container.streams[number].time_base for number in extents}
+    packets.first_s = min((first * bases[number] for number, (first, _) in extents.items()), default=None)
+    packets.last_s = max((last * bases[number] for number, (_, last) in extents.items()), default=Fraction(0))
     return packets
 
 
