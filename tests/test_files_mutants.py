@@ -93,6 +93,8 @@ def lost(rows: list[dict[str, Any]], patient: dict[str, Any], *, full: bool) -> 
         return None
     if patient["media"] == "video":
         return _lost_times(rows, patient["times_s"])
+    if patient["media"] == "image" and patient["told"] and not any(map(is_told, rows)):
+        return "what is missing of it"
     count = sum(row["parts"] for row in rows) if full else len(rows)
     return f"{count} of {patient['units']}" if count < patient["units"] else None
 
