@@ -3,7 +3,6 @@ colors."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
@@ -18,6 +17,7 @@ from operators.media.sandbox import Sandbox
 from operators.media.video.frame_color import ycgco_to_rgb
 from tests.support.drawn_video import (
     LOSSLESS,
+    RATE,
     SETTINGS,
     TO_DESCRIPTION,
     Clip,
@@ -106,33 +106,58 @@ def test_a_matrix_of_nothing_turns_nothing(tmp_path: Path, show: Callable[[Path]
 
 
 @pytest.mark.parametrize(
-    ("codec", "suffix", "sizes"),
+    ("codec", "suffix", "parts", "right"),
     [
-        ("libx264", ".ts", [(96, 160), (160, 96)]),
-        ("libx264", ".ts", [(96, 160), (192, 320), (48, 80)]),
-        ("libvpx", ".webm", [(192, 320), (96, 160), (192, 320)]),
-        ("libvpx-vp9", ".webm", [(96, 96), (96, 160)]),
+        # turned midway: the first of two that are as large
+        ("libx264", ".ts", [(96, 160, 10), (160, 96, 10)], 0),
+        # a stream that begins small, as live ones do, is seen as it goes on
+        ("libvpx", ".webm", [(48, 80, 10), (96, 160, 10), (192, 320, 10)], 2),
+        ("libx264", ".ts", [(96, 160, 10), (192, 320, 10), (48, 80, 10)], 1),
+        ("libvpx-vp9", ".webm", [(96, 160, 30), (192, 320, 5)], 0),
+        ("libvpx-vp9", ".webm", [(96, 96, 10), (96, 160, 10)], 1),
     ],
 )
 def test_all_pictures_of_a_clip_have_one_size(
-    tmp_path: Path, show: Callable[[Path], Clip], codec: str, suffix: str, sizes: list[tuple[int, int]]
+    tmp_path: Path,
+    show: Callable[[Path], Clip],
+    codec: str,
+    suffix: str,
+    parts: list[tuple[int, int, int]],
+    right: int,
 ) -> None:
-    clip = show(draw_parts(tmp_path / f"a{suffix}", [[quarters(*size)] * 10 for size in sizes], codec))
-    assert clip.size_px == sizes[0]
+    """parts: height, width and number of frames. right: the part whose size it is."""
+    drawn = [[quarters(height, width)] * count for height, width, count in parts]
+    clip = show(draw_parts(tmp_path / f"a{suffix}", drawn, codec))
+    size_px = parts[right][:2]
+    assert clip.size_px == size_px
     assert {picture.shape for picture in clip.pictures} == {clip.picture.shape}
     assert clip.notes == ("sizes_differ",)
-    assert len(clip.pictures) == 2 * len(sizes)
-    height, width = sizes[0]
-    for picture, size in zip(clip.pictures, itertools.chain(*zip(sizes, sizes, strict=True)), strict=True):
+    sizes = [part[:2] for part in parts for _ in range(0, part[2], RATE // 2)]
+    for picture, size in zip(clip.pictures, sizes, strict=True):
         # the frame in the middle, with its shape; black beside it
-        scale = min(height / size[0], width / size[1])
-        rows, columns = (picture.shape[axis] / sizes[0][axis] * size[axis] * scale for axis in (0, 1))
+        scale = min(size_px[0] / size[0], size_px[1] / size[1])
+        rows, columns = (picture.shape[axis] / size_px[axis] * size[axis] * scale for axis in (0, 1))
         top, left = (picture.shape[0] - rows) / 2, (picture.shape[1] - columns) / 2
         inner = picture[round(top) : round(top + rows), round(left) : round(left + columns)]
         assert corners(inner) == "RGBY", size
         beside = picture.copy()
         beside[max(0, round(top) - 2) : round(top + rows) + 2, max(0, round(left) - 2) : round(left + columns) + 2] = 0
         assert not beside.any()
+
+
+def test_pixels_that_change_their_shape(tmp_path: Path, show: Callable[[Path], Clip]) -> None:
+    """As broadcasts do between 4:3 and 16:9."""
+    square = draw(tmp_path / "a.ts", [quarters(96, 96)] * 10).read_bytes()
+    later = {"output_ts_offset": "1"}
+    wide = draw(tmp_path / "b.ts", [quarters(96, 96)] * 5, container=later, sample_aspect_ratio=Fraction(5, 3))
+    (tmp_path / "c.ts").write_bytes(square + wide.read_bytes())
+    clip = show(tmp_path / "c.ts")
+    assert clip.size_px == (96, 96)
+    assert clip.notes == ("sizes_differ",)
+    first, last = clip.pictures[0], clip.pictures[-1]
+    assert first[2].any()
+    assert not last[2].any()  # wider than the first, so black above
+    assert corners(last[last.shape[0] * 2 // 10 : last.shape[0] * 8 // 10]) == "RGBY"
 
 
 def test_sizes_that_change_between_clips_of_a_file(tmp_path: Path, sandbox: Sandbox) -> None:

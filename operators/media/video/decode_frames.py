@@ -8,6 +8,7 @@ before it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -16,13 +17,16 @@ import av
 
 from operators.media.source import Source
 from operators.media.video.open_container import decoder_of
-from operators.media.video.packed_index import FrameIndex, Key
+from operators.media.video.packed_index import MOST_CONCEALED, FrameIndex, Key
 from operators.media.video.packet_reader import PacketReader
 
 Picture = TypeVar("Picture")
 
 _ONE_TO_ONE = {"h264", "hevc", "mpeg1video", "mpeg2video", "av1", "libdav1d", "mjpeg"}
 """Decoders that give a frame for every packet: one that does not come is missing. Others have packets without one."""
+_DOUBTFUL = 300
+"""Packets behind a lost one, up to the next keyframe, whose frames are taken for damaged: they would show what was
+there before it."""
 _FAR = 4000
 """Packets from the start of the file up to which decoding begins there when nothing nearer gives the first frame."""
 
@@ -37,19 +41,30 @@ class Outcome(Generic[Picture]):
 
 @dataclass
 class _Pass:
-    """What happened in decoding a stretch. sent, came: numbers of packets and frames; bad: of damaged ones."""
+    """What happened in decoding a stretch. keys: numbers of keyframes. sent, came: numbers of packets and frames; bad:
+    of damaged ones; lost: of packets that could not be decoded at all, ascending."""
 
+    keys: list[int]
     sent: set[int] = field(default_factory=set)
     came: set[int] = field(default_factory=set)
     bad: set[int] = field(default_factory=set)
+    lost: list[int] = field(default_factory=list)
     has_fields: bool = False
+
+    def refers_to_lost(self, number: int) -> bool:
+        """Whether so much before it is lost, and no keyframe between, that it shows what was there before."""
+        if not self.lost:
+            return False
+        at = bisect_right(self.keys, number) - 1
+        start = max(self.keys[at] if at >= 0 else 0, number - _DOUBTFUL)
+        return bisect_right(self.lost, number) - bisect_left(self.lost, start) >= MOST_CONCEALED
 
 
 class FrameDecoder:
-    """Of one file."""
+    """Of one file. stream: its index, where it was chosen before."""
 
-    def __init__(self, source: Source) -> None:
-        self._reader = PacketReader(source)
+    def __init__(self, source: Source, stream: int | None = None) -> None:
+        self._reader = PacketReader(source, stream)
         self._earlier = 0  # keyframes that this stream needs before the one that should do
 
     @property
@@ -85,7 +100,7 @@ class FrameDecoder:
         """None where one of them is damaged or does not come."""
         place_of = {index.order[place]: place for place in places}
         outcome: Outcome[Picture] = Outcome()
-        done = _Pass()
+        done = _Pass([key.number for key in index.keys])
         for number, frame in self._stretches(index, sorted(place_of, key=index.tick), done):
             if number in done.bad:
                 if number in place_of:
@@ -94,7 +109,7 @@ class FrameDecoder:
                 outcome.pictures[place_of[number]] = picture(frame)
         if len(outcome.pictures) < len(place_of):
             return None
-        outcome.damaged = len(done.bad)
+        outcome.damaged = len(done.bad - index.damaged)
         return outcome
 
     def _stretches(self, index: FrameIndex, wanted: list[int], done: _Pass) -> Iterator[tuple[int, Any]]:
@@ -106,7 +121,8 @@ class FrameDecoder:
             key = starts[at]
             begins = at == 0 or (key is not None and key.number > (self._reader.next or 0))
             if begins:
-                yield from self._decoded(None, done)
+                if at:
+                    yield from self._decoded(None, done)
                 decoder_of(self.stream).flush_buffers()
                 self._reader.go_to(index, key)
             end = at
@@ -146,7 +162,7 @@ class FrameDecoder:
         """(outcome, whether the first of them came): at each place the frame on screen, of those that are undamaged."""
         place_of = {number: place for place, number in enumerate(index.order)}
         outcome: Outcome[Picture] = Outcome()
-        done = _Pass()
+        done = _Pass([key.number for key in index.keys])
         pending = sorted({*places})
         first, last = pending[0], pending[-1]
         before: tuple[int, Any] | None = None
@@ -181,9 +197,12 @@ class FrameDecoder:
         for _ in self._decoded(None, done):  # what is only late is not missing
             pass
         among = {*index.order[first : last + 1]}
-        outcome.damaged = len({number for number in done.bad if number >= min(among)} | self._missing(done, among))
-        if index.by_order:
-            outcome.damaged = len(done.bad)
+        bad = done.bad | self._missing(done, among)
+        if not index.by_order:
+            bad = {number for number in bad if number >= min(among) and number not in index.damaged}
+        if index.first == 0 and index.keys and not any(number < index.keys[0].number for number in done.came):
+            bad = {number for number in bad if number >= index.keys[0].number}  # a recording that begins amid a GOP
+        outcome.damaged = len(bad)
         return outcome, first_came
 
     def _missing(self, done: _Pass, among: set[int]) -> set[int]:
@@ -194,9 +213,8 @@ class FrameDecoder:
 
     def _all(self, index: FrameIndex, key: Key | None, done: _Pass) -> Iterator[tuple[int, Any]]:
         """Every frame from there on. Of those that are told by their order, with the number of their place."""
-        for _ in self._decoded(None, done):
+        for _ in self._decoded(None, _Pass([])):
             pass
-        done.bad.clear()
         context = decoder_of(self.stream)
         context.flush_buffers()
         context.skip_frame = "DEFAULT"
@@ -224,13 +242,15 @@ class FrameDecoder:
         except av.FFmpegError:
             if read is not None:
                 done.bad.add(read[0])
+                if not read[1].is_disposable:
+                    done.lost.append(read[0])
             return
         for frame in frames:
             if frame.pts is None:
                 continue
             done.came.add(frame.pts)
             done.has_fields |= frame.interlaced_frame
-            if frame.is_corrupt:
+            if frame.is_corrupt or done.refers_to_lost(frame.pts):
                 done.bad.add(frame.pts)
             yield frame.pts, frame
 

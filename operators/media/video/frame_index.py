@@ -3,7 +3,8 @@ decoded, and where the file ends before it says so."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,8 @@ import av
 
 from operators.media.source import Source
 from operators.media.video.containers import HEAD_BYTES
-from operators.media.video.packed_index import FrameIndex, Key
+from operators.media.video.ffmpeg_log import complaints
+from operators.media.video.packed_index import MOST_CONCEALED, FrameIndex, Key
 from operators.media.video.packet_reader import demuxed
 
 REST_S = 0.5
@@ -23,6 +25,12 @@ BACK_S = 0.1
 """Decoding times that go back by more do so because the clock was set; by less, because a container is careless."""
 _LAST_S = 9e8
 """No frame begins later than this (some 28 years): what says so has a broken clock."""
+_AROUND = 32
+"""Packets on either side of a gap, among which its frames are in whatever order."""
+_AVI_HEADER = 8
+"""Bytes of a chunk before its data (RIFF: four letters and a size)."""
+_MOST_LOST = 1000
+"""Frames that one gap may count for."""
 _BROADCAST = {"mpegts", "mpeg"}
 """Containers whose clock may be set anew within a file (AVFMT_TS_DISCONT)."""
 _BY_RATE = {"avi", "asf"}
@@ -31,19 +39,28 @@ _RAW = {"mpegvideo", "m4v"}
 """Streams without a container, which carry no times at all."""
 _FEW = 0.01
 """Share of packets without a time up to which these count as damage."""
-_HIDDEN_VP8 = 0x10
+_NEAR = 4
+"""Packets before a gap within which a complaint of the demuxer is about it."""
+_SHOWN_VP8 = 0x10
 """The bit of a VP8 packet's first byte that says that its frame is shown (RFC 6386 §9.1)."""
 
 
 @dataclass(frozen=True)
 class FileIndex:
     """frames: of the whole stream. end_s: when the last frame ends; readable_s: when the last packet of any stream
-    ends; stated_s: what the container states. Seconds from the frames' origin."""
+    ends; stated_s: what the container states. lost_s: when each frame was to be shown that is damaged or missing, as
+    far as the packets tell. Seconds from the frames' origin."""
 
     frames: FrameIndex
     end_s: float
     readable_s: float
     stated_s: float
+    lost_s: list[float]
+
+    def part(self, start_s: float, end_s: float) -> FrameIndex:
+        """What is needed of it for the frames on screen in [start_s, end_s)."""
+        lost = bisect_left(self.lost_s, end_s) - bisect_left(self.lost_s, start_s)
+        return replace(self.frames.part(start_s, end_s), lost=lost)
 
     @property
     def is_truncated(self) -> bool:
@@ -53,12 +70,16 @@ class FileIndex:
 
 @dataclass
 class _Packets:
-    """What is read of the packets of the stream, by their number, and of those beside it."""
+    """What is read of the packets of the stream, by their number, and of those beside it. corrupt: what the demuxer
+    calls so; behind_damage: before which it stepped over something."""
 
-    pts: list[int | None]
-    dts: list[int | None]
-    keys: list[Key]
-    hidden: set[int]
+    pts: list[int | None] = field(default_factory=list)
+    dts: list[int | None] = field(default_factory=list)
+    positions: list[int | None] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+    hidden: set[int] = field(default_factory=set)
+    corrupt: set[int] = field(default_factory=set)
+    behind_damage: set[int] = field(default_factory=set)
     last_duration: int = 0
     first_s: Fraction | None = None  # of any stream
     last_s: Fraction = Fraction(0)
@@ -68,15 +89,20 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     """Reads every packet of the file. None where the stream holds no frame that is shown."""
     packets = _read(container, stream)
     names = set(container.format.name.split(","))
+    if "avi" in names:
+        _true_places(packets, stream)
     base = stream.time_base
     usual = _usual(stream, is_raw=bool(names & _RAW))
     notes = set()
     ticks, by_order = _presented(packets, names, usual)
     if by_order:
         notes.add("times_by_rate")
-    ticks, was_joined = _rebased(ticks, packets.dts, base, usual, is_broadcast=bool(names & _BROADCAST))
-    if was_joined:
+    ticks, joints = _rebased(ticks, packets.dts, base, usual, is_broadcast=bool(names & _BROADCAST))
+    if joints:
         notes.add("joined")
+    damaged, missing = _damage(
+        packets, ticks, base, is_broadcast=bool(names & _BROADCAST), is_transport="mpegts" in names
+    )
     shown = [number for number in range(len(ticks)) if number not in packets.hidden]
     origin_s = _origin(container, packets, [ticks[number] * base for number in shown[:64]])
     latest = (Fraction(_LAST_S) + origin_s) / base
@@ -84,6 +110,8 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     if late:
         notes.add("time_gap")
     hidden = frozenset(packets.hidden | late)
+    if len(hidden | damaged) == len(ticks):
+        damaged = set()
     if len(hidden) == len(ticks):
         return None
     frames = FrameIndex(
@@ -94,49 +122,123 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
         ticks=ticks,
         keys=packets.keys,
         hidden=hidden,
+        damaged=frozenset(damaged - hidden),
         by_order=by_order,
         notes=frozenset(notes),
     )
-    last = frames.order[-1]
-    is_last_read = last == max(range(len(ticks)), key=lambda number: ticks[number])
-    stay = packets.last_duration if is_last_read and packets.last_duration > 0 else usual
-    end_s = min(_LAST_S, float(ticks[last] * base - origin_s + stay * base))
-    readable_s = end_s if was_joined else max(float(packets.last_s - origin_s), 0.0)
-    return FileIndex(frames, end_s, readable_s, _stated(source, container, stream, origin_s, max(readable_s, end_s)))
+    last = max((tick for number, tick in enumerate(ticks) if number not in hidden))
+    stay = packets.last_duration if packets.last_duration > 0 and not late else usual
+    end_s = min(_LAST_S, float(last * base - origin_s + stay * base))
+    readable_s = end_s if joints else max(float(packets.last_s - origin_s), 0.0)
+    # where recordings were joined, one of them was cut: no damage, though its last frame may be half a frame
+    cut = {number - 1 for number in joints}
+    lost = {*missing, *(ticks[number] for number in frames.damaged - cut)}
+    return FileIndex(
+        frames,
+        end_s,
+        readable_s,
+        _stated(source, container, stream, origin_s, max(readable_s, end_s)),
+        sorted(float(tick * base - origin_s) for tick in lost),
+    )
 
 
 def _read(container: Any, stream: Any) -> _Packets:
-    packets = _Packets([], [], [], set())
+    packets = _Packets()
     is_vp8 = stream.codec_context.name == "vp8"
     near: int | None = None
     latest: int | None = None
-    for packet in demuxed(container):
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and packet.time_base is not None:
-            start_s = stamp * packet.time_base
-            end_s = start_s + (packet.duration or 0) * packet.time_base
-            packets.first_s = start_s if packets.first_s is None else min(packets.first_s, start_s)
-            packets.last_s = max(packets.last_s, end_s)
-        if packet.stream_index != stream.index:
-            continue
-        number = len(packets.pts)
-        near = packet.pos if packet.pos is not None else near
-        packets.pts.append(packet.pts)
-        packets.dts.append(packet.dts)
-        if packet.is_keyframe:
-            packets.keys.append(Key(number, packet.pts, packet.dts, packet.pos, near))
-        if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & _HIDDEN_VP8):
-            packets.hidden.add(number)
-        elif packet.pts is not None and (latest is None or packet.pts >= latest):
-            latest, packets.last_duration = packet.pts, packet.duration or 0
+    with complaints() as count:
+        complained = count()
+        for packet in demuxed(container):
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None and packet.time_base is not None:
+                start_s = stamp * packet.time_base
+                end_s = start_s + (packet.duration or 0) * packet.time_base
+                packets.first_s = start_s if packets.first_s is None else min(packets.first_s, start_s)
+                packets.last_s = max(packets.last_s, end_s)
+            if packet.stream_index != stream.index:
+                continue
+            number = len(packets.pts)
+            near = packet.pos if packet.pos is not None else near
+            packets.pts.append(packet.pts)
+            packets.dts.append(packet.dts)
+            packets.positions.append(packet.pos)
+            if packet.is_keyframe:
+                packets.keys.append(Key(number, packet.pts, packet.dts, packet.pos, near))
+            if packet.is_corrupt:
+                packets.corrupt.add(number)
+            if (now := count()) != complained:
+                packets.behind_damage.add(number)
+                complained = now
+            if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & _SHOWN_VP8):
+                packets.hidden.add(number)
+            elif packet.pts is not None and (latest is None or packet.pts >= latest):
+                latest, packets.last_duration = packet.pts, packet.duration or 0
     return packets
+
+
+def _true_places(packets: _Packets, stream: Any) -> None:
+    """An AVI counts the frames that are read; where some cannot be, its index still says which are which."""
+    places = {entry.pos + _AVI_HEADER: entry.timestamp for entry in stream.index_entries}
+    true = [None if pos is None else places.get(pos) for pos in packets.positions]
+    if None in true or true == packets.dts:
+        return
+    for number, (before, after) in enumerate(pairwise(true), 1):
+        if before is not None and after is not None and after > before + 1:
+            packets.behind_damage.add(number)
+    same = packets.pts == packets.dts
+    packets.dts = true
+    if same:
+        packets.pts = true
+
+
+def _damage(
+    packets: _Packets, ticks: list[int], base: Fraction, *, is_broadcast: bool, is_transport: bool
+) -> tuple[set[int], list[int]]:
+    """(numbers of frames that are damaged, when missing ones were to be shown). Where many are missing, those up to the
+    next keyframe show what was there before."""
+    clocks = packets.dts if sum(tick is not None for tick in packets.dts) * 2 > len(packets.dts) else packets.pts
+    known = [(number, clock) for number, clock in enumerate(clocks) if clock is not None]
+    steps = [(there, there - here, after - before) for (here, before), (there, after) in pairwise(known)]
+    forward = sorted(step for _, count, step in steps if count == 1 and step > 0)
+    # among packets that have their times, one without has lost what stood before it
+    nameless = {number for number, clock in enumerate(packets.pts) if clock is None and packets.dts[number] is None}
+    if not is_transport or len(nameless) > len(ticks) * _FEW:
+        nameless = set()
+    damaged, missing = packets.corrupt | nameless, list[int]()
+    if not forward:
+        return damaged, missing
+    usual = forward[len(forward) // 2]
+    is_even = sum(abs(step - usual) <= max(2, usual * 0.2) for step in forward) > 0.9 * len(forward)
+    most = round(Fraction(JUMP_S) / base)
+    keys = [key.number for key in packets.keys]
+    for number, count, step in steps:
+        if step <= (count + 0.5) * usual:
+            continue
+        # decoding times show a gap some frames after it; what a demuxer calls corrupt lies before it
+        signs = [near for near in range(number - _NEAR, number + 1) if near in packets.behind_damage]
+        signs += [near for near in range(number - count, number + 1) if near in packets.corrupt]
+        if not signs and not (is_broadcast and is_even and step <= most):
+            continue
+        start = min(signs, default=number - count + 1)
+        around = [near for near in range(max(0, start - _AROUND), start + _AROUND) if near not in nameless]
+        shown = sorted(ticks[near] for near in around if near < len(ticks))
+        begin, end = max(pairwise(shown), key=lambda pair: pair[1] - pair[0], default=(ticks[start], ticks[start]))
+        lost = range(begin + usual, end - usual // 2, usual)[:_MOST_LOST] if is_even else [ticks[start]]
+        missing += lost
+        if len(lost) >= MOST_CONCEALED or not is_even:
+            at = bisect_left(keys, start)
+            until = keys[at] if at < len(keys) else len(clocks)
+            damaged.update(range(start, min(until, start + max(1, most // usual))))
+    return damaged, missing
 
 
 def _usual(stream: Any, *, is_raw: bool) -> int:
     """Ticks from one frame to the next, as the stream itself states its rate, or the container does."""
     rates = (stream.base_rate, stream.average_rate) if is_raw else (stream.average_rate, stream.base_rate)
     rate = next((rate for rate in rates if rate and rate > 0), Fraction(25))
-    return max(1, int(round(1 / rate / stream.time_base)))
+    step: Fraction = 1 / rate / stream.time_base
+    return max(1, round(step))
 
 
 def _presented(packets: _Packets, names: set[str], usual: int) -> tuple[list[int], bool]:
@@ -181,29 +283,29 @@ def _filled(ticks: list[int | None], usual: int) -> list[int]:
 
 def _rebased(
     ticks: list[int], dts: list[int | None], base: Fraction, usual: int, *, is_broadcast: bool
-) -> tuple[list[int], bool]:
-    """(ticks that go on where the clock was set, whether it was): set back in any container, forward in those of
-    broadcasts."""
+) -> tuple[list[int], list[int]]:
+    """(ticks that go on where the clock was set, numbers of the packets at which it was): set back in any container,
+    forward in those of broadcasts."""
     by_dts = sum(tick is not None for tick in dts) * 2 > len(dts)
     jump = round(Fraction(JUMP_S) / base)
     # presentation times go back by as much as frames are reordered
     back = round(Fraction(BACK_S) / base) if by_dts else jump
-    offset, was_joined = 0, False
+    offset, joints = 0, list[int]()
     last: int | None = None
     reached: int | None = None
     rebased: list[int] = []
-    for tick, decoded_at in zip(ticks, dts, strict=True):
+    for number, (tick, decoded_at) in enumerate(zip(ticks, dts, strict=True)):
         clock = decoded_at if by_dts else tick
         if clock is not None:
             if last is not None and reached is not None:
                 is_set = clock < last - back or (is_broadcast and clock - last > jump)
                 if is_set:  # the keyframe that begins what follows is shown right after what came before
-                    offset, was_joined = reached + usual - tick, True
-                    last = clock
+                    offset, last = reached + usual - tick, clock
+                    joints.append(number)
             last = clock if by_dts or last is None else max(last, clock)
         rebased.append(tick + offset)
         reached = rebased[-1] if reached is None else max(reached, rebased[-1])
-    return rebased, was_joined
+    return rebased, joints
 
 
 def _origin(container: Any, packets: _Packets, first_frames_s: list[Fraction]) -> Fraction:

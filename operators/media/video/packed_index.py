@@ -24,6 +24,8 @@ _MOST_JSON = 48 << 20
 _MOST_FRAMES = 1 << 22
 _MOST_INT = 1 << 62
 _NOTES = ("joined", "times_by_rate", "time_gap", "truncated")
+MOST_CONCEALED = 3
+"""So many lost frames of a GOP a decoder no longer conceals: those that refer to them show what was there before."""
 _EARLIER = (1, 2, 4, 8)
 """How many keyframes before the one that is needed are known too: for streams whose keyframes do not show all at
 once, and for seeks that land behind them."""
@@ -46,8 +48,9 @@ class FrameIndex:
     """stream: its index in the file. base: seconds of a tick. origin_s: where times count from. ticks: of the packets
     from number `first` on; of joined recordings they go on from one to the next. hidden: numbers of packets that show
     no frame. by_order: frames come in another order than their packets, and carry no times by which they could be
-    sorted: the n-th frame to come out is the one of ticks[n]. lost: frames that the file lacks, as far as the gaps
-    between the others tell. notes: of INPUT_NOTES."""
+    sorted: the n-th frame to come out is the one of ticks[n]. damaged: numbers of packets whose frames are damaged, and
+    not looked at. lost: how many these are, and how many the file lacks besides, in the time of the clip. notes: of
+    INPUT_NOTES."""
 
     stream: int
     base: Fraction
@@ -57,13 +60,15 @@ class FrameIndex:
     keys: Sequence[Key]
     hidden: frozenset[int] = frozenset()
     by_order: bool = False
+    damaged: frozenset[int] = frozenset()
     lost: int = 0
     notes: frozenset[str] = frozenset()
 
     @cached_property
     def order(self) -> list[int]:
-        """Numbers of the frames that are shown, in the order in which they are."""
-        shown = [number for number in range(self.first, self.first + len(self.ticks)) if number not in self.hidden]
+        """Numbers of the frames that can be looked at, in the order in which they are shown."""
+        out = self.hidden | self.damaged
+        shown = [number for number in range(self.first, self.first + len(self.ticks)) if number not in out]
         return sorted(shown, key=lambda number: (self.ticks[number - self.first], number))
 
     @cached_property
@@ -108,6 +113,7 @@ class FrameIndex:
             ticks=list(self.ticks[window.start : window.stop]),
             keys=keys,
             hidden=frozenset(number for number in self.hidden if low <= number < high),
+            damaged=frozenset(number for number in self.damaged if low <= number < high),
         )
 
     def packed(self) -> str | None:
@@ -122,6 +128,7 @@ class FrameIndex:
             "keys": [[key.number, key.pts, key.dts, key.pos, key.near] for key in self.keys],
             "hidden": sorted(self.hidden),
             "by_order": int(self.by_order),
+            "damaged": sorted(self.damaged),
             "lost": self.lost,
             "notes": sorted(self.notes),
         }
@@ -167,7 +174,8 @@ def joined(texts: Iterable[str | None], *, truncated: bool) -> str | None:
         ticks=[ticks.get(number, low) for number in every],
         keys=[keys[number] for number in sorted(keys)],
         hidden=frozenset(number for number in every if number not in shown),
-        lost=sum(part.lost for part in known),
+        damaged=frozenset().union(*(part.damaged for part in known)),
+        lost=min(sum(part.lost for part in known), _MOST_FRAMES),
         notes=frozenset().union(*(part.notes for part in known)) | ({"truncated"} if truncated else set()),
     )
     return whole.packed()
@@ -181,14 +189,14 @@ def _checked(value: Any) -> FrameIndex:
     notes = frozenset(value["notes"])
     base, origin_s = (Fraction(*(_integer(part) for part in value[name])) for name in ("base", "origin"))
     numbers = [key.number for key in keys]
-    hidden = frozenset(_integers(value["hidden"]))
+    hidden, damaged = (frozenset(_integers(value[name])) for name in ("hidden", "damaged"))
     if (
         not 0 < len(ticks) <= _MOST_FRAMES
         or first < 0
         or base <= 0
         or numbers != sorted({*numbers})
         or any(number < 0 for number in numbers)
-        or all(number in hidden for number in range(first, first + len(ticks)))
+        or all(number in hidden or number in damaged for number in range(first, first + len(ticks)))
         or not notes <= {*_NOTES}
         or any(abs(tick) > _MOST_INT for tick in (min(ticks), max(ticks)))
     ):
@@ -202,6 +210,7 @@ def _checked(value: Any) -> FrameIndex:
         keys=keys,
         hidden=hidden,
         by_order=bool(_integer(value["by_order"])),
+        damaged=damaged,
         lost=min(max(0, _integer(value["lost"])), _MOST_FRAMES),
         notes=notes,
     )

@@ -41,10 +41,11 @@ def demuxed(container: Any, stream: Any = None) -> Iterator[Any]:
 
 
 class PacketReader:
-    """next: number of the packet that `read` gives next."""
+    """stream: its index in the file; None for the best one. next: number of the packet that `read` gives next."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, stream: int | None) -> None:
         self._source = source
+        self._index = stream
         self._stack = contextlib.ExitStack()
         self._former = contextlib.ExitStack()
         self._open()
@@ -52,7 +53,7 @@ class PacketReader:
     def _open(self) -> None:
         # somebody may still look at the former stream, which has to outlive that; nothing is read from it any more
         self._former.push(self._stack.pop_all())
-        self.container, self.stream = self._stack.enter_context(opened(self._source))
+        self.container, self.stream = self._stack.enter_context(opened(self._source, self._index))
         self._packets = demuxed(self.container, self.stream)
         self._first: Any = None
         self.next: int | None = 0

@@ -69,7 +69,8 @@ def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
 
 
 def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
-    decoder = FrameDecoder(source)
+    first = packed_index.unpacked(units[0].index) if units else None
+    decoder = FrameDecoder(source, first.stream if first else None)
     file: FileIndex | None = None
     try:
         for unit in units:
@@ -90,13 +91,13 @@ def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> It
 def _part(file: FileIndex, spans: list[tuple[float, float]], number: int) -> FrameIndex:
     """Of one of the clips of a file."""
     start_s, end_s = spans[number]
-    part = file.frames.part(start_s, end_s)
+    part = file.part(start_s, end_s)
     before_s = spans[number - 1][1] if number else 0.0
     after_s = spans[number + 1][0] if number + 1 < len(spans) else file.end_s
     times_s = part.times_s
     is_late = times_s[0] - start_s > _LATE_S  # nothing is on screen before it
     is_gap = is_late or start_s - before_s > 1e-6 or after_s - end_s > 1e-6
-    return replace(part, notes=part.notes | {"time_gap"}, lost=0) if is_gap else part
+    return replace(part, notes=part.notes | {"time_gap"}) if is_gap else part
 
 
 def _anew(source: Source, decoder: FrameDecoder) -> FileIndex:
@@ -113,7 +114,7 @@ def _part_of_unit(file: FileIndex, unit: Planned, settings: DecodeSettings) -> F
     assert unit.end_s is not None
     clips = clip_bounds(file.frames.times_s, file.end_s, settings.video_clip_s)
     spans = [span for span in clips if span[0] < unit.end_s and unit.start_s < span[1]]
-    part = file.frames.part(unit.start_s, unit.end_s)
+    part = file.part(unit.start_s, unit.end_s)
     notes = set(part.notes)
     if any(end_s < start_s for (_, end_s), (start_s, _) in pairwise(spans)):
         notes.add("time_gap")
@@ -134,13 +135,16 @@ def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: Dec
     shown = [(outcome.pictures[place], time_s) for place, time_s in chosen if place in outcome.pictures]
     if not shown:
         raise InputError("no_frames", "no frame of this clip can be decoded")
+    frames = pictures.of_one_size([picture for picture, _ in shown])
     height_px, width_px = pictures.size_px
     damaged = outcome.damaged + index.lost
     notes = {*pictures.notes, *index.notes} | ({"damaged"} if damaged else set())
+    if shown[0][1] - unit.start_s > _LATE_S:  # what comes before cannot be decoded
+        notes.add("time_gap")
     return Decoded(
         width_px,
         height_px,
-        frames=tuple(picture for picture, _ in shown),
+        frames=frames,
         times_s=tuple(time_s for _, time_s in shown),
         damaged_frames=damaged,
         input_notes=tuple(sorted(notes)),
