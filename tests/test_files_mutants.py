@@ -23,6 +23,7 @@ from schemas.decode import DecodeSettings
 from schemas.request import Clip
 from tests.support.mutants import TASKS, mutant, write_origins
 from tests.support.patient_reader import read_all
+from tests.support.samples import shared
 
 SETTINGS = DecodeSettings(
     image_max_px=128 * 128,
@@ -160,3 +161,17 @@ def test_of_a_damaged_file_what_can_be_read_is_read_or_the_damage_is_told(
     assert children() == children_before
     assert open_files() <= files_before
     assert not faulty, "\n".join(faulty)
+
+
+def test_a_heic_without_its_end_is_shown_and_told(tmp_path: Path) -> None:
+    tiles = shared("faults/documents/pictures/tiles.heic")
+    if not tiles.exists():
+        pytest.skip("no HEIC can be drawn here")
+    data = tiles.read_bytes()
+    (tmp_path / "good.heic").write_bytes(data)
+    (tmp_path / "cut.heic").write_bytes(data[: len(data) * 9 // 10])
+    reader = Reader()
+    rows = reader.rows([tmp_path / "good.heic", tmp_path / "cut.heic"])
+    reader.close()
+    notes = {name: [(row["error"], row["input_notes"]) for row in file] for name, file in rows.items()}
+    assert notes == {"good.heic": [(None, [])], "cut.heic": [(None, ["truncated"])]}
