@@ -24,9 +24,10 @@ class CellType:
 
 
 def _int(text: str) -> int:
-    if re.fullmatch(r"[+-]?[0-9]{1,19}", text) is None or not -_MOST <= int(text) < _MOST:
+    """pandas writes 1.0 where another row of the column is empty."""
+    if (digits := re.fullmatch(r"([+-]?[0-9]{1,19})(\.0*)?", text)) is None or not -_MOST <= int(digits[1]) < _MOST:
         raise ValueError
-    return int(text)
+    return int(digits[1])
 
 
 def _float(text: str) -> float:

@@ -27,6 +27,8 @@ from schemas.version import VERSION
 _FULL_INPUT = frozenset(("document", "video"))
 _QUESTION_TOKENS = 1024
 _LEAST_FULL_INPUT_TOKENS = 1024
+_PER_TRY = ("timeout_s", "memory_mb", "draw_forms")
+"""Settings of decoders that bound a try at a file, and are no part of a job's identity."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def prepare(spec: JobSpec) -> Job:
     identity_of_job = {
         "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
-        "decode": {key: value for key, value in asdict(decode).items() if key not in ("timeout_s", "memory_mb")},
+        "decode": {key: value for key, value in asdict(decode).items() if key not in _PER_TRY},
         "tasks": {task.name: identity(task) for task in tasks},
         "engine": identity_of_engine,
         "limits": {"chunk_units": spec.limits.chunk_units, "chunk_mb": spec.limits.chunk_mb},

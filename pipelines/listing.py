@@ -8,10 +8,12 @@ counted and shown.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -121,7 +123,7 @@ def _table_rows(path: Path, table: InputTable, seen: Counter[str]) -> Iterator[d
         elif _ELSEWHERE.match(cell):
             yield _elsewhere(cell, seen)
         else:
-            target = path.parent / path_of(cell)
+            target = _named_by(path.parent, cell)
             place = _absolute(target)
             yield _input(
                 target,
@@ -130,6 +132,20 @@ def _table_rows(path: Path, table: InputTable, seen: Counter[str]) -> Iterator[d
                 fault=fault,
             )
             seen[place] += 1
+
+
+def _named_by(folder: Path, cell: str) -> Path:
+    """The file as it is written, or as another system writes its name, where only that one exists: with blanks around
+    it, with backslashes, with accents beside their letters (macOS) or in Windows' code page."""
+    target = folder / path_of(cell)
+    if _exists(target) or "\0" in cell:
+        return target
+    written = cell.strip()
+    with contextlib.suppress(UnicodeError):
+        written = os.fsencode(written).decode("utf-8" if written == text_of(written) else "cp1252")
+    slashes = written.replace("\\", "/")
+    forms = [unicodedata.normalize(form, name) for name in (written, slashes) for form in ("NFC", "NFD")]
+    return next((other for name in (written, *forms) if _exists(other := folder / name)), target)
 
 
 def _expanded(entry: str) -> Path:

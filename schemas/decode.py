@@ -53,6 +53,8 @@ class DecodeSettings:
     """Tokens that all pictures of a whole document or video may take together: the engine's context, less answer."""
     line_reader: LineReader | None = None
     """Set: pages and pictures also come as their lines of text, in this form."""
+    draw_forms: bool = True
+    """Whether what is filled into a document's form is drawn; not for a second try of one that hangs on it."""
     full_res_max_px: int = 0
     """Area up to which a picture also comes at its own size, where that is more than the model sees; 0: never."""
 

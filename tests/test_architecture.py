@@ -65,6 +65,7 @@ LIBRARIES = {
     "av": ["operators/media/video", "jobs/demo_media.py"],
     "decord": ["operators/media/video/decord_clips.py"],
     "pypdfium2": ["operators/media/pdf"],
+    "pikepdf": ["operators/media/pdf/page_tree.py"],
     "pi_heif": ["operators/media/image/heif.py"],
     "playwright": ["operators/code_check/render_page.py"],
     "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
@@ -193,7 +194,7 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
         ("model.engines.openai_engine", {"torch", "ray", "transformers"}),
         ("operators.media.decode", {"ray", "torch", "av", "pypdfium2"}),
         # a child's start is inside the deadline of the first page that it decodes
-        ("operators.media.pdf.render_pdf", {"ray", "torch", "jsonschema", "pydantic"}),
+        ("operators.media.pdf.render_pdf", {"ray", "torch", "jsonschema", "pydantic", "pikepdf"}),
         # every run of tests loads it
         ("tests.conftest", {"ray", "torch", "pyarrow", "numpy", "av", "duckdb"}),
     ],

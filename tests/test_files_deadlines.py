@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from operators.media import patience, sandbox
+from operators.media.decoder_child import _as_input_error
 from operators.media.decoder_wire import DECODED, PROBED
 from operators.media.patience import Patience
 from operators.media.progress import Progress
 from operators.media.sandbox import HURRY_AFTER, Sandbox
-from operators.processes.child import Child, spawn
+from operators.media.source import Source
+from operators.processes.child import Child, Scheduled, spawn
 from schemas.decode import DecodeSettings
-from schemas.unit import Locator
+from schemas.errors import InputError
+from schemas.unit import Indexed, Locator
 
 SETTINGS = DecodeSettings(memory_mb=512, timeout_s=20.0)
 
@@ -70,7 +76,7 @@ def test_an_exception_costs_its_unit_and_not_its_child(monkeypatch: pytest.Monke
         errors = decode(box, len(acts))
     assert len(children) == 1
     assert kinds(errors) == [
-        *("malformed", None, "internal", None, "malformed", "malformed"),
+        *("malformed", None, "malformed", None, "malformed", "malformed"),
         *("malformed", "malformed", "malformed", None),
     ]
     assert errors[0] is not None
@@ -78,6 +84,22 @@ def test_an_exception_costs_its_unit_and_not_its_child(monkeypatch: pytest.Monke
     assert errors[0]["message"].endswith(": odd")
     assert errors[4] is not None
     assert errors[4]["message"] == "the disk is odd"
+
+
+def test_a_mistake_of_ours_is_called_one() -> None:
+    def error_of(does: Callable[[], object]) -> InputError:
+        try:
+            does()
+        except TypeError as error:
+            return _as_input_error(error, "2.png: ")
+        raise AssertionError
+
+    ours = error_of(lambda: Source(None, "").head(1))  # type: ignore[arg-type]
+    assert ours.kind == "internal"
+    assert str(ours).startswith("2.png: TypeError at source.py:")
+    theirs = error_of(lambda: json.loads(3))  # type: ignore[arg-type]
+    assert theirs.kind == "malformed"
+    assert "TypeError at __init__.py:" in str(theirs)
 
 
 def test_what_is_raised_about_a_file_is_true_of_all_its_units(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +112,7 @@ def test_what_is_raised_about_a_file_is_true_of_all_its_units(monkeypatch: pytes
     assert len(children) == 1
 
 
-@pytest.mark.parametrize(("does", "kind"), [("raises", "malformed"), ("errs", "internal"), ("condemns", "encrypted")])
+@pytest.mark.parametrize(("does", "kind"), [("raises", "malformed"), ("errs", "malformed"), ("condemns", "encrypted")])
 def test_an_exception_in_a_probe_is_the_inputs_error(does: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with odd(monkeypatch, does) as (box, children):
         answer = box.probe(__file__, "document")
@@ -155,7 +177,10 @@ def test_a_child_that_does_not_start_is_no_fault_of_the_file(monkeypatch: pytest
 
 
 class FakeChild:
-    kept_waiting_s = 0.0
+    now = Scheduled()
+
+    def scheduled(self) -> Scheduled:
+        return self.now
 
 
 def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,12 +189,12 @@ def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch
     child = FakeChild()
     left = Patience(child, idle_s=10, whole_s=50)
     now[0] += 9
-    child.kept_waiting_s = 4.0
+    child.now = Scheduled(5.0, 4.0, ready=False)
     assert left.left_s() == pytest.approx(5)
     left.restart_idle()
     assert left.left_s() == pytest.approx(10)
     now[0] += 30
-    child.kept_waiting_s = 33.0
+    child.now = Scheduled(6.0, 33.0, ready=False)
     assert left.left_s() == pytest.approx(7), "a tenth of 30 s counts at least"
     for _ in range(5):
         left.restart_idle()
@@ -182,6 +207,18 @@ def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch
     now[0] += 0.5
     assert left.left_s() == 0
     assert left.is_over
+
+
+def test_a_wait_for_a_processor_that_goes_on_does_not_count_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    child = FakeChild()
+    left = Patience(child, idle_s=10, whole_s=50)
+    now[0] += 12
+    child.now = Scheduled(2.0, 1.0, ready=True)
+    assert left.left_s() == pytest.approx(8)
+    child.now = Scheduled(2.0, 1.0, ready=False)
+    assert left.left_s() == 0
 
 
 def test_a_unit_that_comes_further_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,12 +271,68 @@ def test_a_decoder_that_gets_no_processor_is_waited_for(monkeypatch: pytest.Monk
                 process.wait()
 
 
-def test_a_child_tells_how_long_it_waited_for_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_tells_how_it_was_scheduled(monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("this kernel does not count it")
-    with odd(monkeypatch, "reads") as (box, children):
+    with odd(monkeypatch, "works:0.5") as (box, children):
         decode(box, 1)
         (child,) = children
-        assert 0 < child.kept_waiting_s < 1000
+        before = child.scheduled()
+        assert 0.5 < before.ran_s < 1000
+        assert 0 < before.waited_s < 1000
         box.close()
-        assert child.kept_waiting_s > 0
+        assert child.scheduled().ran_s >= before.ran_s
+
+
+@pytest.mark.timeout(3600)
+def test_a_good_video_that_takes_its_time_is_read(
+    tmp_path: Path, amount: Callable[[int, int], int], figure: Callable[[str], None]
+) -> None:
+    """Decoded by two at once, a clip takes longer than a decoder may go on without a sign of progress.
+    The whole of it is what a phone films in 4K: 60 frames a second of 10 bits, in clips of 30 s."""
+    height_px, clip_s = amount(720, 2160), amount(16, 30)
+    path = write_slow_clip(tmp_path / "slow.mp4", height_px, repeats=clip_s)
+    settings = DecodeSettings(video_clip_s=clip_s, timeout_s=1.0, video_max_px=1 << 20, full_input_tokens=8000)
+    rows: list[dict[str, Any]] = []
+
+    def read() -> None:
+        box = Sandbox(settings)
+        answer = box.probe(str(path), "video")
+        units = [Indexed.of(unit) for unit in answer["units"]]
+        rows.extend(batch.to_pylist()[0] for batch in box.decode(str(path), "video", units))
+        box.close()
+
+    at_once = [threading.Thread(target=read) for _ in range(2)]
+    for thread in at_once:
+        thread.start()
+    for thread in at_once:
+        thread.join()
+    assert [row["error"] for row in rows] == [None, None]
+    slowest_s = max(row["decode_s"] for row in rows)
+    figure(
+        f"a clip of {clip_s} s of {height_px} lines at 60 frames a second took {slowest_s:.1f} s, read with 1 s allowed"
+    )
+    assert slowest_s > 2 * settings.timeout_s, "it is not slow: this shows nothing"
+
+
+def write_slow_clip(path: Path, height_px: int, repeats: int) -> Path:
+    """A second of moving noise at 60 frames a second, again and again."""
+    noise = np.random.default_rng(0).integers(0, 255, (height_px, height_px * 16 // 9, 3), np.uint8)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx265", rate=60, options={"preset": "ultrafast", "x265-params": "log-level=none"})
+        stream.height, stream.width, stream.pix_fmt = height_px, height_px * 16 // 9, "yuv420p10le"
+        stream.bit_rate, stream.gop_size = 8 * height_px * height_px, 60
+        packets = []
+        for index in range(60):
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, 4 * index, axis=1), format="rgb24")
+            packets += stream.encode(frame)
+        packets += stream.encode()
+        pieces = [(bytes(packet), packet.pts, packet.dts, packet.is_keyframe, packet.time_base) for packet in packets]
+        for start_s in range(repeats):
+            for data, pts, dts, is_keyframe, time_base in pieces:
+                packet = av.Packet(data)
+                shift = round(start_s / time_base)
+                packet.pts, packet.dts, packet.time_base = pts + shift, dts + shift, time_base
+                packet.is_keyframe, packet.stream = is_keyframe, stream
+                target.mux(packet)
+    return path

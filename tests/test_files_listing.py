@@ -168,7 +168,7 @@ def test_cells_of_a_csv_are_the_text_that_is_written(tmp_path: Path) -> None:
 
 def test_types_says_otherwise(tmp_path: Path) -> None:
     path = table(
-        tmp_path, "path,count,score,seen,day,code\na,1, 2.5 ,true,2024-02-29,007\nb,,,,,\nc,-9,1e5,No,2024-01-01,1\n"
+        tmp_path, "path,count,score,seen,day,code\na,1.0, 2.5 ,true,2024-02-29,007\nb,,,,,\nc,-9,1e5,No,2024-01-01,1\n"
     )
     types = {"count": "int", "score": "float", "seen": "bool", "day": "date", "code": "text"}
     listing = listed(path, types=types)
@@ -315,6 +315,37 @@ def test_a_name_in_latin_1_is_opened_by_its_bytes(tmp_path: Path) -> None:
         (f"file://{tmp_path}/caf%E9.png", "image", None),
         (f"file://{tmp_path}/no%E9.png", "image", "not_found"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("sub\\a.png", "sub/a.png"),
+        (".\\sub\\a.png", "sub/a.png"),
+        (" a.png", "a.png"),
+        ("a.png\u00a0", "a.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("cafe\u0301.png", "caf\u00e9.png"),
+        ("caf\udce9.png", "caf\u00e9.png"),
+        ("caf\udce9.png", "cafe\u0301.png"),
+        ("sub\\\u201equote.png", "sub/\u201equote.png"),
+    ],
+)
+def test_a_name_as_another_system_writes_it(tmp_path: Path, cell: str, name: str) -> None:
+    (tmp_path / "sub").mkdir()
+    write_image(tmp_path / "x.png").rename(tmp_path / name)
+    path = table(tmp_path, f'path\n"{cell}"\n"no {cell}"\n'.encode("utf-8", "surrogateescape"))
+    first, second = outcomes(listed(path))
+    assert first == (str(tmp_path / name), "image", None)
+    assert second[2] == "not_found"
+    if "\udce9" not in cell:  # as it is written comes first
+        write_image(tmp_path / "x.png").rename(tmp_path / cell)
+        assert outcomes(listed(path))[0][0] == str(tmp_path / cell)
+
+
+def test_a_cell_of_a_text_that_is_not_of_its_type_costs_its_row(tmp_path: Path) -> None:
+    listing = listed(table(tmp_path, "question,n\nwhy,1\nwho,x\n"), texts=True, types={"n": "int"})
+    assert [(media, kind) for _, media, kind in outcomes(listing)] == [("text", None), ("text", "malformed")]
 
 
 def test_texts_keep_empty_cells_and_lines(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_name_without_a_suffix_is_told_by_the_first_bytes(
     (tmp_path / "sub").mkdir()
     for name, (_, data) in files.items():
         stem = name.replace(".", "_")
-        for other in (stem, f"sub/{stem} at 10.42", f"{stem}.jpg?w=300&h=200", f"Mr. {stem}", f"{stem}.jpg.1"):
+        for other in (stem, f"sub/{stem} at 10.42", f"{stem}.jpg?w=300&h=200", f"Mr. {stem}", f"{stem}.jpg_large"):
             (tmp_path / other).write_bytes(data)
     for entry in (tmp_path, tmp_path / "**"):
         rows = units(probe, listed(entry))
@@ -93,7 +93,8 @@ NO_FILES: dict[str, bytes] = {
     "README": b"The free world: a text whose fifth letters are the name of a box.\n" * 9,
     "you": b"You skip what you do not like.",
     "BMW": b"BM is how this text begins, and it is no bitmap at all; far from it.",
-    "graph": b"P1 is the first of the points, P2 the second.",
+    "graph": b"P1 2 of the points are on the line.",
+    "hashes": b"P1 " + b"# " * 8000,
     "genome": b"GGGGGGGGGG" * 900,
     "numbers": bytes(2000),
     "gifts": b"GIF8 is no version",

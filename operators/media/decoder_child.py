@@ -23,6 +23,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +36,7 @@ from operators.processes.channel import Channel
 from operators.processes.child import EXIT_OUT_OF_MEMORY
 from operators.processes.startup import lock_down, parent_channel
 from operators.units import Decoded, LineImage, Planned
+from schemas.checkout import ROOT
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
@@ -187,13 +189,15 @@ def _as_input_error(error: Exception, prefix: str = "") -> InputError:
     if isinstance(error, OSError) and error.errno is not None:
         known = of_os(error)
         return InputError(known.kind, f"{prefix}{known}")
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = "".join(f" at {os.path.basename(frame.filename)}:{frame.lineno}" for frame in last)  # noqa: PTH119
-    kind = "internal" if isinstance(error, _MISTAKES) else "malformed"
-    return InputError(kind, f"{prefix}{type(error).__name__}{place}: {error}")
+    (last,) = traceback.extract_tb(error.__traceback__)[-1:]
+    file = Path(last.filename)
+    is_mistake = isinstance(error, _MISTAKES) and file.is_relative_to(ROOT / "operators")
+    message = f"{prefix}{type(error).__name__} at {file.name}:{last.lineno}: {error}"
+    return InputError("internal" if is_mistake else "malformed", message)
 
 
 _MISTAKES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, TypeError)
+"""Of ours, where our own code raises them. Libraries raise them too where bytes are not what they expect."""
 
 
 def _failure(stage: str, error: InputError) -> dict[str, Any]:

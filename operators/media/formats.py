@@ -16,6 +16,7 @@ from operators.media.video.containers import HEAD_BYTES as HEAD_BYTES
 from operators.media.video.containers import demuxer_by_magic, demuxer_of
 from schemas.decode import UnitKind
 
+DOCUMENT = "document"
 EPISODE = "episode"
 VIDEO = "video"
 TEXT = "text"
@@ -51,13 +52,13 @@ _PICTURES = (
     ".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs", ".ico",
 )
 _VIDEOS = (
-    ".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3gp2", ".f4v", ".ismv", ".m4s", ".cmfv", ".lrv",
+    ".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3gp2", ".f4v", ".ismv", ".lrv",
     ".insv", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".amv", ".flv", ".wmv", ".asf", ".wm", ".dvr-ms", ".wtv",
     ".ts", ".mts", ".m2ts", ".m2t", ".trp", ".tp", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p",
     ".vob", ".vro", ".evo", ".ogv", ".ogm", ".rm", ".rmvb", ".mxf", ".gxf", ".dv", ".ivf", ".nut", ".y4m",
 )
 FORMATS = (
-    Format("document", "page", "document", "operators.media.pdf.render_pdf", (".pdf",), ((0, b"%PDF-"),),
+    Format(DOCUMENT, "page", "document", "operators.media.pdf.render_pdf", (".pdf",), ((0, b"%PDF-"),),
            lambda head: b"%PDF-" in head[:1024]),  # mailers and old servers write something before it
     Format("image", "image", None, "operators.media.image.images", _PICTURES, is_picture),
     Format(VIDEO, "clip", "video", "operators.media.video.read_video", _VIDEOS, demuxer_by_magic,
@@ -69,7 +70,7 @@ FORMATS = (
 
 FULL_INPUT_KINDS = frozenset(kind.full_input_kind for kind in FORMATS if kind.full_input_kind is not None)
 _BY_MEDIA = {kind.media: kind for kind in FORMATS}
-_SUFFIX = re.compile(r"\.(?=[a-z0-9]*[a-z])[a-z0-9][a-z0-9_+-]{0,11}")
+_SUFFIX = re.compile(r"\.(?=[0-9]*[a-z])[a-z0-9]{1,10}")
 _OF_MANY_THINGS = frozenset((".mod", ".tod", ".ogg", ".ogx"))  # and of videos: modules and music, too
 _SOURCES = frozenset((".ts", ".mts"))  # of TypeScript, and translations of Qt
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -90,9 +91,9 @@ def media_of_head(head: bytes) -> str | None:
 
 def names_no_format(name: str) -> bool:
     """Whether such a name says nothing of what is in the file: it has no suffix, one that is none (`photo.jpg?w=300`,
-    `at 10.42`), or one that videos share with other things. The first bytes do then."""
+    `photo.jpg_large`, `at 10.42`), or one that videos share with other things. The first bytes do then."""
     suffix = PurePath(name).suffix.lower()
-    return _SUFFIX.fullmatch(suffix) is None or suffix in _OF_MANY_THINGS
+    return media_of_name(name) is None and (_SUFFIX.fullmatch(suffix) is None or suffix in _OF_MANY_THINGS)
 
 
 def is_source_text(name: str, head: bytes) -> bool:

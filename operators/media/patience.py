@@ -13,32 +13,42 @@ LEAST_SHARE = 0.1
 """Of the wall's time counts at least this: a child that takes the lowest priority is not waited for without end."""
 
 
-class Waiting(Protocol):
-    """A child (operators/processes/child.py)."""
+class Scheduled(Protocol):
+    """What the kernel gave a child (operators/processes/child.py)."""
 
     @property
-    def kept_waiting_s(self) -> float:
-        """For a processor, since it started; it never falls."""
+    def ran_s(self) -> float: ...
+    @property
+    def waited_s(self) -> float: ...
+    @property
+    def ready(self) -> bool: ...
+
+
+class Scheduling(Protocol):
+    def scheduled(self) -> Scheduled: ...
 
 
 class WorkClock:
     """Seconds in which a child could have worked, since it was made."""
 
-    def __init__(self, child: Waiting) -> None:
+    def __init__(self, child: Scheduling) -> None:
         self._child = child
         self._began_s = time.monotonic()
-        self._waited_s = child.kept_waiting_s
+        self._before = child.scheduled()
 
     def passed_s(self) -> float:
+        now, before = self._child.scheduled(), self._before
         wall_s = time.monotonic() - self._began_s
-        return max(wall_s - (self._child.kept_waiting_s - self._waited_s), wall_s * LEAST_SHARE)
+        # who waits now may have waited for long, which is counted only when it gets a processor
+        counted_s = now.ran_s - before.ran_s if now.ready else wall_s - (now.waited_s - before.waited_s)
+        return max(counted_s, wall_s * LEAST_SHARE)
 
 
 class Patience:
     """With one answer of a child. idle_s: how long it may show no progress. whole_s: how long it may take, whatever it
     shows."""
 
-    def __init__(self, child: Waiting, idle_s: float, whole_s: float) -> None:
+    def __init__(self, child: Scheduling, idle_s: float, whole_s: float) -> None:
         self._child = child
         self.idle_s = idle_s
         self.whole_s = whole_s

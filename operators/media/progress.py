@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-EVERY_S = 1.0
+EVERY_S = 0.25
 """It is told no more often."""
 
 

@@ -1,9 +1,10 @@
 """The parent's side of a decoder child: opened files, orders, deadlines, and what a death or a hang costs.
 
 A unit at which the child dies is tried once more in a fresh one, since the death may have come from outside; a
-second death is that unit's failure. A hang is a failure at once. The units behind it go on in a fresh child: what one
-of them did says nothing about the others. But a file that did this often is in a hurry from then on, and one that has
-lost too much time is given up.
+second death is that unit's failure. A hang is a failure at once. But the form of a document may be what hangs or
+crashes, so its first such page is tried once more without what is filled in. The units behind it go on in a fresh
+child: what one of them did says nothing about the others. But a file that did this often is in a hurry from then on,
+and one that has lost too much time is given up.
 
 A unit hangs where its child shows no progress (operators/media/progress.py) for `timeout_s`, or has no answer after
 LONGEST times that, both of time in which it could have worked (operators/media/patience.py).
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from operators.media.decoder_wire import DECODED, LOCKED, PROBED, check_units, unpack_unit
 from operators.media.episode import SCREEN, screens
-from operators.media.formats import EPISODE, VIDEO
+from operators.media.formats import DOCUMENT, EPISODE, VIDEO
 from operators.media.patience import Patience
 from operators.media.source import opened_file
 from operators.processes.child import Child, Frame, Limits, Messages, spawn
@@ -38,6 +39,8 @@ units of an input too, until the rest of them is given up."""
 HURRY_AFTER = 3
 """Units of an input that may take the child down, until the others get HURRY of the time, and one attempt."""
 HURRY = 0.1
+WITHOUT_FORM = 0.5
+"""Of the time, for the second try of a page, without its document's form."""
 START_S = 60.0
 """Within which a child is there, however loaded the machine. No file is blamed for more."""
 MOST_SIGNS_PER_S = 20
@@ -111,6 +114,7 @@ class Sandbox:
         pending = list(units)
         attempts = taken_down = 0
         lost_s = 0.0
+        may_leave_form_out, left_at = media == DOCUMENT, 0
         try:
             files = screens(path_of(path)) if media == EPISODE else None
         except InputError as error:
@@ -123,7 +127,7 @@ class Sandbox:
                     yield failed(Failure("decode", "crashed", message))
                 return
             hurry = taken_down >= HURRY_AFTER
-            time_s = settings.timeout_s * HURRY if hurry else settings.timeout_s
+            time_s = settings.timeout_s * (HURRY if hurry else WITHOUT_FORM if left_at == len(pending) else 1.0)
             began_s, order = time.monotonic(), None
             try:
                 part = _Part(path_of(path), media, pending[:]) if files is None else _screen(files, pending[0])
@@ -145,7 +149,13 @@ class Sandbox:
                 lost_s += order.spent_s() if order is not None else time.monotonic() - began_s
                 self.close(death)
                 attempts += 1
-                if _is_hang(death) or attempts == 2 or (hurry and not isinstance(death, _NotReady)):
+                is_last = _is_hang(death) or attempts >= 2 or (hurry and not isinstance(death, _NotReady))
+                if is_last and may_leave_form_out:
+                    # it may be the document's form that hangs, at each of its pages
+                    settings, may_leave_form_out, left_at = replace(settings, draw_forms=False), False, len(pending)
+                elif is_last:
+                    if left_at == len(pending):  # it was not
+                        settings = replace(settings, draw_forms=True)
                     why = f"{death}; {taken_down} others of this file hung or crashed before" if hurry else str(death)
                     # who ran out of memory ended by itself
                     taken_down += death.kind != "out_of_memory"

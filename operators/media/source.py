@@ -39,6 +39,9 @@ class Source:
     def head(self, size: int) -> bytes:
         return os.pread(self.fd, size, 0)
 
+    def tail(self, size: int) -> bytes:
+        return os.pread(self.fd, size, max(0, self.size_bytes - size))
+
     def open(self) -> BinaryIO:
         """From its beginning; one at a time, since they share their place in the file."""
         file = os.fdopen(os.dup(self.fd), "rb")

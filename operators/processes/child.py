@@ -54,13 +54,23 @@ class Limits:
     memory_mb: int | None = None
 
 
+@dataclass(frozen=True)
+class Scheduled:
+    """What the kernel gave a child's first thread since it started; zeros where it does not count. ran_s: on a
+    processor. waited_s: ready, and without one. ready: whether it is either now."""
+
+    ran_s: float = 0.0
+    waited_s: float = 0.0
+    ready: bool = False
+
+
 class Child:
     """A running child, the channel to it, and what it prints. Make one with `spawn`."""
 
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel, output: Output, name: str) -> None:
         self._process = process
         self._output = output
-        self._kept_waiting_s = 0.0
+        self._scheduled = Scheduled()
         self.channel = channel
         self.name = name
 
@@ -81,13 +91,14 @@ class Child:
             return 0
         return pages * resource.getpagesize() >> 20
 
-    @property
-    def kept_waiting_s(self) -> float:
-        """How long its first thread was ready and got no processor (proc_pid_schedstat(5)). The last known when it is
-        gone; 0 where the kernel does not count it."""
+    def scheduled(self) -> Scheduled:
+        """The last that is known when it is gone."""
+        # proc_pid_schedstat(5), proc_pid_stat(5); a wait that goes on is in neither
         with contextlib.suppress(OSError, IndexError, ValueError):
-            self._kept_waiting_s = int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
-        return self._kept_waiting_s
+            ran_ns, waited_ns, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0]
+            self._scheduled = Scheduled(int(ran_ns) / 1e9, int(waited_ns) / 1e9, state == "R")
+        return self._scheduled
 
     def send(
         self,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from model.prompts.rgb import unpack
-from operators.media.formats import media_of_name
 from operators.media.opened import pictures
 from operators.media.sandbox import Sandbox
 from schemas.decode import DecodeSettings
@@ -25,9 +24,8 @@ def main() -> None:
     folder, *backends = sys.argv[1:]
     sandboxes = {backend: Sandbox(DecodeSettings(**SETTINGS, video_backend=backend)) for backend in backends}
     for path in sorted(Path(folder).iterdir()):
-        media = media_of_name(path.name)
-        answer = sandboxes[backends[0]].probe(str(path), media)
-        for backend in backends if media == "video" else backends[:1]:
+        answer = sandboxes[backends[0]].probe(str(path), None)  # as a job does: the first bytes decide
+        for backend in backends if answer["media"] == "video" else backends[:1]:
             line = {"path": str(path), "backend": backend, "rows": decoded(sandboxes[backend], path, answer)}
             print(json.dumps(line))
     for sandbox in sandboxes.values():

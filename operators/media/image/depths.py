@@ -16,6 +16,8 @@ Values: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[float, float]
 
 _USUAL_BITS = (8, 10, 12, 14, 16, 24, 32, 64)
+_USUAL_TOPS = (1.0, 255.0, 65535.0)
+"""Of floats."""
 _PROBED = 1 << 20
 """Samples that the range of floats is judged by."""
 _ROWS = 256
@@ -71,7 +73,8 @@ def _range_of_floats(values: Values) -> Range:
     # single pixels that stick out, as resampling leaves them, say nothing about the range
     low, high = (float(value) for value in np.percentile(probed, (0.1, 99.9)))
     if low >= -0.05 * max(high, 0.0):
-        for top in (1.0, 255.0, 65535.0):
-            if high <= top * 1.02:
-                return 0.0, top
+        top = next((usual for usual in _USUAL_TOPS if high <= usual * 1.02), None)
+        # what keeps to a fraction of a usual range are measurements, not shades
+        if top is not None and (high >= top / 4 or high == low):
+            return 0.0, top
     return (low, high) if high > low else (low - 1.0, low)

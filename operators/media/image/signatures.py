@@ -17,7 +17,7 @@ _MAGIC = (
     b"\0\0\0\x0cjP  \r\n\x87\n",  # JPEG 2000, and its code stream alone
     b"\xff\x4f\xff\x51",
 )
-_NETPBM = re.compile(rb"(?:P[1-6]|Pf)\s+(?:#[^\r\n]*\s+)*\d+\s")
+_NETPBM = re.compile(rb"(?:P[1-6]|Pf)(?:\s+(?:#[^\r\n]*[\r\n]\s*)*\d+){2}\s")
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 """Bytes of a BMP's second header, which tell its version: `BM` alone begins many a text."""
 

@@ -194,12 +194,11 @@ class _FromPage(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        size = os.preadv(self._copy, [view], self._place)
-        if self._place < len(self._head):
-            begun = self._head[self._place :][:size]
-            view[: len(begun)] = begun
-        self._place += size
-        return size
+        data = os.pread(self._copy, len(view), self._place)
+        begun = self._head[self._place :][: len(data)]
+        view[: len(data)] = begun + data[len(begun) :]
+        self._place += len(data)
+        return len(data)
 
     def close(self) -> None:
         if not self.closed:

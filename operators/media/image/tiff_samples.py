@@ -207,7 +207,8 @@ def _eight_bits(directory: Directory, layout: Layout, samples: Values) -> Values
     extra = directory.values(EXTRA_SAMPLES)
     kind = extra[0] if extra else _UNTOLD if layout.samples == 4 else 0
     if layout.samples > layout.colors and layout.colors < 4 and kind in (_PREMULTIPLIED, _STRAIGHT, _UNTOLD):
-        alpha = to_8_bits(samples[..., layout.colors : layout.colors + 1], (0.0, limits[1]))
+        opaque = 1.0 if layout.kind == _FLOAT else limits[1]
+        alpha = to_8_bits(samples[..., layout.colors : layout.colors + 1], (0.0, opaque))
         _lay_on_white(eight, alpha, is_premultiplied=kind == _PREMULTIPLIED)
     return eight
 

@@ -5,32 +5,43 @@ made to crash or spin by a file.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 
 import pypdfium2
+from PIL import Image
 
 from model.prompts.pixels import smart_resize
 from operators.media.blank import is_blank
 from operators.media.full_res import full_res_bytes, full_res_size, resized
+from operators.media.pdf.open_pdf import PageFacts, opened_pages, survey
 from operators.media.pdf.text_layer import read_text_layer
+from operators.media.progress import progress
 from operators.media.source import Source
 from operators.text_lines.cut_lines import cut_lines
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
-from schemas.errors import InputError
+from schemas.errors import Failure, InputError
 
 _LINES_DPI = 216
+_MOST_SIDE_PX = 1_000_000
+"""Of a page's nominal size: the longest that a page may be said to be, whatever its /UserUnit."""
+_LINES_BYTES = 40
+_IDLE_BYTES = 320 << 20
+"""Of address space that cutting lines out takes for each pixel, and that a decoder takes before
+(docs/facts/media-decoding.md §5)."""
+_ALL_PT = (-1e7, -1e7, 1e7, 1e7)
+_LOST = "the file names this page, but no longer holds it"
 
 
 def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
-    """One unit per page. Raises InputError: encrypted, malformed, no_frames."""
-    with _opened(source) as document:
-        if len(document) == 0:
-            raise InputError("no_frames", "the document has no pages")
-        return [
-            Planned(page=index + 1, decoded_bytes=_seen_bytes(document, index, settings))
-            for index in range(len(document))
-        ]
+    """One unit per page; with an error for one that is lost. Raises InputError: encrypted, malformed, too_large,
+    no_frames."""
+    pages = survey(source)
+    if not pages:
+        raise InputError("no_frames", "the document has no pages")
+    return [_planned(number, page, settings) for number, page in enumerate(pages, start=1)]
 
 
 def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
@@ -39,38 +50,64 @@ def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> It
     The scale comes from the page's size before anything is drawn, so a page of 200 x 200 inches costs no more
     than any other.
     """
-    with _opened(source) as document:
-        with contextlib.suppress(pypdfium2.PdfiumError):  # filled-in forms are drawn where they can be
-            document.init_forms()
-        for unit in units:
-            assert unit.page is not None
+    pages = _pages(source, units)
+    numbers = [unit.page - 1 for unit in units if unit.page is not None]
+    with opened_pages(source, numbers, rebuilt=any(page.rebuilt for page in pages if page)) as (document, places):
+        notes = _init_forms(document, settings)
+        for number, facts in zip(numbers, pages, strict=True):
             try:
-                yield _render(document, unit.page - 1, settings)
+                if facts is None or number not in places:
+                    raise InputError("malformed", _LOST)
+                place = places[number]
+                with contextlib.closing(document[place]) as page:
+                    reopened = partial(document.get_page, place)
+                    decoded: Decoded | InputError = _render(page, reopened, facts, notes, settings)
             except InputError as error:
-                yield error
+                decoded = error
             except pypdfium2.PdfiumError as error:
-                yield InputError("malformed", f"page {unit.page}: {error}")
+                decoded = InputError("malformed", f"page {number + 1}: {error}")
+            progress()
+            yield decoded
 
 
-@contextlib.contextmanager
-def _opened(source: Source) -> Iterator[pypdfium2.PdfDocument]:
-    with source.open() as file:
+def _planned(number: int, page: PageFacts | None, settings: DecodeSettings) -> Planned:
+    if page is None:
+        return Planned(page=number, error=asdict(Failure("probe", "malformed", _LOST)))
+    try:
+        width_px, height_px, width, height = _sizes(page.size_pt, page, settings)
+        decoded_bytes = width * height * 3 + full_res_bytes(width_px, height_px, (width, height), settings)
+    except InputError:
+        decoded_bytes = 0  # decoding will say what is wrong with this page
+    return Planned(page=number, index=page.to_index(), decoded_bytes=decoded_bytes)
+
+
+def _pages(source: Source, units: list[Planned]) -> list[PageFacts | None]:
+    """As the probe wrote them down, else looked up anew; None for what is not there. Raises InputError."""
+    if all(unit.index is not None for unit in units):
         try:
-            document = pypdfium2.PdfDocument(file)
-        except pypdfium2.PdfiumError as error:
-            if "password" in str(error).lower():
-                raise InputError("encrypted", "the document needs a password") from error
-            raise InputError("malformed", f"not a readable PDF: {error}") from error
-        try:
-            yield document
-        finally:
-            document.close()
+            return [PageFacts.of_index(unit.index or "") for unit in units]
+        except (ValueError, TypeError, AttributeError):  # of another version
+            pass
+    pages = survey(source)
+    return [pages[unit.page - 1] if unit.page is not None and unit.page <= len(pages) else None for unit in units]
 
 
-def _sizes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> tuple[int, int, int, int]:
-    """(width, height) of the page at page_dpi, then as the model sees it; pixels."""
-    width_pt, height_pt = document.get_page_size(index)
-    width_px, height_px = (max(1, round(side / 72 * settings.page_dpi)) for side in (width_pt, height_pt))
+def _init_forms(document: pypdfium2.PdfDocument, settings: DecodeSettings) -> tuple[str, ...]:
+    """Have what is filled into its form drawn too, where that can be; INPUT_NOTES of that."""
+    if document.get_formtype() == pypdfium2.raw.FORMTYPE_NONE:
+        return ()
+    if settings.draw_forms:
+        with contextlib.suppress(pypdfium2.PdfiumError):
+            document.init_forms()
+            return ()
+    return ("form_left_out",)
+
+
+def _sizes(size_pt: tuple[float, float], page: PageFacts, settings: DecodeSettings) -> tuple[int, int, int, int]:
+    """(width, height) of the page at page_dpi, then as the model sees it; pixels. Raises InputError."""
+    scale = page.user_unit / 72 * settings.page_dpi
+    scale = min(scale, _MOST_SIDE_PX / max(size_pt))
+    width_px, height_px = (max(1, round(side * scale)) for side in size_pt)
     seen_height, seen_width = smart_resize(
         height_px,
         width_px,
@@ -81,32 +118,30 @@ def _sizes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings
     return width_px, height_px, seen_width, seen_height
 
 
-def _seen_bytes(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> int:
-    try:
-        width_px, height_px, width, height = _sizes(document, index, settings)
-    except (InputError, pypdfium2.PdfiumError):
-        return 0  # decoding will say what is wrong with this page
-    return width * height * 3 + full_res_bytes(width_px, height_px, (width, height), settings)
-
-
-def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSettings) -> Decoded:
-    width_px, height_px, seen_width, seen_height = _sizes(document, index, settings)
+def _render(
+    page: pypdfium2.PdfPage,
+    reopened: Callable[[], pypdfium2.PdfPage],
+    facts: PageFacts,
+    notes: tuple[str, ...],
+    settings: DecodeSettings,
+) -> Decoded:
+    """reopened: opens the page again. notes: of the document's form."""
+    width_pt, height_pt = _visible_pt(page)
+    width_px, height_px, seen_width, seen_height = _sizes((width_pt, height_pt), facts, settings)
     full_size = full_res_size(width_px, height_px, (seen_width, seen_height), settings)
-    page = document[index]
-    try:
-        width_pt, height_pt = page.get_size()
-        needed = full_size or (seen_width, seen_height)
-        scale = max(needed[0] / width_pt, needed[1] / height_pt)
-        if settings.line_reader is not None:
-            # print of 6 points is 18 px high; a huge page stays under the source cap
-            scale = max(scale, min(_LINES_DPI / 72, (settings.max_source_px / 4 / (width_pt * height_pt)) ** 0.5))
-        bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
-        picture = bitmap.to_pil().convert("RGB")
-        bitmap.close()
-        pixels = resized(picture, (seen_width, seen_height))
-        text_layer, notes = read_text_layer(page, pixels, lambda: document[index])
-    finally:
-        page.close()
+    needed = full_size or (seen_width, seen_height)
+    scale = max(needed[0] / width_pt, needed[1] / height_pt)
+    if settings.line_reader is not None:
+        # print of 6 points is 18 px high; a huge page stays under the source cap, and within the memory
+        most_px = min(settings.max_source_px / 4, ((settings.memory_mb << 20) - _IDLE_BYTES) / _LINES_BYTES)
+        if needed[0] * needed[1] > most_px:
+            raise InputError(
+                "too_large", f"cutting out its lines takes more than decode.memory_mb = {settings.memory_mb}"
+            )
+        scale = max(scale, min(_LINES_DPI / 72 * facts.user_unit, (most_px / (width_pt * height_pt)) ** 0.5))
+    picture = _picture(page, scale)
+    pixels = resized(picture, (seen_width, seen_height))
+    text_layer, notes_of_layer = read_text_layer(page, pixels, reopened)
     line_images = None
     if settings.line_reader is not None:
         line_images = cut_lines(picture, settings.line_reader, width_px / picture.width)
@@ -116,7 +151,26 @@ def _render(document: pypdfium2.PdfDocument, index: int, settings: DecodeSetting
         frames=(pixels,),
         line_images=line_images,
         text_layer=text_layer,
-        input_notes=notes,
+        input_notes=tuple(dict.fromkeys((*facts.notes, *notes, *notes_of_layer))),
         blank=is_blank(pixels),
         full_res=resized(picture, full_size) if full_size else None,
     )
+
+
+def _visible_pt(page: pypdfium2.PdfPage) -> tuple[float, float]:
+    """(width, height) of what is shown of the page, in its points. A CropBox beside its MediaBox is no crop (it leaves
+    nothing, or a seam where they touch). Raises InputError."""
+    width_pt, height_pt = page.get_size()
+    if min(width_pt, height_pt) < 1:
+        page.set_cropbox(*_ALL_PT)  # PDFium takes what lies within the MediaBox
+        width_pt, height_pt = page.get_size()
+    if min(width_pt, height_pt) <= 0:
+        raise InputError("malformed", "the page has no area")
+    return width_pt, height_pt
+
+
+def _picture(page: pypdfium2.PdfPage, scale: float) -> Image.Image:
+    bitmap = page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
+    picture: Image.Image = bitmap.to_pil()
+    bitmap.close()
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -1,11 +1,13 @@
 """Frames of one clip as pictures: upright, in their display shape, at the size that the model sees.
 
-All pictures of a clip have one size, that of its first frame. A frame of another is fitted into it with its shape kept,
-on black, as players do.
+All pictures of a clip have one size, the one that has most of its pixels: neither a few small frames at the start nor a
+broken one decide. A frame of another is fitted into it with its shape kept, on black, as players do.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -28,11 +30,16 @@ from operators.media.video.frame_color import (
     ycgco_to_rgb,
 )
 from operators.media.video.frame_filters import cropped, deinterlaced
-from operators.media.video.track_facts import facts_of
+from operators.media.video.open_container import decoder_of
+from operators.media.video.track_facts import TrackFacts, facts_of
 from schemas.decode import DecodeSettings
 
 _SAME_SHAPE = 0.02
 """By how much two shapes may differ and still fill one another."""
+
+
+_WITHOUT_ASPECT = ("mpegts", "mpeg")
+"""Containers that say nothing of the shape of pixels: a broadcast may change it, which its decoder knows."""
 
 
 class ClipPictures:
@@ -45,30 +52,33 @@ class ClipPictures:
         self._facts = facts_of(stream)
         self._alpha_may_be_unused = stream.container.format.name == "avi" or stream.codec_context.name in UNUSED_ALPHA
         self._scaler = VideoReformatter()
-        self._size_px: tuple[int, int] | None = None
-        self._seen = (0, 0)
+        self._counts: Counter[tuple[int, int]] = Counter()  # of pictures by the size of their original
+        self._seen: dict[tuple[int, int], tuple[int, int]] = {}
         self.notes: set[str] = {"dolby_vision"} if self._facts.dolby_vision == 5 else set()
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """(height, width) of the original, upright: of the first frame that became a picture."""
-        return self._size_px or display_size(self._stream)
+        """(height, width) of the original, upright: of the size that most pixels of the clip's pictures have."""
+        counted = [(height * width * count, (height, width)) for (height, width), count in self._counts.items()]
+        return max(counted, key=lambda pair: pair[0])[1] if counted else display_size(self._stream)
 
     def picture(self, frame: Any) -> RGB:
-        """The frame as [height, width, 3], upright, at the model's size."""
+        """The frame as [height, width, 3], upright, at the size at which the model sees a clip of such frames."""
         orientation = orientation_of(frame)
         size_px = orientation.shown_size(*self._display_size(frame))
-        if self._size_px is None:
-            self._size_px = size_px
-            self._seen = seen_size(*size_px, self._frames, self._settings)
-        if size_px == self._size_px:
-            return self._upright(frame, orientation, self._seen)
+        if size_px not in self._seen:
+            self._seen[size_px] = seen_size(*size_px, self._frames, self._settings)
+        self._counts[size_px] += 1
+        return self._upright(frame, orientation, self._seen[size_px])
+
+    def of_one_size(self, pictures: Sequence[RGB]) -> tuple[RGB, ...]:
+        """The clip's, as they were made here: those of other sizes than `size_px` fitted into it."""
+        if len(self._counts) < 2:
+            return tuple(pictures)
         self.notes.add("sizes_differ")
-        height, width = _fitted(size_px, self._size_px, self._seen)
-        canvas = np.zeros((*self._seen, 3), np.uint8)
-        top, left = (self._seen[0] - height) // 2, (self._seen[1] - width) // 2
-        canvas[top : top + height, left : left + width] = self._upright(frame, orientation, (height, width))
-        return canvas
+        size_px = self.size_px
+        sizes = {seen: original for original, seen in self._seen.items()}
+        return tuple(_fitted(picture, sizes[picture.shape[:2]], size_px, self._seen[size_px]) for picture in pictures)
 
     def _upright(self, frame: Any, orientation: Orientation, size: tuple[int, int]) -> RGB:
         pixels = self._progressive(frame, *orientation.shown_size(*size))
@@ -78,7 +88,7 @@ class ClipPictures:
         """At that size, as it is coded."""
         if not frame.interlaced_frame:
             return self._rgb(frame, height, width)
-        parts = deinterlaced(frame)
+        parts = deinterlaced(frame, frame.height if any(self._crop(frame)) else height)
         weave = self._rgb(parts.weave, height, width)
         if parts.combed is None:
             return weave
@@ -110,20 +120,21 @@ class ClipPictures:
         return np.ascontiguousarray(scaled.to_ndarray())
 
     def _crop(self, frame: Any) -> tuple[int, int, int, int]:
-        """Pixels to cut off left, top, right and bottom."""
-        left, top, right, bottom = self._facts.crop
-        return self._facts.crop if left + right < frame.width and top + bottom < frame.height else (0, 0, 0, 0)
+        return _crop(self._facts, frame.height, frame.width)
 
     def _display_size(self, frame: Any) -> tuple[int, int]:
         left, top, right, bottom = self._crop(frame)
-        return _square(frame.height - top - bottom, frame.width - left - right, self._stream.sample_aspect_ratio)
+        aspect = self._stream.sample_aspect_ratio
+        if self._stream.container.format.name in _WITHOUT_ASPECT:
+            aspect = decoder_of(self._stream).sample_aspect_ratio or aspect
+        return _square(frame.height - top - bottom, frame.width - left - right, aspect)
 
 
 def display_size(stream: Any) -> tuple[int, int]:
     """Height and width with square pixels, before rotation."""
-    left, top, right, bottom = facts_of(stream).crop
-    height, width = stream.codec_context.height - top - bottom, stream.codec_context.width - left - right
-    return _square(max(1, height), max(1, width), stream.sample_aspect_ratio)
+    height, width = stream.codec_context.height, stream.codec_context.width
+    left, top, right, bottom = _crop(facts_of(stream), height, width)
+    return _square(height - top - bottom, width - left - right, stream.sample_aspect_ratio)
 
 
 def seen_size(height_px: int, width_px: int, frames: int, settings: DecodeSettings) -> tuple[int, int]:
@@ -138,15 +149,26 @@ def seen_size(height_px: int, width_px: int, frames: int, settings: DecodeSettin
     )
 
 
+def _crop(facts: TrackFacts, height: int, width: int) -> tuple[int, int, int, int]:
+    """Pixels to cut off left, top, right and bottom; none where that would leave nothing."""
+    left, top, right, bottom = facts.crop
+    return facts.crop if left + right < width and top + bottom < height else (0, 0, 0, 0)
+
+
 def _square(height: int, width: int, aspect: Fraction | None) -> tuple[int, int]:
     return height, max(1, round(width * (aspect or Fraction(1))))
 
 
-def _fitted(size_px: tuple[int, int], into_px: tuple[int, int], seen: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) at which a frame of size_px is shown in the picture of a clip of into_px, which is seen at
-    `seen`."""
+def _fitted(picture: RGB, size_px: tuple[int, int], into_px: tuple[int, int], seen: tuple[int, int]) -> RGB:
+    """size_px, into_px: of its original and of the clip's, which is seen at `seen`."""
+    if picture.shape[:2] == seen:
+        return picture
     taller = size_px[0] * into_px[1] / (size_px[1] * into_px[0])
-    if abs(taller - 1) <= _SAME_SHAPE:
-        return seen
-    height, width = min(1.0, taller), min(1.0, 1 / taller)
-    return max(1, round(seen[0] * height)), max(1, round(seen[1] * width))
+    is_same_shape = abs(taller - 1) <= _SAME_SHAPE
+    height = seen[0] if is_same_shape else max(1, round(seen[0] * min(1.0, taller)))
+    width = seen[1] if is_same_shape else max(1, round(seen[1] * min(1.0, 1 / taller)))
+    canvas = np.zeros((*seen, 3), np.uint8)
+    top, left = (seen[0] - height) // 2, (seen[1] - width) // 2
+    scaled = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+    canvas[top : top + height, left : left + width] = np.asarray(scaled)
+    return canvas

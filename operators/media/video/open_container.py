@@ -21,6 +21,8 @@ from schemas.errors import InputError
 _NOTHING_ELSE = {"protocol_whitelist": "", "enable_drefs": "0"}
 """A video has no way to another file or an address: no protocol is allowed, and `_refused` answers what asks to open
 one."""
+_SAME_STREAM = {"mpegts": {"merge_pmt_versions": "1"}}
+"""Options of demuxers: a broadcast that moves its video to another PID goes on with it."""
 _PATIENT = {"probesize": str(64 << 20), "analyzeduration": str(120_000_000)}
 """Bytes and microseconds that are looked through for the header of a stream, where the usual 5 MB and 5 s hold none: a
 recording that begins amid a group of pictures."""
@@ -69,7 +71,8 @@ def decoder_of(stream: Any) -> Any:
 @contextlib.contextmanager
 def _container(source: Source, demuxer: str, *, patient: bool) -> Iterator[Any]:
     """Raises InputError: malformed."""
-    options = _NOTHING_ELSE | {"format_whitelist": demuxer} | (_PATIENT if patient else {})
+    options = _NOTHING_ELSE | {"format_whitelist": demuxer} | _SAME_STREAM.get(demuxer, {})
+    options |= _PATIENT if patient else {}
     with source.open() as file:
         try:
             container = av.open(file, format=demuxer, options=options, io_open=_refused, metadata_errors="replace")
@@ -94,8 +97,9 @@ def _with_stream(stack: contextlib.ExitStack, source: Source, demuxer: str, inde
             streams = [container.streams[chosen]]
         if streams and (patient or (streams[0].codec_context.width and streams[0].codec_context.height)):
             return container, streams[0]
-        if streams:  # what is encrypted shows no header however long one looks
-            _facts(source, demuxer, container, streams[0])
+        for stream in streams or container.streams.video:
+            # what is encrypted shows no header however long one looks, and may name no codec
+            _facts(source, demuxer, container, stream)
         stack.close()
     raise InputError("no_frames", "there is no video stream that can be decoded")
 

@@ -135,6 +135,7 @@ def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: Dec
     shown = [(outcome.pictures[place], time_s) for place, time_s in chosen if place in outcome.pictures]
     if not shown:
         raise InputError("no_frames", "no frame of this clip can be decoded")
+    frames = pictures.of_one_size([picture for picture, _ in shown])
     height_px, width_px = pictures.size_px
     damaged = outcome.damaged + index.lost
     notes = {*pictures.notes, *index.notes} | ({"damaged"} if damaged else set())
@@ -143,7 +144,7 @@ def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: Dec
     return Decoded(
         width_px,
         height_px,
-        frames=tuple(picture for picture, _ in shown),
+        frames=frames,
         times_s=tuple(time_s for _, time_s in shown),
         damaged_frames=damaged,
         input_notes=tuple(sorted(notes)),
