@@ -159,6 +159,7 @@ def wrong(path: Path, frames: int, rate: Fraction, settings: DecodeSettings = SE
     return faults
 
 
+@pytest.mark.timeout(5000)
 def test_every_container_codec_gop_start_and_rate_gives_the_right_frames(
     tmp_path: Path, amount: Callable[[int, int], int], figure: Callable[[str], None]
 ) -> None:
