@@ -290,9 +290,9 @@ def test_a_good_video_that_takes_its_time_is_read(
 ) -> None:
     """Decoded by two at once, a clip takes longer than a decoder may go on without a sign of progress.
     The whole of it is what a phone films in 4K: 60 frames a second of 10 bits, in clips of 30 s."""
-    height_px, clip_s = amount(720, 2160), amount(16, 30)
+    height_px, clip_s, timeout_s = amount(720, 2160), amount(16, 30), amount(1, 10)
     path = write_slow_clip(tmp_path / "slow.mp4", height_px, repeats=clip_s)
-    settings = DecodeSettings(video_clip_s=clip_s, timeout_s=1.0, video_max_px=1 << 20, full_input_tokens=8000)
+    settings = DecodeSettings(video_clip_s=clip_s, timeout_s=timeout_s, video_max_px=1 << 20, full_input_tokens=8000)
     rows: list[dict[str, Any]] = []
 
     def read() -> None:
@@ -310,9 +310,10 @@ def test_a_good_video_that_takes_its_time_is_read(
     assert [row["error"] for row in rows] == [None, None]
     slowest_s = max(row["decode_s"] for row in rows)
     figure(
-        f"a clip of {clip_s} s of {height_px} lines at 60 frames a second took {slowest_s:.1f} s, read with 1 s allowed"
+        f"a clip of {clip_s} s, {height_px} lines, 60 frames a second: {slowest_s:.1f} s beside another, "
+        f"with decode.timeout_s of {timeout_s}"
     )
-    assert slowest_s > 2 * settings.timeout_s, "it is not slow: this shows nothing"
+    assert slowest_s > settings.timeout_s, "it is not slow: this shows nothing"
 
 
 def write_slow_clip(path: Path, height_px: int, repeats: int) -> Path:

@@ -68,14 +68,17 @@ class HeifPictures:
 
     def _load(self, image: pi_heif.HeifImage, _needed: Size) -> Loaded:
         try:
-            return Loaded(image.to_pillow())
+            # what is missing of it libheif fills with anything
+            return Loaded(image.to_pillow(), ("truncated",) if self._is_cut else ())
         except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
             raise self._failure(error) from error
         finally:
             image._data = None  # Pillow has its own copy
 
     def _failure(self, error: Exception) -> InputError:
-        return InputError("truncated" if self._is_cut else "malformed", f"not a readable picture: {error}")
+        text = str(error).strip()
+        kind = "too_large" if "ecurity limit" in text else "truncated" if self._is_cut else "malformed"
+        return InputError(kind, f"not a readable picture: {text}")
 
 
 def _brands(head: bytes) -> list[bytes]:
