@@ -23,7 +23,6 @@ from schemas.errors import InputError
 pi_heif.options.DECODE_THREADS = 1
 pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
 
-_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 _OF_AV1 = (b"avif", b"avis")
 _SAME_AGAIN = (b"brst", b"ster", b"altr", b"eqiv", b"tsyn", b"aebr", b"wbbr", b"fobr", b"afbr", b"dobr")
 _BYTES_PER_PX = 14
@@ -31,9 +30,14 @@ _BYTES_PER_PX = 14
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins so says that it holds HEVC pictures, or any but AV1 ones."""
+    """Whether a file that begins so is of this family and does not say that its pictures are AV1."""
     brands = _brands(head)
-    return any(brand in brands for brand in _BRANDS) and not any(brand in brands for brand in _OF_AV1)
+    return bool(brands) and not any(brand in brands for brand in _OF_AV1)
+
+
+def holds_av1(meta: bytes) -> bool:
+    """meta: the beginning of a file, where the properties of its pictures are. Whatever its brands say."""
+    return b"av1C" in meta and b"hvcC" not in meta
 
 
 class HeifPictures:

@@ -21,7 +21,6 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
     _avif,
 )
@@ -180,8 +179,6 @@ class PillowPictures:
             self._orientation = _orientation_in(jpeg_markers.exif_of(data))
         elif _brand(self._source.head(12)) is not None:
             return self._opened_avif(error)
-        elif isinstance(error, UnidentifiedImageError):
-            raise InputError("malformed", "not a picture of a format that is opened") from error
         else:
             raise error
         return self._opened()
@@ -189,12 +186,14 @@ class PillowPictures:
     def _opened_avif(self, error: Exception) -> Image.Image:
         """Its first frame, whatever its EXIF is."""
         try:
-            decoder = _avif.AvifDecoder(self._source.head(self._source.size_bytes), "auto", 1)
+            data = self._source.head(self._source.size_bytes)
+            # libavif goes by the brand, which some files lack
+            decoder = _avif.AvifDecoder(data[:8] + b"avif" + data[12:], "auto", 1)
             size, _, mode, _, _, self._orientation, _ = decoder.get_info()
-            data, *_ = decoder.get_frame(0)
+            pixels, *_ = decoder.get_frame(0)
         except _RAISED:
             raise error from None
-        return Image.frombytes(mode, size, data)
+        return Image.frombytes(mode, size, pixels)
 
     def _read(self, size: int, offset: int) -> bytes:
         return os.pread(self._source.fd, size, offset)
