@@ -26,6 +26,7 @@ from PIL import (
 )
 
 from operators.media.image import jpeg_markers, png_chunks
+from operators.media.image.boxes import is_cut
 from operators.media.image.partial import allowing_truncated, load_jpeg_partly, load_partly
 from operators.media.image.stored import Loaded, Stored
 from operators.media.image.tiff_tags import ORIENTATION, exif_directory, orientation_of
@@ -91,7 +92,10 @@ class PillowPictures:
         try:
             self._picture = self._opened()
         except _RAISED as error:
-            self._picture = self._opened_alone(error)
+            try:
+                self._picture = self._opened_alone(error)
+            except _RAISED as still:
+                raise self._truncated(still) from error
 
     def __enter__(self) -> PillowPictures:
         return self
@@ -150,7 +154,16 @@ class PillowPictures:
                 self._picture = self._opened(page)
                 self._picture.load()
             return Loaded(self._picture, (note,))
-        return load_partly(partial(self._opened, page), note)
+        try:
+            return load_partly(partial(self._opened, page), note)
+        except _RAISED as still:
+            raise self._truncated(still) from error
+
+    def _truncated(self, error: Exception) -> Exception:
+        """Of a format that gives no part of itself: told as what it is, where it breaks off."""
+        if is_cut(self._source.head(self._source.size_bytes)):
+            return InputError("truncated", "it breaks off, and shows nothing of itself before its end")
+        return error
 
     def _opened(self, page: int = 1) -> ImageFile.ImageFile:
         """Anew, not loaded. Raises InputError, or what Pillow raises."""
