@@ -389,10 +389,13 @@ def test_a_named_file_of_unknown_name_is_told_by_its_first_bytes(tmp_path: Path)
     assert (row["media"], row["unit_kind"], row["error"]) == ("document", "page", None)
 
 
-def test_a_truncated_picture_is_one_typed_unit(tmp_path: Path) -> None:
+def test_of_a_truncated_picture_what_is_there_is_shown_and_told(tmp_path: Path) -> None:
     pixels_in = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
     Image.fromarray(pixels_in).save(tmp_path / "a.jpg")
     cut(tmp_path / "a.jpg", 0.5)
+    (row,) = decode(tmp_path / "a.jpg")
+    assert (row["error"], row["input_notes"]) == (None, ["truncated"])
+    cut(tmp_path / "a.jpg", 0.02)
     assert kinds(decode(tmp_path / "a.jpg")) == ["truncated"]
 
 

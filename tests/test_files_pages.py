@@ -5,7 +5,9 @@ page is lost, locked, or stands in for something else. A page is known by its wi
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ import pytest
 from jobs.demo_media import Line, pdf_bytes
 from model.prompts.rgb import unpack
 from operators.media.sandbox import Sandbox
-from schemas.decode import DecodeSettings
+from schemas.checkout import ROOT
+from schemas.decode import DecodeSettings, LineReader
 from schemas.request import Picture
 from schemas.unit import Indexed
 from tests.support.media import pdf_of, write_encrypted_pdf
+from tests.support.samples import shared
 
 SETTINGS = DecodeSettings(page_dpi=72.0, image_min_px=1024, image_max_px=1 << 18, timeout_s=30.0)
 CATALOG = b"<< /Type /Catalog /Pages 2 0 R >>"
@@ -392,3 +396,150 @@ def test_a_form_that_hangs_is_left_out_at_the_cost_of_one_try(tmp_path: Path, bo
     rows = rows_of(box, path, settings=replace(SETTINGS, timeout_s=3.0))
     assert [row["error"] for row in rows] == [None] * 4
     assert {tuple(row["input_notes"]) for row in rows} == {("form_left_out",)}
+
+
+# sizes
+
+SHEET = b"/MediaBox [0 0 300 400] "
+
+
+@pytest.mark.parametrize(
+    ("boxes", "size"),
+    [
+        (SHEET + b"/CropBox [200 300 50 60]", (150, 240)),  # whichever corners
+        (SHEET + b"/CropBox [50 50 9999999 200]", (250, 150)),
+        (SHEET + b"/CropBox [400 500 600 700]", (300, 400)),  # beside the sheet
+        (SHEET + b"/CropBox [400 500 600 700] /Rotate 90", (400, 300)),
+        (SHEET + b"/CropBox [300 0 600 400]", (300, 400)),  # they touch
+        (SHEET + b"/CropBox [299.99 0 600 400]", (300, 400)),
+        (SHEET + b"/CropBox [100 100 100 100]", (300, 400)),
+        (SHEET + b"/CropBox [nan nan nan nan]", (300, 400)),
+        (SHEET + b"/CropBox [1 2 3]", (300, 400)),
+        (SHEET + b"/CropBox [-99999999999 -99999999999 99999999999 99999999999]", (300, 400)),
+        (b"/MediaBox [300 400 0 0]", (300, 400)),
+        (b"/MediaBox [0 0 300 0]", (612, 792)),
+        (b"/MediaBox [nan 0 300 400]", (612, 792)),
+        (b"", (612, 792)),
+        (b"/MediaBox [0 0 0.5 0.5]", (1, 1)),
+        (b"/MediaBox [0 0 999999999 999999999]", (1_000_000, 1_000_000)),
+        (SHEET + b"/Rotate -90", (400, 300)),
+        (SHEET + b"/Rotate 450", (400, 300)),
+        (SHEET + b"/Rotate 45", (300, 400)),
+        (SHEET + b"/Rotate (x)", (300, 400)),
+        (SHEET + b"/UserUnit 2", (600, 800)),
+        (SHEET + b"/UserUnit 2.5 /Rotate 90 /CropBox [0 0 100 200]", (500, 250)),
+        (SHEET + b"/UserUnit -3", (300, 400)),
+        (SHEET + b"/UserUnit (x)", (300, 400)),
+        (b"/MediaBox [0 0 3600 7200] /UserUnit 10", (36_000, 72_000)),
+        (SHEET + b"/UserUnit 75000", (750_000, 1_000_000)),  # in proportion
+        (SHEET + b"/UserUnit " + b"9" * 400, (300, 400)),
+    ],
+)
+def test_a_page_is_as_large_as_what_is_shown_of_it(
+    tmp_path: Path, box: Sandbox, boxes: bytes, size: tuple[int, int]
+) -> None:
+    """All of it is blue, so whatever is shown of the page and nothing else is."""
+    blue = b"0 0 1 rg -99999 -99999 199999 199999 re f"
+    stream = b"<< /Length %d >>\nstream\n%s\nendstream" % (len(blue), blue)
+    kid = b"<< /Type /Page /Parent 2 0 R /Contents 4 0 R %s >>" % boxes
+    for count in (b"/Count 1", b"/Count 2"):
+        (row,) = rows_of(box, written(tmp_path / "a.pdf", [CATALOG, pages_node(b"3 0 R", count), kid, stream]))
+        assert (row["width_px"], row["height_px"]) == size
+        pixels = picture(row)
+        assert size[0] > 9999 or (pixels == (0, 0, WHITE)).all()
+        assert pixels.shape[1] / pixels.shape[0] == pytest.approx(size[0] / size[1], rel=0.2)
+
+
+def test_a_page_that_is_nearly_a_line_is_too_large(tmp_path: Path, box: Sandbox) -> None:
+    path = written(
+        tmp_path / "a.pdf", [CATALOG, pages_node(b"3 0 R", b"/Count 1"), page(0).replace(b"100 200", b"1 400")]
+    )
+    (row,) = rows_of(box, path)
+    assert row["error"]["kind"] == "too_large"
+
+
+@pytest.mark.parametrize(("memory_mb", "is_read"), [(512, False), (1024, True), (2048, True)])
+def test_lines_of_a_huge_page_fit_the_memory_or_the_key_is_named(tmp_path: Path, memory_mb: int, is_read: bool) -> None:
+    text = (
+        b"BT /F1 24 Tf " + b"".join(b"1 0 0 1 72 %d Tm (Seven members) Tj " % y for y in range(100, 7100, 200)) + b"ET"
+    )
+    font = b"/Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"
+    kid = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 3600 7200] /Contents 4 0 R %s >>" % font
+    stream = b"<< /Length %d >>\nstream\n%s\nendstream" % (len(text), text)
+    path = written(tmp_path / "a.pdf", [CATALOG, pages_node(b"3 0 R", b"/Count 1"), kid, stream])
+    box = Sandbox(DecodeSettings(memory_mb=memory_mb, line_reader=LineReader(), timeout_s=120.0))
+    (row,) = rows_of(box, path, settings=DecodeSettings(memory_mb=memory_mb, line_reader=LineReader(), timeout_s=120.0))
+    box.close()
+    if is_read:
+        assert row["error"] is None
+        assert len(row["line_images"]) == 35
+    else:
+        assert row["error"]["kind"] == "too_large"
+        assert "decode.memory_mb = 512" in row["error"]["message"]
+
+
+def test_a_long_document_takes_little_more_memory_than_a_short_one(
+    tmp_path: Path, amount: Callable[[int, int], int], figure: Callable[[str], None]
+) -> None:
+    long = amount(1000, 5000)
+    script = """if True:
+        import resource, sys
+        from operators.media.sandbox import Sandbox
+        from schemas.decode import DecodeSettings
+        from schemas.unit import Indexed
+        box = Sandbox(DecodeSettings(timeout_s=120))
+        units = box.probe(sys.argv[1], "document")["units"]
+        orders = [Indexed(page=unit["page"], index=unit["index"]) for unit in units]
+        assert sum(1 for _ in box.decode(sys.argv[1], "document", orders[-32:])) == 32
+        with open(f"/proc/{box.child_pid}/status") as status:
+            child_kb = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        print(len(units), child_kb, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    """
+    peaks_mb: dict[int, list[float]] = {}
+    for count in (50, long):
+        path = tmp_path / f"{count}.pdf"
+        path.write_bytes(pdf_bytes(tuple((Line(f"page {k}"),) for k in range(count))))
+        done = subprocess.run(
+            [sys.executable, "-c", script, path], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        pages, *peaks_kb = map(int, done.stdout.split())
+        assert pages == count
+        peaks_mb[count] = [peak / 1024 for peak in peaks_kb]
+        child_mb, parent_mb = peaks_mb[count]
+        figure(f"{count} pages: peak RSS of the decoder {child_mb:.0f} MB, of its parent {parent_mb:.0f} MB")
+    assert all(large < 1.2 * small for small, large in zip(peaks_mb[50], peaks_mb[long], strict=True))
+
+
+# what was shared
+
+
+@pytest.mark.parametrize(
+    ("name", "pages", "notes"),
+    [
+        ("count_1", 3, []),
+        ("kids_null", 3, []),
+        ("count_big", 3, []),
+        ("crop_disjoint", 1, []),
+        ("crop_disjoint_3of6", 6, []),
+        ("base", 1, []),
+        ("xfa_dynamic", 1, ["xfa_form"]),
+    ],
+)
+def test_faults_of_public_documents_are_gone(box: Sandbox, name: str, pages: int, notes: list[str]) -> None:
+    path = fault(name)
+    rows = rows_of(box, path)
+    assert [(row["error"], row["width_px"], row["height_px"], row["input_notes"]) for row in rows] == [
+        (None, 612, 792, notes)
+    ] * pages
+    assert all(row["text_layer"] and not row["blank"] for row in rows)
+
+
+def test_a_certificate_is_asked_for(box: Sandbox) -> None:
+    assert refusal(box, fault("crypt_pubsec"))[0] == "encrypted"
+
+
+def fault(name: str) -> Path:
+    path = shared(f"faults/documents/pdf/{name}.pdf")
+    if not path.is_file():
+        pytest.skip(f"no {name}.pdf among the shared faults")
+    return path

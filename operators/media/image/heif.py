@@ -76,7 +76,9 @@ class HeifPictures:
             image._data = None  # Pillow has its own copy
 
     def _failure(self, error: Exception) -> InputError:
-        return InputError("truncated" if self._is_cut else "malformed", f"not a readable picture: {error}")
+        text = str(error).strip()
+        kind = "too_large" if "ecurity limit" in text else "truncated" if self._is_cut else "malformed"
+        return InputError(kind, f"not a readable picture: {text}")
 
 
 def _brands(head: bytes) -> list[bytes]:

@@ -160,6 +160,9 @@ class PillowPictures:
         if self._is_jpeg:
             # not as an MPO, which phones write: the same file with a second photo behind
             return JpegImagePlugin.JpegImageFile(file)
+        if (size := _webp_size(self._source.head(32))) is not None:
+            # its plug-in sets room aside for all of it at once
+            Stored(size, _nothing, bytes_per_px=4 + _BYTES_PER_PX["WEBP"]).check(self._settings)
         picture = Image.open(file, formats=FORMATS)
         if page > 1:
             picture.seek(page - 1)
@@ -171,6 +174,8 @@ class PillowPictures:
             self._cleaned = png_chunks.needed_alone(self._read, self._chunks)
         elif self._is_jpeg:
             data = self._source.head(self._source.size_bytes)
+            if not jpeg_markers.has_scan(data):
+                raise InputError("truncated", "it ends before the picture begins") from error
             self._cleaned = jpeg_markers.needed_alone(data)
             self._orientation = _orientation_in(jpeg_markers.exif_of(data))
         elif _brand(self._source.head(12)) is not None:
@@ -253,3 +258,20 @@ def _countable(picture: Image.Image) -> int:
 
 def _brand(head: bytes) -> bytes | None:
     return head[8:12] if head[4:8] == b"ftyp" else None
+
+
+def _webp_size(head: bytes) -> Size | None:
+    """As its first chunk says (RFC 9649); None for what is no WebP."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return None
+    if head[12:16] == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack("<HH", head[26:30]) if len(head) >= 30 else (1, 1)
+    return max(1, width & 0x3FFF), max(1, height & 0x3FFF)
+
+
+def _nothing(_needed: Size) -> Loaded:
+    raise AssertionError("checked, not loaded")

@@ -168,7 +168,7 @@ def joined(texts: Iterable[str | None], *, truncated: bool) -> str | None:
     every = range(first, max(ticks) + 1)
     low = min(ticks.values())
     keys = {key.number: key for part in known for key in part.keys}
-    of_file = replace(
+    full = replace(
         known[0],
         first=first,
         ticks=[ticks.get(number, low) for number in every],
@@ -178,7 +178,7 @@ def joined(texts: Iterable[str | None], *, truncated: bool) -> str | None:
         lost=min(sum(part.lost for part in known), _MOST_FRAMES),
         notes=frozenset().union(*(part.notes for part in known)) | ({"truncated"} if truncated else set()),
     )
-    return of_file.packed()
+    return full.packed()
 
 
 def _checked(value: Any) -> FrameIndex:
