@@ -71,7 +71,8 @@ class HeifPictures:
 
     def _load(self, image: pi_heif.HeifImage, _needed: Size) -> Loaded:
         try:
-            return Loaded(image.to_pillow())
+            # what is missing of it libheif fills with anything
+            return Loaded(image.to_pillow(), ("truncated",) if self._is_cut else ())
         except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
             raise self._failure(error) from error
         finally:
