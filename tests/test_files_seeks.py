@@ -11,6 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import pytest
+
 from operators.media.source import opened_file
 from operators.media.video import pyav_clips
 from operators.units import Decoded, Planned
@@ -156,11 +159,12 @@ def wrong(path: Path, frames: int, rate: Fraction, settings: DecodeSettings = SE
     return faults
 
 
+@pytest.mark.timeout(5000)
 def test_every_container_codec_gop_start_and_rate_gives_the_right_frames(
     tmp_path: Path, amount: Callable[[int, int], int], figure: Callable[[str], None]
 ) -> None:
     cases = matrix()
-    picked = random.Random(16).sample(cases, amount(60, len(cases)))
+    picked = random.Random(16).sample(cases, amount(30, len(cases)))
     # every container with every codec is among them
     once = {
         (case.form, case.codec): case
@@ -175,3 +179,79 @@ def test_every_container_codec_gop_start_and_rate_gives_the_right_frames(
         path.unlink()
     figure(f"{len(faults)} of {len(cases)} cases of the matrix show a wrong frame or time")
     assert not faults
+
+
+# where keyframes are not what they seem
+
+
+def faults_of(path: Path, frames: int = 250, **options: Any) -> list[str]:
+    return [*wrong(path, frames, Fraction(25), **options), *wrong(path, frames, Fraction(25), with_index=False)]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "keyint=100:min-keyint=100:scenecut=0:open-gop=1:bframes=3",
+        "keyint=50:min-keyint=50:scenecut=0:bframes=7:b-pyramid=normal:ref=5",
+        "keyint=40:scenecut=0:intra-refresh=1:bframes=0",
+        "keyint=3:min-keyint=3:scenecut=0:bframes=2",
+        "keyint=1000:scenecut=0:bframes=3",
+    ],
+)
+def test_every_structure_of_groups_gives_the_right_frames(tmp_path: Path, suffix: str, parameters: str) -> None:
+    path = write_counters(tmp_path / f"a.{suffix}", 250, b_frames=7, codec_options={"x264-params": parameters})
+    assert not faults_of(path)
+
+
+def test_nothing_is_lost_where_the_first_frame_is_not_called_a_keyframe(tmp_path: Path) -> None:
+    path = write_counters(tmp_path / "a.mp4", 250, gop=100)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"stss") + 8
+    count = int.from_bytes(data[place : place + 4], "big")
+    data[place : place + 4] = (count - 1).to_bytes(4, "big")
+    data[place + 4 : place + 4 * count] = data[place + 8 : place + 4 + 4 * count]
+    path.write_bytes(bytes(data))
+    assert not faults_of(path)
+
+
+def test_nothing_is_lost_where_no_frame_or_every_one_is_called_a_keyframe(tmp_path: Path) -> None:
+    path = write_counters(tmp_path / "a.mp4", 250, gop=100)
+    data = path.read_bytes()
+    place = data.index(b"stss")
+    path.write_bytes(data[:place] + b"free" + data[place + 4 :])  # then all are
+    assert not faults_of(path)
+
+
+def test_frames_that_are_cut_off_by_an_edit_list_are_not_shown(tmp_path: Path) -> None:
+    """As cutting without encoding leaves them: the keyframe lies before the beginning."""
+    plain = write_counters(tmp_path / "plain.mp4", 350, gop=100)
+    path = tmp_path / "cut.mp4"
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None:
+                shift = round(Fraction(30, 25) / packet.time_base)  # 30 frames
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = stream
+                target.mux(packet)
+    for _, result, counters in shown(path):
+        assert isinstance(result, Decoded)
+        assert counters == [int(time_s * 25 + 0.01) + 30 for time_s in result.times_s]
+        assert result.damaged_frames == 0
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_frames_that_are_never_shown_are_no_frames(tmp_path: Path, codec: str) -> None:
+    """Those that encoders of VP8 and VP9 make for others to refer to."""
+    options = {"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good", "cpu-used": "5"}
+    path = write_counters(tmp_path / "a.webm", 120, codec=codec, gop=60, codec_options=options, size=(96, 64))
+    assert not faults_of(path, 120)
+
+
+def test_several_streams_and_sound_between_change_nothing(tmp_path: Path) -> None:
+    from tests.test_files_times import with_sound
+
+    plain = write_counters(tmp_path / "plain.mkv", 250)
+    assert not faults_of(with_sound(plain, tmp_path / "a.mkv", 10))
+    assert not faults_of(with_sound(plain, tmp_path / "a.mov", 10))

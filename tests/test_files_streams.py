@@ -201,13 +201,14 @@ def test_what_says_that_it_is_not_encrypted_is_read(tmp_path: Path, show: Callab
             assert {facts.encrypted for facts in mp4_tracks(source).values()} == {right}
 
 
-def test_other_descriptions_of_what_is_locked(tmp_path: Path) -> None:
+def test_other_descriptions_of_what_is_locked(tmp_path: Path, show: Callable[[Path], Clip]) -> None:
     path = draw(tmp_path / "a.mp4", moving(20))
     plain = path.read_bytes()
     place = plain.rindex(b"avc1")  # after those of its brands
     path.write_bytes(plain[:place] + b"drmi" + plain[place + 4 :])
     with opened_file(path) as source:
         assert [facts.encrypted for facts in mp4_tracks(source).values()] == [True]
+    assert kind(show(path)) == "encrypted"
 
 
 @pytest.mark.parametrize(("encoding", "right"), [(1, "encrypted"), (0, None)])

@@ -31,7 +31,7 @@ def test_pages_images_and_frames_become_rows_once(world: World) -> None:
     write_recording(world.recording, ANYTHING, {"sample": "b.png", "task": "caption", "reply": "A  sign.\n"})
     table = world.folder / "list.csv"
     table.write_text("path,shelf\nin/a.pdf,7\nin/b.png,8\n")
-    world.spec["inputs"] = [str(table), str(world.inputs)]
+    world.spec |= {"inputs": [str(table), str(world.inputs)], "types": {"shelf": "int"}}
 
     printed = world.run()
 

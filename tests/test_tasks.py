@@ -142,6 +142,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
         entries = [entry for path in shipped().values() for entry in yaml.safe_load(path.read_text())["tasks"]]
         world.spec |= {
             "inputs": [str(moments), str(screens), str(prompts), str(world.inputs)],
+            "types": {"shelf": "int"},
             "tasks": [*entries, "tests.test_tasks:OWN"],
             "decode": {"image_max_tokens": 256, "video_max_tokens": 512, "video_fps": 1},
         }

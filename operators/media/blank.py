@@ -24,41 +24,40 @@ _MANY_STEPS, _MANY_PIXELS = 300, 5_000
 
 def is_blank(pixels: RGB) -> bool:
     """Nothing but background, its grain and shadows, and dust: [height, width, 3] at the size that the model sees."""
+    height, width = pixels.shape[:2]
     rows = pixels[::8]
-    steps = np.maximum(rows[:, 1:], rows[:, :-1]) - np.minimum(rows[:, 1:], rows[:, :-1])
-    if np.count_nonzero(steps > _GRAIN) > _MANY_STEPS:
+    if np.count_nonzero(_apart(rows[:, 1:], rows[:, :-1]) > _GRAIN) > _MANY_STEPS:
         return False
     sample = rows[:, ::8]
     background = np.median(sample.reshape(-1, 3), axis=0).astype(np.uint8)
-    if (_difference(sample, background) <= _FLAT).mean() >= _FLAT_SHARE:
-        foreground = _difference(pixels, background) > _FAINT
-    else:
-        foreground = _difference(pixels, _surroundings(pixels)) > _GRAIN
-    smallest = max(_PRINT_SHARE * max(pixels.shape[:2]), _PRINT_PX)
-    return int(np.count_nonzero(foreground)) <= _MANY_PIXELS and _largest(foreground) < smallest
+    flat = bool((_apart(sample, background).max(axis=2) <= _FLAT).mean() >= _FLAT_SHARE)
+    around = np.tile(background, width) if flat else _surroundings(pixels).reshape(height, -1)
+    differing = np.flatnonzero(_apart(pixels.reshape(height, -1), around) > (_FAINT if flat else _GRAIN))
+    foreground = np.unique(differing // 3)  # in any of the channels: dark yellow and white differ in blue alone
+    smallest = max(_PRINT_SHARE * max(height, width), _PRINT_PX)
+    return len(foreground) <= _MANY_PIXELS and _largest(foreground // width, foreground % width) < smallest
 
 
-def _difference(pixels: RGB, background: RGB) -> NDArray[np.uint8]:
-    """The largest of the channels': dark yellow and white differ in blue alone."""
-    largest: NDArray[np.uint8] = (np.maximum(pixels, background) - np.minimum(pixels, background)).max(axis=2)
-    return largest
+def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    apart: NDArray[np.uint8] = np.maximum(one, other) - np.minimum(one, other)
+    return apart
 
 
 def _surroundings(pixels: RGB) -> RGB:
     """The middle color of each block of the picture, as large as the picture."""
     height, width = pixels.shape[:2]
     rows, columns = -(-height // _BLOCK_PX), -(-width // _BLOCK_PX)
-    padding = ((0, rows * _BLOCK_PX - height), (0, columns * _BLOCK_PX - width), (0, 0))
-    few = np.pad(pixels, padding, mode="edge")[::4, ::4]
     side = _BLOCK_PX // 4
+    few = pixels[::4, ::4]
+    few = np.pad(few, ((0, rows * side - few.shape[0]), (0, columns * side - few.shape[1]), (0, 0)), mode="edge")
     blocks = few.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(rows, columns, -1, 3)
     middle = np.median(blocks, axis=2).astype(np.uint8)
-    return np.repeat(np.repeat(middle, _BLOCK_PX, 0), _BLOCK_PX, 1)[:height, :width]
+    return np.repeat(np.repeat(middle, _BLOCK_PX, 1)[:, :width], _BLOCK_PX, 0)[:height]
 
 
-def _largest(foreground: NDArray[np.bool_]) -> int:
-    """Pixels of the longer side of the longest thing in it, which holds at least as many of them."""
-    left = set(zip(*(axis.tolist() for axis in np.nonzero(foreground)), strict=True))
+def _largest(y: NDArray[np.int64], x: NDArray[np.int64]) -> int:
+    """Pixels of the longer side of the longest thing in them, which holds at least as many of them."""
+    left = set(zip(y.tolist(), x.tolist(), strict=True))
     near = [(dy, dx) for dy in range(-_GAP_PX, _GAP_PX + 1) for dx in range(-_GAP_PX, _GAP_PX + 1)]
     longest = 0
     while left:

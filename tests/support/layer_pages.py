@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.support.languages import ALL, CYRILLIC, LATIN, OTHERS, RIGHT_TO_LEFT, WESTERN
-from tests.support.pdf_sheet import Sheet, escaped, text_of
+from tests.support.pdf_sheet import Sheet, escaped, stream, text_of
 
 WORDS = [
     *("harbour", "lantern", "meadow", "winter", "copper", "letter", "garden", "river", "seven", "bridge", "office"),
@@ -209,9 +209,19 @@ def hyphens(kind: str, dice: random.Random) -> Case:
 
 
 def letter_spaced(kind: str, dice: random.Random) -> Case:
+    """By an operator, by blanks between the letters, or each letter placed."""
     lines = prose(dice, 6, 34)
     sheet = Sheet()
-    write(sheet, lines, dice, how=b"%g Tc" % dice.choice([2, 4, 6, 9]))
+    way = dice.choice(["operator", "blanks", "places"])
+    if way == "operator":
+        write(sheet, lines, dice, how=b"%g Tc" % dice.choice([2, 4, 6, 9]))
+    elif way == "blanks":
+        write(sheet, ["  ".join(" ".join(word) for word in line.split()) for line in lines], dice)
+    else:
+        for number, line in enumerate(lines):
+            for place, char in enumerate(line):
+                if char != " ":
+                    sheet.line(char, 40 + 15 * place, 700 - 24 * number, size=12, font="Courier")
     return Case(kind, sheet.pdf(), "\n".join(lines))
 
 
@@ -427,6 +437,99 @@ def notes(kind: str, dice: random.Random) -> Case:
     return Case(kind, sheet.pdf(), "\n".join(reading))
 
 
+def more_notes(kind: str, dice: random.Random) -> Case:
+    """On pages that are turned or cut: measures, marks, watermarks with words of their own, links without."""
+    sheet = Sheet(page=dice.choice([b"/Rotate 90", b"/Rotate 270", b"/CropBox [40 100 600 780]", b""]))
+    sheet.standard("Helvetica")
+    lines = prose(dice, 4)
+    write(sheet, lines, dice)
+    reading = list(lines)
+    for number, subtype in enumerate(
+        dice.sample([b"Line", b"Square", b"Polygon", b"Watermark", b"Redact", b"Caret"], 3)
+    ):
+        words = " ".join(dice.choices(WORDS, k=8))
+        shown = sheet.appearance(b"q BT /Helvetica 12 Tf 1 0 0 rg 2 8 Td (%s) Tj ET Q" % words.encode(), 460, 24)
+        y = 500 - 50 * number
+        sheet.annotate(b"/Subtype /%s /F 4 /AP << /N %d 0 R >>" % (subtype, shown), (60, y, 520, y + 24))
+        reading.append(words)
+    sheet.annotate(b"/Subtype /Link /Border [0 0 0] /A << /S /URI /URI (http://example.org) >>", (60, 690, 300, 710))
+    return Case(kind, sheet.pdf(), "\n".join(reading))
+
+
+def rare_fields(kind: str, dice: random.Random) -> Case:
+    """Buttons with words, lists, several lines, boxes for single letters, ticks."""
+    sheet = Sheet(page=dice.choice([b"", b"/Rotate 90", b"/Rotate 270"]))
+    font = sheet.fonts[sheet.standard("Helvetica")]
+    words = [" ".join(dice.choices(WORDS, k=4)) for _ in range(6)]
+    number = "".join(dice.choices("0123456789", k=8))
+    fields = [
+        (b"/FT /Tx /Ff 4096 /V %s" % text_of(f"{words[0]} {words[1]}\n{words[2]}"), (60, 600, 300, 700), [*words[:3]]),
+        (b"/FT /Tx /Ff 16777216 /MaxLen 8 /V (%s)" % number.encode(), (60, 560, 300, 580), [number]),
+        (
+            b"/FT /Ch /Opt [%s] /V %s" % (b" ".join(map(text_of, words[3:5])), text_of(words[3])),
+            (60, 460, 300, 540),
+            words[3:5],
+        ),
+        (b"/FT /Btn /Ff 65536 /MK << /CA %s /BG [0.8 0.8 0.8] >>" % text_of(words[5]), (60, 400, 300, 430), [words[5]]),
+        (
+            b"/FT /Tx /V %s" % text_of("first words here " + "that run on beyond the end " * 9),
+            (60, 350, 200, 370),
+            ["first words here that run on"],
+        ),
+    ]
+    numbers, reading = [], []
+    for index, (more, box, shown) in enumerate(fields):
+        content = b"/Subtype /Widget /F 4 /T (f%d) /DA (/Helvetica 12 Tf 0 g) %s" % (index, more)
+        numbers.append(sheet.annotate(content, box))
+        reading += shown
+    all_fields = b" ".join(b"%d 0 R" % field for field in numbers)
+    form = b"/Fields [%s] /NeedAppearances true /DA (/Helvetica 12 Tf 0 g)" % all_fields
+    sheet.catalog = b"/AcroForm << %s /DR << /Font << /Helvetica %d 0 R >> >> >>" % (form, font)
+    return Case(kind, sheet.pdf(), "\n".join(reading))
+
+
+def drawn_fonts(kind: str, dice: random.Random) -> Case:
+    """Letters that a file draws itself (Type 3), each a bar as high and deep as its letter; or print within a form."""
+    sheet = Sheet()
+    lines = prose(dice, 6)
+    if dice.random() < 0.5:
+        letters = sorted(set("".join(lines)) - {" "})
+        drawn = [
+            sheet.add(stream(b"500 0 50 %d 450 %d d1 50 %d 400 %d re f" % (low, high, low, high - low)))
+            for low, high in ((-200 if c in "gpqy" else 0, 450 if c in "acemnorsuvwxzgpqy" else 700) for c in letters)
+        ]
+        procs = b" ".join(b"/g%d %d 0 R" % pair for pair in enumerate(drawn))
+        cmap = b"1 begincodespacerange <00> <ff> endcodespacerange %d beginbfchar\n%s\nendbfchar" % (
+            len(letters) + 1,
+            b"\n".join([b"<20> <0020>", *(b"<%02x> <%04x>" % (33 + k, ord(c)) for k, c in enumerate(letters))]),
+        )
+        unicode = sheet.add(stream(cmap))
+        sheet.fonts["T3"] = sheet.add(
+            b"<< /Type /Font /Subtype /Type3 /FontBBox [0 -200 500 800] /FontMatrix [0.001 0 0 0.001 0 0] /FirstChar 32"
+            b" /LastChar %d /Widths [%s] /CharProcs << %s >> /Encoding << /Differences [33 %s] >> /ToUnicode %d 0 R >>"
+            % (
+                32 + len(letters),
+                b" ".join([b"500"] * (len(letters) + 1)),
+                procs,
+                b" ".join(b"/g%d" % k for k in range(len(letters))),
+                unicode,
+            )
+        )
+        for number, line in enumerate(lines):
+            codes = bytes(32 if char == " " else 33 + letters.index(char) for char in line)
+            sheet.show(codes, 60, 700 - 20 * number, font="T3")
+    else:
+        sheet.standard("Helvetica")
+        rows = b"".join(
+            b"BT /Helvetica 12 Tf 1 0 0 1 60 %d Tm (%s) Tj ET\n" % (700 - 20 * number, escaped(line.encode()))
+            for number, line in enumerate(lines)
+        )
+        name = sheet.appearance(rows, 612, 792)
+        sheet.resources += b" /XObject << /F0 %d 0 R >>" % name
+        sheet.draw(b"q 0.9 0 0 0.9 20 20 cm /F0 Do Q")
+    return Case(kind, sheet.pdf(), "\n".join(lines))
+
+
 def scan(kind: str, dice: random.Random) -> Case:
     """A picture of print under an invisible layer, which an OCR of old read with a few errors."""
     lines = prose(dice, 10, 50)
@@ -493,6 +596,31 @@ def hidden(kind: str, dice: random.Random) -> Case:
     return Case(kind, sheet.pdf(), "\n".join(lines))
 
 
+def written_over(kind: str, dice: random.Random) -> Case:
+    """Words under others at the same place: covered by a box, in a layer that is off, or invisible."""
+    sheet = Sheet()
+    shown, unseen = prose(dice, 8), prose(dice, 8)
+    way = dice.choice(["covered", "layers", "invisible", "invisible copy"])
+    if way == "covered":
+        write(sheet, unseen, dice)
+        sheet.draw(b"1 g 30 300 560 440 re f 0 g")
+        write(sheet, shown, dice)
+    elif way == "layers":
+        numbers = [sheet.add(b"<< /Type /OCG /Name (%s) >>" % name) for name in (b"English", b"Dansk")]
+        on, off = dice.sample(numbers, 2)
+        order = (numbers[0], numbers[1])
+        sheet.catalog = b"/OCProperties << /OCGs [%d 0 R %d 0 R] /D << /OFF [%d 0 R] >> >>" % (*order, off)
+        sheet.resources += b" /Properties << /MC0 %d 0 R /MC1 %d 0 R >>" % order
+        for name, number in zip((b"MC0", b"MC1"), order, strict=True):
+            sheet.draw(b"/OC /%s BDC" % name)
+            write(sheet, shown if number == on else unseen, dice)
+            sheet.draw(b"EMC")
+    else:
+        write(sheet, shown, dice)
+        write(sheet, shown if way == "invisible copy" else unseen, dice, how=b"3 Tr")
+    return Case(kind, sheet.pdf(), "\n".join(shown))
+
+
 def empty_with_layer(kind: str, dice: random.Random) -> Case:
     sheet = Sheet()
     if dice.random() < 0.5:
@@ -555,6 +683,7 @@ KINDS: dict[str, Callable[[str, random.Random], Case]] = {
     maker.__name__: maker
     for maker in (
         plain, turned, other_scripts, right_to_left, ligatures, hyphens, letter_spaced, small_signs, odd_but_sound,
-        twice, accents, colored, page_number, filled_form, notes, scan, hidden, empty_with_layer, unfit, mojibake,
+        twice, accents, colored, page_number, filled_form, rare_fields, notes, more_notes,
+        drawn_fonts, scan, hidden, written_over, empty_with_layer, unfit, mojibake,
     )
 }  # fmt: skip

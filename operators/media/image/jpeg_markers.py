@@ -38,6 +38,11 @@ def needed_alone(data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def has_scan(data: bytes) -> bool:
+    """Whether anything of a picture may be there."""
+    return b"\xff\xda" in data
+
+
 def exif_of(data: bytes) -> bytes:
     """However long its segment says that it is; empty where there is none."""
     place = data.find(_EXIF, 0, 1 << 16)

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin
 
+from operators.media.image.depths import Values
 from operators.media.image.jpeg_markers import END
 from operators.media.image.stored import Loaded, check_share
 from operators.media.image.upright import Size, on_white
 
 _COMPARED_PX = 60_000_000
+_INTERLACED = 8
+"""Every so many rows, and columns in a PNG, come first."""
 _FILLERS = (b"", b"\x5a" * 512)
 _LOST = 128
 """What libjpeg shows for blocks that it has no data for, in every channel."""
@@ -24,7 +27,9 @@ def load_partly(reopened: Callable[[], ImageFile.ImageFile], note: str) -> Loade
 
     Raises InputError, or what Pillow raises.
     """
-    first = _filled(reopened(), 0)
+    picture = reopened()
+    is_interlaced = bool(picture.info.get("interlace")) or _is_interlaced_gif(picture)
+    first = _filled(picture, 0)
     if first.width * first.height > _COMPARED_PX:
         return Loaded(first, (note,))
     second = _filled(reopened(), 255)
@@ -34,10 +39,30 @@ def load_partly(reopened: Callable[[], ImageFile.ImageFile], note: str) -> Loade
     if share == 1:
         return Loaded(first, (note,) if note == "damaged" else ())
     check_share(share)
-    flat = on_white(first)
-    flat = flat.copy() if flat is first else flat
-    flat.paste("white", mask=Image.fromarray(lost.astype(np.uint8) * 255))
-    return Loaded(flat, (note,))
+    pixels = np.array(on_white(first))
+    if is_interlaced:
+        lost = _fill_from_above(pixels, lost)
+    pixels[lost] = 255
+    return Loaded(Image.fromarray(pixels), (note,))
+
+
+def _is_interlaced_gif(picture: ImageFile.ImageFile) -> bool:
+    """Its plug-in tells its decoder alone."""
+    arguments = picture.tile[0].args if picture.format == "GIF" and picture.tile else ()
+    return isinstance(arguments, tuple) and len(arguments) > 1 and bool(arguments[1])
+
+
+def _fill_from_above(pixels: Values, lost: Values) -> Values:
+    """As viewers show what is interlaced: a pixel stands for those to the right of it and below that have not come yet.
+    Returns what stays lost."""
+    for axis in (1, 0):
+        places = np.arange(lost.shape[axis]).reshape((1, -1) if axis == 1 else (-1, 1))
+        nearest = np.maximum.accumulate(np.where(lost, -_INTERLACED, places), axis=axis)
+        near = lost & (places - nearest < _INTERLACED)
+        y, x = np.nonzero(near)
+        pixels[y, x] = pixels[y, nearest[y, x]] if axis == 1 else pixels[nearest[y, x], x]
+        lost = lost & ~near
+    return lost
 
 
 def load_jpeg_partly(data: bytes, needed: Size) -> Loaded:

@@ -39,7 +39,6 @@ _COMMON = {
 }
 _MOST_ACCENTED = 0.6
 """Of Latin letters; in Vietnamese a third carries accents. More are bytes of another script, read as Latin-1."""
-_SYLLABLES = {"HANGUL", "CJK"}
 _NARROW = 96
 """Code points; real text of thousands of signs is spread wider than an alphabet."""
 _PLAIN_SIGNS = frozenset(".,_-–—…·|=*•:;'\"()[]/\\ \t\r\n+")
@@ -77,6 +76,8 @@ def is_unfit(text: str, chars: LayerChars) -> bool:
     unmapped = int((chars.codes == 0).sum()) + sum(map(is_unmapped, marks))
     if unmapped >= _MOST_UNMAPPED * len(marks):
         return True
+    if _is_narrow(marks):
+        return True
     digits = [shape_agreement(chars, shapes) for shapes in _DIGITS]
     if all(share is not None and share < _WRONG_SHAPES for share in digits):
         return True
@@ -94,8 +95,7 @@ def is_unmapped(char: str) -> bool:
 
 
 def is_odd(marks: list[str]) -> bool:
-    """Whether characters are spread as in no language: one alone, signs for letters, a script's rare letters, or an
-    alphabet's worth of the signs of a script that has thousands."""
+    """Whether characters are spread as in no language: one alone, signs for letters, or a script's rare letters."""
     bare = [unicodedata.normalize("NFKD", char)[0].casefold()[:1] for char in marks]
     letters = [char for char in bare if char.isalpha()]
     others = [char for char in bare if not char.isalnum() and char not in _PLAIN_SIGNS]
@@ -122,13 +122,16 @@ def is_odd(marks: list[str]) -> bool:
         share = sum(count for letter, count in of_script.items() if letter in common) / scripts[script]
         accented = sum(char > "\x7f" and not unicodedata.normalize("NFKC", char).isascii() for char in marks)
         return share < least or (script == "LATIN" and accented > _MOST_ACCENTED * len(letters))
-    return script in _SYLLABLES and _is_narrow(marks)
+    return False
 
 
 def _is_narrow(marks: list[str]) -> bool:
-    codes = np.array([ord(char) for char in marks if char.isalpha()])
-    middle = int(np.median(codes))
-    return bool((np.abs(codes - middle) <= _NARROW // 2).mean() > 0.8)
+    """Whether an alphabet's worth of the signs of a script that has thousands is used over and over."""
+    codes = np.array([ord(char) for char in marks], np.int64)
+    codes = codes[((codes >= 0x3400) & (codes < 0xA000)) | ((codes >= 0xAC00) & (codes < 0xD7A4))]
+    if len(codes) < _FEWEST_LETTERS:
+        return False
+    return bool((np.abs(codes - int(np.median(codes))) <= _NARROW // 2).mean() > 0.8)
 
 
 def shape_agreement(chars: LayerChars, shapes: Shapes = _LETTERS) -> float | None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pypdfium2
 
 from model.prompts.rgb import RGB
-from operators.media.pdf.layer_chars import page_chars
+from operators.media.pdf.contested_chars import unseen
+from operators.media.pdf.layer_chars import opened_layer
 from operators.media.pdf.layer_fitness import is_unfit, is_unmapped
 from operators.media.pdf.layer_order import composed
 from operators.media.pdf.visible_chars import drawn_again, visible
@@ -24,11 +25,13 @@ def read_text_layer(
     neither of them afterwards.
     """
     try:
-        chars = page_chars(page, (pixels.shape[1], pixels.shape[0]), reopened)
+        with opened_layer(page, (pixels.shape[1], pixels.shape[0]), reopened) as layer:
+            chars = layer.chars()
+            chars = chars.only(visible(chars, pixels))
+            chars = chars.only(~drawn_again(chars))
+            chars = chars.only(~unseen(layer, chars, pixels))
     except pypdfium2.PdfiumError:
         return None, ()
-    chars = chars.only(visible(chars, pixels))
-    chars = chars.only(~drawn_again(chars))
     text = composed(chars).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if not text.strip():
         return None, ()

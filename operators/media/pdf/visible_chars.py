@@ -23,6 +23,8 @@ _MOST_LARGE = 2_000
 _MOST_SHARE, _LEAST_SHARE = 0.5, 0.2
 """Of a word's characters: where as many show contrast all are visible, as a full stop on the edge of a pixel; where
 fewer do none is, as words under a bar whose edge runs through one of them."""
+_FARTHEST = 2.5
+"""Longer sides of their boxes by which letters of a word lie apart at most."""
 _SAME_PLACE = 0.15
 """Of a word's height, by which two drawings of one letter lie apart at most; two letters of a word lie farther."""
 
@@ -40,7 +42,7 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     placed = (x0 != x1) | (y0 != y1)  # all else is of fonts without outlines: nothing speaks against it
     where = np.nonzero(on_page & placed)[0]
     shown[where] = _contrast(chars.boxes[where], pixels, 0)
-    words, starts = _words(~letters)
+    words, starts = words_of(chars)
     sizes = np.add.reduceat(letters, starts)
     where = np.nonzero(on_page & ~shown & (sizes[words] <= 2))[0]  # a bar or a full stop fills its box
     shown[where] = _contrast(chars.boxes[where], pixels, 1)
@@ -49,10 +51,17 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     return seen | ~letters
 
 
-def _words(blanks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The number of each character's word, and where each word begins, a blank with the word behind it."""
-    begins = blanks.copy()
-    begins[:1] = True
+def words_of(chars: LayerChars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each character's word [N], and where each word begins, a blank with the word behind it. Lines end a
+    word, also where PDFium joins a broken one."""
+    begins = chars.blanks
+    if len(begins) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    sides = chars.boxes[:, 2:] - chars.boxes[:, :2]
+    longer = np.maximum(sides[1:].max(axis=1), sides[:-1].max(axis=1))
+    steps = np.abs(np.diff(chars.boxes[:, :2] + chars.boxes[:, 2:], axis=0)).max(axis=1) / 2
+    begins[1:] |= (steps > _FARTHEST * longer) & ~begins[:-1]
+    begins[0] = True
     return np.cumsum(begins) - 1, np.nonzero(begins)[0]
 
 
@@ -94,7 +103,7 @@ def drawn_again(chars: LayerChars) -> NDArray[np.bool_]:
     """[N]: whether the same is drawn at the same place before, as bold print and shadows are faked: single letters
     within a word, or words as a whole."""
     again = np.zeros(len(chars), np.bool_)
-    words, starts = _words(chars.blanks)
+    words, starts = words_of(chars)
     placed = chars.boxes[:, 3] > chars.boxes[:, 1]
     where = np.nonzero(placed)[0]
     if len(where) < 2:

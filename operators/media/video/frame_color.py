@@ -27,6 +27,9 @@ _GUESSED = (2, 3, _BT2020_CL, 12, 13)
 UNUSED_ALPHA = ("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo", "zmbv")
 """Codecs of screen recordings, which keep the fourth byte of pixels of 32 bits, whatever it is; AVI has it too."""
 
+_MOST_ALPHA_PX = 1 << 24
+"""Up to which hidden colors are covered before a frame is scaled, so that nothing of them gets in."""
+
 SDR_WHITE_NITS = 203.0
 """Light of white paper in HDR (ITU-R BT.2408), and the brightest that is left."""
 USUAL_PEAK_NITS = 1000.0
@@ -43,7 +46,7 @@ Floats = npt.NDArray[np.float32]
 def matrix_of(frame: Any) -> Colorspace | None:
     """To be taken for the frame's own; None where that is known, or the frame is no YUV. Of constant luminance, and
     derived from the primaries, are near enough to those that FFmpeg's scaler knows."""
-    if frame.colorspace not in _GUESSED or frame.format.is_rgb:
+    if frame.colorspace not in _GUESSED or frame.format.is_rgb or frame.format.name == "pal8":
         return None
     if is_hdr(frame) or frame.colorspace == _BT2020_CL or frame.color_primaries == ColorPrimaries.BT2020:
         return Colorspace.BT2020
@@ -73,7 +76,10 @@ def has_alpha(pixel_format: str) -> bool:
 def on_white(frame: Any, *, unused: bool) -> Any:
     """The frame over white, as pictures of files are; itself where it hides nothing. unused: alpha that is zero
     everywhere stands for the fourth byte of pixels of 32 bits, and hides nothing."""
-    rgba = Image.fromarray(frame.to_ndarray(format="rgba", src_colorspace=matrix_of(frame)))
+    shrink = min(1.0, (_MOST_ALPHA_PX / (frame.width * frame.height)) ** 0.5)
+    width, height = max(1, int(frame.width * shrink)), max(1, int(frame.height * shrink))
+    form: dict[str, Any] = {"width": width, "height": height, "interpolation": "BICUBIC", "threads": 1}
+    rgba = Image.fromarray(frame.to_ndarray(format="rgba", src_colorspace=matrix_of(frame), **form))
     alpha = rgba.getchannel("A")
     darkest, brightest = alpha.getextrema()
     if darkest == 255 or (unused and brightest == 0):

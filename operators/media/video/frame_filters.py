@@ -10,37 +10,45 @@ import numpy as np
 import numpy.typing as npt
 from av.filter import Graph
 
+from operators.media.video.frame_color import matrix_of
+
 Gray: TypeAlias = npt.NDArray[np.uint8]
 
 _COMBED = 12
 """Levels by which a line stands out from both lines beside it, more than from those of its own field, where things have
 moved between the fields."""
 _BLOCK_PX = 8
-_FEW = 2
+_HALF = 0.6
+"""Share of the lines that are seen, up to which those of one field are enough; tracing edges takes as long as decoding
+dozens of frames."""
+_FEW = 4
 """Such pixels of a block that may be chance."""
 
 
 @dataclass(frozen=True)
 class Deinterlaced:
-    """weave: the frame with both its fields, for where nothing moves. field: its first field, the lines between made
-    up by tracing edges. combed: [height, width], 255 where things move, so that the field is the better picture; None
-    where nothing does."""
+    """weave: the frame with both its fields, for where nothing moves. field: its first field; the lines between made
+    up by tracing edges, or left out where enough lines remain. combed: [height, width], 255 where things move, so that
+    the field is the better picture; None where nothing does."""
 
     weave: Any
     field: Any = None
     combed: Gray | None = None
 
 
-def deinterlaced(frame: Any) -> Deinterlaced:
-    """A frame of two fields as progressive pictures. One that is progressive and only marked so (PsF) has no combs and
-    stays as it is; so does what stands still."""
+def deinterlaced(frame: Any, height: int) -> Deinterlaced:
+    """A frame of two fields as progressive pictures, to be seen at that height. One that is progressive and only marked
+    so (PsF) has no combs and stays as it is; so does what stands still."""
     try:
         weave = _filtered(frame, "setfield", "mode=prog")
-        combed = _combed_blocks(weave.to_ndarray(format="gray"))
-        field = None if combed is None else _filtered(frame, "estdif", "mode=frame:deint=all")
+        combed = _combed_blocks(weave.to_ndarray(format="gray", threads=1))
+        if combed is None:
+            return Deinterlaced(weave)
+        if height <= _HALF * frame.height:
+            return Deinterlaced(weave, _filtered(frame, "separatefields", ""), combed)
+        return Deinterlaced(weave, _filtered(frame, "estdif", "mode=frame:deint=all"), combed)
     except av.FFmpegError:  # a frame of three lines
         return Deinterlaced(frame)
-    return Deinterlaced(weave, field, combed)
 
 
 def cropped(frame: Any, left: int, top: int, right: int, bottom: int) -> Any:
@@ -64,23 +72,28 @@ def _filtered(frame: Any, name: str, settings: str) -> Any:
     graph.push(frame)
     graph.push(None)
     picture: Any = graph.pull()
-    for tag in ("colorspace", "color_range", "color_trc", "color_primaries"):
+    picture.colorspace = matrix_of(frame) or frame.colorspace  # guessed by its size, which may be another now
+    for tag in ("color_range", "color_trc", "color_primaries"):
         setattr(picture, tag, getattr(frame, tag))
     return picture
 
 
 def _combed_blocks(luma: Gray) -> Gray | None:
-    lines = luma.astype(np.int16)
+    """Where a line stands out from both lines beside it, more than from those of its own field; by every other
+    column."""
+    lines = np.ascontiguousarray(luma[:, ::2])
     if len(lines) < 5:
         return None
     same_before, before, line, after, same_after = (lines[at : len(lines) - 4 + at] for at in range(5))
-    up, down = line - before, line - after
-    stands_out = np.minimum(np.abs(up), np.abs(down))
-    in_field = np.maximum(np.abs(line - same_before), np.abs(line - same_after))
-    combed = np.pad(((up > 0) == (down > 0)) & (stands_out > in_field + _COMBED), ((2, 2), (0, 0)))
+    higher, lower = np.maximum(before, after), np.minimum(before, after)
+    stands_out = np.maximum(np.maximum(line, higher) - higher, lower - np.minimum(line, lower))
+    in_field = np.maximum(np.maximum(same_before, same_after), line) - np.minimum(
+        np.minimum(same_before, same_after), line
+    )
+    combed = np.pad(np.maximum(stands_out, in_field) - in_field > _COMBED, ((2, 2), (0, 0))).repeat(2, 1)
     rows, columns = (-(-side // _BLOCK_PX) for side in luma.shape)
     padded = np.zeros((rows * _BLOCK_PX, columns * _BLOCK_PX), bool)
-    padded[: luma.shape[0], : luma.shape[1]] = combed
+    padded[: luma.shape[0], : luma.shape[1]] = combed[:, : luma.shape[1]]
     blocks = padded.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).sum((1, 3)) > _FEW
     if not blocks.any():
         return None

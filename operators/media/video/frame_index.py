@@ -81,7 +81,7 @@ class _Packets:
     corrupt: set[int] = field(default_factory=set)
     behind_damage: set[int] = field(default_factory=set)
     last_duration: int = 0
-    first_s: Fraction | None = None  # of any stream
+    first_s: Fraction | None = None
     last_s: Fraction = Fraction(0)
 
 
@@ -94,15 +94,12 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     base = stream.time_base
     usual = _usual(stream, is_raw=bool(names & _RAW))
     notes = set()
-    ticks, by_order = _presented(packets, names, usual)
+    ticks, by_order, joints = _presented(packets, names, base, usual)
     if by_order:
         notes.add("times_by_rate")
-    ticks, joints = _rebased(ticks, packets.dts, base, usual, is_broadcast=bool(names & _BROADCAST))
     if joints:
         notes.add("joined")
-    damaged, missing = _damage(
-        packets, ticks, base, is_broadcast=bool(names & _BROADCAST), is_transport="mpegts" in names
-    )
+    damaged, missing = _damage(packets, ticks, base, names)
     shown = [number for number in range(len(ticks)) if number not in packets.hidden]
     origin_s = _origin(container, packets, [ticks[number] * base for number in shown[:64]])
     latest = (Fraction(_LAST_S) + origin_s) / base
@@ -131,7 +128,7 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     end_s = min(_LAST_S, float(last * base - origin_s + stay * base))
     readable_s = end_s if joints else max(float(packets.last_s - origin_s), 0.0)
     # where recordings were joined, one of them was cut: no damage, though its last frame may be half a frame
-    cut = {number - 1 for number in joints}
+    cut = {near for number in joints for near in range(number - _NEAR, number + 1)}
     lost = {*missing, *(ticks[number] for number in frames.damaged - cut)}
     return FileIndex(
         frames,
@@ -147,16 +144,17 @@ def _read(container: Any, stream: Any) -> _Packets:
     is_vp8 = stream.codec_context.name == "vp8"
     near: int | None = None
     latest: int | None = None
+    extents: dict[int, tuple[int, int]] = {}
     with complaints() as count:
         complained = count()
         for packet in demuxed(container):
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None and packet.time_base is not None:
-                start_s = stamp * packet.time_base
-                end_s = start_s + (packet.duration or 0) * packet.time_base
-                packets.first_s = start_s if packets.first_s is None else min(packets.first_s, start_s)
-                packets.last_s = max(packets.last_s, end_s)
-            if packet.stream_index != stream.index:
+            pts, index = packet.pts, packet.stream_index
+            stamp = pts if pts is not None else packet.dts
+            if stamp is not None:
+                end = stamp + (packet.duration or 0)
+                first, last = extents.get(index, (stamp, end))
+                extents[index] = (min(stamp, first), max(end, last))
+            if index != stream.index:
                 continue
             number = len(packets.pts)
             near = packet.pos if packet.pos is not None else near
@@ -172,8 +170,11 @@ def _read(container: Any, stream: Any) -> _Packets:
                 complained = now
             if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & _SHOWN_VP8):
                 packets.hidden.add(number)
-            elif packet.pts is not None and (latest is None or packet.pts >= latest):
-                latest, packets.last_duration = packet.pts, packet.duration or 0
+            elif pts is not None and (latest is None or pts >= latest):
+                latest, packets.last_duration = pts, packet.duration or 0
+    bases = {number: container.streams[number].time_base for number in extents}
+    packets.first_s = min((first * bases[number] for number, (first, _) in extents.items()), default=None)
+    packets.last_s = max((last * bases[number] for number, (_, last) in extents.items()), default=Fraction(0))
     return packets
 
 
@@ -192,18 +193,19 @@ def _true_places(packets: _Packets, stream: Any) -> None:
         packets.pts = true
 
 
-def _damage(
-    packets: _Packets, ticks: list[int], base: Fraction, *, is_broadcast: bool, is_transport: bool
-) -> tuple[set[int], list[int]]:
+def _damage(packets: _Packets, ticks: list[int], base: Fraction, names: set[str]) -> tuple[set[int], list[int]]:
     """(numbers of frames that are damaged, when missing ones were to be shown). Where many are missing, those up to the
     next keyframe show what was there before."""
+    is_broadcast = bool(names & _BROADCAST)
+    # a frame lies in several packets of these, so that the one before a gap lacks its end
+    puts_together = is_broadcast or "asf" in names
     clocks = packets.dts if sum(tick is not None for tick in packets.dts) * 2 > len(packets.dts) else packets.pts
     known = [(number, clock) for number, clock in enumerate(clocks) if clock is not None]
     steps = [(there, there - here, after - before) for (here, before), (there, after) in pairwise(known)]
     forward = sorted(step for _, count, step in steps if count == 1 and step > 0)
     # among packets that have their times, one without has lost what stood before it
     nameless = {number for number, clock in enumerate(packets.pts) if clock is None and packets.dts[number] is None}
-    if not is_transport or len(nameless) > len(ticks) * _FEW:
+    if "mpegts" not in names or len(nameless) > len(ticks) * _FEW:
         nameless = set()
     damaged, missing = packets.corrupt | nameless, list[int]()
     if not forward:
@@ -218,7 +220,9 @@ def _damage(
         # decoding times show a gap some frames after it; what a demuxer calls corrupt lies before it
         signs = [near for near in range(number - _NEAR, number + 1) if near in packets.behind_damage]
         signs += [near for near in range(number - count, number + 1) if near in packets.corrupt]
-        if not signs and not (is_broadcast and is_even and step <= most):
+        # broadcasts keep their rate, but for a frame or two whose time FFmpeg guesses
+        is_hole = is_broadcast and is_even and (count + MOST_CONCEALED) * usual <= step <= most
+        if not signs and not is_hole:
             continue
         start = min(signs, default=number - count + 1)
         around = [near for near in range(max(0, start - _AROUND), start + _AROUND) if near not in nameless]
@@ -226,6 +230,8 @@ def _damage(
         begin, end = max(pairwise(shown), key=lambda pair: pair[1] - pair[0], default=(ticks[start], ticks[start]))
         lost = range(begin + usual, end - usual // 2, usual)[:_MOST_LOST] if is_even else [ticks[start]]
         missing += lost
+        if signs and puts_together:
+            damaged.add(start - 1)
         if len(lost) >= MOST_CONCEALED or not is_even:
             at = bisect_left(keys, start)
             until = keys[at] if at < len(keys) else len(clocks)
@@ -241,27 +247,31 @@ def _usual(stream: Any, *, is_raw: bool) -> int:
     return max(1, round(step))
 
 
-def _presented(packets: _Packets, names: set[str], usual: int) -> tuple[list[int], bool]:
-    """(ticks of presentation by number, whether frames are told by the order in which they come)."""
+def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -> tuple[list[int], bool, list[int]]:
+    """(ticks of presentation by number, whether frames are told by the order in which they come, numbers of the packets
+    at which the clock was set)."""
     pts, dts = packets.pts, packets.dts
+    is_broadcast = bool(names & _BROADCAST)
     if names & _RAW:
-        return [number * usual for number in range(len(pts))], True
-    if names & _BY_RATE and pts != dts:
-        return sorted(_filled(dts, usual)), True
-    unknown = sum(tick is None for tick in pts)
+        return [number * usual for number in range(len(pts))], True, []
     known = [number for number, tick in enumerate(pts) if tick is not None and dts[number] is not None]
-    if unknown > len(pts) * _FEW and known and unknown < len(pts):
+    unknown = sum(tick is None for tick in pts)
+    if names & _BY_RATE and pts != dts:
+        delay = 0
+    elif unknown > len(pts) * _FEW and known:
         # several frames in a packet of the container, of which the first alone has its time
-        first = known[0]
-        delay = (pts[first] or 0) - (dts[first] or 0)
-        decoded = sorted(_filled(dts, usual))
-        even = [decoded[0] + number * usual for number in range(len(decoded))]
-        # a frame that begins amid a packet may have got the time of the one behind it
-        if all(abs(tick - there) <= 2 * usual for tick, there in zip(decoded, even, strict=True)):
-            decoded = even
-        return [tick + delay for tick in decoded], True
-    ticks = [pts[number] if pts[number] is not None else dts[number] for number in range(len(pts))]
-    return _filled(ticks, usual), False
+        delay = (pts[known[0]] or 0) - (dts[known[0]] or 0)
+    else:
+        ticks = [pts[number] if pts[number] is not None else dts[number] for number in range(len(pts))]
+        rebased, joints = _rebased(_filled(ticks, usual), dts, base, usual, is_broadcast=is_broadcast)
+        return rebased, False, joints
+    decoded, joints = _rebased(_filled(dts, usual), dts, base, usual, is_broadcast=is_broadcast)
+    decoded.sort()
+    even = [decoded[0] + number * usual for number in range(len(decoded))]
+    # a frame that begins amid a packet may have got the time of the one behind it
+    if is_broadcast and all(abs(tick - there) <= 2 * usual for tick, there in zip(decoded, even, strict=True)):
+        decoded = even
+    return [tick + delay for tick in decoded], True, joints
 
 
 def _filled(ticks: list[int | None], usual: int) -> list[int]:
@@ -288,10 +298,10 @@ def _rebased(
     forward in those of broadcasts."""
     by_dts = sum(tick is not None for tick in dts) * 2 > len(dts)
     jump = round(Fraction(JUMP_S) / base)
-    # presentation times go back by as much as frames are reordered
     back = round(Fraction(BACK_S) / base) if by_dts else jump
     offset, joints = 0, list[int]()
     last: int | None = None
+    recent: list[int] = []
     reached: int | None = None
     rebased: list[int] = []
     for number, (tick, decoded_at) in enumerate(zip(ticks, dts, strict=True)):
@@ -300,9 +310,11 @@ def _rebased(
             if last is not None and reached is not None:
                 is_set = clock < last - back or (is_broadcast and clock - last > jump)
                 if is_set:  # the keyframe that begins what follows is shown right after what came before
-                    offset, last = reached + usual - tick, clock
+                    offset, recent = reached + usual - tick, []
                     joints.append(number)
-            last = clock if by_dts or last is None else max(last, clock)
+            # presentation times go back by as much as frames are reordered, but not before all of the last ones
+            recent = [*recent[-15:], clock]
+            last = clock if by_dts else min(recent)
         rebased.append(tick + offset)
         reached = rebased[-1] if reached is None else max(reached, rebased[-1])
     return rebased, joints

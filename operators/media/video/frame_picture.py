@@ -31,7 +31,7 @@ from operators.media.video.frame_color import (
 )
 from operators.media.video.frame_filters import cropped, deinterlaced
 from operators.media.video.open_container import decoder_of
-from operators.media.video.track_facts import facts_of
+from operators.media.video.track_facts import TrackFacts, facts_of
 from schemas.decode import DecodeSettings
 
 _SAME_SHAPE = 0.02
@@ -88,7 +88,7 @@ class ClipPictures:
         """At that size, as it is coded."""
         if not frame.interlaced_frame:
             return self._rgb(frame, height, width)
-        parts = deinterlaced(frame)
+        parts = deinterlaced(frame, frame.height if any(self._crop(frame)) else height)
         weave = self._rgb(parts.weave, height, width)
         if parts.combed is None:
             return weave
@@ -120,9 +120,7 @@ class ClipPictures:
         return np.ascontiguousarray(scaled.to_ndarray())
 
     def _crop(self, frame: Any) -> tuple[int, int, int, int]:
-        """Pixels to cut off left, top, right and bottom."""
-        left, top, right, bottom = self._facts.crop
-        return self._facts.crop if left + right < frame.width and top + bottom < frame.height else (0, 0, 0, 0)
+        return _crop(self._facts, frame.height, frame.width)
 
     def _display_size(self, frame: Any) -> tuple[int, int]:
         left, top, right, bottom = self._crop(frame)
@@ -134,9 +132,9 @@ class ClipPictures:
 
 def display_size(stream: Any) -> tuple[int, int]:
     """Height and width with square pixels, before rotation."""
-    left, top, right, bottom = facts_of(stream).crop
-    height, width = stream.codec_context.height - top - bottom, stream.codec_context.width - left - right
-    return _square(max(1, height), max(1, width), stream.sample_aspect_ratio)
+    height, width = stream.codec_context.height, stream.codec_context.width
+    left, top, right, bottom = _crop(facts_of(stream), height, width)
+    return _square(height - top - bottom, width - left - right, stream.sample_aspect_ratio)
 
 
 def seen_size(height_px: int, width_px: int, frames: int, settings: DecodeSettings) -> tuple[int, int]:
@@ -149,6 +147,12 @@ def seen_size(height_px: int, width_px: int, frames: int, settings: DecodeSettin
         max_pixels=settings.video_max_px,
         factor=settings.token_side_px,
     )
+
+
+def _crop(facts: TrackFacts, height: int, width: int) -> tuple[int, int, int, int]:
+    """Pixels to cut off left, top, right and bottom; none where that would leave nothing."""
+    left, top, right, bottom = facts.crop
+    return facts.crop if left + right < width and top + bottom < height else (0, 0, 0, 0)
 
 
 def _square(height: int, width: int, aspect: Fraction | None) -> tuple[int, int]:

@@ -56,7 +56,8 @@ def on_screen(times_s: Sequence[float], wanted_s: Sequence[float]) -> list[tuple
         if index < 0:
             continue
         is_new = not chosen or index > chosen[-1][0]
-        if not is_new and wanted - times_s[index] > HOLD_S and len(chosen) % 2 == 0:
+        is_old = wanted - times_s[index] > HOLD_S
+        if is_old and (not chosen or (not is_new and len(chosen) % 2 == 0)):
             continue
         keeps_its_time = is_new and 0 <= wanted - times_s[index] <= LABEL_S and times_s[index] >= wanted_s[0]
         chosen.append((index, times_s[index] if keeps_its_time else wanted))

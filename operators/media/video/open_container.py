@@ -97,8 +97,9 @@ def _with_stream(stack: contextlib.ExitStack, source: Source, demuxer: str, inde
             streams = [container.streams[chosen]]
         if streams and (patient or (streams[0].codec_context.width and streams[0].codec_context.height)):
             return container, streams[0]
-        if streams:  # what is encrypted shows no header however long one looks
-            _facts(source, demuxer, container, streams[0])
+        for stream in streams or container.streams.video:
+            # what is encrypted shows no header however long one looks, and may name no codec
+            _facts(source, demuxer, container, stream)
         stack.close()
     raise InputError("no_frames", "there is no video stream that can be decoded")
 
