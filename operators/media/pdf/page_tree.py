@@ -35,8 +35,8 @@ _OF_PAGES = (*_INHERITED, "/Contents", "/Annots", "/Parent")
 _END = object()
 _MOST_UNIT = 75_000.0
 """The largest /UserUnit that Adobe's reader takes."""
-_TAIL_BYTES = 2048
-"""At its end a file says where its table of objects lies."""
+_TAIL_BYTES, _PADDING_BYTES = 2048, 1 << 16
+"""At its end a file says where its table of objects lies; behind that, what fills up a block of a disk or tape."""
 _DIRECT = (0, 0)
 """Of an object that stands where it is used, and has no number."""
 
@@ -117,7 +117,7 @@ def walked(source: Source, keep: Callable[[Leaf], _Kept]) -> Iterator[PageTree[_
 
     Raises InputError: encrypted, malformed, too_large for a tree that is not worth its pages.
     """
-    is_cut = b"startxref" not in source.tail(_TAIL_BYTES)
+    is_cut = b"startxref" not in source.tail(_PADDING_BYTES).rstrip(b"\0\t\n\r ")[-_TAIL_BYTES:]
     with _opened(source, is_cut=is_cut) as pdf:
         try:
             leaves, sound = _walk(pdf.Root.get("/Pages"), keep)
@@ -280,6 +280,10 @@ def _from_parents(page: pikepdf.Object) -> dict[str, pikepdf.Object]:
 
 
 def _is_node(kid: pikepdf.Object) -> bool:
+    """What it holds says more than its /Type."""
+    has_kids = isinstance(kid.get("/Kids"), pikepdf.Array)
+    if has_kids != ("/Contents" in kid):
+        return has_kids
     kind = kid.get("/Type")
     return kind == pikepdf.Name.Pages or (kind != pikepdf.Name.Page and "/Kids" in kid)
 
