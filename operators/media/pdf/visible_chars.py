@@ -25,8 +25,9 @@ _MOST_SHARE, _LEAST_SHARE = 0.5, 0.2
 fewer do none is, as words under a bar whose edge runs through one of them."""
 _FARTHEST = 2.5
 """Longer sides of their boxes by which letters of a word lie apart at most."""
-_SAME_PLACE = 0.15
-"""Of a word's height, by which two drawings of one letter lie apart at most; two letters of a word lie farther."""
+_SAME_PLACE, _SHADOW = 0.15, 0.35
+"""Of a word's height, by which two drawings of one letter lie apart at most, since two letters of a word lie farther;
+and two drawings of a whole word, one of which is the other's shadow."""
 
 
 def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
@@ -109,9 +110,12 @@ def drawn_again(chars: LayerChars) -> NDArray[np.bool_]:
     if len(where) < 2:
         return again
     tallest = np.maximum.reduceat(chars.boxes[:, 3] - chars.boxes[:, 1], starts)
-    one, two = _same_place(chars.only(where), np.maximum(_SAME_PLACE * tallest[words[where]], 0.5))
+    one, two = _same_place(chars.only(where), np.maximum(_SHADOW * tallest[words[where]], 0.5))
     first, second = where[np.minimum(one, two)], where[np.maximum(one, two)]
+    apart = np.abs(chars.boxes[first] - chars.boxes[second]).reshape(-1, 2, 2).mean(axis=1).max(axis=1)
     within = words[first] == words[second]
+    near = ~within | (apart <= np.maximum(_SAME_PLACE * tallest[words[second]], 0.5))
+    first, second, within = first[near], second[near], within[near]
     again[second[~within]] = True
     share = np.add.reduceat(again, starts) / np.maximum(np.add.reduceat(placed, starts), 1)
     again = placed & (share >= _MOST_SHARE)[words]
@@ -124,7 +128,7 @@ def _same_place(chars: LayerChars, near: NDArray[np.float32]) -> tuple[NDArray[n
     x = (chars.boxes[:, 0] + chars.boxes[:, 2]) / 2
     y = (chars.boxes[:, 1] + chars.boxes[:, 3]) / 2
     codes = chars.codes.astype(np.int64)
-    row_height = max(float(np.median(near)) / _SAME_PLACE, 4.0)
+    row_height = max(float(np.median(near)) / _SHADOW, 4.0)
     pairs = []
     for shift in (0.0, 0.5):  # two that lie close fall into one row of one of these
         row = np.floor(y / row_height + shift).astype(np.int64)
