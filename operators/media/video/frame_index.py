@@ -258,7 +258,7 @@ def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -
     unknown = sum(tick is None for tick in pts)
     if names & _BY_RATE and pts != dts:
         delay = 0
-    elif unknown > len(pts) * _FEW and known:
+    elif known and (unknown > len(pts) * _FEW or ("mpeg" in names and _goes_back(dts, base))):
         # several frames in a packet of the container, of which the first alone has its time
         delay = (pts[known[0]] or 0) - (dts[known[0]] or 0)
     else:
@@ -269,9 +269,16 @@ def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -
     decoded.sort()
     even = [decoded[0] + number * usual for number in range(len(decoded))]
     # a frame that begins amid a packet may have got the time of the one behind it
-    if is_broadcast and all(abs(tick - there) <= 2 * usual for tick, there in zip(decoded, even, strict=True)):
+    if is_broadcast and all(abs(tick - there) <= 5 * usual for tick, there in zip(decoded, even, strict=True)):
         decoded = even
+        packets.dts = [*even]
     return [tick + delay for tick in decoded], True, joints
+
+
+def _goes_back(dts: list[int | None], base: Fraction) -> bool:
+    """By a frame or so: what FFmpeg guesses for frames that begin amid a packet of a program stream."""
+    known = [tick for tick in dts if tick is not None]
+    return any(-1 < (after - before) * base <= 0 for before, after in pairwise(known))
 
 
 def _filled(ticks: list[int | None], usual: int) -> list[int]:
