@@ -39,6 +39,8 @@ _RAW = {"mpegvideo", "m4v"}
 """Streams without a container, which carry no times at all."""
 _FEW = 0.01
 """Share of packets without a time up to which these count as damage."""
+_SLOW = 0.02
+"""Share of frames that stay longer than JUMP_S from which that is the way of the video."""
 _NEAR = 4
 """Packets before a gap within which a complaint of the demuxer is about it."""
 _SHOWN_VP8 = 0x10
@@ -232,7 +234,8 @@ def _damage(packets: _Packets, ticks: list[int], base: Fraction, names: set[str]
         missing += lost
         if signs and puts_together:
             damaged.add(start - 1)
-        if len(lost) >= MOST_CONCEALED or not is_even:
+        # of a transport stream, whose packets are counted, what was lost leaves a sign
+        if (len(lost) >= MOST_CONCEALED or not is_even) and (signs or "mpegts" not in names):
             at = bisect_left(keys, start)
             until = keys[at] if at < len(keys) else len(clocks)
             damaged.update(range(start, min(until, start + max(1, most // usual))))
@@ -262,16 +265,37 @@ def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -
         # several frames in a packet of the container, of which the first alone has its time
         delay = (pts[known[0]] or 0) - (dts[known[0]] or 0)
     else:
+        if "mpeg" in names and (guessed := _guessed(packets, base, usual)):
+            return guessed[0], False, guessed[1]
         ticks = [pts[number] if pts[number] is not None else dts[number] for number in range(len(pts))]
-        rebased, joints = _rebased(_filled(ticks, usual), dts, base, usual, is_broadcast=is_broadcast)
+        rebased, joints = _rebased(_filled(ticks, usual), packets, base, usual, is_broadcast=is_broadcast)
         return rebased, False, joints
-    decoded, joints = _rebased(_filled(dts, usual), dts, base, usual, is_broadcast=is_broadcast)
+    decoded, joints = _rebased(_filled(dts, usual), packets, base, usual, is_broadcast=is_broadcast)
     decoded.sort()
     even = [decoded[0] + number * usual for number in range(len(decoded))]
     # a frame that begins amid a packet may have got the time of the one behind it
     if is_broadcast and all(abs(tick - there) <= 2 * usual for tick, there in zip(decoded, even, strict=True)):
         decoded = even
     return [tick + delay for tick in decoded], True, joints
+
+
+def _guessed(packets: _Packets, base: Fraction, usual: int) -> tuple[list[int], list[int]] | None:
+    """(ticks of presentation by number, numbers of the packets at which the clock was set) of a program stream of which
+    few frames have their times: FFmpeg guesses the others, one of them for two frames where a frame begins amid a
+    packet. None where it did not, or frames do not follow one another evenly."""
+    pts, dts = packets.pts, packets.dts
+    if None in pts or None in dts or all(here < there for here, there in pairwise(_filled(dts, usual))):
+        return None
+    decoded, joints = _rebased(_filled(dts, usual), packets, base, usual, is_broadcast=True)
+    even = [decoded[0] + number * usual for number in range(len(decoded))]
+    if any(abs(tick - there) > 2 * usual for tick, there in zip(decoded, even, strict=True)):
+        return None
+    # what others refer to is shown when the next such frame is decoded; the others when they are
+    ticks, following = even[:], even[-1] + usual
+    for number in range(len(even) - 1, -1, -1):
+        if pts[number] != dts[number]:
+            ticks[number], following = following, even[number]
+    return ticks, joints
 
 
 def _filled(ticks: list[int | None], usual: int) -> list[int]:
@@ -292,12 +316,16 @@ def _filled(ticks: list[int | None], usual: int) -> list[int]:
 
 
 def _rebased(
-    ticks: list[int], dts: list[int | None], base: Fraction, usual: int, *, is_broadcast: bool
+    ticks: list[int], packets: _Packets, base: Fraction, usual: int, *, is_broadcast: bool
 ) -> tuple[list[int], list[int]]:
     """(ticks that go on where the clock was set, numbers of the packets at which it was): set back in any container,
-    forward in those of broadcasts."""
+    forward in those of broadcasts. Frames that an edit list cuts off are no part of that."""
+    dts = packets.dts
     by_dts = sum(tick is not None for tick in dts) * 2 > len(dts)
     jump = round(Fraction(JUMP_S) / base)
+    steps = [there - here for here, there in pairwise(_filled(dts, usual))]
+    # slides that stay for long are no clock that is set
+    is_broadcast = is_broadcast and sum(step > jump for step in steps) <= max(1, len(steps) * _SLOW)
     back = round(Fraction(BACK_S) / base) if by_dts else jump
     offset, joints = 0, list[int]()
     last: int | None = None
@@ -306,9 +334,13 @@ def _rebased(
     rebased: list[int] = []
     for number, (tick, decoded_at) in enumerate(zip(ticks, dts, strict=True)):
         clock = decoded_at if by_dts else tick
+        if number in packets.hidden:
+            rebased.append(tick + offset)
+            continue
         if clock is not None:
             if last is not None and reached is not None:
-                is_set = clock < last - back or (is_broadcast and clock - last > jump)
+                is_ahead = is_broadcast and min(clock - last, tick + offset - reached) > jump
+                is_set = clock < last - back or is_ahead
                 if is_set:  # the keyframe that begins what follows is shown right after what came before
                     offset, recent = reached + usual - tick, []
                     joints.append(number)
