@@ -120,8 +120,8 @@ def _table_rows(path: Path, table: InputTable, seen: Counter[str]) -> Iterator[d
             yield _fileless(path, row, TEXT, fault)
         elif not cell.strip():
             yield _fileless(path, row, None, InputError("not_found", "its row of the input table has an empty path"))
-        elif _ELSEWHERE.match(cell):
-            yield _elsewhere(cell, seen)
+        elif _ELSEWHERE.match(cell.strip()):
+            yield _elsewhere(cell.strip(), seen)
         else:
             target = _named_by(path.parent, cell)
             place = _absolute(target)

@@ -66,10 +66,10 @@ INPUT_NOTES = (
 class UnitFacts:
     """width_px, height_px: the original picture, upright: an image after its EXIF orientation, a page at page_dpi, a
     frame after rotation; coordinates in answers refer to it; 0 where there is none. times_s: presentation time of each
-    frame of a clip or video. text_layer: what a PDF itself says that the page reads; None when it says nothing. blank:
-    nothing is to be seen on the page or picture; None for clips. damaged_frames: of a clip or video, frames that are
-    damaged or missing where its file has some, none of which is shown; None for what has no frames. input_notes: of
-    INPUT_NOTES."""
+    frame of a clip or video. text_layer: what a PDF itself says for what the page shows; None when it says nothing, or
+    nonsense. blank: nothing is to be seen on the page or picture; None for clips. damaged_frames: of a clip or video,
+    frames that are damaged or missing where its file has some, none of which is shown; None for what has no frames.
+    input_notes: of INPUT_NOTES."""
 
     width_px: int = 0
     height_px: int = 0

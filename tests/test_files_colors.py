@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from operators.media.sandbox import Sandbox
+from operators.media.source import opened_file
+from operators.media.video import matroska_tracks
 from operators.media.video.frame_color import ycgco_to_rgb
 from tests.support.drawn_video import (
     LOSSLESS,
@@ -289,6 +291,23 @@ def test_colors_of_dolby_vision_are_noted(tmp_path: Path, show: Callable[[Path],
         record = box(b"dvcC", bytes((1, 0, profile << 1, 0x35)) + bytes(20))
         (tmp_path / "b.mp4").write_bytes(add_box(path.read_bytes(), TO_DESCRIPTION, record))
         assert show(tmp_path / "b.mp4").notes == notes
+
+
+def test_dolby_vision_in_matroska(tmp_path: Path) -> None:
+    record = bytes((1, 0, 5 << 1, 0x35)) + bytes(20)
+    mapping = element("41e7", b"dvcC") + element("41ed", record)
+    sound = element("ae", element("83", b"\2"))
+    video = element("ae", element("83", b"\1") + element("41e4", mapping))
+    header = element("1a45dfa3", b"") + element("18538067", element("1654ae6b", sound + video))
+    (tmp_path / "a.mkv").write_bytes(header)
+    with opened_file(tmp_path / "a.mkv") as source:
+        (facts,) = matroska_tracks.read(source)
+    assert facts.dolby_vision == 5
+
+
+def element(kind: str, content: bytes) -> bytes:
+    """Of EBML, with a size of four bytes."""
+    return bytes.fromhex(kind) + (0x10000000 | len(content)).to_bytes(4, "big") + content
 
 
 # the shared files

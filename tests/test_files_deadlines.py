@@ -177,48 +177,68 @@ def test_a_child_that_does_not_start_is_no_fault_of_the_file(monkeypatch: pytest
 
 
 class FakeChild:
-    now = Scheduled()
+    """And the time around it. passes: all of it as the kernel says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        self.was = Scheduled()
+        monkeypatch.setattr(patience.time, "monotonic", lambda: self.now_s)
 
     def scheduled(self) -> Scheduled:
-        return self.now
+        return self.was
+
+    def passes(
+        self,
+        left: Patience,
+        seconds: float,
+        *,
+        ran: float = 0.0,
+        waited: float = 0.0,
+        state: str = "S",
+        look_s: float = 0.5,
+    ) -> float:
+        for _ in range(round(seconds / look_s)):
+            self.now_s += look_s
+            ran_s, waited_s = self.was.ran_s + ran * look_s, self.was.waited_s + waited * look_s
+            self.was = Scheduled(ran_s, waited_s, state)
+            left.left_s()
+        return left.left_s()
 
 
 def test_time_without_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
-    child = FakeChild()
+    child = FakeChild(monkeypatch)
     left = Patience(child, idle_s=10, whole_s=50)
-    now[0] += 9
-    child.now = Scheduled(5.0, 4.0, ready=False)
-    assert left.left_s() == pytest.approx(5)
+    assert child.passes(left, 8, ran=0.5, waited=0.5) == pytest.approx(6)
     left.restart_idle()
-    assert left.left_s() == pytest.approx(10)
-    now[0] += 30
-    child.now = Scheduled(6.0, 33.0, ready=False)
-    assert left.left_s() == pytest.approx(7), "a tenth of 30 s counts at least"
-    for _ in range(5):
-        left.restart_idle()
-        now[0] += 8
-        assert left.left_s() == pytest.approx(2)
-    now[0] += 3.5
-    left.restart_idle()
-    assert left.left_s() == pytest.approx(0.5), "of the whole"
+    assert child.passes(left, 30, ran=0.02, waited=0.98) == pytest.approx(7), "a tenth of it counts at least"
+    assert child.passes(left, 3, ran=1.0) == pytest.approx(4)
+    assert child.passes(left, 3) == pytest.approx(1), "asleep, it could have worked"
+    assert child.passes(left, 1.5) == 0
     assert not left.is_over
-    now[0] += 0.5
-    assert left.left_s() == 0
+    for _ in range(4):
+        left.restart_idle()
+        assert child.passes(left, 8, ran=1.0) == pytest.approx(2)
+    left.restart_idle()
+    assert child.passes(left, 3, ran=1.0) == pytest.approx(0.5), "of the whole"
+    assert not left.is_over
+    assert child.passes(left, 1, ran=1.0) == 0
     assert left.is_over
 
 
-def test_a_wait_for_a_processor_that_goes_on_does_not_count_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
-    child = FakeChild()
+def test_a_wait_that_still_goes_on_does_not_count_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    for state in ("R", "D"):
+        child = FakeChild(monkeypatch)
+        left = Patience(child, idle_s=10, whole_s=50)
+        assert child.passes(left, 20, state=state) == pytest.approx(8)
+        child.was = Scheduled(0.0, 20.0, "S")  # it is over, and counted
+        assert child.passes(left, 0.5) == pytest.approx(7.95)
+
+
+def test_time_in_which_nobody_looked_hardly_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine slept, or was as full for who waits."""
+    child = FakeChild(monkeypatch)
     left = Patience(child, idle_s=10, whole_s=50)
-    now[0] += 12
-    child.now = Scheduled(2.0, 1.0, ready=True)
-    assert left.left_s() == pytest.approx(8)
-    child.now = Scheduled(2.0, 1.0, ready=False)
-    assert left.left_s() == 0
+    assert child.passes(left, 12, look_s=12) == pytest.approx(8.8)
 
 
 def test_a_unit_that_comes_further_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

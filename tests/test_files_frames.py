@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.support.drawn_video import (
     draw_parts,
     frame_of,
     quarters,
+    shown,
     shown_by,
 )
 from tests.support.samples import shared
@@ -192,10 +194,25 @@ def test_fields_are_taken_apart(tmp_path: Path, show: Callable[[Path], Clip], or
     combs = show(draw(tmp_path / "combs.mp4", fields, "libx264", pix_fmt, options=LOSSLESS))
     assert clip.notes == ("deinterlaced",)
     assert right.notes == ()
-    for shown, truth, comb in zip(clip.pictures, right.pictures, combs.pictures, strict=True):
-        assert difference(shown, truth) < 0.15 * difference(comb, truth)
+    for picture, truth, comb in zip(clip.pictures, right.pictures, combs.pictures, strict=True):
+        assert difference(picture, truth) < 0.15 * difference(comb, truth)
         rows = slice(0, truth.shape[0] // 3)
-        assert difference(shown[rows], truth[rows]) < 1  # lines that stand still keep their sharpness
+        assert difference(picture[rows], truth[rows]) < 1  # lines that stand still keep their sharpness
+
+
+def test_fields_of_many_lines_are_seen_one_at_a_time(tmp_path: Path) -> None:
+    """Where fewer lines are seen than a field has."""
+    moments = [bars(576, 704, 9 * k) for k in range(10)]
+    fields = [woven(*moments[2 * k : 2 * k + 2], top_first=True) for k in range(5)]
+    flagged = [by_filter(frame_of(field).reformat(format="yuv420p"), "setfield=mode=tff") for field in fields]
+    small = replace(SETTINGS, video_max_px=2 * 320 * 256)
+    options = {**LOSSLESS, "x264-params": "tff=1"}
+    (clip,) = shown(draw(tmp_path / "fields.mp4", flagged, options=options), small)
+    (right,) = shown(draw(tmp_path / "right.mp4", moments[::2], options=LOSSLESS), small)
+    (combs,) = shown(draw(tmp_path / "combs.mp4", fields, options=LOSSLESS), small)
+    assert clip.notes == ("deinterlaced",)
+    assert clip.picture.shape[0] < 288
+    assert difference(clip.picture, right.picture) < 0.3 * difference(combs.picture, right.picture)
 
 
 def test_progressive_frames_that_are_flagged_otherwise_do_not_suffer(

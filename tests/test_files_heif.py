@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from operators.media.image.heif import is_heif
 from schemas.decode import DecodeSettings
@@ -144,8 +146,16 @@ def test_the_brand_tells() -> None:
     assert is_heif(heif_of(Item(CORNERS))[:64])
     assert is_heif(box(b"ftyp", b"mif1", bytes(4), b"heix"))
     assert not is_heif(box(b"ftyp", b"avif", bytes(4), b"mif1"))
-    assert not is_heif(box(b"ftyp", b"isom", bytes(4), b"mp42"))
     assert not is_heif(b"\xff\xd8\xff")
+
+
+def test_av1_that_does_not_say_so_is_read_all_the_same(tmp_path: Path, looking: Eye) -> None:
+    Image.new("RGB", (64, 64), (0, 200, 0)).save(file := io.BytesIO(), "AVIF")
+    (tmp_path / "a.heif").write_bytes(
+        file.getvalue().replace(b"ftypavif", b"ftypmif1").replace(b"avifmif1", b"mif1mif1")
+    )
+    row = looking.row(tmp_path / "a.heif")
+    assert row.pixels[32, 32].argmax() == 1
 
 
 @needs_samples

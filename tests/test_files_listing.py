@@ -56,6 +56,7 @@ ODD = {
     "x" * 300 + ".png": ("{}/" + "x" * 300 + ".png", "image", "not_found"),
     "d/" * 3000 + "a.pdf": ("{}/" + "d/" * 3000 + "a.pdf", "document", "not_found"),
     "https://example.org/a.png?size=3": ("https://example.org/a.png?size=3", "image", "not_found"),
+    " https://example.org/b.png ": ("https://example.org/b.png", "image", "not_found"),
     "HTTP://example.org": ("HTTP://example.org", None, "not_found"),
     "s3://bucket/key/a.pdf": ("s3://bucket/key/a.pdf", "document", "not_found"),
     "gs://bucket/a b.mp4": ("gs://bucket/a b.mp4", "video", "not_found"),

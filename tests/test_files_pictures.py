@@ -259,6 +259,14 @@ def test_of_a_picture_that_breaks_off_what_is_there(tmp_path: Path, looking: Eye
     assert [row.kind for row in looking.rows(tmp_path / "a.bin")] == ["truncated"]
 
 
+@pytest.mark.parametrize("form", ["WEBP", "AVIF", "JPEG2000"])
+def test_what_gives_no_part_of_itself_says_that_it_breaks_off(tmp_path: Path, looking: Eye, form: str) -> None:
+    noise().save(file := io.BytesIO(), form)
+    for part in (0.2, 0.9):
+        (tmp_path / "a.bin").write_bytes(file.getvalue()[: int(len(file.getvalue()) * part)])
+        assert [row.kind for row in looking.rows(tmp_path / "a.bin")] == ["truncated"]
+
+
 def interlaced_png(gray: Pixels) -> bytes:
     """Pillow writes none. Adam7 (PNG §8)."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))

@@ -58,7 +58,7 @@ def rows_of(folder: Path, inputs: list[Path], *replies: dict[str, Any], task: st
 
 @pytest.fixture
 def drawn(amount: Callable[[int, int], int], tmp_path: Path) -> Iterator[list[tuple[Case, View]]]:
-    return [(case, view_of(decoded(tmp_path / "a.pdf", case.pdf))) for case in cases(amount(46, 300))]
+    return [(case, view_of(decoded(tmp_path / "a.pdf", case.pdf))) for case in cases(amount(48, 300))]
 
 
 def test_right_readings_are_not_doubted_and_wrong_ones_are(

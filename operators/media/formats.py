@@ -57,9 +57,11 @@ _VIDEOS = (
     ".ts", ".mts", ".m2ts", ".m2t", ".trp", ".tp", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p",
     ".vob", ".vro", ".evo", ".ogv", ".ogm", ".rm", ".rmvb", ".mxf", ".gxf", ".dv", ".ivf", ".nut", ".y4m",
 )
+_PDF = re.compile(rb"%PDF-\d\.\d[\r\n%]")
+
 FORMATS = (
     Format(DOCUMENT, "page", "document", "operators.media.pdf.render_pdf", (".pdf",), ((0, b"%PDF-"),),
-           lambda head: b"%PDF-" in head[:1024]),  # mailers and old servers write something before it
+           lambda head: _PDF.search(head, 0, 1024)),  # mailers and old servers write something before it
     Format("image", "image", None, "operators.media.image.images", _PICTURES, is_picture),
     Format(VIDEO, "clip", "video", "operators.media.video.read_video", _VIDEOS, demuxer_by_magic,
            demuxer_of),

@@ -1,7 +1,8 @@
 """How long one waits for an answer of a decoder: by its work, not by the wall.
 
 The time that counts is that in which it could have worked: the wall's, less what the kernel kept it waiting for a
-processor (run_delay, Documentation/scheduler/sched-stats.rst). So a machine that is full costs nobody a file.
+processor (run_delay, Documentation/scheduler/sched-stats.rst) or a disk, and what this process itself did not get to
+look. So a machine that is full costs nobody a file.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Protocol
 
 LEAST_SHARE = 0.1
 """Of the wall's time counts at least this: a child that takes the lowest priority is not waited for without end."""
+LOOK_S = 0.5
+"""How often one looks at it, about."""
 
 
 class Scheduled(Protocol):
@@ -21,7 +24,7 @@ class Scheduled(Protocol):
     @property
     def waited_s(self) -> float: ...
     @property
-    def ready(self) -> bool: ...
+    def state(self) -> str: ...
 
 
 class Scheduling(Protocol):
@@ -33,15 +36,20 @@ class WorkClock:
 
     def __init__(self, child: Scheduling) -> None:
         self._child = child
-        self._began_s = time.monotonic()
+        self._looked_s = time.monotonic()
         self._before = child.scheduled()
+        self._passed_s = 0.0
 
     def passed_s(self) -> float:
-        now, before = self._child.scheduled(), self._before
-        wall_s = time.monotonic() - self._began_s
-        # who waits now may have waited for long, which is counted only when it gets a processor
-        counted_s = now.ran_s - before.ran_s if now.ready else wall_s - (now.waited_s - before.waited_s)
-        return max(counted_s, wall_s * LEAST_SHARE)
+        """Asked often: of a time in which nobody did, not much counts."""
+        now, before, at_s = self._child.scheduled(), self._before, time.monotonic()
+        wall_s = at_s - self._looked_s
+        # one that waits now may have done so all the time, which is counted only when that is over
+        waits = now.state in ("R", "D")
+        worked_s = now.ran_s - before.ran_s if waits else wall_s - (now.waited_s - before.waited_s)
+        self._passed_s += max(min(worked_s, 2 * LOOK_S), wall_s * LEAST_SHARE)
+        self._looked_s, self._before = at_s, now
+        return self._passed_s
 
 
 class Patience:

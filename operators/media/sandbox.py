@@ -24,7 +24,7 @@ import pyarrow as pa
 from operators.media.decoder_wire import DECODED, LOCKED, PROBED, check_units, unpack_unit
 from operators.media.episode import SCREEN, screens
 from operators.media.formats import DOCUMENT, EPISODE, VIDEO
-from operators.media.patience import Patience
+from operators.media.patience import LOOK_S, Patience
 from operators.media.source import opened_file
 from operators.processes.child import Child, Frame, Limits, Messages, spawn
 from schemas import tables
@@ -305,7 +305,7 @@ class _Order:
 
     def _frame(self, messages: Messages) -> Frame:
         """Raises ChildDied."""
-        while not self._child.begins(left_s := self._patience.left_s()):
+        while not self._child.begins(min(LOOK_S, left_s := self._patience.left_s())):
             if left_s == 0:
                 raise ChildDied("timeout", self._late())
         # what has begun is there soon

@@ -57,11 +57,12 @@ class Limits:
 @dataclass(frozen=True)
 class Scheduled:
     """What the kernel gave a child's first thread since it started; zeros where it does not count. ran_s: on a
-    processor. waited_s: ready, and without one. ready: whether it is either now."""
+    processor. waited_s: ready, and without one; a wait that goes on is not in it. state: the letter of now, R for both
+    of these and D for what waits for a disk."""
 
     ran_s: float = 0.0
     waited_s: float = 0.0
-    ready: bool = False
+    state: str = "S"
 
 
 class Child:
@@ -93,11 +94,11 @@ class Child:
 
     def scheduled(self) -> Scheduled:
         """The last that is known when it is gone."""
-        # proc_pid_schedstat(5), proc_pid_stat(5); a wait that goes on is in neither
+        # proc_pid_schedstat(5), proc_pid_stat(5)
         with contextlib.suppress(OSError, IndexError, ValueError):
             ran_ns, waited_ns, _ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
             state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0]
-            self._scheduled = Scheduled(int(ran_ns) / 1e9, int(waited_ns) / 1e9, state == "R")
+            self._scheduled = Scheduled(int(ran_ns) / 1e9, int(waited_ns) / 1e9, state)
         return self._scheduled
 
     def send(

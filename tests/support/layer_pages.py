@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.support.languages import ALL, CYRILLIC, LATIN, OTHERS, RIGHT_TO_LEFT, WESTERN
-from tests.support.pdf_sheet import Sheet, escaped, text_of
+from tests.support.pdf_sheet import Sheet, escaped, stream, text_of
 
 WORDS = [
     *("harbour", "lantern", "meadow", "winter", "copper", "letter", "garden", "river", "seven", "bridge", "office"),
@@ -488,6 +488,48 @@ def rare_fields(kind: str, dice: random.Random) -> Case:
     return Case(kind, sheet.pdf(), "\n".join(reading))
 
 
+def drawn_fonts(kind: str, dice: random.Random) -> Case:
+    """Letters that a file draws itself (Type 3), each a bar as high and deep as its letter; or print within a form."""
+    sheet = Sheet()
+    lines = prose(dice, 6)
+    if dice.random() < 0.5:
+        letters = sorted(set("".join(lines)) - {" "})
+        drawn = [
+            sheet.add(stream(b"500 0 50 %d 450 %d d1 50 %d 400 %d re f" % (low, high, low, high - low)))
+            for low, high in ((-200 if c in "gpqy" else 0, 450 if c in "acemnorsuvwxzgpqy" else 700) for c in letters)
+        ]
+        procs = b" ".join(b"/g%d %d 0 R" % pair for pair in enumerate(drawn))
+        cmap = b"1 begincodespacerange <00> <ff> endcodespacerange %d beginbfchar\n%s\nendbfchar" % (
+            len(letters) + 1,
+            b"\n".join([b"<20> <0020>", *(b"<%02x> <%04x>" % (33 + k, ord(c)) for k, c in enumerate(letters))]),
+        )
+        unicode = sheet.add(stream(cmap))
+        sheet.fonts["T3"] = sheet.add(
+            b"<< /Type /Font /Subtype /Type3 /FontBBox [0 -200 500 800] /FontMatrix [0.001 0 0 0.001 0 0] /FirstChar 32"
+            b" /LastChar %d /Widths [%s] /CharProcs << %s >> /Encoding << /Differences [33 %s] >> /ToUnicode %d 0 R >>"
+            % (
+                32 + len(letters),
+                b" ".join([b"500"] * (len(letters) + 1)),
+                procs,
+                b" ".join(b"/g%d" % k for k in range(len(letters))),
+                unicode,
+            )
+        )
+        for number, line in enumerate(lines):
+            codes = bytes(32 if char == " " else 33 + letters.index(char) for char in line)
+            sheet.show(codes, 60, 700 - 20 * number, font="T3")
+    else:
+        sheet.standard("Helvetica")
+        rows = b"".join(
+            b"BT /Helvetica 12 Tf 1 0 0 1 60 %d Tm (%s) Tj ET\n" % (700 - 20 * number, escaped(line.encode()))
+            for number, line in enumerate(lines)
+        )
+        name = sheet.appearance(rows, 612, 792)
+        sheet.resources += b" /XObject << /F0 %d 0 R >>" % name
+        sheet.draw(b"q 0.9 0 0 0.9 20 20 cm /F0 Do Q")
+    return Case(kind, sheet.pdf(), "\n".join(lines))
+
+
 def scan(kind: str, dice: random.Random) -> Case:
     """A picture of print under an invisible layer, which an OCR of old read with a few errors."""
     lines = prose(dice, 10, 50)
@@ -642,6 +684,6 @@ KINDS: dict[str, Callable[[str, random.Random], Case]] = {
     for maker in (
         plain, turned, other_scripts, right_to_left, ligatures, hyphens, letter_spaced, small_signs, odd_but_sound,
         twice, accents, colored, page_number, filled_form, rare_fields, notes, more_notes,
-        scan, hidden, written_over, empty_with_layer, unfit, mojibake,
+        drawn_fonts, scan, hidden, written_over, empty_with_layer, unfit, mojibake,
     )
 }  # fmt: skip

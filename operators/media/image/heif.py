@@ -8,12 +8,11 @@ are the others of a group that shows the same thing again: a burst, a stereo pai
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Iterator
 from functools import partial
 
 import pi_heif
 
+from operators.media.image.boxes import boxes, is_cut
 from operators.media.image.stored import Loaded, Stored
 from operators.media.image.upright import Size
 from operators.media.source import Source
@@ -23,7 +22,6 @@ from schemas.errors import InputError
 pi_heif.options.DECODE_THREADS = 1
 pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
 
-_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 _OF_AV1 = (b"avif", b"avis")
 _SAME_AGAIN = (b"brst", b"ster", b"altr", b"eqiv", b"tsyn", b"aebr", b"wbbr", b"fobr", b"afbr", b"dobr")
 _BYTES_PER_PX = 14
@@ -31,9 +29,14 @@ _BYTES_PER_PX = 14
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins so says that it holds HEVC pictures, or any but AV1 ones."""
+    """Whether a file that begins so is of this family and does not say that its pictures are AV1."""
     brands = _brands(head)
-    return any(brand in brands for brand in _BRANDS) and not any(brand in brands for brand in _OF_AV1)
+    return bool(brands) and not any(brand in brands for brand in _OF_AV1)
+
+
+def holds_av1(meta: bytes) -> bool:
+    """meta: the beginning of a file, where the properties of its pictures are. Whatever its brands say."""
+    return b"av1C" in meta and b"hvcC" not in meta
 
 
 class HeifPictures:
@@ -44,7 +47,7 @@ class HeifPictures:
         if source.size_bytes > settings.memory_mb << 18:
             raise InputError("too_large", f"a file of {source.size_bytes} bytes; memory_mb allows a quarter of itself")
         data = source.head(source.size_bytes)
-        self._is_cut = _end_of_boxes(data) > len(data)
+        self._is_cut = is_cut(data)
         try:
             images = list(pi_heif.HeifFile(io.BytesIO(data), convert_hdr_to_8bit=True))
         except (OSError, ValueError, SyntaxError, RuntimeError, EOFError) as error:
@@ -88,30 +91,10 @@ def _brands(head: bytes) -> list[bytes]:
     return [head[8:12], *(head[place : place + 4] for place in range(16, end - 3, 4))]
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start of what is in it, end) of ISO base media boxes (ISO/IEC 14496-12 §4.2). The end may lie beyond."""
-    while start + 8 <= end:
-        size, kind = struct.unpack(">I4s", data[start : start + 8])
-        inner = start + 8
-        if size == 1 and start + 16 <= end:
-            (size,) = struct.unpack(">Q", data[inner : inner + 8])
-            inner += 8
-        elif size == 0:
-            size = end - start
-        if size < inner - start:
-            return
-        yield kind, inner, start + size
-        start += size
-
-
-def _end_of_boxes(data: bytes) -> int:
-    return max((end for _, _, end in _boxes(data, 0, len(data))), default=0)
-
-
 def _repeats(data: bytes) -> bool:
-    for kind, start, end in _boxes(data, 0, len(data)):
+    for kind, start, end in boxes(data, 0, len(data)):
         if kind == b"meta":
-            for inner, first, last in _boxes(data, start + 4, min(end, len(data))):
+            for inner, first, last in boxes(data, start + 4, min(end, len(data))):
                 if inner == b"grpl":
-                    return any(group in _SAME_AGAIN for group, _, _ in _boxes(data, first, min(last, len(data))))
+                    return any(group in _SAME_AGAIN for group, _, _ in boxes(data, first, min(last, len(data))))
     return False

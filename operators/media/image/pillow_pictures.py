@@ -21,12 +21,12 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
     _avif,
 )
 
 from operators.media.image import jpeg_markers, png_chunks
+from operators.media.image.boxes import is_cut
 from operators.media.image.partial import allowing_truncated, load_jpeg_partly, load_partly
 from operators.media.image.stored import Loaded, Stored
 from operators.media.image.tiff_tags import ORIENTATION, exif_directory, orientation_of
@@ -92,7 +92,10 @@ class PillowPictures:
         try:
             self._picture = self._opened()
         except _RAISED as error:
-            self._picture = self._opened_alone(error)
+            try:
+                self._picture = self._opened_alone(error)
+            except _RAISED as still:
+                raise self._truncated(still) from error
 
     def __enter__(self) -> PillowPictures:
         return self
@@ -151,7 +154,16 @@ class PillowPictures:
                 self._picture = self._opened(page)
                 self._picture.load()
             return Loaded(self._picture, (note,))
-        return load_partly(partial(self._opened, page), note)
+        try:
+            return load_partly(partial(self._opened, page), note)
+        except _RAISED as still:
+            raise self._truncated(still) from error
+
+    def _truncated(self, error: Exception) -> Exception:
+        """Of a format that gives no part of itself: told as what it is, where it breaks off."""
+        if is_cut(self._source.head(self._source.size_bytes)):
+            return InputError("truncated", "it breaks off, and shows nothing of itself before its end")
+        return error
 
     def _opened(self, page: int = 1) -> ImageFile.ImageFile:
         """Anew, not loaded. Raises InputError, or what Pillow raises."""
@@ -180,8 +192,6 @@ class PillowPictures:
             self._orientation = _orientation_in(jpeg_markers.exif_of(data))
         elif _brand(self._source.head(12)) is not None:
             return self._opened_avif(error)
-        elif isinstance(error, UnidentifiedImageError):
-            raise InputError("malformed", "not a picture of a format that is opened") from error
         else:
             raise error
         return self._opened()
@@ -189,12 +199,14 @@ class PillowPictures:
     def _opened_avif(self, error: Exception) -> Image.Image:
         """Its first frame, whatever its EXIF is."""
         try:
-            decoder = _avif.AvifDecoder(self._source.head(self._source.size_bytes), "auto", 1)
+            data = self._source.head(self._source.size_bytes)
+            # libavif goes by the brand, which some files lack
+            decoder = _avif.AvifDecoder(data[:8] + b"avif" + data[12:], "auto", 1)
             size, _, mode, _, _, self._orientation, _ = decoder.get_info()
-            data, *_ = decoder.get_frame(0)
+            pixels, *_ = decoder.get_frame(0)
         except _RAISED:
             raise error from None
-        return Image.frombytes(mode, size, data)
+        return Image.frombytes(mode, size, pixels)
 
     def _read(self, size: int, offset: int) -> bytes:
         return os.pread(self._source.fd, size, offset)

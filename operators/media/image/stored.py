@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from model.prompts.pixels import MAX_ASPECT_RATIO
 from operators.media.image.upright import Size, turned
@@ -89,6 +89,8 @@ def failure_of(error: Exception) -> InputError:
     """What a library raised for a stranger's bytes."""
     if isinstance(error, InputError):
         return error
+    if isinstance(error, UnidentifiedImageError):
+        return InputError("malformed", "not a picture of a format that is opened")
     text = str(error) if len(str(error)) > _LEAST_WORDS else f"{type(error).__name__} {error}".strip()
     return InputError("truncated" if "truncated" in text.lower() else "malformed", f"not a readable picture: {text}")
 

@@ -28,6 +28,8 @@ _NEAR = 90
 """Steps of 255 between a color and the same with soft edges."""
 _SHOWN = 0.55
 """Share of an object's pixels that the picture shows; those of a hidden one are met by a quarter, by chance."""
+_OFF = 4
+"""Pixels by which letters stand out of their object's box at most."""
 _SEEN, _UNSEEN, _INVISIBLE = range(3)
 
 
@@ -92,31 +94,30 @@ def _covered(bands: NDArray[np.int64], by: NDArray[np.bool_], size: tuple[int, i
 
 def _drawn(layer: Layer, chars: LayerChars, pixels: RGB) -> NDArray[np.int64]:
     """[N]: of the object that draws it, _SEEN, _UNSEEN or _INVISIBLE."""
-    objects: dict[int, int] = {}
-    drawn = np.full(len(chars), _SEEN)
+    handles = [pdfium.FPDFText_GetTextObject(layer.text, place) for place in chars.places.tolist()]
+    addresses = np.array([ctypes.cast(handle, ctypes.c_void_p).value or 0 for handle in handles], np.uint64)
+    _, firsts, objects = np.unique(addresses, return_index=True, return_inverse=True)
+    states = np.full(len(firsts), _SEEN)
     pixels_left = _MOST_PIXELS
-    for index, place in enumerate(chars.places.tolist()):
-        handle = pdfium.FPDFText_GetTextObject(layer.text, place)
-        key = ctypes.cast(handle, ctypes.c_void_p).value if handle else None
-        if key is None:
-            continue
-        if key not in objects:
-            if len(objects) >= _MOST_OBJECTS or pixels_left < 0:
-                continue
-            objects[key], area = _compared(layer, handle, pixels)
+    for number, first in enumerate(firsts[:_MOST_OBJECTS].tolist()):
+        if addresses[first] and pixels_left > 0:
+            boxes = chars.boxes[objects == number]
+            around = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+            states[number], area = _compared(layer, handles[first], around, pixels)
             pixels_left -= area
-        drawn[index] = objects[key]
-    return drawn
+    return states[objects]
 
 
-def _compared(layer: Layer, drawn: object, pixels: RGB) -> tuple[int, int]:
-    """Whether the picture shows a text object, and how many pixels that took."""
+def _compared(layer: Layer, drawn: object, around: tuple[float, float, float, float], pixels: RGB) -> tuple[int, int]:
+    """Whether the picture shows a text object, and how many pixels that took. around: the box of its letters; where
+    it is not in the object's, that is part of a larger thing of which PDFium does not say where it stands."""
     sides = [ctypes.c_float() for _ in range(4)]
     pdfium.FPDFPageObj_GetBounds(drawn, *sides)
     left, bottom, right, top = (side.value for side in sides)
     x0, y0, x1, y1 = layer.in_pixels(np.array([[left, right, bottom, top]]))[0].tolist()
     across = y1 - y0 if layer.rotation % 180 else x1 - x0
-    if right <= left or not 0 < (x1 - x0) * (y1 - y0) <= _MOST_PIXELS:
+    inside = x0 - _OFF <= around[0] and around[2] <= x1 + _OFF and y0 - _OFF <= around[1] and around[3] <= y1 + _OFF
+    if right <= left or not 0 < (x1 - x0) * (y1 - y0) <= _MOST_PIXELS or not inside:
         return _SEEN, 0
     bitmap = pdfium.FPDFTextObj_GetRenderedBitmap(layer.page.pdf, layer.page, drawn, across / (right - left))
     if not bitmap:

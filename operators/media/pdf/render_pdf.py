@@ -30,7 +30,7 @@ _MOST_SIDE_PX = 1_000_000
 _LINES_BYTES = 40
 _IDLE_BYTES = 320 << 20
 """Of address space that cutting lines out takes for each pixel, and that a decoder takes before
-(docs/facts/media-decoding.md §5)."""
+(docs/facts/media-decoding.md §10)."""
 _ALL_PT = (-1e7, -1e7, 1e7, 1e7)
 _LOST = "the file names this page, but no longer holds it"
 

@@ -42,12 +42,14 @@ class Outcome(Generic[Picture]):
 @dataclass
 class _Pass:
     """What happened in decoding a stretch. keys: numbers of keyframes. sent, came: numbers of packets and frames; bad:
-    of damaged ones; lost: of packets that could not be decoded at all, ascending."""
+    of damaged ones; begun: of keyframes at which decoding began; lost: of packets that could not be decoded at all,
+    ascending."""
 
     keys: list[int]
     sent: set[int] = field(default_factory=set)
     came: set[int] = field(default_factory=set)
     bad: set[int] = field(default_factory=set)
+    begun: set[int] = field(default_factory=set)
     lost: list[int] = field(default_factory=list)
     has_fields: bool = False
 
@@ -65,7 +67,7 @@ class FrameDecoder:
 
     def __init__(self, source: Source, stream: int | None = None) -> None:
         self._reader = PacketReader(source, stream)
-        self._earlier = 0  # keyframes that this stream needs before the one that should do
+        self._is_gradual = False
 
     @property
     def container(self) -> Any:
@@ -88,7 +90,7 @@ class FrameDecoder:
     ) -> Outcome[Picture]:
         """At these places of `index.order`, ascending; one may come twice. Raises av.FFmpegError."""
         self._reader.close_former()
-        if self._earlier == 0 and not index.by_order:
+        if not self._is_gradual and not index.by_order:
             outcome = self._quickly(index, places, picture)
             if outcome is not None:
                 return outcome
@@ -107,7 +109,9 @@ class FrameDecoder:
                     return None
             elif number in place_of:
                 outcome.pictures[place_of[number]] = picture(frame)
-        if len(outcome.pictures) < len(place_of):
+        # intra refresh: the decoder gives nothing for the keyframe itself
+        self._is_gradual = bool(done.begun - done.came - done.bad - index.hidden)
+        if self._is_gradual or len(outcome.pictures) < len(place_of):
             return None
         outcome.damaged = len(done.bad - index.damaged)
         return outcome
@@ -125,6 +129,8 @@ class FrameDecoder:
                     yield from self._decoded(None, done)
                 decoder_of(self.stream).flush_buffers()
                 self._reader.go_to(index, key)
+                if key is not None:
+                    done.begun.add(key.number)
             end = at
             while end < len(wanted) and starts[end] == key:
                 end += 1
@@ -144,7 +150,8 @@ class FrameDecoder:
     ) -> Outcome[Picture]:
         begin = index.order[places[0]]
         outcome: Outcome[Picture] = Outcome()
-        for back in (1, 3):
+        # a picture that is renewed part by part may take several keyframes until it is whole
+        for back in (3, 7) if self._is_gradual else (1, 3):
             key = index.key_before(begin, back)
             outcome, came = self._each_frame(index, places, picture, key)
             if came or key is None:
@@ -152,8 +159,6 @@ class FrameDecoder:
         else:
             if begin <= _FAR:
                 outcome, came = self._each_frame(index, places, picture, None)
-        if outcome.pictures and not outcome.damaged and not index.by_order:
-            self._earlier = 1  # its keyframes do not show all at once
         return outcome
 
     def _each_frame(

@@ -41,7 +41,7 @@ def deinterlaced(frame: Any, height: int) -> Deinterlaced:
     so (PsF) has no combs and stays as it is; so does what stands still."""
     try:
         weave = _filtered(frame, "setfield", "mode=prog")
-        combed = _combed_blocks(weave.to_ndarray(format="gray"))
+        combed = _combed_blocks(weave.to_ndarray(format="gray", threads=1))
         if combed is None:
             return Deinterlaced(weave)
         if height <= _HALF * frame.height:

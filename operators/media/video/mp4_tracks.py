@@ -70,7 +70,8 @@ def read(source: Source) -> dict[int, TrackFacts]:
     boxes = _Boxes(source)
     file = _Box(b"", 0, source.size_bytes)
     tracks: dict[int, TrackFacts] = {}
-    for track in boxes.inside(file, b"moov", b"trak"):
+    movie = next(boxes.inside(file, b"moov"), None)  # behind it may lie thousands of fragments
+    for track in boxes.inside(movie, b"trak") if movie else ():
         number = next((_number(boxes.read(head.start, 24)) for head in boxes.inside(track, b"tkhd")), None)
         for descriptions in boxes.inside(track, b"mdia", b"minf", b"stbl", b"stsd"):
             if number is not None:

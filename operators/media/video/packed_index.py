@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 MOST_TEXT = 3 << 20
@@ -41,6 +41,9 @@ class Key:
     dts: int | None
     pos: int | None
     near: int | None
+
+
+_KEY_FIELDS = ("number", "pts", "dts", "pos", "near")
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,13 @@ class FrameIndex:
 
     def packed(self) -> str | None:
         """As text of [!-~]; None where it would be too long."""
-        deltas = [self.ticks[0], *(after - before for before, after in pairwise(self.ticks))] if self.ticks else []
         value = {
             "stream": self.stream,
             "base": [self.base.numerator, self.base.denominator],
             "origin": [self.origin_s.numerator, self.origin_s.denominator],
             "first": self.first,
-            "ticks": deltas,
-            "keys": [[key.number, key.pts, key.dts, key.pos, key.near] for key in self.keys],
+            "ticks": _steps(self.ticks),
+            "keys": [_steps([getattr(key, name) for key in self.keys]) for name in _KEY_FIELDS],
             "hidden": sorted(self.hidden),
             "by_order": int(self.by_order),
             "damaged": sorted(self.damaged),
@@ -184,7 +186,7 @@ def joined(texts: Iterable[str | None], *, truncated: bool) -> str | None:
 def _checked(value: Any) -> FrameIndex:
     """Raises ValueError, TypeError, KeyError and the like for what is no index."""
     ticks = list(accumulate(_integers(value["ticks"])))
-    keys = [_key(row) for row in value["keys"]]
+    keys = [_key(*row) for row in zip(*map(_values, value["keys"]), strict=True)]
     first = _integer(value["first"])
     notes = frozenset(value["notes"])
     base, origin_s = (Fraction(*(_integer(part) for part in value[name])) for name in ("base", "origin"))
@@ -216,10 +218,28 @@ def _checked(value: Any) -> FrameIndex:
     )
 
 
-def _key(row: Any) -> Key:
-    number, *places = row
-    pts, dts, pos, near = (None if place is None else _integer(place) for place in places)
+def _key(number: int | None, *places: int | None) -> Key:
+    pts, dts, pos, near = places
     return Key(_integer(number), pts, dts, pos, near)
+
+
+def _steps(values: Sequence[int | None]) -> list[int | None]:
+    """Each as the difference to the last known one: near to each other, they are short and alike."""
+    last, steps = 0, list[int | None]()
+    for value in values:
+        steps.append(None if value is None else value - last)
+        last = last if value is None else value
+    return steps
+
+
+def _values(steps: Any) -> list[int | None]:
+    if not isinstance(steps, list) or len(steps) > _MOST_FRAMES:
+        raise ValueError("no list of integers")
+    last, values = 0, list[int | None]()
+    for step in steps:
+        last = last if step is None else _integer(last + _integer(step))
+        values.append(None if step is None else last)
+    return values
 
 
 def _integers(values: Any) -> list[int]:

@@ -29,7 +29,7 @@ from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
-_MOST_INDEX_TEXT = 4 << 20
+_MOST_INDEX_TEXT = 3 << 20
 """Characters of all indexes of a file together, below what the probe's answer may hold."""
 _LATE_S = 5.0
 """A clip whose first frame comes so much later than it begins has a gap of time."""
