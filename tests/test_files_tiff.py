@@ -371,6 +371,19 @@ def test_a_damaged_strip_costs_its_rows(tmp_path: Path, looking: Eye) -> None:
     assert row.pixels[34:46].min() == 255
 
 
+def test_a_fax_with_bits_that_cannot_be_right_is_told(tmp_path: Path, looking: Eye) -> None:
+    path = tmp_path / "a.tif"
+    black_and_white = np.where(scan() > 128, 255, 0).astype(np.uint8)
+    page = fax_of(black_and_white, path)
+    path.write_bytes(tiff_of(page))
+    row = looking.row(path)
+    assert row.notes == ()
+    assert_shows(row.pixels, black_and_white)
+    page.strips[0] = page.strips[0][:6] + b"\x03\xff\0\xa5\x5a" * 4 + page.strips[0][26:]
+    path.write_bytes(tiff_of(page))
+    assert looking.row(path).notes == ("damaged",)
+
+
 def test_exif_of_a_page_is_not_needed(tmp_path: Path, looking: Eye) -> None:
     page = page_of(stored_as(scan(), 6), t274=(SHORT, [6]), t34665=(LONG, [0xFFFFFFF0]), t34853=(LONG, [3]))
     page.tags[700] = (7, [255] * 40)  # XMP

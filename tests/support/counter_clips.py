@@ -78,6 +78,7 @@ def write_counters(
         stream: Any = container.add_stream(codec, rate=Fraction(1000) if times_ms is not None else Fraction(rate))
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.thread_count = 1  # those of libvpx wait for each other in a loop
         stream.codec_context.time_base = base
         stream.time_base = base
         stream.gop_size = gop

@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from operators.media.image.libtiff_errors import errors_told
 from operators.media.image.stored import Loaded, Stored, check_share
 from operators.media.image.tiff_blocks import (
     COLOR_MAP,
@@ -39,6 +40,7 @@ _SUBFILE_KIND, _OLD_SUBFILE_KIND = 254, 255
 _REDUCED, _MASK = 1, 4
 _OLD_REDUCED = 2
 _X_RESOLUTION, _Y_RESOLUTION = 282, 283
+_FAX = (2, 3, 4)
 _MOST_DIRECTORIES = 1 << 16
 
 
@@ -131,6 +133,10 @@ class TiffPages:
     def _load_page(self, directory: Directory, layout: Layout | None, needed: Size) -> Loaded:
         try:
             with Page(io.BufferedReader(_FromPage(self._source, directory))) as page:
+                if directory.integer(COMPRESSION, 1) in _FAX:
+                    with errors_told() as errors:
+                        page.load()
+                    return Loaded(page, ("damaged",) if errors else ())
                 page.load()
                 _narrow_palette(page, directory)
                 return Loaded(page)

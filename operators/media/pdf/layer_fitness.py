@@ -45,6 +45,8 @@ _PLAIN_SIGNS = frozenset(".,_-–—…·|=*•:;'\"()[]/\\ \t\r\n+")
 """Of leaders, rules, tables and formulas: no page is doubted for these."""
 _SAMPLE = 4_000
 
+_MOST_SIGNS = 0.3
+"""Of all characters, where shapes say nothing; code has fewer."""
 _MOST_DIGITS = 0.15
 """Of letters and digits; with more it is no prose, whose letters are spread alike."""
 
@@ -98,8 +100,8 @@ def is_odd(marks: list[str]) -> bool:
     """Whether characters are spread as in no language: one alone, signs for letters, or a script's rare letters."""
     bare = [unicodedata.normalize("NFKD", char)[0].casefold()[:1] for char in marks]
     letters = [char for char in bare if char.isalpha()]
-    others = [char for char in bare if not char.isalnum() and char not in _PLAIN_SIGNS]
-    if len(others) >= _FEWEST_LETTERS and len(others) > 0.5 * len(marks):
+    others = [char for char in bare if unicodedata.category(char)[0] in "SPC" and char not in _PLAIN_SIGNS]
+    if len(others) >= _FEWEST_LETTERS and len(others) > _MOST_SIGNS * len(marks):
         return True
     if len(letters) < _FEWEST_LETTERS:
         return False

@@ -26,7 +26,6 @@ _ACCENTS = {
     "¸": "\u0327",
     "˛": "\u0328",
 }
-_ACCENT_CODES = np.array([ord(accent) for accent in _ACCENTS], np.uint32)
 _PLAIN = {"ı": "i", "ȷ": "j"}
 _REACH = 2
 """Characters between an accent and its letter, of which one may be a blank that the renderer put in."""
@@ -36,7 +35,7 @@ def composed(chars: LayerChars) -> str:
     """The text, an accent that stands over or under a letter in one character with it."""
     letters: list[str] = list(_in_order(chars))
     boxes = chars.boxes
-    for place in np.nonzero(np.isin(chars.codes, _ACCENT_CODES))[0].tolist():
+    for place in [place for place, letter in enumerate(letters) if letter in _ACCENTS]:
         near = range(max(place - _REACH, 0), min(place + _REACH + 1, len(letters)))
         best, best_distance = None, 0.5
         for other in near:

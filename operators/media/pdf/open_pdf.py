@@ -5,10 +5,11 @@ as a document that is made of those.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from operators.media.source import Source
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from operators.media.pdf.page_tree import PageTree
+    from operators.media.pdf.page_tree import Leaf
 
 _MOST_COUNTED = 1 << 16
 """Pages that PDFium is believed to have without a page tree that says so."""
@@ -57,21 +58,23 @@ def survey(source: Source) -> list[PageFacts | None]:
     from operators.media.pdf.page_tree import walked  # decoding does without it, but for odd documents
 
     try:
-        with walked(source) as tree:
-            pages = [*_facts(tree), *[None] * tree.misplaced]
+        with walked(source, _facts()) as tree:
+            noted = {"truncated": tree.is_cut, "xfa_form": tree.needs_xfa()}
+            notes = tuple(note for note, holds in noted.items() if holds)
+            pages = _noted([*tree.leaves, *[None] * tree.misplaced], *notes)
             sound, recovered, missing, misplaced = tree.sound, tree.recovered, tree.missing, tree.misplaced
-            notes = next((page.notes for page in pages if page), ())
             may_stand_in = tree.has_xfa_alone() and not tree.needs_xfa()
     except InputError as refusal:
         if refusal.kind == "too_large":
             raise
         return _without_tree(source, refusal)
+    _give_back_memory()
     try:
         with _opened(source) as document:
             if may_stand_in and len(pages) == 1 and _is_placeholder(document):
                 pages = _noted(pages, "xfa_form")
             if sound and len(document) == len(pages):
-                return _sized(document, pages)
+                return pages
             # PDFium may know where the lost pages stood, or even read what qpdf does not
             if missing and _number_there(pages) + bool(not misplaced) <= _number_there(
                 readable := _readable(document, len(pages), notes)
@@ -94,8 +97,8 @@ def opened_pages(
         return
     from operators.media.pdf.page_tree import document_of, walked
 
-    with walked(source) as tree:
-        there = [n for n in dict.fromkeys(numbers) if n < len(tree.leaves) and tree.leaves[n].page is not None]
+    with walked(source, lambda leaf: leaf) as tree:
+        there = [n for n in dict.fromkeys(numbers) if n < len(tree.leaves) and tree.leaves[n] is not None]
         content = document_of(tree, there)
     with _opened(content) as document:
         yield document, {number: place for place, number in enumerate(there)}
@@ -118,15 +121,21 @@ def _opened(content: Source | bytes) -> Iterator[pypdfium2.PdfDocument]:
             document.close()
 
 
-def _facts(tree: PageTree) -> list[PageFacts | None]:
-    noted = {"truncated": tree.is_cut, "xfa_form": tree.needs_xfa()}
-    notes = tuple(note for note, holds in noted.items() if holds)
-    return [
-        PageFacts(user_unit=leaf.user_unit(), notes=notes, size_pt=leaf.size_pt() or _LETTER_PT)
-        if leaf.page is not None
-        else None
-        for leaf in tree.leaves
-    ]
+def _facts() -> Callable[[Leaf], PageFacts]:
+    """Pages that are alike are one in memory."""
+    alike: dict[PageFacts, PageFacts] = {}
+
+    def facts_of(leaf: Leaf) -> PageFacts:
+        facts = PageFacts(user_unit=leaf.user_unit(), size_pt=leaf.size_pt() or _LETTER_PT)
+        return alike.setdefault(facts, facts)
+
+    return facts_of
+
+
+def _give_back_memory() -> None:
+    """What qpdf held of a long document is not needed again, and neither PDFium nor Python takes it over."""
+    with contextlib.suppress(AttributeError):  # not of every C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _without_tree(source: Source, refusal: InputError) -> list[PageFacts | None]:
@@ -145,11 +154,6 @@ def _readable(document: pypdfium2.PdfDocument, least: int = 0, notes: tuple[str,
     while len(sizes) > least and sizes[-1] is None:
         sizes.pop()
     return [size_pt and PageFacts(notes=notes, size_pt=size_pt) for size_pt in sizes]
-
-
-def _sized(document: pypdfium2.PdfDocument, pages: list[PageFacts | None]) -> list[PageFacts | None]:
-    sizes = (_size_pt(document, index) for index in range(len(pages)))
-    return [page and replace(page, size_pt=size_pt or page.size_pt) for page, size_pt in zip(pages, sizes, strict=True)]
 
 
 def _size_pt(document: pypdfium2.PdfDocument, index: int) -> tuple[float, float] | None:
@@ -178,5 +182,5 @@ def _number_there(pages: list[PageFacts | None]) -> int:
     return len(pages) - pages.count(None)
 
 
-def _noted(pages: list[PageFacts | None], note: str) -> list[PageFacts | None]:
-    return [page and replace(page, notes=(*page.notes, note)) for page in pages]
+def _noted(pages: list[PageFacts | None], *notes: str) -> list[PageFacts | None]:
+    return [page and replace(page, notes=(*page.notes, *notes)) for page in pages] if notes else pages

@@ -11,10 +11,10 @@ import contextlib
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar
 
 import pikepdf
 
@@ -41,42 +41,55 @@ _DIRECT = (0, 0)
 """Of an object that stands where it is used, and has no number."""
 
 
+_Kept = TypeVar("_Kept")
+
+
 @dataclass(frozen=True)
 class Leaf:
-    """page: its dictionary; None where the file has lost it. inherited: from the nodes above it."""
+    """page: its dictionary. inherited: from the nodes above it."""
 
-    page: pikepdf.Object | None
+    page: pikepdf.Object
     inherited: dict[str, pikepdf.Object]
 
     def user_unit(self) -> float:
         """What one of its points is, in points of 1/72 inch (ISO 32000-1, 14.11.2)."""
-        assert self.page is not None
         (unit,) = _numbers([self.page.get("/UserUnit")]) or (1.0,)
         return min(unit, _MOST_UNIT) if unit > 0 else 1.0
 
     def size_pt(self) -> tuple[float, float] | None:
-        """(width, height) of its sheet as it is turned, in its points; None where it says nothing of use."""
-        assert self.page is not None
-        box = self.page.get("/MediaBox", self.inherited.get("/MediaBox"))
-        sides = _numbers(list(box)) if isinstance(box, pikepdf.Array) and len(box) == 4 else None
-        if sides is None:
+        """(width, height) of what is shown of it, as it is turned, in its points; None where it says nothing of use."""
+        media, crop = self._box("/MediaBox"), self._box("/CropBox")
+        if media is None:
             return None
-        width_pt, height_pt = abs(sides[2] - sides[0]), abs(sides[3] - sides[1])
+        if crop is not None:
+            lower, upper = map(max, crop[:2], media[:2]), map(min, crop[2:], media[2:])
+            crop = (*lower, *upper)
+        x0, y0, x1, y1 = crop if crop is not None and min(crop[2] - crop[0], crop[3] - crop[1]) >= 1 else media
+        width_pt, height_pt = x1 - x0, y1 - y0
         if min(width_pt, height_pt) < 1:
             return None
         (turn,) = _numbers([self.page.get("/Rotate", self.inherited.get("/Rotate"))]) or (0.0,)
         return (height_pt, width_pt) if turn % 180 == 90 else (width_pt, height_pt)
 
+    def _box(self, name: str) -> tuple[float, ...] | None:
+        """x0, y0, x1, y1 from below; None where it is no box."""
+        box = self.page.get(name, self.inherited.get(name))
+        sides = _numbers(list(box)) if isinstance(box, pikepdf.Array) and len(box) == 4 else None
+        if sides is None:
+            return None
+        return (*map(min, sides[:2], sides[2:]), *map(max, sides[:2], sides[2:]))
+
 
 @dataclass(frozen=True)
-class PageTree:
-    """leaves: in order. sound: whoever goes by /Count and /Parent comes to the same pages. recovered: the table of the
-    file's objects was broken, and they were searched for. is_cut: and the end of the file is missing. missing: kids
-    that are not in the file; where it was recovered these are pages that it has lost, and else what somebody took out.
-    misplaced: as many of the lost as are not among the leaves, since qpdf does not tell where they stood."""
+class PageTree(Generic[_Kept]):
+    """leaves: what was kept of each, in order; None for one that the file has lost. sound: whoever goes by /Count and
+    /Parent comes to the same pages. recovered: the table of the file's objects was broken, and they were searched for.
+    is_cut: and the end of the file is missing. missing: kids that are not in the file; where it was recovered these are
+    pages that it has lost, and else what somebody took out. misplaced: as many of the lost as are not among the leaves,
+    since qpdf does not tell where they stood."""
 
     pdf: pikepdf.Pdf
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[_Kept | None, ...]
     sound: bool
     recovered: bool
     is_cut: bool
@@ -99,24 +112,27 @@ class PageTree:
 
 
 @contextlib.contextmanager
-def walked(source: Source) -> Iterator[PageTree]:
-    """Raises InputError: encrypted, malformed, too_large for a tree that is not worth its pages."""
+def walked(source: Source, keep: Callable[[Leaf], _Kept]) -> Iterator[PageTree[_Kept]]:
+    """keep: what is wanted of each leaf; thousands of them are not held for less.
+
+    Raises InputError: encrypted, malformed, too_large for a tree that is not worth its pages.
+    """
     is_cut = b"startxref" not in source.tail(_TAIL_BYTES)
     with _opened(source, is_cut=is_cut) as pdf:
         try:
-            leaves, sound = _walk(pdf.Root.get("/Pages"))
+            leaves, sound = _walk(pdf.Root.get("/Pages"), keep)
         except (pikepdf.PdfError, RuntimeError, TypeError, ValueError) as error:
             raise InputError("malformed", f"its pages cannot be listed: {_text(error)}") from error
         warnings = pdf.get_warnings()
         recovered = any("reconstruct" in warning for warning in warnings)
         misplaced = sum(recovered and "non-dictionary object; ignoring" in warning for warning in warnings)
-        missing = misplaced + sum(leaf.page is None for leaf in leaves)
+        missing = misplaced + leaves.count(None)
         if not recovered:
-            leaves = [leaf for leaf in leaves if leaf.page is not None]
+            leaves = [leaf for leaf in leaves if leaf is not None]
         yield PageTree(pdf, tuple(leaves), sound and not missing, recovered, recovered and is_cut, missing, misplaced)
 
 
-def document_of(tree: PageTree, numbers: Sequence[int]) -> bytes:
+def document_of(tree: PageTree[Leaf], numbers: Sequence[int]) -> bytes:
     """A PDF of these pages, by their place among the leaves, in a plain tree; with the document's form and its layers.
     The tree is used up. Raises InputError."""
     pdf = tree.pdf
@@ -125,8 +141,8 @@ def document_of(tree: PageTree, numbers: Sequence[int]) -> bytes:
     try:
         for number in numbers:
             leaf = tree.leaves[number]
+            assert leaf is not None
             page = leaf.page
-            assert page is not None
             if page.objgen == _DIRECT or page.objgen in placed:
                 page = pdf.make_indirect(pikepdf.Dictionary(dict(page.items())))
             placed.add(page.objgen)
@@ -136,7 +152,7 @@ def document_of(tree: PageTree, numbers: Sequence[int]) -> bytes:
             page["/Type"], page["/Parent"] = pikepdf.Name.Page, node
             kids.append(page)
         for leaf in tree.leaves:  # links and fields lead to them, and on to all that they show
-            if leaf.page is not None and leaf.page.objgen not in placed:
+            if leaf is not None and leaf.page.objgen not in placed:
                 for name in list(leaf.page.keys()):
                     del leaf.page[name]
         node["/Kids"], node["/Count"] = pikepdf.Array(kids), len(kids)
@@ -209,13 +225,13 @@ class _Node:
         return isinstance(parent, pikepdf.Dictionary) and parent.objgen == self.place != _DIRECT
 
 
-def _walk(root: object) -> tuple[list[Leaf], bool]:
+def _walk(root: object, keep: Callable[[Leaf], _Kept]) -> tuple[list[_Kept | None], bool]:
     """The leaves, and whether the tree is sound but for those that are not in the file. Raises InputError."""
     if not isinstance(root, pikepdf.Dictionary):
         return [], False
     if not _is_node(root):
-        return [Leaf(root, {})] if _is_page(root) else [], False
-    leaves: list[Leaf] = []
+        return [keep(Leaf(root, {}))] if _is_page(root) else [], False
+    leaves: list[_Kept | None] = []
     path = [_Node(root, None, 0)]
     above = {path[0].place}  # a kid that is its own ancestor has no end
     met: set[tuple[int, int]] = set()
@@ -233,7 +249,7 @@ def _walk(root: object) -> tuple[list[Leaf], bool]:
         if visits > _MOST_KIDS or repeats > _MOST_REPEATS or len(leaves) > MOST_PAGES:
             raise InputError("too_large", f"it lists more than {MOST_PAGES:,} pages, or the same ones again and again")
         if kid is None:
-            leaves.append(Leaf(None, {}))
+            leaves.append(None)
         elif not isinstance(kid, pikepdf.Dictionary):
             sound = False
         elif _is_node(kid):
@@ -245,7 +261,7 @@ def _walk(root: object) -> tuple[list[Leaf], bool]:
             sound &= kid.get("/Type") == pikepdf.Name.Page and kid.objgen != _DIRECT and node.is_parent_of(kid)
             repeats += kid.objgen in met
             met.add(kid.objgen)
-            leaves.append(Leaf(kid, node.inherited))
+            leaves.append(keep(Leaf(kid, node.inherited)))
         else:
             sound = False
     return leaves, sound
