@@ -123,3 +123,33 @@ def test_a_clip_has_the_same_notes_with_and_without_its_index(tmp_path: Path, ju
     assert len(notes) == len(units) > 1
     assert notes == others
     assert bool(jump_ms) == any("time_gap" in note for note in notes)
+
+
+@pytest.mark.parametrize("codec", ["libx265", "mpeg2video"])
+def test_a_recording_that_begins_amid_an_open_group_is_not_damaged(tmp_path: Path, codec: str) -> None:
+    path = write_counters(tmp_path / "begins.ts", 150, codec=codec, gop=50, b_frames=2)
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 188 // 5 * 188 :])
+    clips = clips_of(path)
+    shown = seen(clips)
+    assert {number - round(time_s * 25) for time_s, number in shown} == {shown[0][1] - round(shown[0][0] * 25)}
+    assert 50 <= shown[0][1] < 65
+    assert {clip.damaged_frames for clip in clips} == {0}
+
+
+def test_a_wiped_stretch_of_av1_is_told(tmp_path: Path) -> None:
+    path = write_counters(tmp_path / "wiped.mp4", 100, codec="libsvtav1", gop=50)
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"mdat") + 4
+    middle = begin + (len(data) - begin) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(data)
+    assert any(clip.damaged_frames and "damaged" in clip.input_notes for clip in clips_of(path))
+
+
+@pytest.mark.parametrize("rate", [24, 25, 30])
+def test_a_stream_of_mpeg_1_has_the_rate_that_it_states(tmp_path: Path, rate: int) -> None:
+    path = write_counters(tmp_path / "raw.m1v", 75, codec="mpeg1video", gop=15, form="mpeg1video", rate=rate)
+    shown = seen(clips_of(path))
+    assert len(shown) == -(-75 * 2 // rate)
+    assert all(number == int(time_s * rate + 0.01) for time_s, number in shown)

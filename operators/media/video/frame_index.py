@@ -43,6 +43,8 @@ _SLOW = 0.02
 """Share of frames that stay longer than JUMP_S from which that is the way of the video."""
 _NEAR = 4
 """Packets before a gap within which a complaint of the demuxer is about it."""
+_SAYS_NOTHING = 8
+"""Zeros at which a packet of AV1 begins that was wiped: its decoder passes over them without a word."""
 _SHOWN_VP8 = 0x10
 """The bit of a VP8 packet's first byte that says that its frame is shown (RFC 6386 §9.1)."""
 
@@ -144,6 +146,7 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
 def _read(container: Any, stream: Any) -> _Packets:
     packets = _Packets()
     is_vp8 = stream.codec_context.name == "vp8"
+    is_av1 = stream.codec_context.name in ("av1", "libdav1d")
     near: int | None = None
     latest: int | None = None
     extents: dict[int, tuple[int, int]] = {}
@@ -165,7 +168,7 @@ def _read(container: Any, stream: Any) -> _Packets:
             packets.positions.append(packet.pos)
             if packet.is_keyframe:
                 packets.keys.append(Key(number, packet.pts, packet.dts, packet.pos, near))
-            if packet.is_corrupt:
+            if packet.is_corrupt or (is_av1 and not any(memoryview(packet)[:_SAYS_NOTHING])):
                 packets.corrupt.add(number)
             if (now := count()) != complained:
                 packets.behind_damage.add(number)
@@ -244,7 +247,10 @@ def _damage(packets: _Packets, ticks: list[int], base: Fraction, names: set[str]
 
 def _usual(stream: Any, *, is_raw: bool) -> int:
     """Ticks from one frame to the next, as the stream itself states its rate, or the container does."""
-    rates = (stream.base_rate, stream.average_rate) if is_raw else (stream.average_rate, stream.base_rate)
+    rates = (stream.average_rate, stream.base_rate)
+    if is_raw:  # base_rate: of MPEG-1, FFmpeg counts fields
+        is_mpeg1 = stream.codec_context.name == "mpeg1video"
+        rates = (stream.codec_context.framerate if is_mpeg1 else stream.base_rate, stream.average_rate)
     rate = next((rate for rate in rates if rate and rate > 0), Fraction(25))
     step: Fraction = 1 / rate / stream.time_base
     return max(1, round(step))
