@@ -265,14 +265,14 @@ def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -
         return [number * usual for number in range(len(pts))], True, []
     known = [number for number, tick in enumerate(pts) if tick is not None and dts[number] is not None]
     unknown = sum(tick is None for tick in pts)
+    if "mpeg" in names and (guessed := _guessed(packets, base, usual)):
+        return guessed[0], False, guessed[1]
     if names & _BY_RATE and pts != dts:
         delay = 0
-    elif unknown > len(pts) * _FEW and known:
+    elif known and (unknown > len(pts) * _FEW or ("mpeg" in names and _goes_back(dts, base))):
         # several frames in a packet of the container, of which the first alone has its time
         delay = (pts[known[0]] or 0) - (dts[known[0]] or 0)
     else:
-        if "mpeg" in names and (guessed := _guessed(packets, base, usual)):
-            return guessed[0], False, guessed[1]
         ticks = [pts[number] if pts[number] is not None else dts[number] for number in range(len(pts))]
         rebased, joints = _rebased(_filled(ticks, usual), packets, base, usual, is_broadcast=is_broadcast)
         return rebased, False, joints
@@ -280,8 +280,9 @@ def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -
     decoded.sort()
     even = [decoded[0] + number * usual for number in range(len(decoded))]
     # a frame that begins amid a packet may have got the time of the one behind it
-    if is_broadcast and all(abs(tick - there) <= 2 * usual for tick, there in zip(decoded, even, strict=True)):
+    if is_broadcast and all(abs(tick - there) <= 5 * usual for tick, there in zip(decoded, even, strict=True)):
         decoded = even
+        packets.dts = [*even]
     return [tick + delay for tick in decoded], True, joints
 
 
@@ -290,18 +291,25 @@ def _guessed(packets: _Packets, base: Fraction, usual: int) -> tuple[list[int], 
     few frames have their times: FFmpeg guesses the others, one of them for two frames where a frame begins amid a
     packet. None where it did not, or frames do not follow one another evenly."""
     pts, dts = packets.pts, packets.dts
-    if None in pts or None in dts or all(here < there for here, there in pairwise(_filled(dts, usual))):
+    if None in pts or None in dts or not _goes_back(dts, base):
         return None
     decoded, joints = _rebased(_filled(dts, usual), packets, base, usual, is_broadcast=True)
     even = [decoded[0] + number * usual for number in range(len(decoded))]
-    if any(abs(tick - there) > 2 * usual for tick, there in zip(decoded, even, strict=True)):
+    if any(abs(tick - there) > 5 * usual for tick, there in zip(decoded, even, strict=True)):
         return None
     # what others refer to is shown when the next such frame is decoded; the others when they are
     ticks, following = even[:], even[-1] + usual
     for number in range(len(even) - 1, -1, -1):
         if pts[number] != dts[number]:
             ticks[number], following = following, even[number]
+    packets.dts = [*even]
     return ticks, joints
+
+
+def _goes_back(dts: list[int | None], base: Fraction) -> bool:
+    """By a frame or so: what FFmpeg guesses for frames that begin amid a packet of a program stream."""
+    known = [tick for tick in dts if tick is not None]
+    return any(-1 < (after - before) * base <= 0 for before, after in pairwise(known))
 
 
 def _filled(ticks: list[int | None], usual: int) -> list[int]:
