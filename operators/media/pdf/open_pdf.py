@@ -64,6 +64,7 @@ def survey(source: Source) -> list[PageFacts | None]:
             pages = _noted([*tree.leaves, *[None] * tree.misplaced], *notes)
             sound, recovered, missing, misplaced = tree.sound, tree.recovered, tree.missing, tree.misplaced
             may_stand_in = tree.has_xfa_alone() and not tree.needs_xfa()
+        del tree  # with what qpdf holds of it
     except InputError as refusal:
         if refusal.kind == "too_large":
             raise

@@ -234,7 +234,7 @@ def _walk(root: object, keep: Callable[[Leaf], _Kept]) -> tuple[list[_Kept | Non
     leaves: list[_Kept | None] = []
     path = [_Node(root, None, 0)]
     above = {path[0].place}  # a kid that is its own ancestor has no end
-    met: set[tuple[int, int]] = set()
+    met: set[int] = set()  # numbers of objects
     sound = True
     repeats = visits = 0
     while path:
@@ -259,8 +259,8 @@ def _walk(root: object, keep: Callable[[Leaf], _Kept]) -> tuple[list[_Kept | Non
                 above.add(kid.objgen)
         elif _is_page(kid):
             sound &= kid.get("/Type") == pikepdf.Name.Page and kid.objgen != _DIRECT and node.is_parent_of(kid)
-            repeats += kid.objgen in met
-            met.add(kid.objgen)
+            repeats += kid.objgen[0] in met
+            met.add(kid.objgen[0])
             leaves.append(keep(Leaf(kid, node.inherited)))
         else:
             sound = False

@@ -206,7 +206,10 @@ class FrameDecoder:
         if not index.by_order:
             bad = {number for number in bad if number >= min(among) and number not in index.damaged}
         if index.first == 0 and index.keys and not any(number < index.keys[0].number for number in done.came):
-            bad = {number for number in bad if number >= index.keys[0].number}  # a recording that begins amid a GOP
+            # a recording that begins amid a GOP: nothing of it can be shown before its first keyframe
+            key_number = index.keys[0].number
+            leading = {*index.order[: index.order.index(key_number)]} if key_number in among else set[int]()
+            bad = {number for number in bad - leading if number >= key_number}
         outcome.damaged = len(bad)
         return outcome, first_came
 

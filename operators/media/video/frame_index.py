@@ -39,8 +39,12 @@ _RAW = {"mpegvideo", "m4v"}
 """Streams without a container, which carry no times at all."""
 _FEW = 0.01
 """Share of packets without a time up to which these count as damage."""
+_SLOW = 0.02
+"""Share of frames that stay longer than JUMP_S from which that is the way of the video."""
 _NEAR = 4
 """Packets before a gap within which a complaint of the demuxer is about it."""
+_SAYS_NOTHING = 8
+"""Zeros at which a packet of AV1 begins that was wiped: its decoder passes over them without a word."""
 _SHOWN_VP8 = 0x10
 """The bit of a VP8 packet's first byte that says that its frame is shown (RFC 6386 §9.1)."""
 
@@ -142,6 +146,7 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
 def _read(container: Any, stream: Any) -> _Packets:
     packets = _Packets()
     is_vp8 = stream.codec_context.name == "vp8"
+    is_av1 = stream.codec_context.name in ("av1", "libdav1d")
     near: int | None = None
     latest: int | None = None
     extents: dict[int, tuple[int, int]] = {}
@@ -163,7 +168,7 @@ def _read(container: Any, stream: Any) -> _Packets:
             packets.positions.append(packet.pos)
             if packet.is_keyframe:
                 packets.keys.append(Key(number, packet.pts, packet.dts, packet.pos, near))
-            if packet.is_corrupt:
+            if packet.is_corrupt or (is_av1 and not any(memoryview(packet)[:_SAYS_NOTHING])):
                 packets.corrupt.add(number)
             if (now := count()) != complained:
                 packets.behind_damage.add(number)
@@ -232,7 +237,8 @@ def _damage(packets: _Packets, ticks: list[int], base: Fraction, names: set[str]
         missing += lost
         if signs and puts_together:
             damaged.add(start - 1)
-        if len(lost) >= MOST_CONCEALED or not is_even:
+        # of a transport stream, whose packets are counted, what was lost leaves a sign
+        if (len(lost) >= MOST_CONCEALED or not is_even) and (signs or "mpegts" not in names):
             at = bisect_left(keys, start)
             until = keys[at] if at < len(keys) else len(clocks)
             damaged.update(range(start, min(until, start + max(1, most // usual))))
@@ -241,7 +247,10 @@ def _damage(packets: _Packets, ticks: list[int], base: Fraction, names: set[str]
 
 def _usual(stream: Any, *, is_raw: bool) -> int:
     """Ticks from one frame to the next, as the stream itself states its rate, or the container does."""
-    rates = (stream.base_rate, stream.average_rate) if is_raw else (stream.average_rate, stream.base_rate)
+    rates = (stream.average_rate, stream.base_rate)
+    if is_raw:  # base_rate: of MPEG-1, FFmpeg counts fields
+        is_mpeg1 = stream.codec_context.name == "mpeg1video"
+        rates = (stream.codec_context.framerate if is_mpeg1 else stream.base_rate, stream.average_rate)
     rate = next((rate for rate in rates if rate and rate > 0), Fraction(25))
     step: Fraction = 1 / rate / stream.time_base
     return max(1, round(step))
@@ -256,22 +265,51 @@ def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -
         return [number * usual for number in range(len(pts))], True, []
     known = [number for number, tick in enumerate(pts) if tick is not None and dts[number] is not None]
     unknown = sum(tick is None for tick in pts)
+    if "mpeg" in names and (guessed := _guessed(packets, base, usual)):
+        return guessed[0], False, guessed[1]
     if names & _BY_RATE and pts != dts:
         delay = 0
-    elif unknown > len(pts) * _FEW and known:
+    elif known and (unknown > len(pts) * _FEW or ("mpeg" in names and _goes_back(dts, base))):
         # several frames in a packet of the container, of which the first alone has its time
         delay = (pts[known[0]] or 0) - (dts[known[0]] or 0)
     else:
         ticks = [pts[number] if pts[number] is not None else dts[number] for number in range(len(pts))]
-        rebased, joints = _rebased(_filled(ticks, usual), dts, base, usual, is_broadcast=is_broadcast)
+        rebased, joints = _rebased(_filled(ticks, usual), packets, base, usual, is_broadcast=is_broadcast)
         return rebased, False, joints
-    decoded, joints = _rebased(_filled(dts, usual), dts, base, usual, is_broadcast=is_broadcast)
+    decoded, joints = _rebased(_filled(dts, usual), packets, base, usual, is_broadcast=is_broadcast)
     decoded.sort()
     even = [decoded[0] + number * usual for number in range(len(decoded))]
     # a frame that begins amid a packet may have got the time of the one behind it
-    if is_broadcast and all(abs(tick - there) <= 2 * usual for tick, there in zip(decoded, even, strict=True)):
+    if is_broadcast and all(abs(tick - there) <= 5 * usual for tick, there in zip(decoded, even, strict=True)):
         decoded = even
+        packets.dts = [*even]
     return [tick + delay for tick in decoded], True, joints
+
+
+def _guessed(packets: _Packets, base: Fraction, usual: int) -> tuple[list[int], list[int]] | None:
+    """(ticks of presentation by number, numbers of the packets at which the clock was set) of a program stream of which
+    few frames have their times: FFmpeg guesses the others, one of them for two frames where a frame begins amid a
+    packet. None where it did not, or frames do not follow one another evenly."""
+    pts, dts = packets.pts, packets.dts
+    if None in pts or None in dts or not _goes_back(dts, base):
+        return None
+    decoded, joints = _rebased(_filled(dts, usual), packets, base, usual, is_broadcast=True)
+    even = [decoded[0] + number * usual for number in range(len(decoded))]
+    if any(abs(tick - there) > 5 * usual for tick, there in zip(decoded, even, strict=True)):
+        return None
+    # what others refer to is shown when the next such frame is decoded; the others when they are
+    ticks, following = even[:], even[-1] + usual
+    for number in range(len(even) - 1, -1, -1):
+        if pts[number] != dts[number]:
+            ticks[number], following = following, even[number]
+    packets.dts = [*even]
+    return ticks, joints
+
+
+def _goes_back(dts: list[int | None], base: Fraction) -> bool:
+    """By a frame or so: what FFmpeg guesses for frames that begin amid a packet of a program stream."""
+    known = [tick for tick in dts if tick is not None]
+    return any(-1 < (after - before) * base <= 0 for before, after in pairwise(known))
 
 
 def _filled(ticks: list[int | None], usual: int) -> list[int]:
@@ -292,12 +330,16 @@ def _filled(ticks: list[int | None], usual: int) -> list[int]:
 
 
 def _rebased(
-    ticks: list[int], dts: list[int | None], base: Fraction, usual: int, *, is_broadcast: bool
+    ticks: list[int], packets: _Packets, base: Fraction, usual: int, *, is_broadcast: bool
 ) -> tuple[list[int], list[int]]:
     """(ticks that go on where the clock was set, numbers of the packets at which it was): set back in any container,
-    forward in those of broadcasts."""
+    forward in those of broadcasts. Frames that an edit list cuts off are no part of that."""
+    dts = packets.dts
     by_dts = sum(tick is not None for tick in dts) * 2 > len(dts)
     jump = round(Fraction(JUMP_S) / base)
+    steps = [there - here for here, there in pairwise(_filled(dts, usual))]
+    # slides that stay for long are no clock that is set
+    is_broadcast = is_broadcast and sum(step > jump for step in steps) <= max(1, len(steps) * _SLOW)
     back = round(Fraction(BACK_S) / base) if by_dts else jump
     offset, joints = 0, list[int]()
     last: int | None = None
@@ -306,9 +348,13 @@ def _rebased(
     rebased: list[int] = []
     for number, (tick, decoded_at) in enumerate(zip(ticks, dts, strict=True)):
         clock = decoded_at if by_dts else tick
+        if number in packets.hidden:
+            rebased.append(tick + offset)
+            continue
         if clock is not None:
             if last is not None and reached is not None:
-                is_set = clock < last - back or (is_broadcast and clock - last > jump)
+                is_ahead = is_broadcast and min(clock - last, tick + offset - reached) > jump
+                is_set = clock < last - back or is_ahead
                 if is_set:  # the keyframe that begins what follows is shown right after what came before
                     offset, recent = reached + usual - tick, []
                     joints.append(number)

@@ -113,6 +113,8 @@ def _part_of_unit(file: FileIndex, unit: Planned, settings: DecodeSettings) -> F
     assert unit.start_s is not None
     assert unit.end_s is not None
     clips = clip_bounds(file.frames.times_s, file.end_s, settings.video_clip_s)
+    if len(clips) > 1 and (unit.start_s, unit.end_s) in clips:
+        return _part(file, clips, clips.index((unit.start_s, unit.end_s)))
     spans = [span for span in clips if span[0] < unit.end_s and unit.start_s < span[1]]
     part = file.part(unit.start_s, unit.end_s)
     notes = set(part.notes)
