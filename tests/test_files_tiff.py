@@ -130,6 +130,8 @@ def packed(values: Pixels, bits: int) -> bytes:
 GRAY = scan().astype(np.float64) / 255
 ODD = GRAY.astype(np.float32).copy()
 ODD[0, :3] = np.nan, np.inf, -np.inf
+NO_DATA = (GRAY * 255).astype(np.float32)
+NO_DATA[::2][GRAY[::2] == 0] = -9999
 
 DEPTHS: dict[str, Pixels] = {
     "16 bits": (GRAY * 65535).astype(np.uint16),
@@ -150,6 +152,7 @@ DEPTHS: dict[str, Pixels] = {
     "float 0 to 65535": (GRAY * 65535).astype(np.float32),
     "float of some measure": (GRAY * 9 - 4).astype(np.float32),
     "float with NaN and infinities": ODD,
+    "float with a number for no data": NO_DATA,
     "double": GRAY.astype(np.float64),
     "half": GRAY.astype(np.float16),
 }

@@ -21,6 +21,8 @@ _USUAL_TOPS = (1.0, 255.0, 65535.0)
 _PROBED = 1 << 20
 """Samples that the range of floats is judged by."""
 _ROWS = 256
+_FAR = 2.0
+"""Times the range of all others, from which a number stands apart from them."""
 
 
 def range_of(values: Values, bits: int) -> Range:
@@ -65,9 +67,22 @@ def in_8_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(to_8_bits(values, range_of(values, bits)))
 
 
+def _without_no_data(values: Values) -> Values:
+    """Without the number that stands for no sample at all, as -9999 in maps of heights: below zero, or beyond all
+    numbers in use, and far from the others."""
+    for edge, is_odd in ((values.min(initial=np.inf), np.less), (values.max(initial=-np.inf), np.greater)):
+        others = values[values != edge]
+        if others.size == 0 or not is_odd(edge, 0.0 if is_odd is np.less else 1e30):
+            continue
+        low, high = others.min(), others.max()
+        if max(low - edge, edge - high) > _FAR * (high - low) > 0:
+            values = others
+    return values
+
+
 def _range_of_floats(values: Values) -> Range:
     probed = values.reshape(-1)[:: max(1, values.size // _PROBED)].astype(np.float64)
-    probed = probed[np.isfinite(probed)]
+    probed = _without_no_data(probed[np.isfinite(probed)])
     if probed.size == 0:
         return 0.0, 1.0
     # single pixels that stick out, as resampling leaves them, say nothing about the range
