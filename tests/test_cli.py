@@ -114,3 +114,12 @@ def test_try_answers_one_file_on_the_terminal(world: World) -> None:
     assert "[bold]Page 1[/bold]" in said  # what a model wrote is shown, not obeyed
     gone = world.run("try", str(world.folder / "gone.pdf"), "--recording", str(world.recording), code=1)
     assert "not_found" in gone
+
+
+def test_try_says_what_is_in_doubt(world: World) -> None:
+    picture = write_image(world.folder / "a.jpg", "some words")
+    write_recording(world.recording, {"sample": "a.jpg", "task": "caption", "reply": "Words."})
+    ask = ("try", str(picture), "--task", "caption", "--recording", str(world.recording))
+    assert "in doubt" not in world.run(*ask)
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size * 2 // 3])
+    assert "in doubt: truncated" in world.run(*ask)

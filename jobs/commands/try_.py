@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from jobs.display import cell, console_for, show_line
 from jobs.load import parse
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         },
         "sightread try",
     )
-    console = console_for()
+    console, remarks = console_for(), console_for(sys.stderr)
     failed = seen = 0
     for row in answer(prepare(spec)):
         seen += 1
@@ -54,9 +56,22 @@ def run(options: argparse.Namespace) -> int:
             result = row["result"]
             shown = result["text"] if "text" in result else json.dumps(result, ensure_ascii=False)
             console.print(cell(shown, lines=True))
+            if remark := _remark(row):
+                show_line(remarks, remark)
         else:
             failed += 1
             show_line(console, f"{row['status']}: {row['error']['kind']}: {row['error']['message']}")
     if not seen:
         show_line(console, f"task {options.task} takes nothing that is in {options.file}")
     return 1 if failed or not seen else 0
+
+
+def _remark(row: dict[str, Any]) -> str:
+    """What the checks found, and what is to be known of the file."""
+    faults, notes = row["verified"]["faults"], row["input_notes"] or ()
+    parts = [f"in doubt: {', '.join(faults)}"] if faults else []
+    if row["damaged_frames"]:
+        parts.append(f"damaged frames: {row['damaged_frames']}")
+    if others := [note for note in notes if note not in faults]:
+        parts.append(f"about the file: {', '.join(others)}")
+    return "; ".join(parts)
