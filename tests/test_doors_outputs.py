@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from jobs.cli import main
 from jobs.load import load
 from operators.store.local import LocalStore
 from operators.store.results import Results
-from pipelines.folder import JobFolder
+from pipelines.folder import LAYOUT, JobFolder
 from pipelines.job import prepare
 from pipelines.planning import list_once, plan_work
 from pipelines.progress import Progress
@@ -41,7 +42,7 @@ def _file(path: Path) -> None:
 
 
 def _taken(path: Path) -> None:
-    JobFolder(LocalStore(str(path))).claim({"layout": 2, "name": "another\n\x1b[2J"}, {})
+    JobFolder(LocalStore(str(path))).claim({"layout": LAYOUT, "name": "another\n\x1b[2J"}, {})
 
 
 OUTPUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
@@ -196,7 +197,7 @@ BROKEN: dict[str, dict[str, Callable[[Path], object]]] = {
         "deep mappings": _write(b'{"a":' * 90 + b"1" + b"}" * 90),
         "digits": _write(b'{"a": ' + b"9" * 5000 + b"}"),
         "huge": _write(b'{"a": "' + b"x" * (17 << 20) + b'"}'),
-        "another job's": _write(b'{"layout": 2, "name": "\\u001b[2J\\n"}'),
+        "another job's": _write(json.dumps({"layout": LAYOUT, "name": "\x1b[2J\n"}).encode()),
     },
     INPUTS: {**ANY, "half": _half, "other columns": _other_columns, "nulls": _nulls, "other types": _other_types},
     CHUNKS: {**ANY, "half": _half, "other columns": _other_columns, "nulls": _nulls, "other types": _other_types},
