@@ -19,7 +19,6 @@ _MOST_BYTES = 1 << 18
 """Of the descriptions of one track."""
 _ENTRY_BYTES = 86
 """Of the description of a video track, before the boxes in it."""
-_PROTECTED = (b"encv", b"drmi")
 _PROFILES = (b"dvcC", b"dvvC", b"dvwC")
 
 
