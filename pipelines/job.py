@@ -20,6 +20,7 @@ from pipelines.catalogue import bind, identity, sampling_of
 from pipelines.folder import LAYOUT, sha256_of
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
+from schemas.fetch import FetchSettings
 from schemas.spec import JobSpec, TaskSpec
 from schemas.task import Task
 from schemas.version import VERSION
@@ -27,7 +28,7 @@ from schemas.version import VERSION
 _FULL_INPUT = frozenset(("document", "video"))
 _QUESTION_TOKENS = 1024
 _LEAST_FULL_INPUT_TOKENS = 1024
-_PER_TRY = ("timeout_s", "memory_mb", "draw_forms")
+_PER_TRY = ("timeout_s", "memory_mb", "draw_forms", "fetch")
 """Settings of decoders that bound a try at a file, and are no part of a job's identity."""
 
 
@@ -179,6 +180,7 @@ def _decode_settings(
         line_reader={"auto": reader, "lines": reader or LineReader(), "none": None}[section.page_split],
         full_input_tokens=full_input_tokens,
         full_res_max_px=full_res_max_px,
+        fetch=FetchSettings(**spec.fetch.model_dump()),
         **asdict(bounds),
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from schemas.fetch import FetchSettings
 
 UnitKind: TypeAlias = Literal["page", "image", "clip", "document", "video", "episode", "text"]
 
@@ -57,7 +59,11 @@ class DecodeSettings:
     """Whether what is filled into a document's form is drawn; not for a second try of one that hangs on it."""
     full_res_max_px: int = 0
     """Area up to which a picture also comes at its own size, where that is more than the model sees; 0: never."""
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    """How inputs come from elsewhere; the business of who opens them."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.fetch, dict):  # as it comes out of JSON
+            object.__setattr__(self, "fetch", FetchSettings(**self.fetch))
         if isinstance(self.line_reader, dict):  # as it comes out of JSON
             object.__setattr__(self, "line_reader", LineReader(**self.line_reader))

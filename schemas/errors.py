@@ -5,7 +5,7 @@
     ├── JobConflict          the output folder belongs to another job, or a part holds other rows (exit 2)
     ├── EngineLost           no request can be answered any more: the job ends, what is committed stays (exit 1)
     ├── ClusterLost          Ray cannot be started or joined, or is gone: likewise (exit 1)
-    ├── StoreLost            nothing can be written to the output any more: the same (exit 1)
+    ├── StoreLost            a store takes nothing or gives nothing any more: the same (exit 1)
     ├── AllFailed            all that was asked failed with one error: the job ends, to be asked again (exit 1)
     ├── InputError           one input, or one unit of it, cannot be read
     ├── EngineError          the engine could not answer one request
@@ -41,7 +41,7 @@ class ClusterLost(SightreadError):
 
 
 class StoreLost(SightreadError):
-    """The output takes nothing more: its disk is full, or gone."""
+    """The output takes nothing more, or a bucket of inputs gives nothing: a disk is full, a network gone."""
 
 
 class AllFailed(SightreadError):
@@ -82,6 +82,8 @@ FAILURE_KINDS = (
     # of an input
     "not_found", "permission", "empty_file", "unknown_type", "malformed", "encrypted", "truncated",
     "too_large", "no_frames",
+    # of one that lies elsewhere
+    "changed", "unreachable",
     # of its row in an input table: the prompt needs a value that is not there
     "no_value",
     # of a child process, decoder or engine

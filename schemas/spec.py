@@ -70,6 +70,14 @@ class DecodeSpec(Section):
     )
 
 
+class FetchSpec(Section):
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="hosts of https inputs that may have a private address, and may be asked by http"
+    )
+    max_mb: PositiveInt = Field(10_240, description="megabytes of one https input at most")
+    timeout_s: PositiveFloat = Field(600.0, description="seconds that one https input may take")
+
+
 class LimitsSpec(Section):
     max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="a larger share: exit code 3")
     chunk_units: PositiveInt = Field(32, description="units committed together at most")
@@ -91,6 +99,7 @@ class JobSpec(Section):
     )
     engine: AnyEngineSpec
     decode: DecodeSpec = DecodeSpec()
+    fetch: FetchSpec = FetchSpec()
     output: Annotated[str, Field(min_length=1)] = Field(
         description="where the results go: a path, absolute for a cluster, or file://…"
     )

@@ -38,6 +38,7 @@ INPUTS = pa.schema(
         ("input_uri", pa.string()),
         ("media", pa.string()),  # operators/media/formats.py; null when the name does not tell
         ("size_bytes", pa.int64()),  # null when missing
+        ("version", pa.string()),  # of what lies elsewhere: its ETag, and where in it a part lies; null: not known yet
         ("error", FAILURE),  # set when listing already knows that it cannot be read
     ]
 )
@@ -47,6 +48,7 @@ INPUTS = pa.schema(
 PLANNED_UNIT_FIELDS = [
     pa.field("input_id", pa.string()),
     pa.field("input_uri", pa.string()),
+    pa.field("version", pa.string()),  # that was probed, of what lies elsewhere: what is decoded must be the same
     pa.field("media", pa.string()),
     pa.field("unit_index", pa.int32()),  # 0-based within the input
     pa.field("unit_count", pa.int32()),  # units planned for this input

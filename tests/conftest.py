@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.object_server import S3Server
     from tests.support.world import World
 
 
@@ -19,6 +20,23 @@ def world(tmp_path: Path) -> Iterator[World]:
 
     with opened(tmp_path) as world:
         yield world
+
+
+@pytest.fixture(scope="session")
+def s3_process() -> Iterator[S3Server]:
+    from tests.support.object_server import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """A real S3 server, in the environment of this test and of what it starts."""
+    variables = {**s3_process.environment, "SIGHTREAD_CACHE": str(tmp_path / "cache"), "SIGHTREAD_CACHE_MB": "1000"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return s3_process
 
 
 @pytest.fixture

@@ -268,11 +268,11 @@ def test_screens_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         screen(tmp_path, name, "red")
     (tmp_path / "notes.txt").write_text("no screen")
     (tmp_path / "4.png").mkdir()
-    assert [path.name for path in episode.screens(tmp_path)] == ["1a.png", "1b.png", "2.png", "10.png"]
+    assert [Path(path).name for path, _ in episode.screens(str(tmp_path))] == ["1a.png", "1b.png", "2.png", "10.png"]
     with pytest.raises(InputError, match="no pictures"):
-        episode.screens(tmp_path / "4.png")
+        episode.screens(str(tmp_path / "4.png"))
     with pytest.raises(InputError, match="no such folder"):
-        episode.screens(tmp_path / "gone")
+        episode.screens(str(tmp_path / "gone"))
 
 
 def test_an_episode_is_replayed_screen_by_screen(tmp_path: Path) -> None:

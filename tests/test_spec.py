@@ -48,6 +48,7 @@ def test_the_key_list_is_frozen() -> None:
             f"decode.{key}"
             for key in ("page_dpi", "image_max_tokens", "page_split", "timeout_s", "memory_mb", "workers")
         ),
+        *(f"fetch.{key}" for key in ("allow_hosts", "max_mb", "timeout_s")),
         "output",
         *(f"limits.{key}" for key in ("max_failed_fraction", "chunk_units", "chunk_mb")),
     ]

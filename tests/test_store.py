@@ -156,11 +156,11 @@ def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert absolute("memory://x") == "memory://x"
     assert (local_path("memory://x"), local_path("./s3/x")) == (None, Path("s3/x"))
     assert pickle.loads(pickle.dumps(store_at("out"))).address == "out"
-    for address in ("s3://bucket/out", "gs://b/o", "hdfs://h/o", "s3:/bucket/out", "file://host/out", "file:/out"):
+    for address in ("hdfs://h/o", "https://h/o", "hf://datasets/a/b", "s3:/bucket/out", "file://host/out", "file:/out"):
         with pytest.raises(SpecError, match="output: "):
             store_at(address)
     assert list(tmp_path.iterdir()) == []
-    assert set(SCHEMES) == {"file", "memory"}
+    assert set(SCHEMES) == {"file", "s3", "gs", "az", "memory"}
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "doctor"])
@@ -170,14 +170,14 @@ def test_an_output_that_no_store_is_there_for_is_refused_before_any_work(
     monkeypatch.chdir(tmp_path)
     recording = write_recording(tmp_path / "r.jsonl")
     spec = {
-        "name": "n", "inputs": [str(tmp_path)], "tasks": ["ocr"], "output": "s3://bucket/out",
+        "name": "n", "inputs": [str(tmp_path)], "tasks": ["ocr"], "output": "hdfs://bucket/out",
         "engine": {"kind": "scripted", "recording": str(recording)},
     }  # fmt: skip
     Path("spec.yaml").write_text(yaml.safe_dump(spec))
     assert main([command, "spec.yaml"]) == (1 if command == "doctor" else 2)
     printed = capsys.readouterr()
     text = " ".join((printed.out + printed.err).split())
-    assert "output: 's3://bucket/out': nothing can be written to s3:// so far" in text
+    assert "output: 'hdfs://bucket/out': nothing can be written to hdfs:// so far" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.jsonl", "spec.yaml"]
 
 

@@ -25,9 +25,7 @@ from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
-from operators.store.addresses import store_at
 from operators.store.results import Results
-from operators.store.store import overwrite
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import JobConflict
@@ -48,8 +46,7 @@ class CodeCheck:
     """
 
     def __init__(self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings) -> None:
-        self._store = store_at(output)
-        self._results = Results(self._store)
+        self._results = Results.at(output)
         self._tasks = {task.name: task for task in tasks}
         self._checker = CodeChecker()
         # as it is, not as the model sees it; of a clip the first frame, which shows a page as it opens
@@ -132,7 +129,7 @@ class CodeCheck:
         key = f"screenshots/task={task}/{row['input_id']}-{row['unit_index']}-{row['request_index']}.png"
         png = io.BytesIO()
         Image.fromarray(picture).save(png, format="PNG")
-        overwrite(self._store, key, png.getvalue())
+        self._results.put_beside(key, png.getvalue())
         return key
 
 

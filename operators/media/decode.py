@@ -51,14 +51,14 @@ class Decode:
         )
 
     def _units(self, units: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-        for (path, media, here), run in groupby(
-            units, key=lambda unit: (unit["input_uri"], unit["media"], _is_decoded_here(unit))
+        for (address, version, media, here), run in groupby(
+            units, key=lambda unit: (unit["input_uri"], unit["version"], unit["media"], _is_decoded_here(unit))
         ):
             if not here:
                 for unit in run:
                     yield failed(Failure(**unit["error"])) if unit["error"] else _NOTHING
             else:
-                yield from self._sandbox.decode(path, media, [Indexed.of(unit) for unit in run])
+                yield from self._sandbox.decode(address, media, [Indexed.of(unit) for unit in run], version=version)
 
 
 _NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)

@@ -10,8 +10,11 @@ import re
 from pathlib import Path
 
 from operators.media.formats import HEAD_BYTES, media_of_head, media_of_name, names_no_format
-from operators.media.source import head_of, of_os
-from schemas.errors import InputError
+from operators.media.source import head_of, of_os, origin_of
+from schemas.address import is_remote, name_of
+from schemas.errors import InputError, SpecError
+from schemas.fetch import FetchSettings
+from schemas.input_uri import path_of, uri_of
 
 SCREEN = "image"
 """What each of its files is opened as, whatever it is called."""
@@ -19,27 +22,51 @@ MOST_SCREENS = 300
 """They lie in memory together while the episode is replayed."""
 
 
-def screens(folder: Path) -> list[Path]:
-    """Raises InputError: not_found, no_frames, too_large, permission."""
+def screens(folder: str, settings: FetchSettings | None = None) -> list[tuple[str, str | None]]:
+    """(input_uri, version) of each. folder: its address.
+
+    Raises InputError: not_found, no_frames, too_large, permission; StoreLost.
+    """
+    settings = settings or FetchSettings()
+    files = _in_origin(folder, settings) if is_remote(folder) else _in_folder(path_of(folder))
+    pictures = [
+        (address, version)
+        for address, version in files
+        if not name_of(address).startswith(".") and _is_screen(address, settings)
+    ]
+    if not pictures:
+        raise InputError("no_frames", "the folder holds no pictures")
+    if len(pictures) > MOST_SCREENS:
+        message = f"the folder holds {len(pictures)} pictures; an episode has {MOST_SCREENS} at most"
+        raise InputError("too_large", message)
+    return sorted(pictures, key=lambda picture: _by_number(name_of(picture[0])))
+
+
+def _in_folder(folder: Path) -> list[tuple[str, str | None]]:
     try:
         if not folder.is_dir():
             raise InputError("not_found", "there is no such folder")
-        paths = [
-            path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file() and _is_screen(path)
-        ]
+        return [(uri_of(str(path)), None) for path in folder.iterdir() if path.is_file()]
     except OSError as error:
         raise of_os(error) from error
-    if not paths:
-        raise InputError("no_frames", "the folder holds no pictures")
-    if len(paths) > MOST_SCREENS:
-        raise InputError("too_large", f"the folder holds {len(paths)} pictures; an episode has {MOST_SCREENS} at most")
-    return sorted(paths, key=_by_number)
 
 
-def _is_screen(path: Path) -> bool:
-    if names_no_format(path.name):
-        return media_of_head(head_of(path, HEAD_BYTES)) == SCREEN
-    return media_of_name(path.name) == SCREEN
+def _in_origin(folder: str, settings: FetchSettings) -> list[tuple[str, str | None]]:
+    folder = f"{folder.rstrip('/')}/"
+    try:
+        entries = list(origin_of(folder, settings).list(folder))
+    except SpecError as error:
+        raise InputError("not_found", str(error)) from error
+    if not entries:
+        raise InputError("not_found", "there is no such folder")
+    return [(entry.address, entry.version) for entry in entries if "/" not in entry.address.removeprefix(folder)]
+
+
+def _is_screen(address: str, settings: FetchSettings) -> bool:
+    name = name_of(address)
+    if names_no_format(name):
+        return media_of_head(head_of(address, HEAD_BYTES, settings)) == SCREEN
+    return media_of_name(name) == SCREEN
 
 
 def heading(number: int, width_px: int, height_px: int) -> str:
@@ -50,7 +77,7 @@ def heading(number: int, width_px: int, height_px: int) -> str:
 HEADING = re.compile(r"^\[screen (\d{1,9}), (\d{1,9}) x (\d{1,9}) px\]$", re.MULTILINE)
 
 
-def _by_number(path: Path) -> list[tuple[bool, int, str]]:
+def _by_number(name: str) -> list[tuple[bool, int, str]]:
     """Numbers in the name by their value."""
-    pieces = re.findall(r"\d+|\D+", path.name.lower())
+    pieces = re.findall(r"\d+|\D+", name.lower())
     return [(True, int(piece), piece) if piece.isdecimal() else (False, 0, piece) for piece in pieces]

@@ -59,18 +59,19 @@ class FullInputs:
         self._turn = threading.Lock()
 
     def open(self, row: dict[str, Any]) -> Opened:
-        """row: of UNITS, not decoded. Total."""
+        """row: of UNITS, not decoded. Raises StoreLost and nothing else."""
         columns = {name: row[name] for name in UNIT_COLUMNS}
+        version = row.get("version")
         if row["error"] is not None:
             return Opened(None, row["error"], columns)
         with self._turn:
             match row["unit_kind"]:
                 case "document":
-                    return self._document(columns)
+                    return self._document(columns, version)
                 case "episode":
                     return self._episode(columns)
                 case _:
-                    return self._video(columns, Indexed.of(row))
+                    return self._video(columns, Indexed.of(row), version)
 
     @property
     def lacks(self) -> set[str]:
@@ -81,7 +82,7 @@ class FullInputs:
         with self._turn:
             self._sandbox.close()
 
-    def _document(self, columns: dict[str, Any]) -> Opened:
+    def _document(self, columns: dict[str, Any], version: str | None) -> Opened:
         most_px = page_tokens(columns["page_count"], self._settings.full_input_tokens)
         most_px *= self._settings.token_side_px**2
         settings = replace(
@@ -92,7 +93,7 @@ class FullInputs:
         )
         parts: list[Part] = []
         errors: list[dict[str, Any]] = []
-        for number, page in enumerate(self._decoded(columns, _pages(columns), settings), start=1):
+        for number, page in enumerate(self._decoded(columns, _pages(columns), settings, version=version), start=1):
             if page["error"].is_valid:
                 errors.append(page["error"].as_py())
                 parts.append(f"(page {number} cannot be shown)")
@@ -118,7 +119,7 @@ class FullInputs:
             full_res.append(full_res_of(screen["full_res"]))
         return Opened(Unit(view_of(columns), tuple(parts), full_res=tuple(full_res)), None, columns)
 
-    def _video(self, columns: dict[str, Any], unit: Indexed) -> Opened:
+    def _video(self, columns: dict[str, Any], unit: Indexed, version: str | None) -> Opened:
         start_s, end_s = columns["start_s"], columns["end_s"]
         fps, tokens = frame_budget(end_s - start_s, self._settings.video_fps, self._settings.full_input_tokens)
         most_px = tokens * 2 * self._settings.token_side_px**2
@@ -132,7 +133,7 @@ class FullInputs:
         )
         # it decodes for as long as its clips would
         length = max(1.0, (end_s - start_s) / self._settings.video_clip_s)
-        (video,) = self._decoded(columns, [unit], settings, length)
+        (video,) = self._decoded(columns, [unit], settings, length, version)
         columns |= {fact.name: video[fact.name].as_py() for fact in FACT_FIELDS}
         if video["error"].is_valid:
             return Opened(None, video["error"].as_py(), columns)
@@ -140,10 +141,16 @@ class FullInputs:
         return Opened(Unit(view, Clip(pictures(video["pictures"]), view.times_s)), None, columns)
 
     def _decoded(
-        self, columns: dict[str, Any], units: list[Indexed], settings: DecodeSettings, length: float = 1.0
+        self,
+        columns: dict[str, Any],
+        units: list[Indexed],
+        settings: DecodeSettings,
+        length: float = 1.0,
+        version: str | None = None,
     ) -> Iterator[dict[str, pa.Scalar]]:
         """A row of DECODED, as scalars, for each of the units. Adds its time to the columns."""
-        for batch in self._sandbox.decode(columns["input_uri"], columns["media"], units, settings, length=length):
+        address, media = columns["input_uri"], columns["media"]
+        for batch in self._sandbox.decode(address, media, units, settings, length=length, version=version):
             row = {name: batch.column(name)[0] for name in batch.schema.names}
             columns["decode_s"] += row["decode_s"].as_py() or 0.0
             yield row

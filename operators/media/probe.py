@@ -19,7 +19,7 @@ from schemas.errors import Failure
 
 
 class Probe:
-    """INPUTS in, PLANNED_UNITS out, in the order of the inputs; `workers` decoders at once."""
+    """INPUTS in, PLANNED_UNITS out, in the order of the inputs; `workers` decoders at once. Raises StoreLost."""
 
     def __init__(self, settings: DecodeSettings, *, workers: int = 1) -> None:
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="probe")
@@ -43,7 +43,7 @@ class Probe:
             sandbox.close()
 
     def _units(self, source: dict[str, Any]) -> list[dict[str, Any]]:
-        media, units = source["media"], list[dict[str, Any]]()
+        media, version, units = source["media"], source["version"], list[dict[str, Any]]()
         error = source["error"]
         if error is None and media == TEXT:
             units = [{}]
@@ -51,10 +51,11 @@ class Probe:
             sandbox = self._free.get()
             try:
                 # a name may say what the file is not; what it is opened as counts from here on
-                answer = sandbox.probe(source["input_uri"], media if media == EPISODE else None)
+                answer = sandbox.probe(source["input_uri"], media if media == EPISODE else None, version)
             finally:
                 self._free.put(sandbox)
             media, error, units = answer["media"] or media, answer.get("error"), answer.get("units", [])
+            version = answer.get("version")
             if not error and not units:
                 error = vars(Failure("probe", "no_frames", "there is nothing in it"))
         if error:
@@ -62,6 +63,7 @@ class Probe:
         same = {
             "input_id": source["input_id"],
             "input_uri": source["input_uri"],
+            "version": version,
             "media": media,
             "unit_kind": unit_kind_of(media) if media else None,
             "unit_count": len(units),

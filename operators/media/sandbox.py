@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,12 +24,13 @@ from operators.media.decoder_wire import DECODED, LOCKED, PROBED, check_units, u
 from operators.media.episode import SCREEN, screens
 from operators.media.formats import DOCUMENT, EPISODE, VIDEO
 from operators.media.patience import LOOK_S, Patience
-from operators.media.source import opened_file
+from operators.media.source import opened_source
 from operators.processes.child import Child, Frame, Limits, Messages, spawn
 from schemas import tables
+from schemas.address import name_of
 from schemas.decode import DecodeSettings
 from schemas.errors import ChildDied, Failure, InputError
-from schemas.input_uri import path_of, text_of
+from schemas.input_uri import text_of, uri_of
 from schemas.unit import Locator
 
 LONGEST = 10
@@ -64,9 +64,11 @@ class _NotReady(ChildDied):
 
 @dataclass(frozen=True)
 class _Part:
-    """A file of an input, and the units that lie in it. prefix: of messages about the file."""
+    """A file of an input, and the units that lie in it. version: that it must have. prefix: of messages about the
+    file."""
 
-    path: Path
+    address: str
+    version: str | None
     media: str | None
     units: list[Locator]
     prefix: str = ""
@@ -84,13 +86,15 @@ class Sandbox:
         self.lacks: set[str] = set()
         """What its children lacked to be locked down (operators/processes/isolation.py)."""
 
-    def probe(self, path: str, media: str | None) -> dict[str, Any]:
-        """{media, units} or {media, error}: the units of an input as operators/units.py has them. path: or its
-        input_uri. Never raises."""
+    def probe(self, address: str, media: str | None, version: str | None = None) -> dict[str, Any]:
+        """{media, version, units} or {media, error}: the units of an input as operators/units.py has them. address: its
+        input_uri. version: that it must have, or None; in the answer, that it has. Raises StoreLost and nothing
+        else."""
         for attempt in (1, 2):
             try:
-                file = path_of(path)
-                return self._probe_screens(file) if media == EPISODE else self._probe_file(file, media)
+                if media == EPISODE:
+                    return self._probe_screens(address)
+                return self._probe_file(_Part(address, version, media, []))
             except InputError as error:
                 return {"media": media, "error": asdict(_failure("probe", error))}
             except ChildDied as death:
@@ -101,22 +105,24 @@ class Sandbox:
 
     def decode(
         self,
-        path: str,
+        address: str,
         media: str,
         units: Sequence[Locator],
         settings: DecodeSettings | None = None,
         *,
         length: float = 1.0,
+        version: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """One row of DECODED for each unit, in order. path: or its input_uri. length: of a unit, in usual ones; with
-        progress, its answer may take as many times as long. Never raises."""
+        """One row of DECODED for each unit, in order. address: its input_uri. length: of a unit, in usual ones; with
+        progress, its answer may take as many times as long. version: that the input must have, None for any. Raises
+        StoreLost and nothing else."""
         settings = settings or self._settings
         pending = list(units)
         attempts = taken_down = 0
         lost_s = 0.0
         may_leave_form_out, left_at = media == DOCUMENT, 0
         try:
-            files = screens(path_of(path)) if media == EPISODE else None
+            files = screens(address, settings.fetch) if media == EPISODE else None
         except InputError as error:
             yield from (failed(_failure("decode", error)) for _ in pending)
             return
@@ -130,7 +136,10 @@ class Sandbox:
             time_s = settings.timeout_s * (HURRY if hurry else WITHOUT_FORM if left_at == len(pending) else 1.0)
             began_s, order = time.monotonic(), None
             try:
-                part = _Part(path_of(path), media, pending[:]) if files is None else _screen(files, pending[0])
+                if files is None:
+                    part = _Part(address, version, media, pending[:])
+                else:
+                    part = _screen(files, pending[0])
                 head = {"units": [asdict(unit) for unit in part.units]}
                 order = self._order(part, replace(settings, timeout_s=time_s), head, length)
                 for _ in part.units:
@@ -166,7 +175,7 @@ class Sandbox:
     def try_lock_down(self) -> ChildDied | None:
         """Start a child as for any file, and fill `lacks`; why that cannot be done."""
         try:
-            self._probe_file(Path(__file__), None)
+            self._probe_file(_Part(uri_of(__file__), None, None, []))
         except ChildDied as death:
             return death
         return None
@@ -181,17 +190,18 @@ class Sandbox:
     def child_pid(self) -> int | None:
         return self._child.pid if self._child is not None else None
 
-    def _probe_file(self, path: Path, media: str | None) -> dict[str, Any]:
+    def _probe_file(self, part: _Part) -> dict[str, Any]:
         """Raises InputError for a file that cannot be opened, ChildDied."""
-        return self._order(_Part(path, media, []), self._settings, {}).probed()
+        order = self._order(part, self._settings, {})
+        return {**order.probed(), "version": order.version}
 
-    def _probe_screens(self, folder: Path) -> dict[str, Any]:
+    def _probe_screens(self, folder: str) -> dict[str, Any]:
         """One unit for each, page counting from 1. Decoding will say what is wrong with one. Raises InputError for the
         folder, ChildDied."""
         units = []
-        for number, path in enumerate(screens(folder), start=1):
+        for number, (address, version) in enumerate(screens(folder, self._settings.fetch), start=1):
             try:
-                frames = self._probe_file(path, SCREEN).get("units")
+                frames = self._probe_file(_Part(address, version, SCREEN, [])).get("units")
             except InputError:  # it cannot be opened, or is empty
                 frames = None
             units.append({"page": number, "decoded_bytes": frames[0]["decoded_bytes"] if frames else 0})
@@ -200,12 +210,12 @@ class Sandbox:
     def _order(self, part: _Part, settings: DecodeSettings, head: dict[str, Any], length: float = 1.0) -> _Order:
         """Raises InputError for a file that cannot be opened, ChildDied."""
         try:
-            with opened_file(part.path) as source:
+            with opened_source(part.address, part.version, settings.fetch) as source:
                 if not source.size_bytes and not part.prefix:
                     raise InputError("empty_file", "the file is empty")
                 by_name = "units" in head and part.media == VIDEO and settings.video_backend == "decord"
                 child = self._ready(settings.memory_mb, _identity(source.fd) if by_name else None)
-                order = _Order(child, part.media, settings, length)
+                order = _Order(child, part.media, settings, length, source.version)
                 about = {"address": source.address, "media": part.media, "prefix": part.prefix, "by_name": by_name}
                 order.send({**head, **about}, source.fd)
                 if self._orders == 1:
@@ -236,10 +246,13 @@ class Sandbox:
 
 
 class _Order:
-    """An order under way, and its answers, each within its time. media: as it was ordered."""
+    """An order under way, and its answers, each within its time. media: as it was ordered. version: of its file."""
 
-    def __init__(self, child: Child, media: str | None, settings: DecodeSettings, length: float) -> None:
+    def __init__(
+        self, child: Child, media: str | None, settings: DecodeSettings, length: float, version: str | None
+    ) -> None:
         self._child = child
+        self.version = version
         self._media = media
         self._settings = settings
         self._whole_s = LONGEST * length * settings.timeout_s
@@ -343,13 +356,13 @@ def _identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _screen(files: list[Path], unit: Locator) -> _Part:
+def _screen(files: Sequence[tuple[str, str | None]], unit: Locator) -> _Part:
     """A screen of an episode: a picture like any other. Raises InputError."""
     assert unit.page is not None
     if unit.page > len(files):
         raise InputError("not_found", f"the folder holds {len(files)} screens by now")
-    path = files[unit.page - 1]
-    return _Part(path, SCREEN, [Locator()], f"{text_of(path.name)}: ")
+    address, version = files[unit.page - 1]
+    return _Part(address, version, SCREEN, [Locator()], f"{text_of(name_of(address))}: ")
 
 
 def _failure(stage: str, error: InputError) -> Failure:

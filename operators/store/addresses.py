@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from importlib import import_module
 from pathlib import Path
 
 from operators.store.local import path_of, refusal
 from operators.store.store import Store
+from schemas.address import is_remote, scheme_of
 from schemas.errors import SpecError
 
 SCHEMES = {
     "file": "operators.store.local:LocalStore",  # plain paths too
+    **dict.fromkeys(("s3", "gs", "az"), "operators.store.bucket:BucketStore"),
     "memory": "operators.store.memory:MemoryStore",
 }
 
@@ -22,22 +23,27 @@ IN_PROCESS = frozenset(("memory",))
 
 def store_at(address: str) -> Store:
     """Raises SpecError for a scheme that no store is there for."""
-    scheme = _scheme(address)
+    scheme = scheme_of(address)
     if scheme not in SCHEMES:
         others = ", ".join(f"{name}://" for name in SCHEMES if name not in IN_PROCESS)
         raise SpecError(f"output: {address!r}: nothing can be written to {scheme}:// so far; give a path, or {others}")
+    if is_remote(f"{scheme}://") and not is_remote(address):
+        raise SpecError(f"output: {address!r}: {scheme}:// and a place, as {scheme}://bucket/out")
     module, _, name = SCHEMES[scheme].partition(":")
-    store: Store = getattr(import_module(module), name)(address)
+    try:
+        store: Store = getattr(import_module(module), name)(address)
+    except SpecError as error:
+        raise SpecError(f"output: {str(error).removeprefix('output: ')}") from error
     return store
 
 
 def in_process(address: str) -> bool:
-    return _scheme(address) in IN_PROCESS
+    return scheme_of(address) in IN_PROCESS
 
 
 def local_path(address: str) -> Path | None:
     """The folder, as it was given; None where the address is not one of a file system."""
-    return path_of(address) if _scheme(address) == "file" else None
+    return path_of(address) if scheme_of(address) == "file" else None
 
 
 def check_writable(address: str) -> None:
@@ -51,9 +57,3 @@ def absolute(address: str) -> str:
     """The same place for a process that works in another folder."""
     path = local_path(address)
     return address if path is None else os.path.abspath(path)  # noqa: PTH100  not resolve(): links stay as given
-
-
-def _scheme(address: str) -> str:
-    # one slash is a slip: no folder should be named "s3:"
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", address)
-    return scheme[1].lower() if scheme else "file"

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.store.addresses import store_at
-from operators.store.store import Store
+from operators.store.store import Store, overwrite
 from schemas import tables
 from schemas.errors import JobConflict
 
@@ -108,6 +108,10 @@ class Results:
             )
         if not self._store.replace_if_same(key, _parquet(rows, footer), part.version):
             raise JobConflict(f"{self._store.address}/{key} was replaced by someone else since it was read")
+
+    def put_beside(self, key: str, data: bytes) -> None:
+        """A file of the job's store that no row is read from; the last writer wins. Raises OSError."""
+        overwrite(self._store, key, data)
 
     def delete_part(self, task: str, chunk_id: str) -> None:
         """The chunk is open again."""

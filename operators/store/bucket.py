@@ -1,0 +1,52 @@
+"""A store in a bucket: S3, Google Cloud Storage, Azure Blob. Knows nothing of what it holds.
+
+A file is created only where there is none, or replaces the version that it names, by the conditions that the store
+itself checks (`If-None-Match: *`, `If-Match`); nothing is renamed, copied or locked.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import IO
+
+from operators.store.objects import Bucket
+from operators.store.store import Data, Stat
+from schemas.address import place_of
+
+
+class BucketStore:
+    def __init__(self, address: str) -> None:
+        """Raises SpecError."""
+        scheme, bucket, key = place_of(address)
+        self._bucket = Bucket(address)
+        self._prefix = key.strip("/")
+        self.address = f"{scheme}://{bucket}/{self._prefix}".rstrip("/")
+
+    def list(self, folder: str = "") -> list[str]:
+        below = self._key(folder) if folder else self._prefix
+        skipped = len(self._prefix) + 1 if self._prefix else 0
+        return [entry.key[skipped:] for entry in self._bucket.below(below)]
+
+    def stat(self, key: str) -> Stat | None:
+        try:
+            return self._bucket.stat(self._key(key))
+        except FileNotFoundError:
+            return None
+
+    def open(self, key: str) -> IO[bytes]:
+        """All of it at once: parts are small, and one request is what a store does best."""
+        return io.BytesIO(self._bucket.read(self._key(key))[0])
+
+    def put_if_absent(self, key: str, data: Data) -> bool:
+        return self._bucket.put(self._key(key), data)
+
+    def replace_if_same(self, key: str, data: Data, version: str) -> bool:
+        return self._bucket.put(self._key(key), data, version=version)
+
+    def delete(self, key: str) -> None:
+        self._bucket.delete(self._key(key))
+
+    def _key(self, key: str) -> str:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise ValueError(f"{key!r} leads out of the store")
+        return f"{self._prefix}/{key}" if self._prefix else key

@@ -1,0 +1,102 @@
+"""An input, wherever it lies, as an open file of this machine: what a decoder gets. Knows no format of media.
+
+What lies elsewhere is fetched into the cache of the node (cache.py), once for all that read it here. A part of a file
+(a member of a tar shard, a cell of a table) comes as a file of its own, so that who reads it sees nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from operators.store.inputs.cache import node_cache
+from operators.store.inputs.origin import origin_of as origin_of
+from schemas.address import is_remote
+from schemas.errors import InputError, SpecError
+from schemas.fetch import FetchSettings
+from schemas.input_uri import path_of
+
+
+@dataclass(frozen=True)
+class OpenedInput:
+    """fd: read-only. version: of what was read, to be read again; None for files of this machine."""
+
+    fd: int
+    version: str | None = None
+
+
+@contextlib.contextmanager
+def opened_input(
+    address: str, version: str | None = None, settings: FetchSettings | None = None
+) -> Iterator[OpenedInput]:
+    """address: an input_uri. version: that it must have; None for any.
+
+    Raises InputError: unknown_type for what is no file, not_found, permission, changed, unreachable, malformed,
+    too_large; StoreLost where its store does not answer any more.
+    """
+    settings = settings or FetchSettings()
+    opened = _remote(address, version, settings) if is_remote(address) else OpenedInput(open_local(path_of(address)))
+    try:
+        yield opened
+    finally:
+        os.close(opened.fd)
+
+
+def _remote(address: str, version: str | None, settings: FetchSettings) -> OpenedInput:
+    try:
+        origin, cache = origin_of(address, settings), node_cache()
+    except SpecError as error:  # of one address in a table; those of the spec were looked at before
+        raise InputError("not_found", str(error)) from error
+    if version is None:
+        version = origin.stat(address).version
+    fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version))
+    return OpenedInput(fd, version)
+
+
+def open_local(path: Path) -> int:
+    """Raises InputError."""
+    try:
+        check_is_file(path.stat().st_mode)  # opening a device may already do something
+        # what was put in its place meanwhile may be a pipe that nobody writes to
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise of_os(error) from error
+    except ValueError as error:  # a NUL, a lone surrogate
+        raise InputError("not_found", f"no file has such a name: {error}") from error
+    try:
+        check_is_file(os.fstat(fd).st_mode)
+    except InputError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_is_file(mode: int) -> None:
+    """mode: st_mode. Raises InputError for what is read otherwise than a file, or never ends."""
+    kind = next((name for is_kind, name in _NO_FILES.items() if is_kind(mode)), None)
+    if kind is not None:
+        raise InputError("unknown_type", f"this is a {kind}")
+
+
+_NO_FILES = {
+    stat.S_ISDIR: "folder",
+    stat.S_ISFIFO: "pipe",
+    stat.S_ISSOCK: "socket",
+    stat.S_ISCHR: "device",
+    stat.S_ISBLK: "device",
+}
+
+
+def of_os(error: OSError) -> InputError:
+    return InputError(_KINDS.get(error.errno or 0, "malformed"), error.strerror or str(error))
+
+
+_KINDS = {
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP), "not_found"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "permission"),
+}

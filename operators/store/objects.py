@@ -1,0 +1,252 @@
+"""Objects of a bucket (S3, Google Cloud Storage, Azure Blob) through obstore: the one file that imports it.
+
+Credentials come from the provider's usual chain in the environment of this process, endpoints from the usual variables;
+neither is ever part of an address or of a message. What may pass is tried again (operators/store/retries.py). Keys are
+of the whole bucket.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from operators.store.retries import PATIENCE_S, MayPass, Refused, patiently
+from operators.store.store import Data, Stat
+from schemas.address import place_of
+from schemas.errors import InputError, SpecError
+
+PIECE_BYTES = 8 << 20
+"""Asked for at once: what of a body is lost at most when it is cut off, and held in memory by one download."""
+_STATUS = re.compile(r"status code: (\d{3})[^:\n]*(?::\s*(.*))?", re.DOTALL)
+_CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{1,300})")
+_NO_CREDENTIALS = re.compile(r"credential|metadata|token", re.IGNORECASE)
+_PASSING = frozenset((408, 409, 425, 429, *range(500, 600)))
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Object:
+    """key: of the whole bucket. version: its ETag."""
+
+    key: str
+    size_bytes: int
+    version: str
+
+
+class NoBucket(OSError):
+    """The bucket is not there."""
+
+
+def patience_s() -> float:
+    """Seconds that a store may be silent. Raises SpecError."""
+    text = os.environ.get("SIGHTREAD_STORE_PATIENCE_S", "")
+    try:
+        return float(text or PATIENCE_S)
+    except ValueError as error:
+        raise SpecError(f"SIGHTREAD_STORE_PATIENCE_S: {text!r} is no number of seconds") from error
+
+
+class Bucket:
+    """Its verbs raise OSError for what a store says no to (NoBucket, FileNotFoundError), InputError permission, and
+    StoreLost where nothing answers. May be shared by threads."""
+
+    def __init__(self, address: str) -> None:
+        """Raises SpecError for an address without a bucket, or settings that lead nowhere."""
+        scheme, name, _ = place_of(address)
+        if not name or "@" in name:
+            raise SpecError(f"{scheme}://{name.rpartition('@')[2]}: {scheme}:// and the name of a bucket")
+        self.address = f"{scheme}://{name}"
+        self._patience_s = patience_s()
+        try:
+            self._store = _client(self.address)
+        except Exception as error:  # obstore's own tree, of settings that it does not understand
+            raise SpecError(f"{self.address}: {_sentence(error)}") from error
+
+    def stat(self, key: str) -> Stat:
+        """Raises FileNotFoundError."""
+        meta = self._ask(key, lambda obstore: obstore.head(self._store, key))
+        return Stat(meta["size"], _version(meta))
+
+    def below(self, prefix: str = "") -> Iterator[Object]:
+        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys."""
+
+        def ask(obstore: Any) -> list[Object]:
+            pages = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000)
+            return [Object(meta["path"], meta["size"], _version(meta)) for page in pages for meta in page]
+
+        yield from sorted(self._ask(prefix, ask), key=lambda entry: entry.key)
+
+    def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
+        """All of a small object, and its version. Raises FileNotFoundError."""
+        stat = Stat(-1, version or "")
+        if version is None:
+            stat = self.stat(key)
+        data = b"".join(self.pieces(key, stat.version, 0, stat.size_bytes if stat.size_bytes >= 0 else None))
+        return data, stat.version
+
+    def pieces(self, key: str, version: str | None, start: int, end: int | None) -> Iterator[bytes]:
+        """Bytes start to end of an object, of this version alone. A body that is cut off goes on where it was.
+
+        Raises FileNotFoundError; InputError changed.
+        """
+        if end is None:
+            end = self.stat(key).size_bytes
+        while start < end:
+            for data in self._ask(key, partial(self._piece, key, version, start, end)):
+                start += len(data)
+                yield data
+
+    def _piece(self, key: str, version: str | None, start: int, end: int, obstore: Any) -> list[bytes]:
+        """What comes of it: all that was asked for, or the part before it broke off."""
+        options: dict[str, Any] = {"range": (start, min(end, start + PIECE_BYTES))}
+        if version:
+            options["if_match"] = version
+        answer = obstore.get(self._store, key, options=options)
+        received: list[bytes] = []
+        try:
+            received += [bytes(part) for part in answer.stream(min_chunk_size=1 << 20)]
+        except Exception:
+            if not received:
+                raise
+        if not received:
+            raise MayPass("an empty answer")
+        return received
+
+    def put(self, key: str, data: Data, *, version: str | None = None) -> bool:
+        """Create an object, or replace the one of that version; False, and nothing changed, where there is one already,
+        or another. An answer that got lost may hide that it was done: then what is there is ours."""
+        lost_answer = False
+        mode: Any = "create" if version is None else {"e_tag": version}
+
+        def ask(obstore: Any) -> bool:
+            nonlocal lost_answer
+            try:
+                obstore.put(self._store, key, bytes(data), mode=mode, use_multipart=False)
+            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
+                return False
+            except FileNotFoundError as error:
+                if version is None:
+                    raise NoBucket(f"{self.address} is not there") from error
+                return False  # it is gone
+            except Exception:
+                lost_answer = True
+                raise
+            return True
+
+        if self._ask(key, ask):
+            return True
+        return lost_answer and self._holds(key, data)
+
+    def delete(self, key: str) -> None:
+        """Also where there is none."""
+        try:
+            self._ask(key, lambda obstore: obstore.delete(self._store, key))
+        except FileNotFoundError:
+            return
+
+    def _holds(self, key: str, data: Data) -> bool:
+        try:
+            return self.read(key)[0] == bytes(data)
+        except (FileNotFoundError, InputError):
+            return False
+
+    def _ask(self, key: str, ask: Callable[[Any], _T]) -> _T:
+        import obstore  # some megabytes, for who needs none of them
+
+        def translated() -> _T:
+            try:
+                return ask(obstore)
+            except ValueError as error:
+                raise InputError("not_found", f"{self.address}: no object can be asked for by {key!r}") from error
+            except (OSError, InputError) as error:
+                if type(error) is FileNotFoundError:
+                    raise FileNotFoundError(f"{self.address}/{key} is not there") from error
+                raise
+            except Exception as error:  # obstore's own tree: each is one of ours, or no error of a store
+                raise self._translated(key, error, obstore) from error
+
+        return patiently(translated, f"{self.address}/{key}", self._patience_s)
+
+    def _translated(self, key: str, error: Exception, obstore: Any) -> Exception:
+        kinds, sentence = obstore.exceptions, _sentence(error)
+        status = _STATUS.search(str(error))
+        code = int(status[1]) if status else None
+        match error:
+            case kinds.PermissionDeniedError() | kinds.UnauthenticatedError():
+                return Refused(f"{self.address}/{key}: {sentence}")
+            case kinds.PreconditionError():
+                return InputError("changed", f"{self.address}/{key} was changed after it was listed")
+            case kinds.GenericError() if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
+                return NoBucket(f"{self.address} is not there")
+            case kinds.GenericError() if code is None and _NO_CREDENTIALS.search(str(error)):
+                return Refused(f"{self.address}: no credentials: {sentence}")
+            case kinds.GenericError() if code is None or code in _PASSING:
+                return MayPass(sentence)
+            case kinds.BaseError():
+                return OSError(f"{self.address}/{key}: {sentence}")
+        return error
+
+
+@lru_cache(maxsize=64)
+def _client(address: str) -> Any:
+    from obstore.store import from_url
+
+    scheme = place_of(address)[0]
+    endpoints = [os.environ.get(name, "") for name in _ENDPOINTS[scheme]]
+    endpoint = next(filter(None, endpoints), "")
+    options: dict[str, Any] = {
+        "client_options": {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": "10s",
+            "read_timeout": "20s",
+            "timeout": "180s",
+        },
+        "retry_config": {"max_retries": 0},  # operators/store/retries.py
+    }
+    if scheme == "s3":
+        if endpoint:
+            options["endpoint"] = endpoint
+        if provider := _aws_profile():
+            options["credential_provider"] = provider
+    return from_url(address, **options)
+
+
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "gs": (),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+
+
+def _aws_profile() -> Any:
+    """Of ~/.aws, through boto3 where that is installed: obstore reads the environment alone."""
+    if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
+        return None
+    if not (os.environ.get("AWS_PROFILE") or Path("~/.aws").expanduser().is_dir()):
+        return None
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise SpecError("credentials of ~/.aws need boto3: `pip install boto3`, or AWS_ACCESS_KEY_ID") from error
+    return Boto3CredentialProvider()
+
+
+def _version(meta: Any) -> str:
+    return str(meta["e_tag"] or meta["version"] or f"{meta['size']}-{meta['last_modified'].isoformat()}")
+
+
+def _sentence(error: Exception) -> str:
+    """Of a store's error, without addresses (they may be signed) and without what obstore prints for debugging."""
+    text = str(error).split("\n\nDebug source:")[0]
+    if status := _STATUS.search(text):
+        code, message = _CODE.search(text), _MESSAGE.search(text)
+        words = ": ".join(part[1].strip() for part in (code, message) if part)
+        return f"status {status[1]}" + (f", {words}" if words else "")
+    text = re.sub(r"https?://\S+", "…", " ".join(text.split()))
+    return text[:300]

@@ -1,0 +1,55 @@
+"""How long one waits for a store that says no for now: throttled, broken for a moment, or gone. Knows no store.
+
+What may pass is tried again, at growing intervals with jitter, until PATIENCE_S; then the store is lost, which ends
+a run. A refusal is tried a few times (stores refuse under load too) and then believed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from schemas.errors import InputError, StoreLost
+
+PATIENCE_S = 300.0
+"""Until a store that does not answer is given up; SIGHTREAD_STORE_PATIENCE_S says otherwise."""
+REFUSALS = 6
+FIRST_S, LONGEST_S = 0.1, 15.0
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class MayPass(OSError):
+    """5xx, throttling, a reset, a stall, a body that is cut off. An OSError: to who writes, the store says no."""
+
+
+class Refused(OSError):
+    """403, 401: by who has no right, and by stores under load."""
+
+
+def patiently(ask: Callable[[], _T], about: str, patience_s: float = PATIENCE_S) -> _T:
+    """What `ask` returns, asked again while it raises MayPass. about: the address, for messages.
+
+    Raises StoreLost after patience_s; InputError permission after REFUSALS; and whatever else `ask` raises.
+    """
+    started_s, refusals, wait_s = time.monotonic(), 0, FIRST_S
+    while True:
+        try:
+            return ask()
+        except Refused as error:
+            refusals += 1
+            if refusals >= REFUSALS:
+                raise InputError("permission", f"{error}") from error
+            reason: OSError = error
+        except MayPass as error:
+            if time.monotonic() - started_s + wait_s > patience_s:
+                lasted = f"for {time.monotonic() - started_s:.0f} s"
+                raise StoreLost(f"{about} does not answer {lasted}: {error}") from error
+            reason = error
+        _log.info("%s: %s; tried again in about %.1f s", about, reason, wait_s)
+        time.sleep(wait_s * random.uniform(0.5, 1.0))
+        wait_s = min(LONGEST_S, wait_s * 2)

@@ -1,0 +1,117 @@
+"""A store in a bucket keeps its promises, and an input in one is read like a file: against a real S3 server."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from PIL import Image
+
+from operators.media.probe import Probe
+from operators.store.bucket import BucketStore
+from operators.store.inputs.opened_input import opened_input
+from schemas import tables
+from schemas.decode import DecodeSettings
+from schemas.errors import InputError, SpecError, StoreLost
+from tests.support.object_server import S3Server
+
+
+def test_a_file_is_put_once_and_replaced_by_who_knows_it(s3: S3Server) -> None:
+    store = BucketStore(f"{s3.new_bucket()}/some/where/")
+    assert store.put_if_absent("a/b.txt", b"1")
+    assert not store.put_if_absent("a/b.txt", b"2")
+    there = store.stat("a/b.txt")
+    assert there is not None
+    assert store.replace_if_same("a/b.txt", b"3", there.version)
+    assert not store.replace_if_same("a/b.txt", b"4", there.version)
+    assert store.open("a/b.txt").read() == b"3"
+    assert (store.list(), store.list("a"), store.list("b"), store.stat("c")) == (["a/b.txt"], ["a/b.txt"], [], None)
+    store.delete("a/b.txt")
+    store.delete("a/b.txt")
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("key", ["a b#c?d%20e.png", "ü/é.png", "a+b&c=d.txt", "x\\y", "a~b*'[]{}.png"])
+def test_any_key_that_a_bucket_takes(s3: S3Server, key: str) -> None:
+    store = BucketStore(s3.new_bucket())
+    assert store.put_if_absent(key, b"x")
+    assert (store.list(), store.open(key).read()) == ([key], b"x")
+
+
+def test_what_is_not_there_is_said_in_a_sentence(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match=r"^s3://no-such-bucket is not there$"):
+        BucketStore("s3://no-such-bucket").put_if_absent("a", b"")
+    with pytest.raises(SpecError, match="name of a bucket"):
+        BucketStore("s3:///a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SIGHTREAD_STORE_PATIENCE_S", "1")
+    with pytest.raises(StoreLost, match="s3://lost-bucket/a does not answer"):
+        BucketStore("s3://lost-bucket").stat("a")
+
+
+def test_an_input_in_a_bucket_is_an_open_file_of_one_version(s3: S3Server, tmp_path: Path) -> None:
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/a.bin", b"first" * 3_000_000)
+    with opened_input(f"{bucket}/a.bin") as opened:
+        version = opened.version
+        assert open(opened.fd, closefd=False, mode="rb").read() == b"first" * 3_000_000  # noqa: PTH123
+    s3.put(f"{bucket}/a.bin", b"second")
+    with opened_input(f"{bucket}/a.bin", version) as opened:  # this node has it
+        assert open(opened.fd, closefd=False, mode="rb").read(5) == b"first"  # noqa: PTH123
+    for path in (tmp_path / "cache").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(InputError, match="was changed after it was listed"), opened_input(f"{bucket}/a.bin", version):
+        pass
+    s3.put(f"{bucket}/empty", b"")
+    with opened_input(f"{bucket}/empty") as opened:
+        assert open(opened.fd, closefd=False, mode="rb").read() == b""  # noqa: PTH123
+    with pytest.raises(InputError, match="is not there"), opened_input(f"{bucket}/none"):
+        pass
+
+
+def test_one_download_serves_all_that_ask_at_once(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    from operators.store.inputs import object_origin
+
+    address = f"{s3.new_bucket()}/a.bin"
+    s3.put(address, bytes(range(256)) * 1000)
+    asked: list[str] = []
+    pieces = object_origin.ObjectOrigin.pieces
+
+    def counted(self: object_origin.ObjectOrigin, address: str, *where: object) -> object:
+        asked.append(address)
+        return pieces(self, address, *where)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(object_origin.ObjectOrigin, "pieces", counted)
+    barrier, contents = Barrier(8), list[bytes]()
+
+    def read() -> None:
+        barrier.wait()
+        with opened_input(address) as opened:
+            contents.append(open(opened.fd, closefd=False, mode="rb").read())  # noqa: PTH123
+
+    threads = [Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert contents == [bytes(range(256)) * 1000] * 8
+    assert asked == [address]
+
+
+def test_a_picture_in_a_bucket_is_probed(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    png = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(png, "PNG")
+    s3.put(f"{bucket}/a.png", png.getvalue())
+    names = ("a.png", "missing.png")
+    rows = [{"input_id": name, "input_uri": f"{bucket}/{name}", "media": "image"} for name in names]
+    probe = Probe(DecodeSettings())
+    try:
+        units = probe(tables.INPUTS.empty_table().from_pylist(rows, schema=tables.INPUTS)).to_pylist()
+    finally:
+        probe.close()
+    assert [unit["error"] and unit["error"]["kind"] for unit in units] == [None, "not_found"]
+    assert units[0]["version"]
