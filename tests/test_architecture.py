@@ -68,7 +68,7 @@ LIBRARIES = {
     "pikepdf": ["operators/media/pdf/page_tree.py"],
     "pi_heif": ["operators/media/image/heif.py"],
     "playwright": ["operators/code_check/render_page.py"],
-    "obstore": ["operators/store/objects.py"],
+    "obstore": ["operators/store/objects.py", "operators/store/object_client.py"],
     "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
     "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],

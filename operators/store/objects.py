@@ -1,46 +1,38 @@
-"""Objects of a bucket (S3, Google Cloud Storage, Azure Blob) through obstore: the one file that imports it.
+"""Objects of a bucket (S3, Google Cloud Storage, Azure Blob) through obstore.
 
-Credentials come from the provider's usual chain in the environment of this process, endpoints from the usual variables;
-neither is ever part of an address or of a message. What may pass is tried again (operators/store/retries.py). Keys are
-of the whole bucket.
+What may pass is tried again (operators/store/retries.py). Keys are of the whole bucket. The errors of obstore hold
+whole requests, which may be signed: none of them is a cause of ours, where a traceback would show it.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
-from operators.store.retries import PATIENCE_S, MayPass, Refused, patiently
+from operators.store.object_client import client_of
+from operators.store.object_errors import NoBucket as NoBucket
+from operators.store.object_errors import OddKey, is_busy, knows_no_conditions, sentence_of, status_of, translated
+from operators.store.retries import FIRST_PATIENCE_S, PATIENCE_S, MayPass, patiently
 from operators.store.store import Data, Stat
 from schemas.address import place_of
-from schemas.errors import InputError, SpecError
+from schemas.errors import InputError, SpecError, StoreLost
 
 PIECE_BYTES = 8 << 20
 """Asked for at once: what of a body is lost at most when it is cut off, and held in memory by one download."""
-_STATUS = re.compile(r"status code: (\d{3})[^:\n]*(?::\s*(.*))?", re.DOTALL)
-_CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]{1,300})")
-_NO_CREDENTIALS = re.compile(r"credential|metadata|token", re.IGNORECASE)
-_PASSING = frozenset((408, 409, 425, 429, *range(500, 600)))
+_PAGE = 1000
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Object:
     """key: of the whole bucket. version: its ETag."""
 
     key: str
     size_bytes: int
     version: str
-
-
-class NoBucket(OSError):
-    """The bucket is not there."""
 
 
 def patience_s() -> float:
@@ -54,7 +46,7 @@ def patience_s() -> float:
 
 class Bucket:
     """Its verbs raise OSError for what a store says no to (NoBucket, FileNotFoundError), InputError permission, and
-    StoreLost where nothing answers. May be shared by threads."""
+    StoreLost where nothing answers, or nobody gets in. May be shared by threads."""
 
     def __init__(self, address: str) -> None:
         """Raises SpecError for an address without a bucket, or settings that lead nowhere."""
@@ -62,33 +54,95 @@ class Bucket:
         if not name or "@" in name:
             raise SpecError(f"{scheme}://{name.rpartition('@')[2]}: {scheme}:// and the name of a bucket")
         self.address = f"{scheme}://{name}"
+        self._is_google = scheme == "gs"
         self._patience_s = patience_s()
+        self._store = client_of(self.address)
+
+    def check(self, key: str = "", *, listed: bool = False) -> None:
+        """Raises SpecError with the reason where nothing of the bucket can be had: asked once, before anything begins.
+        key: of an object or folder of interest. listed: whether it must be allowed to list."""
+
+        def ask(obstore: Any) -> None:
+            next(iter(obstore.list(self._store, key.rstrip("/") or None, chunk_size=1)), None)
+
+        patience_s = min(self._patience_s, FIRST_PATIENCE_S)
         try:
-            self._store = _client(self.address)
-        except Exception as error:  # obstore's own tree, of settings that it does not understand
-            raise SpecError(f"{self.address}: {_sentence(error)}") from error
+            try:
+                self._ask(key, ask, patience_s)
+            except OddKey:  # whoever lists will say so
+                return
+            except InputError:
+                if listed:
+                    raise
+                # who may not list may still read
+                self._ask(key, partial(self._stat, key or "-"), patience_s)
+        except FileNotFoundError:
+            return
+        except (OSError, InputError, StoreLost) as error:
+            raise SpecError(f"{error}") from None
 
     def stat(self, key: str) -> Stat:
         """Raises FileNotFoundError."""
-        meta = self._ask(key, lambda obstore: obstore.head(self._store, key))
+        return self._ask(key, partial(self._stat, key))
+
+    def _stat(self, key: str, obstore: Any) -> Stat:
+        try:
+            meta = obstore.head(self._store, key)
+        except Exception as error:
+            if status_of(error) in (400, 401, 403):  # an answer to HEAD has no body that says why
+                obstore.get(self._store, key, options={"range": (0, 1)})
+            raise
         return Stat(meta["size"], _version(meta))
 
     def below(self, prefix: str = "") -> Iterator[Object]:
-        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys."""
+        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys. Raises
+        OddKey, an OSError, where a key has an empty segment, `.`, `..` or a control character: obstore reads no page
+        of a listing that has one."""
+        folder = prefix.rstrip("/")
+        entries = {entry.key: entry for entry in self._listed(folder)}
+        if marks := {key for key, entry in entries.items() if entry.size_bytes == 0}:
+            # what a console makes for an empty folder: its name ends with a slash, which obstore takes away
+            for key in marks & {folder, *(above for below in entries for above in _folders(below))}:
+                del entries[key]
+        yield from (entry for _, entry in sorted(entries.items()))
 
-        def ask(obstore: Any) -> list[Object]:
-            pages = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000)
-            return [Object(meta["path"], meta["size"], _version(meta)) for page in pages for meta in page]
+    def _listed(self, folder: str) -> Iterator[Object]:
+        """Page by page; one that fails is asked for again, and none before it."""
+        last: str | None = None
+        pages: Any = None
 
-        yield from sorted(self._ask(prefix, ask), key=lambda entry: entry.key)
+        def next_page(obstore: Any) -> Any:
+            nonlocal pages
+            if pages is None:
+                # obstore shows /a and a/ as a, behind which others may lie that did not come yet
+                after = last if last is not None and self._is_there(obstore, last) else None
+                pages = iter(obstore.list(self._store, folder or None, offset=after, chunk_size=_PAGE))
+            try:
+                return next(pages, None)
+            except Exception:
+                pages = None
+                raise
 
-    def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
-        """All of a small object, and its version. Raises FileNotFoundError."""
-        stat = Stat(-1, version or "")
-        if version is None:
-            stat = self.stat(key)
-        data = b"".join(self.pieces(key, stat.version, 0, stat.size_bytes if stat.size_bytes >= 0 else None))
-        return data, stat.version
+        while page := self._ask(folder, next_page):
+            last = page[-1]["path"]
+            yield from (Object(meta["path"], meta["size"], _version(meta)) for meta in page)
+
+    def _is_there(self, obstore: Any, key: str) -> bool:
+        try:
+            obstore.head(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read(self, key: str) -> tuple[bytes, str]:
+        """All of a small object, and its version. Raises FileNotFoundError; InputError changed."""
+
+        def ask(obstore: Any) -> tuple[bytes, str, int]:
+            answer = obstore.get(self._store, key)
+            return _received(answer), _version(answer.meta), answer.meta["size"]
+
+        data, version, size = self._ask(key, ask)
+        return data + b"".join(self.pieces(key, version, len(data), size)), version
 
     def pieces(self, key: str, version: str | None, start: int, end: int | None) -> Iterator[bytes]:
         """Bytes start to end of an object, of this version alone. A body that is cut off goes on where it was.
@@ -98,43 +152,42 @@ class Bucket:
         if end is None:
             end = self.stat(key).size_bytes
         while start < end:
-            for data in self._ask(key, partial(self._piece, key, version, start, end)):
-                start += len(data)
-                yield data
+            data = self._ask(key, partial(self._piece, key, version, start, end))
+            start += len(data)
+            yield data
 
-    def _piece(self, key: str, version: str | None, start: int, end: int, obstore: Any) -> list[bytes]:
+    def _piece(self, key: str, version: str | None, start: int, end: int, obstore: Any) -> bytes:
         """What comes of it: all that was asked for, or the part before it broke off."""
         options: dict[str, Any] = {"range": (start, min(end, start + PIECE_BYTES))}
         if version:
             options["if_match"] = version
-        answer = obstore.get(self._store, key, options=options)
-        received: list[bytes] = []
-        try:
-            received += [bytes(part) for part in answer.stream(min_chunk_size=1 << 20)]
-        except Exception:
-            if not received:
-                raise
-        if not received:
+        if not (data := _received(obstore.get(self._store, key, options=options))):
             raise MayPass("an empty answer")
-        return received
+        return data
 
     def put(self, key: str, data: Data, *, version: str | None = None) -> bool:
         """Create an object, or replace the one of that version; False, and nothing changed, where there is one already,
         or another. An answer that got lost may hide that it was done: then what is there is ours."""
         lost_answer = False
-        mode: Any = "create" if version is None else {"e_tag": version}
 
         def ask(obstore: Any) -> bool:
             nonlocal lost_answer
+            kinds = obstore.exceptions
             try:
+                mode = "create" if version is None else self._condition(obstore, key, version)
                 obstore.put(self._store, key, bytes(data), mode=mode, use_multipart=False)
-            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
+            except (kinds.AlreadyExistsError, kinds.PreconditionError, FileNotFoundError) as error:
+                if is_busy(error) or isinstance(translated(error, self.address, key, kinds), NoBucket):
+                    raise
+                if version is None and isinstance(error, FileNotFoundError):
+                    raise NoBucket(f"{self.address} is not there") from None
                 return False
-            except FileNotFoundError as error:
-                if version is None:
-                    raise NoBucket(f"{self.address} is not there") from error
-                return False  # it is gone
-            except Exception:
+            except Exception as error:
+                if knows_no_conditions(error, kinds):
+                    raise OSError(
+                        f"{self.address} cannot create a file only where there is none, which an output needs "
+                        f"(docs/buckets.md): {sentence_of(error)}"
+                    ) from None
                 lost_answer = True
                 raise
             return True
@@ -142,6 +195,15 @@ class Bucket:
         if self._ask(key, ask):
             return True
         return lost_answer and self._holds(key, data)
+
+    def _condition(self, obstore: Any, key: str, version: str) -> dict[str, Any]:
+        """Google replaces by a generation, which is looked up; the others by the ETag."""
+        if not self._is_google:
+            return {"e_tag": version}
+        meta = obstore.head(self._store, key)
+        if _version(meta) != version:
+            raise obstore.exceptions.PreconditionError("it was replaced")
+        return {"e_tag": meta["e_tag"], "version": meta["version"]}
 
     def delete(self, key: str) -> None:
         """Also where there is none."""
@@ -156,97 +218,41 @@ class Bucket:
         except (FileNotFoundError, InputError):
             return False
 
-    def _ask(self, key: str, ask: Callable[[Any], _T]) -> _T:
+    def _ask(self, key: str, ask: Callable[[Any], _T], patience_s: float | None = None) -> _T:
         import obstore  # some megabytes, for who needs none of them
 
-        def translated() -> _T:
+        def asked() -> _T:
             try:
                 return ask(obstore)
-            except ValueError as error:
-                raise InputError("not_found", f"{self.address}: no object can be asked for by {key!r}") from error
-            except (OSError, InputError) as error:
-                if type(error) is FileNotFoundError:
-                    raise FileNotFoundError(f"{self.address}/{key} is not there") from error
+            except ValueError:
+                raise InputError("not_found", f"{self.address}: no object can be asked for by {key!r}") from None
+            except (InputError, NoBucket, MayPass, StoreLost):
                 raise
             except Exception as error:  # obstore's own tree: each is one of ours, or no error of a store
-                raise self._translated(key, error, obstore) from error
+                ours = translated(error, self.address, key, obstore.exceptions)
+                if ours is error:
+                    raise
+                raise ours from None
 
-        return patiently(translated, f"{self.address}/{key}", self._patience_s)
-
-    def _translated(self, key: str, error: Exception, obstore: Any) -> Exception:
-        kinds, sentence = obstore.exceptions, _sentence(error)
-        status = _STATUS.search(str(error))
-        code = int(status[1]) if status else None
-        match error:
-            case kinds.PermissionDeniedError() | kinds.UnauthenticatedError():
-                return Refused(f"{self.address}/{key}: {sentence}")
-            case kinds.PreconditionError():
-                return InputError("changed", f"{self.address}/{key} was changed after it was listed")
-            case kinds.GenericError() if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-                return NoBucket(f"{self.address} is not there")
-            case kinds.GenericError() if code is None and _NO_CREDENTIALS.search(str(error)):
-                return Refused(f"{self.address}: no credentials: {sentence}")
-            case kinds.GenericError() if code is None or code in _PASSING:
-                return MayPass(sentence)
-            case kinds.BaseError():
-                return OSError(f"{self.address}/{key}: {sentence}")
-        return error
+        return patiently(asked, f"{self.address}/{key}", self._patience_s if patience_s is None else patience_s)
 
 
-@lru_cache(maxsize=64)
-def _client(address: str) -> Any:
-    from obstore.store import from_url
-
-    scheme = place_of(address)[0]
-    endpoints = [os.environ.get(name, "") for name in _ENDPOINTS[scheme]]
-    endpoint = next(filter(None, endpoints), "")
-    options: dict[str, Any] = {
-        "client_options": {
-            "allow_http": endpoint.startswith("http://"),
-            "connect_timeout": "10s",
-            "read_timeout": "20s",
-            "timeout": "180s",
-        },
-        "retry_config": {"max_retries": 0},  # operators/store/retries.py
-    }
-    if scheme == "s3":
-        if endpoint:
-            options["endpoint"] = endpoint
-        if provider := _aws_profile():
-            options["credential_provider"] = provider
-    return from_url(address, **options)
+def _folders(key: str) -> Iterator[str]:
+    while key := key.rpartition("/")[0]:
+        yield key
 
 
-_ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-    "gs": (),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-}
-
-
-def _aws_profile() -> Any:
-    """Of ~/.aws, through boto3 where that is installed: obstore reads the environment alone."""
-    if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
-        return None
-    if not (os.environ.get("AWS_PROFILE") or Path("~/.aws").expanduser().is_dir()):
-        return None
+def _received(answer: Any) -> bytes:
+    """What came of a body before it broke off; raises where nothing did."""
+    received: list[bytes] = []
     try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as error:
-        raise SpecError("credentials of ~/.aws need boto3: `pip install boto3`, or AWS_ACCESS_KEY_ID") from error
-    return Boto3CredentialProvider()
+        for part in answer.stream(min_chunk_size=1 << 20):
+            received.append(bytes(part))  # noqa: PERF401  what came before it raises is kept
+    except Exception:
+        if not received:
+            raise
+    return b"".join(received)
 
 
 def _version(meta: Any) -> str:
     return str(meta["e_tag"] or meta["version"] or f"{meta['size']}-{meta['last_modified'].isoformat()}")
-
-
-def _sentence(error: Exception) -> str:
-    """Of a store's error, without addresses (they may be signed) and without what obstore prints for debugging."""
-    text = str(error).split("\n\nDebug source:")[0]
-    if status := _STATUS.search(text):
-        code, message = _CODE.search(text), _MESSAGE.search(text)
-        words = ": ".join(part[1].strip() for part in (code, message) if part)
-        return f"status {status[1]}" + (f", {words}" if words else "")
-    text = re.sub(r"https?://\S+", "…", " ".join(text.split()))
-    return text[:300]
