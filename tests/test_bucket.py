@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
 
@@ -13,6 +14,7 @@ from PIL import Image
 from operators.media.probe import Probe
 from operators.store.bucket import BucketStore
 from operators.store.inputs.opened_input import OpenedInput, opened_input
+from operators.store.objects import Bucket
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError, SpecError, StoreLost
@@ -122,3 +124,25 @@ def test_a_picture_in_a_bucket_is_probed(s3: S3Server) -> None:
         probe.close()
     assert [unit["error"] and unit["error"]["kind"] for unit in units] == [None, "not_found"]
     assert units[0]["version"]
+
+
+def test_a_listing_that_breaks_off_goes_on(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hundred pages one in twenty fails: all of them at once never come."""
+    bucket = s3.new_bucket()
+    for number in range(30):
+        s3.put(f"{bucket}/in/{number:02}.txt", b"x")
+    import obstore
+
+    listing, calls = obstore.list, list[str | None]()
+
+    def breaking(store: object, prefix: str | None, *, offset: str | None, chunk_size: int) -> Iterator[object]:
+        calls.append(offset)
+        for count, page in enumerate(listing(store, prefix, offset=offset, chunk_size=10)):  # type: ignore[call-overload]
+            if count:
+                raise obstore.exceptions.GenericError("status code: 503 Service Unavailable")
+            yield page
+
+    monkeypatch.setattr(obstore, "list", breaking)
+    names = [entry.key for entry in Bucket(bucket).below("in")]
+    assert names == [f"in/{number:02}.txt" for number in range(30)]
+    assert calls == [None, "in/09.txt", "in/19.txt"]
