@@ -43,13 +43,21 @@ class NoBucket(OSError):
     """The bucket is not there."""
 
 
+TIMEOUT_S = 20.0
+"""Without a byte, until a request is given up and asked again; SIGHTREAD_STORE_TIMEOUT_S says otherwise."""
+
+
 def patience_s() -> float:
     """Seconds that a store may be silent. Raises SpecError."""
-    text = os.environ.get("SIGHTREAD_STORE_PATIENCE_S", "")
+    return _seconds("SIGHTREAD_STORE_PATIENCE_S", PATIENCE_S)
+
+
+def _seconds(variable: str, usual: float) -> float:
+    text = os.environ.get(variable, "")
     try:
-        return float(text or PATIENCE_S)
+        return float(text or usual)
     except ValueError as error:
-        raise SpecError(f"SIGHTREAD_STORE_PATIENCE_S: {text!r} is no number of seconds") from error
+        raise SpecError(f"{variable}: {text!r} is no number of seconds") from error
 
 
 class Bucket:
@@ -76,11 +84,16 @@ class Bucket:
     def below(self, prefix: str = "") -> Iterator[Object]:
         """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys."""
 
-        def ask(obstore: Any) -> list[Object]:
-            pages = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000)
-            return [Object(meta["path"], meta["size"], _version(meta)) for page in pages for meta in page]
+        entries: list[Object] = []
 
-        yield from sorted(self._ask(prefix, ask), key=lambda entry: entry.key)
+        def ask(obstore: Any) -> None:
+            # on from where it broke off: a listing is as many requests as it has thousands
+            pages = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000, offset=_last(entries))
+            for page in pages:
+                entries.extend(Object(meta["path"], meta["size"], _version(meta)) for meta in page)
+
+        self._ask(prefix, ask)
+        yield from sorted(entries, key=lambda entry: entry.key)
 
     def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
         """All of a small object, and its version. Raises FileNotFoundError."""
@@ -110,7 +123,8 @@ class Bucket:
         answer = obstore.get(self._store, key, options=options)
         received: list[bytes] = []
         try:
-            received += [bytes(part) for part in answer.stream(min_chunk_size=1 << 20)]
+            for part in answer.stream(min_chunk_size=1 << 20):
+                received.append(bytes(part))  # noqa: PERF401  a comprehension would lose them all
         except Exception:
             if not received:
                 raise
@@ -134,8 +148,8 @@ class Bucket:
                 if version is None:
                     raise NoBucket(f"{self.address} is not there") from error
                 return False  # it is gone
-            except Exception:
-                lost_answer = True
+            except Exception as error:
+                lost_answer = lost_answer or _may_be_done(error)
                 raise
             return True
 
@@ -184,6 +198,8 @@ class Bucket:
                 return InputError("changed", f"{self.address}/{key} was changed after it was listed")
             case kinds.GenericError() if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
                 return NoBucket(f"{self.address} is not there")
+            case kinds.GenericError() if code in (401, 403):  # of a listing
+                return Refused(f"{self.address}/{key}: {sentence}")
             case kinds.GenericError() if code is None and _NO_CREDENTIALS.search(str(error)):
                 return Refused(f"{self.address}: no credentials: {sentence}")
             case kinds.GenericError() if code is None or code in _PASSING:
@@ -204,7 +220,7 @@ def _client(address: str) -> Any:
         "client_options": {
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": "10s",
-            "read_timeout": "20s",
+            "read_timeout": f"{round(_seconds('SIGHTREAD_STORE_TIMEOUT_S', TIMEOUT_S) * 1000)}ms",
             "timeout": "180s",
         },
         "retry_config": {"max_retries": 0},  # operators/store/retries.py
@@ -237,8 +253,19 @@ def _aws_profile() -> Any:
     return Boto3CredentialProvider()
 
 
+def _last(entries: list[Object]) -> str | None:
+    """The key after which a listing goes on."""
+    return max((entry.key for entry in entries), default=None)
+
+
 def _version(meta: Any) -> str:
     return str(meta["e_tag"] or meta["version"] or f"{meta['size']}-{meta['last_modified'].isoformat()}")
+
+
+def _may_be_done(error: Exception) -> bool:
+    """Whether a write that ended so may have been done: the answer of a store that says no is an answer."""
+    status = _STATUS.search(str(error))
+    return status is None or (int(status[1]) >= 500 and int(status[1]) != 503)
 
 
 def _sentence(error: Exception) -> str:
