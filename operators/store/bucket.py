@@ -28,8 +28,9 @@ class BucketStore:
         self.address = f"{scheme}://{bucket}/{self._prefix}".rstrip("/")
 
     def check(self) -> None:
-        """Raises SpecError where nothing can be had of it. Writes nothing."""
-        self._bucket.check(self._prefix, listed=True)
+        """Whether it can be listed: asked once, before anything begins. Raises OSError, StoreLost."""
+        with _as_os_errors():
+            self._bucket.check(self._prefix, listed=True)
 
     def list(self, folder: str = "") -> list[str]:
         below = self._key(folder) if folder else self._prefix

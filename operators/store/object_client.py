@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from operators.store.object_errors import sentence_of
+from operators.store.retries import timeout_s
 from schemas.address import place_of
 from schemas.errors import SpecError
 
-CONNECT_S, READ_S, REQUEST_S = 10, 20, 180
-"""Until a connection stands, until the next byte, until an answer is whole."""
+CONNECT_S, REQUEST_S = 10, 180
+"""Until a connection stands, and until an answer is whole."""
 _PREFIXES = {"s3": ("AWS_",), "gs": ("GOOGLE_",), "az": ("AZURE_",)}
+_OURS = "SIGHTREAD_STORE_"
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "gs": (),
@@ -56,7 +58,9 @@ def client_of(address: str) -> Any:
     """obstore's store of a bucket. address: s3://bucket and the like. Raises SpecError for settings that lead nowhere,
     and where no credentials are to be had."""
     scheme = place_of(address)[0]
-    return _client(address, tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(_PREFIXES[scheme]))))
+    return _client(
+        address, tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith((*_PREFIXES[scheme], _OURS))))
+    )
 
 
 @lru_cache(maxsize=64)
@@ -80,7 +84,8 @@ def _client(address: str, _variables: tuple[tuple[str, str], ...]) -> Any:
         _check_source(address)
     allowed = os.environ.get(f"{_PREFIXES[scheme][0]}ALLOW_HTTP", "").lower() in ("1", "true")
     http = {"allow_http": True} if allowed or endpoint.startswith("http://") else {}
-    times = {"connect_timeout": f"{CONNECT_S}s", "read_timeout": f"{READ_S}s", "timeout": f"{REQUEST_S}s"}
+    times = {"connect_timeout": f"{CONNECT_S}s", "timeout": f"{REQUEST_S}s"}
+    times["read_timeout"] = f"{round(timeout_s() * 1000)}ms"
     try:
         return make(
             address,

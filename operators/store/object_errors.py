@@ -20,6 +20,7 @@ _CREDENTIALS = re.compile(
     r"/latest/api/token|/latest/meta-data|/computeMetadata/|/metadata/identity|[Tt]oken request|token file|"
     r"service account file|credential provider|Account must be specified"
 )
+NO_SUCH_RANGE = 416
 _PASSING = frozenset((408, 409, 425, 429, *range(500, 600))) - {501, 505}
 _PASSING_CODES = frozenset(("RequestTimeout", "IncompleteBody"))
 """Of S3, with status 400."""
@@ -72,7 +73,7 @@ def translated(error: Exception, bucket: str, key: str, kinds: Any) -> Exception
         return MayPass(sentence)
     if isinstance(error, kinds.PreconditionError):
         return InputError("changed", f"{place} was changed after it was listed")
-    if code == 416:
+    if code == NO_SUCH_RANGE:
         return InputError("changed", f"{place} is shorter than when it was listed")
     its_code = _CODE.search(text)
     if isinstance(error, kinds.GenericError) and (
@@ -92,6 +93,12 @@ def knows_no_conditions(error: Exception, kinds: Any) -> bool:
     unknown = code is not None and code[1] in ("NotImplemented", "InvalidArgument")
     status = status_of(error)
     return status == 501 or (status == 400 and unknown) or isinstance(error, kinds.NotSupportedError)
+
+
+def may_be_done(error: Exception) -> bool:
+    """Whether a write that ended so may have been done: the answer of a store that says no is an answer."""
+    status = status_of(error)
+    return status is None or (status >= 500 and status != 503)
 
 
 def status_of(error: Exception) -> int | None:

@@ -6,16 +6,25 @@ whole requests, which may be signed: none of them is a cause of ours, where a tr
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from operators.store.object_client import client_of
+from operators.store.object_errors import (
+    NO_SUCH_RANGE,
+    OddKey,
+    is_busy,
+    knows_no_conditions,
+    may_be_done,
+    sentence_of,
+    status_of,
+    translated,
+)
 from operators.store.object_errors import NoBucket as NoBucket
-from operators.store.object_errors import OddKey, is_busy, knows_no_conditions, sentence_of, status_of, translated
-from operators.store.retries import FIRST_PATIENCE_S, PATIENCE_S, MayPass, patiently
+from operators.store.retries import FIRST_PATIENCE_S, MayPass, patience_s, patiently
 from operators.store.store import Data, Stat
 from schemas.address import place_of
 from schemas.errors import InputError, SpecError, StoreLost
@@ -35,15 +44,6 @@ class Object:
     version: str
 
 
-def patience_s() -> float:
-    """Seconds that a store may be silent. Raises SpecError."""
-    text = os.environ.get("SIGHTREAD_STORE_PATIENCE_S", "")
-    try:
-        return float(text or PATIENCE_S)
-    except ValueError as error:
-        raise SpecError(f"SIGHTREAD_STORE_PATIENCE_S: {text!r} is no number of seconds") from error
-
-
 class Bucket:
     """Its verbs raise OSError for what a store says no to (NoBucket, FileNotFoundError), InputError permission, and
     StoreLost where nothing answers, or nobody gets in. May be shared by threads."""
@@ -59,27 +59,25 @@ class Bucket:
         self._store = client_of(self.address)
 
     def check(self, key: str = "", *, listed: bool = False) -> None:
-        """Raises SpecError with the reason where nothing of the bucket can be had: asked once, before anything begins.
-        key: of an object or folder of interest. listed: whether it must be allowed to list."""
+        """Whether anything can be read here: asked once, before anything begins. listed: whether it must be allowed to
+        list. Raises NoBucket, StoreLost after FIRST_PATIENCE_S, InputError permission where neither a listing nor the
+        object of that key may be had."""
+        folder = key if listed else key.rpartition("/")[0]
 
         def ask(obstore: Any) -> None:
-            next(iter(obstore.list(self._store, key.rstrip("/") or None, chunk_size=1)), None)
+            next(iter(obstore.list(self._store, folder.rstrip("/") or None, chunk_size=1)), None)
 
-        patience_s = min(self._patience_s, FIRST_PATIENCE_S)
         try:
-            try:
-                self._ask(key, ask, patience_s)
-            except OddKey:  # whoever lists will say so
-                return
-            except InputError:
-                if listed:
-                    raise
-                # who may not list may still read
-                self._ask(key, partial(self._stat, key or "-"), patience_s)
-        except FileNotFoundError:
+            self._ask(key, ask, FIRST_PATIENCE_S)
+        except OddKey:  # whoever lists will say so
             return
-        except (OSError, InputError, StoreLost) as error:
-            raise SpecError(f"{error}") from None
+        except InputError as refusal:
+            if listed or refusal.kind != "permission" or not key:
+                raise
+            try:  # who may not list may still read
+                self._ask(key, partial(self._stat, key), FIRST_PATIENCE_S)
+            except FileNotFoundError:
+                return
 
     def stat(self, key: str) -> Stat:
         """Raises FileNotFoundError."""
@@ -139,31 +137,41 @@ class Bucket:
 
         def ask(obstore: Any) -> tuple[bytes, str, int]:
             answer = obstore.get(self._store, key)
-            return _received(answer), _version(answer.meta), answer.meta["size"]
+            return b"".join(_received(answer)), _version(answer.meta), answer.meta["size"]
 
         data, version, size = self._ask(key, ask)
         return data + b"".join(self.pieces(key, version, len(data), size)), version
 
-    def pieces(self, key: str, version: str | None, start: int, end: int | None) -> Iterator[bytes]:
-        """Bytes start to end of an object, of this version alone. A body that is cut off goes on where it was.
+    def pieces(self, key: str, version: str | None, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes start to end of an object, or to its end, of this version alone. A body that is cut off goes on where
+        it was.
 
         Raises FileNotFoundError; InputError changed.
         """
-        if end is None:
-            end = self.stat(key).size_bytes
-        while start < end:
-            data = self._ask(key, partial(self._piece, key, version, start, end))
-            start += len(data)
-            yield data
+        while end is None or start < end:
+            received, size = self._ask(key, partial(self._piece, key, version, start, end))
+            end = size if end is None else min(end, size)
+            for data in received:
+                start += len(data)
+                yield data
 
-    def _piece(self, key: str, version: str | None, start: int, end: int, obstore: Any) -> bytes:
-        """What comes of it: all that was asked for, or the part before it broke off."""
-        options: dict[str, Any] = {"range": (start, min(end, start + PIECE_BYTES))}
+    def _piece(
+        self, key: str, version: str | None, start: int, end: int | None, obstore: Any
+    ) -> tuple[list[bytes], int]:
+        """What comes of it, all that was asked for or the part before it broke off; and the size of the object."""
+        options: dict[str, Any] = {"range": (start, min(end or start + PIECE_BYTES, start + PIECE_BYTES))}
         if version:
             options["if_match"] = version
-        if not (data := _received(obstore.get(self._store, key, options=options))):
+        try:
+            answer = obstore.get(self._store, key, options=options)
+        except obstore.exceptions.BaseError as error:
+            if status_of(error) == NO_SUCH_RANGE and obstore.head(self._store, key)["size"] <= start:
+                return [], start
+            raise
+        received, size = _received(answer), int(answer.meta["size"])
+        if not received and start < size:
             raise MayPass("an empty answer")
-        return data
+        return received, size
 
     def put(self, key: str, data: Data, *, version: str | None = None) -> bool:
         """Create an object, or replace the one of that version; False, and nothing changed, where there is one already,
@@ -188,7 +196,7 @@ class Bucket:
                         f"{self.address} cannot create a file only where there is none, which an output needs "
                         f"(docs/buckets.md): {sentence_of(error)}"
                     ) from None
-                lost_answer = True
+                lost_answer = lost_answer or may_be_done(error)
                 raise
             return True
 
@@ -218,7 +226,7 @@ class Bucket:
         except (FileNotFoundError, InputError):
             return False
 
-    def _ask(self, key: str, ask: Callable[[Any], _T], patience_s: float | None = None) -> _T:
+    def _ask(self, key: str, ask: Callable[[Any], _T], patience_s: float = math.inf) -> _T:
         import obstore  # some megabytes, for who needs none of them
 
         def asked() -> _T:
@@ -234,7 +242,7 @@ class Bucket:
                     raise
                 raise ours from None
 
-        return patiently(asked, f"{self.address}/{key}", self._patience_s if patience_s is None else patience_s)
+        return patiently(asked, f"{self.address}/{key}", min(patience_s, self._patience_s))
 
 
 def _folders(key: str) -> Iterator[str]:
@@ -242,7 +250,7 @@ def _folders(key: str) -> Iterator[str]:
         yield key
 
 
-def _received(answer: Any) -> bytes:
+def _received(answer: Any) -> list[bytes]:
     """What came of a body before it broke off; raises where nothing did."""
     received: list[bytes] = []
     try:
@@ -251,7 +259,7 @@ def _received(answer: Any) -> bytes:
     except Exception:
         if not received:
             raise
-    return b"".join(received)
+    return received
 
 
 def _version(meta: Any) -> str:
