@@ -29,6 +29,7 @@ _STATUS = re.compile(r"status code: (\d{3})[^:\n]*(?::\s*(.*))?", re.DOTALL)
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})")
 _NO_CREDENTIALS = re.compile(r"credential|metadata|token", re.IGNORECASE)
+_NO_SUCH_RANGE = 416
 _PASSING = frozenset((408, 409, 425, 429, *range(500, 600)))
 _T = TypeVar("_T")
 
@@ -93,12 +94,14 @@ class Bucket:
                 raise refusal from None  # an answer to HEAD has no words
 
     def below(self, prefix: str = "") -> Iterator[Object]:
-        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys. A listing
-        that breaks off goes on where it was."""
-        folder = prefix.rstrip("/") or None
-        last: str | None = None
+        """Everything below a folder, or all of the bucket, in the order that the store lists it in; none where there is
+        nothing. A listing that breaks off goes on behind the last key that it gave."""
+        folder, last, ordered = prefix.strip("/") or None, None, True
+        pages: list[Iterator[Any]] = []
 
-        def ask(obstore: Any, pages: list[Any]) -> list[Object]:
+        def ask(obstore: Any) -> list[Object]:
+            if not pages and not ordered:
+                raise OSError(f"{self.address} lists its keys in no order, so that a listing cannot go on")
             if not pages:
                 pages.append(iter(obstore.list(self._store, folder, offset=last, chunk_size=1000)))
             try:
@@ -108,48 +111,53 @@ class Bucket:
                 raise
             return [Object(meta["path"], meta["size"], _version(meta)) for meta in page]
 
-        pages: list[Any] = []
-        while entries := self._ask(prefix, partial(ask, pages=pages)):
-            yield from entries
-            if last is not None and entries[0].key <= last:
-                raise OSError(f"{self.address} lists its keys in no order")  # none to go on by
-            last = entries[-1].key
+        while objects := self._ask(prefix, ask):
+            yield from objects
+            keys = [entry.key.encode() for entry in objects]
+            ordered = ordered and sorted(keys) == keys and (last is None or last.encode() < keys[0])
+            last = objects[-1].key
 
     def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
         """All of a small object, and its version. Raises FileNotFoundError."""
-        stat = Stat(-1, version or "")
-        if version is None:
-            stat = self.stat(key)
-        data = b"".join(self.pieces(key, stat.version, 0, stat.size_bytes if stat.size_bytes >= 0 else None))
-        return data, stat.version
+        version = version or self.stat(key).version
+        return b"".join(self.pieces(key, version)), version
 
-    def pieces(self, key: str, version: str | None, start: int, end: int | None) -> Iterator[bytes]:
-        """Bytes start to end of an object, of this version alone. A body that is cut off goes on where it was.
+    def pieces(self, key: str, version: str | None, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes start to end of an object, or to its end, of this version alone. A body that is cut off goes on where
+        it was.
 
         Raises FileNotFoundError; InputError changed.
         """
-        if end is None:
-            end = self.stat(key).size_bytes
-        while start < end:
-            for data in self._ask(key, partial(self._piece, key, version, start, end)):
+        while end is None or start < end:
+            received, size = self._ask(key, partial(self._piece, key, version, start, end))
+            end = size if end is None else min(end, size)
+            for data in received:
                 start += len(data)
                 yield data
 
-    def _piece(self, key: str, version: str | None, start: int, end: int, obstore: Any) -> list[bytes]:
-        """What comes of it: all that was asked for, or the part before it broke off."""
-        options: dict[str, Any] = {"range": (start, min(end, start + PIECE_BYTES))}
+    def _piece(
+        self, key: str, version: str | None, start: int, end: int | None, obstore: Any
+    ) -> tuple[list[bytes], int]:
+        """What comes of it, all that was asked for or the part before it broke off; and the size of the object."""
+        options: dict[str, Any] = {"range": (start, min(end or start + PIECE_BYTES, start + PIECE_BYTES))}
         if version:
             options["if_match"] = version
-        answer = obstore.get(self._store, key, options=options)
         received: list[bytes] = []
+        try:
+            answer = obstore.get(self._store, key, options=options)
+        except obstore.exceptions.BaseError as error:
+            if _status(error) == _NO_SUCH_RANGE and obstore.head(self._store, key)["size"] <= start:
+                return [], start
+            raise
         try:
             received += [bytes(part) for part in answer.stream(min_chunk_size=1 << 20)]
         except Exception:
             if not received:
                 raise
-        if not received:
+        size = int(answer.meta["size"])
+        if not received and start < size:
             raise MayPass("an empty answer")
-        return received
+        return received, size
 
     def put(self, key: str, data: Data, *, version: str | None = None) -> bool:
         """Create an object, or replace the one of that version; False, and nothing changed, where there is one already,
@@ -208,8 +216,7 @@ class Bucket:
 
     def _translated(self, key: str, error: Exception, obstore: Any) -> Exception:
         kinds, sentence = obstore.exceptions, _sentence(error)
-        status = _STATUS.search(str(error))
-        code = int(status[1]) if status else None
+        code = _status(error)
         match error:
             case kinds.PermissionDeniedError() | kinds.UnauthenticatedError():
                 return Refused(f"{self.address}/{key}: {sentence}")
@@ -272,6 +279,11 @@ def _aws_profile() -> Any:
 
 def _version(meta: Any) -> str:
     return str(meta["e_tag"] or meta["version"] or f"{meta['size']}-{meta['last_modified'].isoformat()}")
+
+
+def _status(error: Exception) -> int | None:
+    status = _STATUS.search(str(error))
+    return int(status[1]) if status else None
 
 
 def _sentence(error: Exception) -> str:
