@@ -73,7 +73,6 @@ def list_inputs(
     for target in _targets(entries, scope):
         for part in _parts(target, scope):
             inputs.add(part)
-            scope.progress.listing(inputs.count)
     table = inputs.table()
     if unused := sorted(scope.types.keys() - set(table.schema.names[len(tables.INPUTS) :])):
         raise SpecError(f"types: no input table has a column {unused[0]!r}")
@@ -159,14 +158,12 @@ class _Inputs:
     """Grows by parts; a piece at a time becomes Arrow, which takes a tenth of the memory."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._rows: list[dict[str, Any]] = []
         self._pieces = [tables.INPUTS.empty_table()]
         self._columns: list[pa.Table] = []
 
     def add(self, part: Part) -> None:
         self._rows += part.rows
-        self.count += len(part.rows)
         if part.columns is not None or not self._columns or self._columns[-1].num_columns > 1:
             self._columns.append(_with_row_count(part.columns, len(part.rows)))
         else:

@@ -14,6 +14,8 @@ from pipelines.progress import Progress
 from schemas.errors import Failure, InputError
 from schemas.fetch import FetchSettings
 
+_TOLD_EVERY = 1000
+
 
 @dataclass(frozen=True)
 class Target:
@@ -50,6 +52,13 @@ class Scope:
     progress: Progress = field(default_factory=Progress)
     skipped: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
+    files: int = 0
+    """That were looked at."""
+
+    def looked_at(self, files: int = 1) -> None:
+        self.files += files
+        if self.files // _TOLD_EVERY > (self.files - files) // _TOLD_EVERY:
+            self.progress.listing(self.files)
 
     def once(self, target: Target) -> list[dict[str, Any]]:
         """Its row; none where it is an input already."""

@@ -58,6 +58,7 @@ def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
         scope.skipped["empty row at the end of a table"] += table.left_out
     for start in range(0, table.num_rows, _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, table.num_rows))
+        scope.looked_at(len(rows))
         yield Part(
             [scope.again(cell) for cell in _cells(target.address, table, rows, scope)],
             table.columns.slice(start, len(rows)),
