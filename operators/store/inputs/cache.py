@@ -36,8 +36,8 @@ _SWEEP_FILES = 256
 
 class Cache:
     def __init__(self, folder: Path, most_bytes: int) -> None:
-        """Raises SpecError for a folder that is not this user's alone."""
-        self._most_bytes = most_bytes
+        """most_bytes: of all that it holds. Raises SpecError for a folder that is not this user's alone."""
+        self.most_bytes = most_bytes
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             state = folder.lstat()
@@ -49,7 +49,7 @@ class Cache:
             self.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise SpecError(f"SIGHTREAD_CACHE: {folder} cannot be used: {error}") from error
-        self._added_bytes = self._most_bytes  # the first who adds looks what is there
+        self._added_bytes = self.most_bytes  # the first who adds looks what is there
         self._added_files = 0
 
     def opened(self, name: str) -> int | None:
@@ -94,8 +94,8 @@ class Cache:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 for piece in pieces:
                     size += len(piece)
-                    if size > self._most_bytes:
-                        limit = f"the cache of this node holds {self._most_bytes >> 20} MB (SIGHTREAD_CACHE_MB)"
+                    if size > self.most_bytes:
+                        limit = f"the cache of this node holds {self.most_bytes >> 20} MB (SIGHTREAD_CACHE_MB)"
                         raise InputError("too_large", f"it is larger than that: {limit}")
                     self._make_room(len(piece))
                     file.write(piece)
@@ -108,7 +108,7 @@ class Cache:
     def _make_room(self, more_bytes: int) -> None:
         self._added_bytes += more_bytes
         self._added_files += 1
-        if self._added_bytes < self._most_bytes * _SWEEP_SHARE and self._added_files < _SWEEP_FILES:
+        if self._added_bytes < self.most_bytes * _SWEEP_SHARE and self._added_files < _SWEEP_FILES:
             return
         self._added_bytes = self._added_files = 0
         files: list[tuple[float, int, Path]] = []
@@ -120,7 +120,7 @@ class Cache:
                 else:
                     files.append((state.st_mtime, state.st_size, path))
         total = sum(size for _, size, _ in files)
-        room = self._most_bytes * (1 - 2 * _SWEEP_SHARE)
+        room = self.most_bytes * (1 - 2 * _SWEEP_SHARE)
         for _, size, path in sorted(files):
             if total <= room:
                 break
