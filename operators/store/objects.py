@@ -7,6 +7,7 @@ of the whole bucket.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from operators.store.store import Data, Stat
 from schemas.address import place_of
 from schemas.errors import InputError, SpecError
 
+CHECK_S = 20.0
+"""Of patience with a store that was not heard of yet."""
 PIECE_BYTES = 8 << 20
 """Asked for at once: what of a body is lost at most when it is cut off, and held in memory by one download."""
 _STATUS = re.compile(r"status code: (\d{3})[^:\n]*(?::\s*(.*))?", re.DOTALL)
@@ -73,14 +76,44 @@ class Bucket:
         meta = self._ask(key, lambda obstore: obstore.head(self._store, key))
         return Stat(meta["size"], _version(meta))
 
+    def check(self, key: str) -> None:
+        """Whether anything can be read here. Raises NoBucket, StoreLost after CHECK_S, InputError permission where
+        neither a listing nor the object of that key may be had."""
+        folder = key.rpartition("/")[0] or None
+        try:
+            self._ask(key, lambda obstore: next(iter(obstore.list(self._store, folder)), None), CHECK_S)
+        except InputError as refusal:
+            if refusal.kind != "permission" or not key:
+                raise
+            try:
+                self._ask(key, lambda obstore: obstore.head(self._store, key), CHECK_S)
+            except FileNotFoundError:
+                return
+            except InputError:
+                raise refusal from None  # an answer to HEAD has no words
+
     def below(self, prefix: str = "") -> Iterator[Object]:
-        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys."""
+        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys. A listing
+        that breaks off goes on where it was."""
+        folder = prefix.rstrip("/") or None
+        last: str | None = None
 
-        def ask(obstore: Any) -> list[Object]:
-            pages = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000)
-            return [Object(meta["path"], meta["size"], _version(meta)) for page in pages for meta in page]
+        def ask(obstore: Any, pages: list[Any]) -> list[Object]:
+            if not pages:
+                pages.append(iter(obstore.list(self._store, folder, offset=last, chunk_size=1000)))
+            try:
+                page: Any = next(pages[0], [])
+            except Exception:
+                pages.clear()
+                raise
+            return [Object(meta["path"], meta["size"], _version(meta)) for meta in page]
 
-        yield from sorted(self._ask(prefix, ask), key=lambda entry: entry.key)
+        pages: list[Any] = []
+        while entries := self._ask(prefix, partial(ask, pages=pages)):
+            yield from entries
+            if last is not None and entries[0].key <= last:
+                raise OSError(f"{self.address} lists its keys in no order")  # none to go on by
+            last = entries[-1].key
 
     def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
         """All of a small object, and its version. Raises FileNotFoundError."""
@@ -156,7 +189,7 @@ class Bucket:
         except (FileNotFoundError, InputError):
             return False
 
-    def _ask(self, key: str, ask: Callable[[Any], _T]) -> _T:
+    def _ask(self, key: str, ask: Callable[[Any], _T], patience_s: float = math.inf) -> _T:
         import obstore  # some megabytes, for who needs none of them
 
         def translated() -> _T:
@@ -171,7 +204,7 @@ class Bucket:
             except Exception as error:  # obstore's own tree: each is one of ours, or no error of a store
                 raise self._translated(key, error, obstore) from error
 
-        return patiently(translated, f"{self.address}/{key}", self._patience_s)
+        return patiently(translated, f"{self.address}/{key}", min(patience_s, self._patience_s))
 
     def _translated(self, key: str, error: Exception, obstore: Any) -> Exception:
         kinds, sentence = obstore.exceptions, _sentence(error)
