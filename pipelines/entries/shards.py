@@ -19,24 +19,26 @@ from operators.media.formats import EPISODE, media_of_name
 from operators.store.inputs.opened_input import opened_shard
 from operators.store.inputs.tar_input import TarPlace, shard_of
 from operators.store.inputs.tar_members import Damage, Member, ReadAt, read_members
+from pipelines.entries.recognized import names_shard
 from pipelines.entries.scope import Part, Scope, Target, short_hash
 from pipelines.input_tables import RESERVED
 from schemas.address import name_of
 from schemas.errors import InputError
 from schemas.input_uri import text_of
 
-SUFFIX = ".tar"
-TEXTS = frozenset(
-    "txt text transcript caption json jsn jsonl cls cls2 class count index inx id url md html htm xml csv tsv yaml yml"
-    .split()
-)
+# fmt: off
+TEXTS = frozenset((
+    "txt", "text", "transcript", "caption", "json", "jsn", "jsonl", "cls", "cls2", "class", "count", "index", "inx",
+    "id", "url", "md", "html", "htm", "xml", "csv", "tsv", "yaml", "yml",
+))
+# fmt: on
 """Last suffixes of members that are columns."""
 PREFIX = "sample_"
 """Before a column that would be called like one of the results, or of the table that names the shard."""
 MOST_COLUMNS = 64
 MOST_TEXT_BYTES = 1 << 20
 MOST_SHARD_TEXT_BYTES = 1 << 30
-_PACKED = re.compile(r"\.(?:tar\.(?:gz|bz2|xz|zst|lz4|z|lzma)|tgz|tbz2?|txz|tzst)", re.IGNORECASE)
+_PACKED = re.compile(r".*\.(?:tar\.(?:gz|bz2|xz|zst|lz4|z|lzma)|tgz|tbz2?|txz|tzst)", re.IGNORECASE)
 _COLUMN = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 _META = re.compile(r"__[^/]*__(?:$|/)")
 _LONGEST_NAME = 2000
@@ -64,8 +66,8 @@ class _Contents:
 
 def is_shard(target: Target) -> bool:
     """By its name: what it holds shows when it is read."""
-    name = name_of(target.address).lower()
-    is_one = name.endswith(SUFFIX) or _PACKED.search(name[-9:]) is not None
+    name = name_of(target.address)
+    is_one = names_shard(name) or _PACKED.fullmatch(name[-9:]) is not None
     return is_one and target.fault is None and target.media != EPISODE
 
 
@@ -96,7 +98,7 @@ def shard_parts(target: Target, scope: Scope, taken: frozenset[str] = frozenset(
 def _read(target: Target, scope: Scope) -> tuple[_Contents, str]:
     """With the version of the shard. Raises InputError, StoreLost."""
     address = target.address
-    if _PACKED.search(address[-9:]):
+    if not names_shard(name_of(address)):
         raise InputError("unknown_type", "a packed tar is not read: its members cannot be reached; unpack it first")
     if shard_of(f"{address}#x") != (address, "x"):
         raise InputError("unknown_type", "members of a shard of such a name have no address; it should end in .tar")
