@@ -145,13 +145,14 @@ def _text(member: Member, key: str, column: str, contents: _Contents, scope: Sco
         scope.skipped[f"text of a shard beyond {MOST_COLUMNS} columns"] += 1
         return 0
     contents.columns[column] = None
+    if member.size_bytes > MOST_TEXT_BYTES:
+        scope.skipped[f"text of a shard of more than {MOST_TEXT_BYTES >> 20} MB"] += 1
+        return 0
     sample = contents.samples.setdefault(key, _Sample())
     text = ""
     try:
         if column in sample.texts:
             raise InputError("malformed", f"its sample has two members .{column}")
-        if member.size_bytes > MOST_TEXT_BYTES:
-            raise InputError("too_large", f"the .{column} of its sample has more than {MOST_TEXT_BYTES >> 20} MB")
         text = read_at(member.offset, member.size_bytes).decode("utf-8-sig")
     except UnicodeDecodeError:
         sample.fault = sample.fault or InputError("malformed", f"the .{column} of its sample is no UTF-8")
