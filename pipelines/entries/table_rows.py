@@ -46,7 +46,8 @@ _AT_ONCE = 4096
 
 def is_table(target: Target) -> bool:
     """By its name: whether it can be read shows when it is."""
-    return names_table(name_of(target.address)) and target.fault is None
+    is_missing = target.fault is not None and target.fault.kind == "not_found"
+    return names_table(name_of(target.address)) and not is_missing
 
 
 def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
