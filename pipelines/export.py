@@ -70,7 +70,7 @@ def export(
     shards = list(_cut(inputs, shard_bytes))
     width = max(6, len(str(len(shards))))
     keys = [f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:80]}-{number:0{width}d}.tar" for number in range(len(shards))]
-    there = _claim(target, _identity(folder, results, shard_bytes, len(shards)), keys)
+    there = _claim(target, _identity(folder, results, shard_bytes) | {"shards": keys[-1:]}, keys)
     answers = _Answers(folder, results, inputs)
     for key, rows in zip(keys, shards, strict=True):
         if key in there:
@@ -92,14 +92,13 @@ def _cut(inputs: pa.Table, shard_bytes: int) -> Iterator[range]:
         yield range(start, inputs.num_rows)
 
 
-def _identity(folder: JobFolder, results: Results, shard_bytes: int, shards: int) -> dict[str, Any]:
+def _identity(folder: JobFolder, results: Results, shard_bytes: int) -> dict[str, Any]:
     job = json.dumps(folder.identity(), sort_keys=True)
     parts = json.dumps([(task, sorted(results.parts(task))) for task in results.tasks()])
     return {
         "job": hashlib.sha256(job.encode()).hexdigest(),
         "parts": hashlib.sha256(parts.encode()).hexdigest(),
         "shard_bytes": shard_bytes,
-        "shards": shards,
     }
 
 
