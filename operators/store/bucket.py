@@ -36,7 +36,7 @@ class BucketStore:
         below = self._key(folder) if folder else self._prefix
         skipped = len(self._prefix) + 1 if self._prefix else 0
         with _as_os_errors():
-            return [entry.key[skipped:] for entry in self._bucket.below(below)]
+            return sorted(entry.key[skipped:] for entry in self._bucket.below(below))
 
     def stat(self, key: str) -> Stat | None:
         try:

@@ -93,44 +93,29 @@ class Bucket:
         return Stat(meta["size"], _version(meta))
 
     def below(self, prefix: str = "") -> Iterator[Object]:
-        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys. Raises
-        OddKey, an OSError, where a key has an empty segment, `.`, `..` or a control character: obstore reads no page
-        of a listing that has one."""
-        folder = prefix.rstrip("/")
-        entries = {entry.key: entry for entry in self._listed(folder)}
-        if marks := {key for key, entry in entries.items() if entry.size_bytes == 0}:
-            # what a console makes for an empty folder: its name ends with a slash, which obstore takes away
-            for key in marks & {folder, *(above for below in entries for above in _folders(below))}:
-                del entries[key]
-        yield from (entry for _, entry in sorted(entries.items()))
+        """Everything below a folder, or all of the bucket, in the order that the store lists it in; none where there is
+        nothing. A listing that breaks off goes on behind the last key that it gave. Raises OddKey, an OSError, where a
+        key has an empty segment, `.`, `..` or a control character: obstore reads no page of a listing that has one."""
+        folder, last, ordered = prefix.strip("/") or None, None, True
+        pages: list[Iterator[Any]] = []
 
-    def _listed(self, folder: str) -> Iterator[Object]:
-        """Page by page; one that fails is asked for again, and none before it."""
-        last: str | None = None
-        pages: Any = None
-
-        def next_page(obstore: Any) -> Any:
-            nonlocal pages
-            if pages is None:
-                # obstore shows /a and a/ as a, behind which others may lie that did not come yet
-                after = last if last is not None and self._is_there(obstore, last) else None
-                pages = iter(obstore.list(self._store, folder or None, offset=after, chunk_size=_PAGE))
+        def ask(obstore: Any) -> list[Object]:
+            if not pages and not ordered:
+                raise OSError(f"{self.address} lists its keys in no order, so that a listing cannot go on")
+            if not pages:
+                pages.append(iter(obstore.list(self._store, folder, offset=last, chunk_size=_PAGE)))
             try:
-                return next(pages, None)
+                page: Any = next(pages[0], [])
             except Exception:
-                pages = None
+                pages.clear()
                 raise
+            return [Object(meta["path"], meta["size"], _version(meta)) for meta in page]
 
-        while page := self._ask(folder, next_page):
-            last = page[-1]["path"]
-            yield from (Object(meta["path"], meta["size"], _version(meta)) for meta in page)
-
-    def _is_there(self, obstore: Any, key: str) -> bool:
-        try:
-            obstore.head(self._store, key)
-        except FileNotFoundError:
-            return False
-        return True
+        while objects := self._ask(prefix, ask):
+            yield from objects
+            keys = [entry.key.encode() for entry in objects]
+            ordered = ordered and sorted(keys) == keys and (last is None or last.encode() < keys[0])
+            last = objects[-1].key
 
     def read(self, key: str) -> tuple[bytes, str]:
         """All of a small object, and its version. Raises FileNotFoundError; InputError changed."""
@@ -243,11 +228,6 @@ class Bucket:
                 raise ours from None
 
         return patiently(asked, f"{self.address}/{key}", min(patience_s, self._patience_s))
-
-
-def _folders(key: str) -> Iterator[str]:
-    while key := key.rpartition("/")[0]:
-        yield key
 
 
 def _received(answer: Any) -> list[bytes]:
