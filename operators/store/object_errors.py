@@ -56,8 +56,8 @@ def translated(error: Exception, bucket: str, key: str, kinds: Any) -> Exception
         odd = _ODD_KEY.search(text)
         named = f"has the key {odd[1]!r}" if odd else sentence
         return OddKey(
-            f"{place.rstrip('/')} cannot be listed: it {named}, and a key with an empty name, `.`, `..` or a control character "
-            "cannot be asked for; name a folder without such keys, or a table of addresses"
+            f"{place.rstrip('/')} cannot be listed: it {named}, and a key with an empty name, `.`, `..` or a control "
+            "character cannot be asked for; name a folder without such keys, or a table of addresses"
         )
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f"{place} is not there")
