@@ -145,6 +145,25 @@ def test_shards_by_braces_globs_tables_and_folders(tmp_path: Path) -> None:
     assert [row["error"] and row["error"]["kind"] for row in rows] == [None, None, None, None, "not_found"]
 
 
+def test_a_member_may_be_named_itself(tmp_path: Path, s3: S3Server) -> None:
+    """As rows name it."""
+    path = shard(tmp_path, ("x/1.jpg", b"one"), ("2.pdf", b"two"))
+    address = f"{s3.new_bucket()}/a.tar"
+    s3.put(address, path.read_bytes())
+    table = tmp_path / "list.csv"
+    table.write_text(f"uri\na.tar#x/1.jpg\n{path}#2.pdf\n{address}#x/1.jpg\na.tar#none.jpg\nnone.tar#1.jpg\n")
+    by_table, by_name = listed(table).inputs.to_pylist(), listed(f"{path}#x/1.jpg", f"{address}#2.pdf").inputs
+    assert [(row["media"], row["error"]) for row in by_table] == [
+        *(("image", None), ("document", None), ("image", None), ("image", None), ("image", None))
+    ]
+    assert [content(row) for row in by_table[:3]] == [b"one", b"two", b"one"]
+    assert [content(row) for row in by_name.to_pylist()] == [b"one", b"two"]
+    for row in by_table[3:]:
+        with pytest.raises(InputError) as raised:
+            content(row)
+        assert raised.value.kind == "not_found"
+
+
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.TAR.zst"])
 def test_a_packed_shard_is_not_unpacked(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x1f\x8b" + bytes(100))
