@@ -288,6 +288,7 @@ def test_shards_give_the_units_that_the_folder_gives(
     assert units(listed(path)) == expected
     assert units(listed(address)) == expected
     assert sum(fetched) == path.stat().st_size
+    fetched.clear()
     monkeypatch.setattr(tar_input, "CACHED_SHARE", 0)  # read through, and each member fetched alone
     monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "another"))
     assert units(listed(address)) == expected
