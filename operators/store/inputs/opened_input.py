@@ -12,9 +12,11 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from operators.store.inputs.cache import node_cache
+from operators.store.inputs.cell_address import is_cell
 from operators.store.inputs.origin import origin_of as origin_of
 from schemas.address import is_remote
 from schemas.errors import InputError, SpecError
@@ -40,14 +42,22 @@ def opened_input(
     too_large; StoreLost where its store does not answer any more.
     """
     settings = settings or FetchSettings()
-    opened = _remote(address, version, settings) if is_remote(address) else OpenedInput(open_local(path_of(address)))
+    if is_cell(address, version):
+        from operators.store.inputs.table_cells import opened_cell  # a library more, for who has no tables
+
+        opened = OpenedInput(*opened_cell(address, version, partial(_whole, settings=settings)))
+    else:
+        opened = OpenedInput(*_whole(address, version, settings))
     try:
         yield opened
     finally:
         os.close(opened.fd)
 
 
-def _remote(address: str, version: str | None, settings: FetchSettings) -> OpenedInput:
+def _whole(address: str, version: str | None, settings: FetchSettings) -> tuple[int, str | None]:
+    """A descriptor of a whole file, and its version. Raises as `opened_input` does."""
+    if not is_remote(address):
+        return open_local(path_of(address)), None
     try:
         origin, cache = origin_of(address, settings), node_cache()
     except SpecError as error:  # of one address in a table; those of the spec were looked at before
@@ -55,7 +65,7 @@ def _remote(address: str, version: str | None, settings: FetchSettings) -> Opene
     if version is None:
         version = origin.stat(address).version
     fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version))
-    return OpenedInput(fd, version)
+    return fd, version
 
 
 def open_local(path: Path) -> int:
