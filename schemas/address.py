@@ -49,6 +49,23 @@ def place_of(address: str) -> tuple[str, str, str]:
     return scheme.lower(), bucket, key
 
 
+def canonical(address: str) -> str:
+    """One spelling of it: scheme and host are the same in capitals."""
+    scheme, bucket, _ = place_of(address)
+    after = address.partition("://")[2]
+    return f"{scheme}://{bucket.lower() if scheme in WEB else bucket}{after[len(bucket) :]}"
+
+
+def has_password(address: str) -> bool:
+    """Whether it holds a name and password before its host, which are never to be written."""
+    return "@" in place_of(address)[1]
+
+
+def without_password(address: str) -> str:
+    scheme, host, _ = place_of(address)
+    return f"{scheme}://{host.rpartition('@')[2]}{address.partition('://')[2][len(host) :]}"
+
+
 def folder_of(address: str) -> str:
     """The address of what a file lies in, with a slash at its end."""
     head, _, _ = address.split("?", 1)[0].rpartition("/") if scheme_of(address) in WEB else address.rpartition("/")
