@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -41,7 +41,7 @@ PREFIX = "sample_"
 """Before a column that would be called like one of the results, or of the table that names the shard."""
 MOST_COLUMNS = 64
 MOST_TEXT_BYTES = 1 << 20
-MOST_SHARD_TEXT_BYTES = 1 << 30
+MOST_SHARD_TEXT_BYTES = 256 << 20
 _PACKED = re.compile(r".*\.(?:tar\.(?:gz|bz2|xz|zst|lz4|z|lzma)|tgz|tbz2?|txz|tzst)", re.IGNORECASE)
 _COLUMN = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 _META = re.compile(r"__[^/]*__(?:$|/)")
@@ -108,12 +108,12 @@ def shard_parts(
         yield Part([scope.again(replace(target, fault=error))])
         return
     scope.skipped.update(contents.skipped)
-    if not contents.media:
+    if not contents.media and contents.damage is None:
         scope.skipped["shard without a picture, document or video"] += 1
     without = sum(not sample.has_media for sample in contents.samples.values())
     if without:
         scope.skipped["sample without a picture, document or video"] += without
-    names = {column: PREFIX + column if column in RESERVED | taken else column for column in contents.columns}
+    names = {column: _free(column, RESERVED | taken) for column in contents.columns}
     for start in range(0, len(contents.media), _ROWS):
         some = contents.media[start : start + _ROWS]
         rows = [
@@ -126,6 +126,12 @@ def shard_parts(
     if contents.damage is not None:
         fault = InputError(contents.damage.kind, contents.damage.message)
         yield Part([scope.again(Target(target.address, None, fault=fault))])
+
+
+def _free(column: str, taken: Set[str]) -> str:
+    while column in taken:
+        column = PREFIX + column
+    return column
 
 
 def _read(target: Target, settings: FetchSettings) -> _Contents:
