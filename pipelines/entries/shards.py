@@ -113,7 +113,7 @@ def shard_parts(
     without = sum(not sample.has_media for sample in contents.samples.values())
     if without:
         scope.skipped["sample without a picture, document or video"] += without
-    names = {column: _free(column, RESERVED | taken) for column in contents.columns}
+    names = {column: _free(column, RESERVED | taken, contents.columns.keys()) for column in contents.columns}
     for start in range(0, len(contents.media), _ROWS):
         some = contents.media[start : start + _ROWS]
         rows = [
@@ -128,10 +128,12 @@ def shard_parts(
         yield Part([scope.again(Target(target.address, None, fault=fault))])
 
 
-def _free(column: str, taken: Set[str]) -> str:
-    while column in taken:
-        column = PREFIX + column
-    return column
+def _free(column: str, taken: Set[str], columns: Set[str]) -> str:
+    """A name that neither is taken nor another column of the shard has."""
+    name = column
+    while name in taken or (name != column and name in columns):
+        name = PREFIX + name
+    return name
 
 
 def _read(target: Target, settings: FetchSettings) -> _Contents:
