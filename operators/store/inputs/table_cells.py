@@ -24,7 +24,7 @@ from operators.store.inputs.cache import node_cache
 from operators.store.inputs.cell_address import MARK
 from operators.store.inputs.parquet_footer import null_counts
 from schemas.address import inner_of, is_remote
-from schemas.errors import InputError, SpecError, StoreLost
+from schemas.errors import InputError, StoreLost
 
 _BY_FOOTER = "footer "
 LARGE_BYTES = 1 << 20
@@ -55,14 +55,11 @@ def opened_cell(address: str, version: str | None, opener: Opener) -> tuple[int,
     assert row is not None
     table = _tables.get(table_address, version, opener)
     name = f"{address}\n{table.version}"
-    try:
-        cache = node_cache()
-    except SpecError as error:
-        raise InputError("not_found", str(error)) from error
+    cache = node_cache()
     if (fd := cache.opened(name)) is None:
         cell = table.cell(row)
         small = len(cell) < LARGE_BYTES
-        fd = _nameless(cache.temporary, cell) if small else cache.fetched(name, lambda: _in_pieces(cell))
+        fd = _nameless(cache.temporary, cell) if small else cache.fetched(name, lambda: _in_pieces(cell), len(cell))
     return fd, table.version
 
 
