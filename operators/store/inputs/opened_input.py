@@ -51,9 +51,9 @@ def opened_input(
     elif is_cell(address, version):
         from operators.store.inputs.table_cells import opened_cell  # a library more, for who has no tables
 
-        opened = OpenedInput(*opened_cell(address, version, partial(_whole, settings=settings)))
+        opened = OpenedInput(*opened_cell(address, version, partial(_full_file, settings=settings)))
     else:
-        opened = OpenedInput(*_whole(address, version, settings))
+        opened = OpenedInput(*_full_file(address, version, settings))
     try:
         yield opened
     finally:
@@ -84,8 +84,8 @@ def _member(address: str, shard: str, name: str, version: str | None, settings: 
         os.close(shard_fd)
 
 
-def _whole(address: str, version: str | None, settings: FetchSettings) -> tuple[int, str | None]:
-    """A descriptor of a file that is no part of another, and its version."""
+def _full_file(address: str, version: str | None, settings: FetchSettings) -> tuple[int, str | None]:
+    """A descriptor of a file, and its version. Raises as `opened_input` does."""
     if not is_remote(address):
         return open_local(path_of(address)), None
     origin, cache = _place(address, settings)
