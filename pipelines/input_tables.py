@@ -40,6 +40,9 @@ _MOST_TABLE_BYTES = 2 << 30
 _LONGEST_CELL = 2 << 20
 _LONGEST_LINE = 64 << 20
 _BATCH_ROWS = 4096
+PREFIX = "sample_"
+"""Before a column of a table of bytes or of a shard that would be called like one of the results: who publishes such
+data calls a column `text`, and who reads them cannot rename it."""
 RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -272,12 +275,14 @@ def _table_of_paths(parquet: pa.parquet.ParquetFile, *, texts: bool) -> InputTab
 
 def _table_of_bytes(table: BytesTable, media: str | None, version: str) -> InputTable:
     """Paths are those beside the bytes, and where there are none those of a column of paths."""
-    place, names = _checked_names(table.columns.schema.names, texts=True)
-    table.columns.validate(full=True)
+    columns = table.columns.rename_columns(
+        [PREFIX + name if name in RESERVED and name not in URI_COLUMNS else name for name in table.columns.schema.names]
+    )
+    place, names = _checked_names(columns.schema.names, texts=True)
+    columns.validate(full=True)
     sources = [] if table.paths is None else [_paths(table.paths, "path")]
-    sources += [] if place is None else [_paths(table.columns.column(place), names[place])]
+    sources += [] if place is None else [_paths(columns.column(place), names[place])]
     paths = [next(filter(None, row), "") for row in zip(*sources, strict=True)] or [""] * len(table.has_bytes)
-    columns = table.columns
     if "input_uri" in names:  # what the results call the address
         columns = columns.drop_columns(["input_uri"])
     return InputTable(paths, columns, has_bytes=table.has_bytes, media=media, version=version, unread=table.unread)

@@ -167,9 +167,9 @@ def test_rows_without_bytes(tmp_path: Path, folder: Path) -> None:
 
 
 def test_bytes_never_come_along(tmp_path: Path) -> None:
-    table = table_of([b"1", b"2"], mask=[b"3", b"4"], label=["a", "b"], views=[[b"5"], []])
+    table = table_of([b"1", b"2"], mask=[b"3", b"4"], text=["a", "b"], views=[[b"5"], []])
     listing = listed(write_table(tmp_path / "t.parquet", table))
-    assert listing.inputs.schema.names[len(tables.INPUTS) :] == ["label", "image_path"]
+    assert listing.inputs.schema.names[len(tables.INPUTS) :] == ["sample_text", "image_path"]
     assert sum(listing.skipped.values()) == 2
     assert "column 'mask' of a table of bytes, which holds bytes too" in listing.skipped
 
@@ -187,7 +187,7 @@ def test_an_empty_table_lists_nothing(tmp_path: Path) -> None:
             "sound",
         ),
         ({"scan": pa.array([b"1"])}, "column 'scan' holds bytes: call it one of bytes, image, video, document, pdf"),
-        ({"image": pa.array([b"1"]), "status": pa.array(["x"])}, "column 'status' has the name of a result column"),
+        ({"image": pa.array([b"1"]), "text": ["x"], "sample_text": ["x"]}, "two columns are called 'sample_text'"),
     ],
 )
 def test_what_is_refused_with_a_sentence(tmp_path: Path, columns: dict[str, pa.Array], sentence: str) -> None:
