@@ -24,7 +24,7 @@ from operators.store.inputs.tar_input import TarPlace, shard_of
 from operators.store.inputs.tar_members import Damage, Member, ReadAt, read_members
 from pipelines.entries.recognized import names_shard
 from pipelines.entries.scope import Part, Scope, Target, short_hash
-from pipelines.input_tables import RESERVED
+from pipelines.input_tables import PREFIX, RESERVED
 from schemas.address import is_remote, name_of
 from schemas.errors import InputError
 from schemas.fetch import FetchSettings
@@ -37,8 +37,6 @@ TEXTS = frozenset((
 ))
 # fmt: on
 """Last suffixes of members that are columns."""
-PREFIX = "sample_"
-"""Before a column that would be called like one of the results, or of the table that names the shard."""
 MOST_COLUMNS = 64
 MOST_TEXT_BYTES = 1 << 20
 MOST_SHARD_TEXT_BYTES = 256 << 20

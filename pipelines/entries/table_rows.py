@@ -59,6 +59,8 @@ def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
         return
     if table.left_out:
         scope.skipped["empty row at the end of a table"] += table.left_out
+    for name in table.unread:
+        scope.skipped[f"column {name!r} of a table of bytes, which holds bytes too"] += 1
     for start in range(0, table.num_rows, _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, table.num_rows))
         scope.looked_at(len(rows))
@@ -89,7 +91,9 @@ def _table(target: Target, scope: Scope) -> InputTable | None:
         return read_table(path_of(address), scope.types, texts=scope.texts)
     try:
         with opened_source(address, target.version, scope.settings) as source:
-            return read_table(Path(source.link), scope.types, texts=scope.texts, address=address)
+            return read_table(
+                Path(source.link), scope.types, texts=scope.texts, address=address, version=source.version
+            )
     except InputError as error:
         if error.kind == "not_found":
             return None
@@ -111,14 +115,19 @@ def _cells(address: str, table: InputTable, rows: Sequence[int], scope: Scope) -
 
 def _cell(address: str, table: InputTable, row: int) -> Target:
     """As far as it shows without a request."""
+    if table.has_bytes is not None and table.has_bytes[row]:
+        name = table.paths[row] if table.paths is not None else ""
+        media = media_of_name(name.rpartition("/")[2]) or table.media  # of what its first bytes do not tell
+        return Target(f"{address}#{row}", media, version=table.version)
     cell = None if table.paths is None else table.paths[row]
     fault = table.faults.get(row)
     if cell is None:
         return Target(f"{address}#{row}", TEXT, fault=fault)
     text = cell.strip()
     if not text:
+        lacks = "an empty path" if table.has_bytes is None else "neither bytes nor a path"
         return Target(
-            f"{address}#{row}", None, fault=InputError("not_found", "its row of the input table has an empty path")
+            f"{address}#{row}", None, fault=InputError("not_found", f"its row of the input table has {lacks}")
         )
     if is_remote(text) and scheme_of(text) in ORIGINS:
         return _remote(text, fault)
@@ -149,7 +158,7 @@ def _remote(address: str, fault: InputError | None) -> Target:
 
 def _must_be_asked(target: Target) -> bool:
     """Whether it may be a file or an episode's folder."""
-    if target.fault is not None or target.media is not None or not is_remote(target.address):
+    if target.fault or target.media or target.version or not is_remote(target.address):
         return False
     return scheme_of(target.address) not in WEB and "." not in name_of(target.address)
 
