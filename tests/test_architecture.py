@@ -60,7 +60,11 @@ LIBRARIES = {
     "jinja2": ["model"],
     "llguidance": ["model/engines/constraint.py"],
     "huggingface_hub": ["model"],
-    "aiohttp": ["model/engines/openai_engine.py"],
+    "aiohttp": [
+        "model/engines/openai_engine.py",
+        "operators/store/inputs/web_client.py",
+        "operators/store/inputs/web_origin.py",
+    ],
     "vllm": ["model/engines/vllm_engine.py"],
     "av": ["operators/media/video", "jobs/demo_media.py"],
     "decord": ["operators/media/video/decord_clips.py"],

@@ -41,6 +41,7 @@ class Origin(Protocol):
 
 ORIGINS = {
     **dict.fromkeys(("s3", "gs", "az"), "operators.store.inputs.object_origin:ObjectOrigin"),
+    **dict.fromkeys(("https", "http"), "operators.store.inputs.web_origin:WebOrigin"),
     "memory": "operators.store.inputs.memory_origin:MemoryOrigin",
 }
 """Scheme -> module and class, made from the settings."""
