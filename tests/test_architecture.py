@@ -59,7 +59,7 @@ LIBRARIES = {
     "tokenizers": ["model"],
     "jinja2": ["model"],
     "llguidance": ["model/engines/constraint.py"],
-    "huggingface_hub": ["model"],
+    "huggingface_hub": ["model", "operators/store/inputs/hub_origin.py"],
     "aiohttp": [
         "model/engines/openai_engine.py",
         "operators/store/inputs/web_client.py",

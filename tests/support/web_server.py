@@ -18,12 +18,13 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WebServer:
-    """port, http_port: on all addresses of this machine. pages: path -> what answers. requests: (method, path, headers)
-    as they came in."""
+    """port, http_port: on all addresses of this machine. pages: path -> what answers; other: for all other paths.
+    requests: (method, path, headers) as they came in."""
 
     def __init__(self) -> None:
         self.port = self.http_port = 0
         self.pages: dict[str, Handler] = {}
+        self.other: Handler | None = None
         self.requests: list[tuple[str, str, dict[str, str]]] = []
 
     def address(self, path: str, host: str = "localhost") -> str:
@@ -46,14 +47,17 @@ class WebServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.path_qs, dict(request.headers)))
-        if (page := self.pages.get(request.path)) is None:
+        if (page := self.pages.get(request.path, self.other)) is None:
             return web.Response(status=404)
         return await page(request)
 
 
-async def cut_off(request: web.Request, data: bytes, size: int, **headers: str) -> web.StreamResponse:
+async def cut_off(
+    request: web.Request, data: bytes, size: int, is_part: bool = False, **headers: str
+) -> web.StreamResponse:
     """A body of that size, of which only these bytes come."""
-    response = web.StreamResponse(headers={"Content-Length": str(size), **headers})
+    about = {"Content-Length": str(size), **headers}
+    response = web.StreamResponse(status=206 if is_part else 200, headers=about)
     await response.prepare(request)
     await response.write(data)
     await asyncio.sleep(0.02)
