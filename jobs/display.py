@@ -24,6 +24,7 @@ from pipelines.summary.summary import Summary
 from schemas.printable import one_line, printable
 
 _PLAIN_EVERY_S = 10.0
+_LISTED_EVERY_S = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,12 @@ class Display(Progress):
         self._total = self._done = self._fresh = self._failures = 0
         self._output_tokens = 0
         self._logged_at = 0.0
+        self._listed_at = time.monotonic()
+
+    def listing(self, files: int) -> None:
+        if time.monotonic() - self._listed_at > _LISTED_EVERY_S:
+            self._listed_at = time.monotonic()
+            self._line(f"listed {files} files so far")
 
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))

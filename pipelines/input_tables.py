@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ import pyarrow.parquet
 from operators.media.source import check_is_file
 from pipelines.cell_types import TYPES
 from schemas import tables
+from schemas.address import name_of
 from schemas.errors import InputError, SpecError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -32,7 +33,7 @@ _MOST_TABLE_BYTES = 2 << 30
 _LONGEST_CELL = 2 << 20
 _LONGEST_LINE = 64 << 20
 _BATCH_ROWS = 4096
-_RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
+RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -52,33 +53,36 @@ class InputTable:
         return self.columns.num_rows if self.paths is None else len(self.paths)
 
 
-def read_table(path: Path, types: Mapping[str, str], *, texts: bool) -> InputTable:
-    """types: of columns of a CSV, by name. texts: it may do without a column of paths. Raises SpecError."""
+def read_table(path: Path, types: Mapping[str, str], *, texts: bool, address: str | None = None) -> InputTable:
+    """types: of columns of a CSV, by name. texts: it may do without a column of paths. address: of a table that was
+    fetched, which its name is of. Raises SpecError."""
+    place = address or str(path)
     try:
         check_is_file(path.stat().st_mode)
-        return _parquet(path, texts=texts) if _is_parquet(path) else _csv(path, types, texts=texts)
+        suffix = PurePosixPath(name_of(place)).suffix.lower()
+        return _parquet(path, texts=texts) if _is_parquet(path, suffix) else _csv(path, suffix, types, texts=texts)
     except SpecError as error:
-        raise SpecError(f"inputs: {path}: {error}") from error
+        raise SpecError(f"inputs: {place}: {error}") from error
     except (InputError, pa.ArrowException, OSError, ValueError, MemoryError) as error:
         message = " ".join(str(error).split())[:300]
-        raise SpecError(f"inputs: {path}: not a readable table: {message}") from error
+        raise SpecError(f"inputs: {place}: not a readable table: {message}") from error
 
 
-def _is_parquet(path: Path) -> bool:
+def _is_parquet(path: Path, suffix: str) -> bool:
     with path.open("rb") as file:
-        return path.suffix.lower() == ".parquet" or file.read(4) == b"PAR1"
+        return suffix == ".parquet" or file.read(4) == b"PAR1"
 
 
 # CSV
 
 
-def _csv(path: Path, types: Mapping[str, str], *, texts: bool) -> InputTable:
+def _csv(path: Path, suffix: str, types: Mapping[str, str], *, texts: bool) -> InputTable:
     """Raises SpecError, and InputError, OSError or ValueError for what is no table."""
     if path.stat().st_size > _MOST_TABLE_BYTES:
         raise InputError("too_large", f"it has more than {_MOST_TABLE_BYTES >> 20} MB")
     csv.field_size_limit(_LONGEST_CELL)
     with _opened(path) as file:
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(file)
+        delimiter = "\t" if suffix == ".tsv" else _delimiter(file)
         rows = _Rows(file, delimiter)
         place, names = _checked_names([name.strip() for name in rows.header], texts=texts)
         if place is not None and types.get(names[place], "text") != "text":
@@ -262,7 +266,7 @@ def _checked_names(names: Sequence[str], *, texts: bool) -> tuple[int | None, Se
     if repeated := sorted(name for name, count in counts.items() if count > 1):
         raise SpecError(f"two columns are called {repeated[0]!r}")
     column = next((name for name in URI_COLUMNS if name in counts), None)
-    if clash := sorted(_RESERVED & {name for name in names if name != column}):
+    if clash := sorted(RESERVED & {name for name in names if name != column}):
         raise SpecError(f"column {clash[0]!r} has the name of a result column; rename it")
     if column is None and not texts:
         raise SpecError(f"needs a column of paths named one of {', '.join(URI_COLUMNS)}")

@@ -18,6 +18,7 @@ from operators.media.pictures import LARGEST_PX
 from operators.store.addresses import absolute, local_path, store_at
 from pipelines.catalogue import bind, identity, sampling_of
 from pipelines.folder import LAYOUT, sha256_of
+from schemas.address import canonical, is_remote
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
 from schemas.fetch import FetchSettings
@@ -75,7 +76,7 @@ def prepare(spec: JobSpec) -> Job:
         full_res_max_px=FULL_RES_PX if any(task.zooms for task in tasks) else 0,
     )
     identity_of_job = {
-        "inputs": [entry if "://" in entry else os.path.abspath(entry) for entry in spec.inputs],  # noqa: PTH100
+        "inputs": [_entry(entry) for entry in spec.inputs],
         # pydantic's defaults and the checkpoint's pixel bounds are answers' business too: spelled out
         "decode": {key: value for key, value in asdict(decode).items() if key not in _PER_TRY},
         "tasks": {task.name: identity(task) for task in tasks},
@@ -102,6 +103,13 @@ def prepare(spec: JobSpec) -> Job:
         workers=spec.decode.workers or os.cpu_count() or 1,
         identity=identity_of_job | {"layout": LAYOUT},
     )
+
+
+def _entry(entry: str) -> str:
+    """The same wherever the job is started from."""
+    if is_remote(entry):
+        return canonical(entry)
+    return entry if "://" in entry else os.path.abspath(entry)  # noqa: PTH100
 
 
 def _sampled(task: Task, entry: TaskSpec, engine: EngineKind[Any]) -> Task:

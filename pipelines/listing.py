@@ -1,50 +1,42 @@
 """List the inputs of a job before any work: one row each, nothing silently left out. Knows no decoder.
 
-An entry of `inputs:` is a file, a folder (walked), a glob, or a table of paths (.csv, .tsv, .parquet) whose other
-columns go into the results. A folder that a table names is one input, an episode: its pictures are the
-screens. A path that is named and missing is an input that cannot be read; what a folder holds and no decoder knows is
-counted and shown.
+An entry of `inputs:` is a file, a folder or prefix (walked), a glob, a tar shard, or a table of paths (.csv, .tsv,
+.parquet) whose other columns go into the results; on this machine or elsewhere (docs/inputs.md has the grammar). A
+folder that a table names is one input, an episode: its pictures are the screens. A path that is named and missing is an
+input that cannot be read; what a folder holds and no decoder knows is counted and shown.
 """
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import hashlib
-import os
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from operators.media.formats import (
-    EPISODE,
-    HEAD_BYTES,
-    TEXT,
-    is_source_text,
-    may_be_source_text,
-    media_of_head,
-    media_of_name,
-    names_no_format,
-)
-from operators.media.source import check_is_file, head_of, of_os
-from pipelines.input_tables import SUFFIXES, InputTable, read_table
+from operators.media.source import origin_of
+from operators.store.inputs.origin import ORIGINS
+from pipelines.entries.braces import expanded
+from pipelines.entries.local_files import exists, local_targets
+from pipelines.entries.remote_files import REQUESTS, Lookup, look_up, remote_targets
+from pipelines.entries.scope import Part, Scope, Target
+from pipelines.entries.shards import is_shard, shard_parts
+from pipelines.entries.table_rows import is_no_path, is_table, nothing_reads, table_parts
+from pipelines.progress import Progress
 from schemas import tables
-from schemas.errors import Failure, InputError, SpecError
-from schemas.input_uri import path_of, text_of, uri_of
+from schemas.address import WEB, canonical, has_password, is_remote, place_of, scheme_of, without_password
+from schemas.errors import InputError, SpecError
+from schemas.fetch import FetchSettings
+from schemas.input_uri import path_of
 from schemas.task import Task
 
-_DEEPEST = 200
-"""Folders within folders that are entered: what lies deeper was hardly put there to be read."""
-_ELSEWHERE = re.compile(r"(?!file://(?:localhost)?/)[A-Za-z][A-Za-z0-9+.-]*://|data:[^/,;]*(?:/[^/,;]*)?[,;]")
-"""How an address begins that is no local path: with a scheme, or with the data themselves."""
-_ONLY_LOCAL = "only local paths can be read so far"
-_LONGEST_ADDRESS = 2000
+_LONGEST_SHOWN = 2000
+_AT_ONCE = 4096
+"""Inputs that wait to become a piece of the table, and addresses that are looked up together."""
 
 
 @dataclass
@@ -56,222 +48,158 @@ class Listing:
 
 
 def list_inputs(
-    entries: tuple[str, ...], output: Path | None, *, types: Mapping[str, str] | None = None, texts: bool = False
+    entries: tuple[str, ...],
+    output: Path | str | None,
+    *,
+    types: Mapping[str, str] | None = None,
+    texts: bool = False,
+    settings: FetchSettings | None = None,
+    progress: Progress | None = None,
 ) -> Listing:
     """List in the order of the entries, and by name within one. A file that comes up twice is read once.
 
-    output: the job's own folder if it is one, never taken for an input. types: what the cells of columns of a CSV are,
-    where they are no text. texts: a table without a path column is as many inputs without a file, for tasks that ask
-    about its other columns alone. Raises SpecError for what no later step can fix: a table without a path column, an
-    address that is not a local path.
+    output: the job's own address, what lies below it is never taken for an input. types: what the cells of columns of a
+    CSV are, where they are no text. texts: a table without a path column is as many inputs without a file, for tasks
+    that ask about its other columns alone. Raises SpecError for what no later step can fix: a table without a path
+    column, an address that nothing is read from, a bucket that is not there; StoreLost.
     """
-    skipped: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
-    passthrough: list[pa.Table] = []
-    seen: Counter[str] = Counter()
-    for entry in entries:
-        if _ELSEWHERE.match(entry):
-            raise SpecError(f"inputs: {entry[:_LONGEST_ADDRESS]!r}: {_ONLY_LOCAL}")
-        path = _expanded(entry)
-        if path.suffix.lower() in SUFFIXES and _exists(path) and not _is_folder(path):
-            table = read_table(path, types or {}, texts=texts)
-            if table.left_out:
-                skipped["empty row at the end of a table"] += table.left_out
-            rows += _table_rows(path, table, seen)
-            passthrough.append(_with_row_count(table.columns, table.num_rows))
-            continue
-        before = len(rows)
-        for target, media in _expand(path, output, skipped):
-            if seen[_absolute(target)]:
-                skipped["named twice"] += 1
-                continue
-            seen[_absolute(target)] += 1
-            rows.append(_input(target, media))
-        passthrough.append(_with_row_count(pa.table({}), len(rows) - before))
-    inputs = pa.Table.from_pylist(rows, schema=tables.INPUTS)
-    try:
-        columns = pa.concat_tables(passthrough, promote_options="default").drop_columns([_ROW])
-    except pa.ArrowException as error:
-        hint = "a CSV's columns are text where `types` says nothing"
-        raise SpecError(f"inputs: the tables do not fit together: {' '.join(str(error).split())}; {hint}") from error
-    if unused := sorted((types or {}).keys() - set(columns.schema.names)):
+    scope = Scope(
+        output=str(output) if output is not None else None,
+        types=types or {},
+        texts=texts,
+        settings=settings or FetchSettings(),
+        progress=progress or Progress(),
+    )
+    inputs = _Inputs()
+    for target in _targets(entries, scope):
+        for part in _parts(target, scope):
+            inputs.add(part)
+    table = inputs.table()
+    if unused := sorted(scope.types.keys() - set(table.schema.names[len(tables.INPUTS) :])):
         raise SpecError(f"types: no input table has a column {unused[0]!r}")
-    for name in columns.schema.names:
-        inputs = inputs.append_column(columns.schema.field(name), columns.column(name))
-    return Listing(inputs, skipped)
+    return Listing(table, scope.skipped)
+
+
+def _parts(target: Target, scope: Scope) -> Iterator[Part]:
+    """What a file is listed as. Another kind is a function here, and in pipelines/entries/table_rows.py for those that
+    a table names."""
+    if is_table(target):
+        yield from table_parts(target, scope)
+    elif is_shard(target):
+        if not scope.named_twice(target.address):
+            yield from shard_parts(target, scope)
+    else:
+        yield Part(scope.once(target))
+
+
+# what entries name
+
+
+def _targets(entries: Iterable[str], scope: Scope) -> Iterator[Target]:
+    checked: set[tuple[str, str]] = set()
+    addresses = [address for entry in entries for address in _addresses(entry)]
+    for start in range(0, len(addresses), _AT_ONCE):
+        some = addresses[start : start + _AT_ONCE]
+        remote = [address for address in some if is_remote(address)]
+        for address in remote:
+            _check(address, scope, checked)
+        lookups = iter(_looked_up(remote, scope))
+        for address in some:
+            if is_remote(address):
+                yield from remote_targets(address, next(lookups), scope)
+            else:
+                yield from local_targets(_local(address), scope)
+
+
+def _addresses(entry: str) -> list[str]:
+    """An entry without its braces. Raises SpecError for what is no address that anything is read from."""
+    if "{" in entry and not is_remote(entry) and exists(_local(entry)):
+        return [entry]
+    addresses = expanded(entry)
+    for address in addresses:
+        if is_remote(address) and has_password(address):
+            shown = without_password(address)[:_LONGEST_SHOWN]
+            raise SpecError(f"inputs: {shown!r}: a name and password in an address are not used; give it without them")
+        if is_no_path(address) and not (is_remote(address) and scheme_of(address) in ORIGINS):
+            raise SpecError(f"inputs: {address[:_LONGEST_SHOWN]!r}: {nothing_reads(address)}")
+    return [canonical(address) if is_remote(address) else address for address in addresses]
+
+
+def _local(address: str) -> Path:
+    try:
+        return path_of(address).expanduser()
+    except RuntimeError as error:  # ~ of a user whom the machine does not know
+        raise SpecError(f"inputs: {address!r}: {error}") from error
+
+
+def _check(address: str, scope: Scope, checked: set[tuple[str, str]]) -> None:
+    """Once for a bucket. Raises SpecError."""
+    scheme, bucket, _ = place_of(address)
+    if scheme in WEB or (scheme, bucket) in checked:
+        return
+    checked.add((scheme, bucket))
+    try:
+        origin_of(address, scope.settings).check(address)
+    except InputError as error:
+        raise SpecError(f"inputs: {error}") from error
+
+
+def _looked_up(addresses: Sequence[str], scope: Scope) -> Sequence[Lookup]:
+    if len(addresses) < 2:
+        return [look_up(address, scope) for address in addresses]
+    with ThreadPoolExecutor(REQUESTS, thread_name_prefix="list") as pool:
+        return list(pool.map(partial(look_up, scope=scope), addresses))
+
+
+# the table
 
 
 _ROW = "input_uri"
 """A column that no input table has beside its paths: it counts the rows of those without columns."""
 
 
-def _with_row_count(columns: pa.Table, rows: int) -> pa.Table:
-    return pa.table(
-        {_ROW: pa.nulls(rows, pa.string()), **dict(zip(columns.schema.names, columns.columns, strict=True))}
-    )
+class _Inputs:
+    """Grows by parts; a piece at a time becomes Arrow, which takes a tenth of the memory."""
 
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._pieces = [tables.INPUTS.empty_table()]
+        self._columns: list[pa.Table] = []
 
-def _table_rows(path: Path, table: InputTable, seen: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a table may ask about one file several times: each is an input of its own."""
-    for row in range(table.num_rows):
-        cell = None if table.paths is None else table.paths[row]
-        fault = table.faults.get(row)
-        if cell is None:
-            yield _fileless(path, row, TEXT, fault)
-        elif not cell.strip():
-            yield _fileless(path, row, None, InputError("not_found", "its row of the input table has an empty path"))
-        elif _ELSEWHERE.match(cell.strip()):
-            yield _elsewhere(cell.strip(), seen)
+    def add(self, part: Part) -> None:
+        self._rows += part.rows
+        if part.columns is not None or not self._columns or self._columns[-1].num_columns > 1:
+            self._columns.append(_with_row_count(part.columns, len(part.rows)))
         else:
-            target = _named_by(path.parent, cell)
-            place = _absolute(target)
-            yield _input(
-                target,
-                EPISODE if _is_folder(target) else media_of_name(target.name),
-                occurrence=seen[place],
-                fault=fault,
-            )
-            seen[place] += 1
+            self._columns[-1] = _with_row_count(None, self._columns[-1].num_rows + len(part.rows))
+        if len(self._rows) >= _AT_ONCE:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        """Raises SpecError where the columns of several tables do not fit together."""
+        self._flush()
+        inputs = pa.concat_tables(self._pieces)
+        if not self._columns:
+            return inputs
+        try:
+            columns = pa.concat_tables(self._columns, promote_options="default").drop_columns([_ROW])
+        except pa.ArrowException as error:
+            hint = "a CSV's columns are text where `types` says nothing"
+            raise SpecError(
+                f"inputs: the tables do not fit together: {' '.join(str(error).split())}; {hint}"
+            ) from error
+        for name in columns.schema.names:
+            inputs = inputs.append_column(columns.schema.field(name), columns.column(name))
+        return inputs
+
+    def _flush(self) -> None:
+        self._pieces.append(pa.Table.from_pylist(self._rows, schema=tables.INPUTS))
+        self._rows = []
 
 
-def _named_by(folder: Path, cell: str) -> Path:
-    """The file as it is written, or as another system writes its name, where only that one exists: with blanks around
-    it, with backslashes, with accents beside their letters (macOS) or in Windows' code page."""
-    target = folder / path_of(cell)
-    if _exists(target) or "\0" in cell:
-        return target
-    written = cell.strip()
-    with contextlib.suppress(UnicodeError):
-        written = os.fsencode(written).decode("utf-8" if written == text_of(written) else "cp1252")
-    slashes = written.replace("\\", "/")
-    forms = [unicodedata.normalize(form, name) for name in (written, slashes) for form in ("NFC", "NFD")]
-    return next((other for name in (written, *forms) if _exists(other := folder / name)), target)
-
-
-def _expanded(entry: str) -> Path:
-    try:
-        return path_of(entry).expanduser()
-    except RuntimeError as error:  # ~ of a user whom the machine does not know
-        raise SpecError(f"inputs: {entry!r}: {error}") from error
-
-
-def _expand(path: Path, output: Path | None, skipped: Counter[str]) -> Iterator[tuple[Path, str | None]]:
-    """(file, what it seems to be)."""
-    if _is_folder(path):
-        yield from _walk(path, output and output.resolve(), skipped)
-    elif not _exists(path) and glob.has_magic(str(path)) and "\0" not in str(path):
-        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
-        for match in matches:
-            if _is_folder(match):
-                if "**" not in str(path):  # with ** the files inside match on their own
-                    yield from _walk(Path(match), output and output.resolve(), skipped)
-            elif (media := _recognized(Path(match), skipped)) is not None:
-                yield Path(match), media
-        if not matches:
-            yield path, media_of_name(path.name)  # a named thing that is missing: its row says so
-    else:
-        yield path, media_of_name(path.name)
-
-
-def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
-    entered = {folder.resolve()}
-
-    def unreadable(_: OSError) -> None:
-        skipped["unreadable folder"] += 1
-
-    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        kept = []
-        if len(Path(place).parts) - len(folder.parts) >= _DEEPEST:
-            skipped[f"folder more than {_DEEPEST} deep"] += len(folders)
-            folders.clear()
-        for name in sorted(folders):
-            real = (Path(place) / name).resolve()
-            if name.startswith("."):
-                skipped["hidden folder"] += 1
-            elif real == output:
-                skipped["the job's own output"] += 1
-            elif real not in entered:  # a link may lead back up
-                entered.add(real)
-                kept.append(name)
-        folders[:] = kept
-        for name in sorted(files):
-            if name.startswith("."):
-                skipped["hidden file"] += 1
-            elif (media := _recognized(Path(place) / name, skipped)) is not None:
-                yield Path(place) / name, media
-
-
-def _recognized(path: Path, skipped: Counter[str]) -> str | None:
-    """What a file that nobody named seems to be. Only where its name says nothing, or is a program's too, is it opened.
-    None for what no decoder knows, which is counted."""
-    media = media_of_name(path.name)
-    if names_no_format(path.name):
-        media = media_of_head(head_of(path, HEAD_BYTES))
-    elif may_be_source_text(path.name) and is_source_text(path.name, head_of(path, HEAD_BYTES)):
-        skipped[f"text and no video {path.suffix.lower()}"] += 1
-        return None
-    if media is None:
-        skipped[f"unknown type {text_of(path.suffix.lower() or path.name)}"] += 1
-    return media
-
-
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110  Path.exists raises for a name that is too long
-
-
-def _is_folder(path: Path | str) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112  as above
-
-
-def _absolute(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  not resolve(): a link keeps the name the user gave
-
-
-def _input(path: Path, media: str | None, *, occurrence: int = 0, fault: InputError | None = None) -> dict[str, Any]:
-    place = _absolute(path)
-    size = None
-    try:
-        status = os.stat(place)  # noqa: PTH116
-        size = status.st_size
-        if media != EPISODE:
-            check_is_file(status.st_mode)
-    except OSError as error:
-        fault = of_os(error)
-    except ValueError as error:  # a NUL, a lone surrogate
-        fault = InputError("not_found", f"no file has such a name: {error}")
-    except InputError as error:
-        fault = error
-    return _row(uri_of(place), media, fault, occurrence=occurrence, size_bytes=size)
-
-
-def _fileless(path: Path, row: int, media: str | None, fault: InputError | None) -> dict[str, Any]:
-    """A row of an input table that names no file."""
-    return _row(f"{uri_of(_absolute(path))}#{row}", media, fault)
-
-
-def _elsewhere(address: str, seen: Counter[str]) -> dict[str, Any]:
-    uri = text_of(address)
-    if len(uri) > _LONGEST_ADDRESS:
-        uri = f"{uri[:100]}… ({len(uri)} characters, sha256 {_id(uri)})"
-    seen[uri] += 1
-    media = None if uri.startswith("data:") else media_of_name(re.split("[?#]", uri)[0])
-    return _row(uri, media, InputError("not_found", _ONLY_LOCAL), occurrence=seen[uri] - 1)
-
-
-def _row(
-    uri: str, media: str | None, fault: InputError | None, *, occurrence: int = 0, size_bytes: int | None = None
-) -> dict[str, Any]:
-    return {
-        "input_id": _id(f"{uri}#{occurrence}" if occurrence else uri),
-        "input_uri": uri,
-        "media": media,
-        "size_bytes": size_bytes,
-        "error": fault and asdict(Failure("list", fault.kind, str(fault))),
-    }
-
-
-def _id(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
+def _with_row_count(columns: pa.Table | None, rows: int) -> pa.Table:
+    others = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
+    return pa.table({_ROW: pa.nulls(rows, pa.string()), **others})
 
 
 def check_values(tasks: Sequence[Task], inputs: pa.Table) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
-from operators.store.addresses import in_process, local_path, store_at
+from operators.store.addresses import in_process, store_at
 from operators.store.results import Results
 from pipelines.chunking import cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
@@ -55,18 +55,20 @@ def check_output(job: Job, folder: JobFolder) -> None:
     folder.check(job.identity)
 
 
-def list_job(job: Job) -> Listing:
+def list_job(job: Job, progress: Progress | None = None) -> Listing:
     """The inputs of a job as they are now. Raises SpecError, also for prompts that take a value nobody has."""
     texts = any("text" in task.unit_kinds for task in job.tasks)
-    listing = list_inputs(job.spec.inputs, local_path(job.output), types=job.spec.types, texts=texts)
+    listing = list_inputs(
+        job.spec.inputs, job.output, types=job.spec.types, texts=texts, settings=job.decode.fetch, progress=progress
+    )
     check_values(job.tasks, listing.inputs)
     return listing
 
 
-def list_once(job: Job, folder: JobFolder) -> Listing:
+def list_once(job: Job, folder: JobFolder, progress: Progress | None = None) -> Listing:
     """The input manifest: written once, then what the job is about, whatever its inputs' folders hold by then."""
     if not folder.has_inputs():
-        listing = list_job(job)
+        listing = list_job(job, progress)
         folder.write_inputs(listing.inputs, dict(listing.skipped))
     inputs, skipped = folder.read_inputs()
     _log.info("%d inputs are listed, left out: %s", inputs.num_rows, skipped or "none")

@@ -6,6 +6,9 @@ from typing import Any
 
 
 class Progress:
+    def listing(self, files: int) -> None:
+        """So many files were looked at so far."""
+
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         """Inputs of the job, and what the listing left out, by reason."""
 

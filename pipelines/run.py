@@ -43,7 +43,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     check_output(job, folder)
     folder.claim(job.identity, job.spec.model_dump(mode="json"))
 
-    listing = list_once(job, folder)
+    listing = list_once(job, folder, progress)
     clock.stop("list")
     progress.listed(listing.inputs.num_rows, dict(listing.skipped))
 

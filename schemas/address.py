@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from schemas.input_uri import path_of
@@ -25,7 +26,10 @@ MEMORY = frozenset(("memory",))
 REMOTE = OBJECT_STORES | WEB | HUB | MEMORY
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_INNER = re.compile(r"(?P<container>.+\.tar)#(?P<member>.+)|(?P<table>.+)#(?P<row>[0-9]+)", re.IGNORECASE | re.DOTALL)
+_INNER = re.compile(
+    r"(?P<container>.+?\.tar)#(?P<member>.+)|(?P<table>.+\.parquet(?:\?[^#]*)?)#(?P<row>[0-9]+)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def scheme_of(address: str) -> str:
@@ -44,6 +48,23 @@ def place_of(address: str) -> tuple[str, str, str]:
     scheme, _, rest = address.partition("://")
     bucket, _, key = rest.partition("/")
     return scheme.lower(), bucket, key
+
+
+def canonical(address: str) -> str:
+    """One spelling of it: scheme and host are the same in capitals."""
+    scheme, bucket, _ = place_of(address)
+    after = address.partition("://")[2]
+    return f"{scheme}://{bucket.lower() if scheme in WEB else bucket}{after[len(bucket) :]}"
+
+
+def has_password(address: str) -> bool:
+    """Whether it holds a name and password before its host, which are never to be written."""
+    return "@" in place_of(address)[1]
+
+
+def without_password(address: str) -> str:
+    scheme, host, _ = place_of(address)
+    return f"{scheme}://{host.rpartition('@')[2]}{address.partition('://')[2][len(host) :]}"
 
 
 def folder_of(address: str) -> str:
@@ -79,3 +100,9 @@ def inner_of(address: str) -> tuple[str, str | None]:
     if (inside := _INNER.fullmatch(address)) is None:
         return address, None
     return (inside["container"], inside["member"]) if inside["container"] else (inside["table"], inside["row"])
+
+
+def tar_splits(address: str) -> Iterator[tuple[str, str]]:
+    """(shard, member): the ways to read an address as a member of a tar shard, the shortest shard first."""
+    for mark in re.finditer(r"\.tar#(?=.)", address, re.IGNORECASE | re.DOTALL):
+        yield address[: mark.end() - 1], address[mark.end() :]

@@ -581,7 +581,8 @@ def test_clips_cover_every_frame_once_and_none_is_without_one(
 
 @given(st.floats(1, 10_000), st.floats(0.5, 600))
 def test_clips_of_a_video_without_gaps_leave_none(end_s: float, clip_s: float) -> None:
-    times_s = [step * 0.5 for step in range(int(end_s / 0.5) + 1) if step * 0.5 < end_s]
+    step_s = min(0.5, clip_s / 4)  # a longer one would be a gap of the shortest clips
+    times_s = [step * step_s for step in range(int(end_s / step_s) + 1) if step * step_s < end_s]
     clips = clip_bounds(times_s, end_s, clip_s)
     assert clips[0][0] == 0
     assert clips[-1][1] == end_s

@@ -55,11 +55,10 @@ ODD = {
     "a\0.png": ("{}/a\0.png", "image", "not_found"),
     "x" * 300 + ".png": ("{}/" + "x" * 300 + ".png", "image", "not_found"),
     "d/" * 3000 + "a.pdf": ("{}/" + "d/" * 3000 + "a.pdf", "document", "not_found"),
-    "https://example.org/a.png?size=3": ("https://example.org/a.png?size=3", "image", "not_found"),
-    " https://example.org/b.png ": ("https://example.org/b.png", "image", "not_found"),
-    "HTTP://example.org": ("HTTP://example.org", None, "not_found"),
-    "s3://bucket/key/a.pdf": ("s3://bucket/key/a.pdf", "document", "not_found"),
-    "gs://bucket/a b.mp4": ("gs://bucket/a b.mp4", "video", "not_found"),
+    "ftp://example.org/a.png?size=3": ("ftp://example.org/a.png?size=3", "image", "not_found"),
+    " ftp://example.org/b.png ": ("ftp://example.org/b.png", "image", "not_found"),
+    "S3://bucket/key/a.pdf": ("s3://bucket/key/a.pdf", "document", None),  # who reads it asks
+    "gs://bucket/a b.mp4": ("gs://bucket/a b.mp4", "video", None),
     "abfss://x@y.dfs.core.windows.net/a.tif": ("abfss://x@y.dfs.core.windows.net/a.tif", "image", "not_found"),
     "file://server/share/a.png": ("file://server/share/a.png", "image", "not_found"),
     "data:image/png;base64,iVBORw0KGgo=": ("data:image/png;base64,iVBORw0KGgo=", None, "not_found"),
@@ -88,8 +87,8 @@ def test_an_odd_cell_is_a_row_of_its_own(tmp_path: Path, cell: str, form: str) -
     assert outcomes(listing) == [good, (address, media, kind), good]
     assert columns(listing) == {"note": ["n0", "n1", "n2"]}
     assert len(set(listing.inputs["input_id"].to_pylist())) == 3
-    if "://" in cell or cell.startswith("data:"):
-        assert "only local paths can be read" in listing.inputs["error"][1].as_py()["message"]
+    if kind and ("://" in cell or cell.startswith("data:")):
+        assert "nothing is read from" in listing.inputs["error"][1].as_py()["message"]
 
 
 def test_an_address_that_is_a_file_itself_is_kept_short(tmp_path: Path) -> None:
@@ -107,10 +106,10 @@ def test_a_null_of_parquet_is_an_empty_cell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["https://example.org/a.png", "s3://b/a.pdf", "data:image/png;base64,iVBO", "FILE://x/a"]
+    "entry", ["ftp://example.org/a.png", "s3:/b/a.pdf", "data:image/png;base64,iVBO", "FILE://x/a"]
 )
-def test_an_entry_of_the_spec_that_is_no_local_path_is_refused(entry: str) -> None:
-    with pytest.raises(SpecError, match="only local paths can be read so far"):
+def test_an_entry_of_the_spec_that_nothing_is_read_from_is_refused(entry: str) -> None:
+    with pytest.raises(SpecError, match=r"nothing is read from (ftp|s3|data|FILE): addresses"):
         listed(entry)
 
 
@@ -357,7 +356,7 @@ def test_texts_keep_empty_cells_and_lines(tmp_path: Path) -> None:
 
 def test_a_job_over_an_odd_table_answers_the_others(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png").rename(tmp_path / "0001")
-    content = 'path,code\n0001,007\n,x\nhttps://a.b/c.png,y\n"a\0b",z\n' + "x" * 300 + ",w\n0001,1e5\n"
+    content = 'path,code\n0001,007\n,x\nftp://a.b/c.png,y\n"a\0b",z\n' + "x" * 300 + ",w\n0001,1e5\n"
     recording = write_recording(tmp_path / "replies.jsonl", {"task": "ask", "reply": '{"a": "A sign."}'})
     output = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
     spec = JobSpec.model_validate(

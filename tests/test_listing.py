@@ -124,8 +124,3 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, header: str, sen
     (tmp_path / "list.csv").write_text(header + "\n")
     with pytest.raises(SpecError, match=sentence):
         list_inputs((str(tmp_path / "list.csv"),), tmp_path / "out")
-
-
-def test_an_address_that_cannot_be_read_yet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="only local paths"):
-        list_inputs(("s3://bucket/a.pdf",), tmp_path)

@@ -7,6 +7,7 @@ of the whole bucket.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,12 +21,15 @@ from operators.store.store import Data, Stat
 from schemas.address import place_of
 from schemas.errors import InputError, SpecError
 
+CHECK_S = 20.0
+"""Of patience with a store that was not heard of yet."""
 PIECE_BYTES = 8 << 20
 """Asked for at once: what of a body is lost at most when it is cut off, and held in memory by one download."""
 _STATUS = re.compile(r"status code: (\d{3})[^:\n]*(?::\s*(.*))?", re.DOTALL)
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})")
 _NO_CREDENTIALS = re.compile(r"credential|metadata|token", re.IGNORECASE)
+_NO_SUCH_RANGE = 416
 _PASSING = frozenset((408, 409, 425, 429, *range(500, 600)))
 _T = TypeVar("_T")
 
@@ -43,13 +47,21 @@ class NoBucket(OSError):
     """The bucket is not there."""
 
 
+TIMEOUT_S = 20.0
+"""Without a byte, until a request is given up and asked again; SIGHTREAD_STORE_TIMEOUT_S says otherwise."""
+
+
 def patience_s() -> float:
     """Seconds that a store may be silent. Raises SpecError."""
-    text = os.environ.get("SIGHTREAD_STORE_PATIENCE_S", "")
+    return _seconds("SIGHTREAD_STORE_PATIENCE_S", PATIENCE_S)
+
+
+def _seconds(variable: str, usual: float) -> float:
+    text = os.environ.get(variable, "")
     try:
-        return float(text or PATIENCE_S)
+        return float(text or usual)
     except ValueError as error:
-        raise SpecError(f"SIGHTREAD_STORE_PATIENCE_S: {text!r} is no number of seconds") from error
+        raise SpecError(f"{variable}: {text!r} is no number of seconds") from error
 
 
 class Bucket:
@@ -73,50 +85,88 @@ class Bucket:
         meta = self._ask(key, lambda obstore: obstore.head(self._store, key))
         return Stat(meta["size"], _version(meta))
 
+    def check(self, key: str) -> None:
+        """Whether anything can be read here. Raises NoBucket, StoreLost after CHECK_S, InputError permission where
+        neither a listing nor the object of that key may be had."""
+        folder = key.rpartition("/")[0] or None
+        try:
+            self._ask(key, lambda obstore: next(iter(obstore.list(self._store, folder)), None), CHECK_S)
+        except InputError as refusal:
+            if refusal.kind != "permission" or not key:
+                raise
+            try:
+                self._ask(key, lambda obstore: obstore.head(self._store, key), CHECK_S)
+            except FileNotFoundError:
+                return
+            except InputError:
+                raise refusal from None  # an answer to HEAD has no words
+
     def below(self, prefix: str = "") -> Iterator[Object]:
-        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys."""
+        """Everything below a folder, or all of the bucket, in the order that the store lists it in; none where there is
+        nothing. A listing that breaks off goes on behind the last key that it gave."""
+        folder, last, ordered = prefix.strip("/") or None, None, True
+        pages: list[Iterator[Any]] = []
 
         def ask(obstore: Any) -> list[Object]:
-            pages = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000)
-            return [Object(meta["path"], meta["size"], _version(meta)) for page in pages for meta in page]
+            if not pages and not ordered:
+                raise OSError(f"{self.address} lists its keys in no order, so that a listing cannot go on")
+            if not pages:
+                pages.append(iter(obstore.list(self._store, folder, offset=last, chunk_size=1000)))
+            try:
+                page: Any = next(pages[0], [])
+            except Exception:
+                pages.clear()
+                raise
+            return [Object(meta["path"], meta["size"], _version(meta)) for meta in page]
 
-        yield from sorted(self._ask(prefix, ask), key=lambda entry: entry.key)
+        while objects := self._ask(prefix, ask):
+            yield from objects
+            keys = [entry.key.encode() for entry in objects]
+            ordered = ordered and sorted(keys) == keys and (last is None or last.encode() < keys[0])
+            last = objects[-1].key
 
     def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
         """All of a small object, and its version. Raises FileNotFoundError."""
-        stat = Stat(-1, version or "")
-        if version is None:
-            stat = self.stat(key)
-        data = b"".join(self.pieces(key, stat.version, 0, stat.size_bytes if stat.size_bytes >= 0 else None))
-        return data, stat.version
+        version = version or self.stat(key).version
+        return b"".join(self.pieces(key, version)), version
 
-    def pieces(self, key: str, version: str | None, start: int, end: int | None) -> Iterator[bytes]:
-        """Bytes start to end of an object, of this version alone. A body that is cut off goes on where it was.
+    def pieces(self, key: str, version: str | None, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes start to end of an object, or to its end, of this version alone. A body that is cut off goes on where
+        it was.
 
         Raises FileNotFoundError; InputError changed.
         """
-        if end is None:
-            end = self.stat(key).size_bytes
-        while start < end:
-            for data in self._ask(key, partial(self._piece, key, version, start, end)):
+        while end is None or start < end:
+            received, size = self._ask(key, partial(self._piece, key, version, start, end))
+            end = size if end is None else min(end, size)
+            for data in received:
                 start += len(data)
                 yield data
 
-    def _piece(self, key: str, version: str | None, start: int, end: int, obstore: Any) -> list[bytes]:
-        """What comes of it: all that was asked for, or the part before it broke off."""
-        options: dict[str, Any] = {"range": (start, min(end, start + PIECE_BYTES))}
+    def _piece(
+        self, key: str, version: str | None, start: int, end: int | None, obstore: Any
+    ) -> tuple[list[bytes], int]:
+        """What comes of it, all that was asked for or the part before it broke off; and the size of the object."""
+        options: dict[str, Any] = {"range": (start, min(end or start + PIECE_BYTES, start + PIECE_BYTES))}
         if version:
             options["if_match"] = version
-        answer = obstore.get(self._store, key, options=options)
         received: list[bytes] = []
         try:
-            received += [bytes(part) for part in answer.stream(min_chunk_size=1 << 20)]
+            answer = obstore.get(self._store, key, options=options)
+        except obstore.exceptions.BaseError as error:
+            if _status(error) == _NO_SUCH_RANGE and obstore.head(self._store, key)["size"] <= start:
+                return [], start
+            raise
+        try:
+            for part in answer.stream(min_chunk_size=1 << 20):
+                received.append(bytes(part))  # noqa: PERF401  a comprehension would lose them all
         except Exception:
             if not received:
                 raise
-        if not received:
+        size = int(answer.meta["size"])
+        if not received and start < size:
             raise MayPass("an empty answer")
-        return received
+        return received, size
 
     def put(self, key: str, data: Data, *, version: str | None = None) -> bool:
         """Create an object, or replace the one of that version; False, and nothing changed, where there is one already,
@@ -134,8 +184,8 @@ class Bucket:
                 if version is None:
                     raise NoBucket(f"{self.address} is not there") from error
                 return False  # it is gone
-            except Exception:
-                lost_answer = True
+            except Exception as error:
+                lost_answer = lost_answer or _may_be_done(error)
                 raise
             return True
 
@@ -156,7 +206,7 @@ class Bucket:
         except (FileNotFoundError, InputError):
             return False
 
-    def _ask(self, key: str, ask: Callable[[Any], _T]) -> _T:
+    def _ask(self, key: str, ask: Callable[[Any], _T], patience_s: float = math.inf) -> _T:
         import obstore  # some megabytes, for who needs none of them
 
         def translated() -> _T:
@@ -171,12 +221,11 @@ class Bucket:
             except Exception as error:  # obstore's own tree: each is one of ours, or no error of a store
                 raise self._translated(key, error, obstore) from error
 
-        return patiently(translated, f"{self.address}/{key}", self._patience_s)
+        return patiently(translated, f"{self.address}/{key}", min(patience_s, self._patience_s))
 
     def _translated(self, key: str, error: Exception, obstore: Any) -> Exception:
         kinds, sentence = obstore.exceptions, _sentence(error)
-        status = _STATUS.search(str(error))
-        code = int(status[1]) if status else None
+        code = _status(error)
         match error:
             case kinds.PermissionDeniedError() | kinds.UnauthenticatedError():
                 return Refused(f"{self.address}/{key}: {sentence}")
@@ -184,6 +233,8 @@ class Bucket:
                 return InputError("changed", f"{self.address}/{key} was changed after it was listed")
             case kinds.GenericError() if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
                 return NoBucket(f"{self.address} is not there")
+            case kinds.GenericError() if code in (401, 403):  # of a listing
+                return Refused(f"{self.address}/{key}: {sentence}")
             case kinds.GenericError() if code is None and _NO_CREDENTIALS.search(str(error)):
                 return Refused(f"{self.address}: no credentials: {sentence}")
             case kinds.GenericError() if code is None or code in _PASSING:
@@ -204,7 +255,7 @@ def _client(address: str) -> Any:
         "client_options": {
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": "10s",
-            "read_timeout": "20s",
+            "read_timeout": f"{round(_seconds('SIGHTREAD_STORE_TIMEOUT_S', TIMEOUT_S) * 1000)}ms",
             "timeout": "180s",
         },
         "retry_config": {"max_retries": 0},  # operators/store/retries.py
@@ -239,6 +290,17 @@ def _aws_profile() -> Any:
 
 def _version(meta: Any) -> str:
     return str(meta["e_tag"] or meta["version"] or f"{meta['size']}-{meta['last_modified'].isoformat()}")
+
+
+def _status(error: Exception) -> int | None:
+    status = _STATUS.search(str(error))
+    return int(status[1]) if status else None
+
+
+def _may_be_done(error: Exception) -> bool:
+    """Whether a write that ended so may have been done: the answer of a store that says no is an answer."""
+    status = _status(error)
+    return status is None or (status >= 500 and status != 503)
 
 
 def _sentence(error: Exception) -> str:

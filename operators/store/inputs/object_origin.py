@@ -6,15 +6,38 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from operators.store.inputs.origin import Entry
-from operators.store.objects import Bucket
+from operators.store.objects import Bucket, NoBucket
 from schemas.address import place_of
-from schemas.errors import InputError, SpecError
+from schemas.errors import InputError, SpecError, StoreLost
 from schemas.fetch import FetchSettings
+
+_WHERE = {
+    "s3": "the endpoint (AWS_ENDPOINT_URL) and region (AWS_REGION)",
+    "gs": "the network",
+    "az": "the account (AZURE_STORAGE_ACCOUNT_NAME) and endpoint (AZURE_STORAGE_ENDPOINT)",
+}
+_KEYS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or AWS_SKIP_SIGNATURE=true for public buckets",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or the machine's account",
+    "az": "AZURE_STORAGE_ACCOUNT_KEY, a SAS token, or the machine's identity",
+}
 
 
 class ObjectOrigin:
     def __init__(self, settings: FetchSettings) -> None:
         """The settings are those of the web."""
+
+    def check(self, address: str) -> None:
+        bucket, key = _object(address)
+        scheme = place_of(address)[0]
+        try:
+            bucket.check(key)
+        except NoBucket as error:
+            raise InputError("not_found", f"{error}: check its name, and {_WHERE[scheme]}") from error
+        except InputError as error:
+            raise InputError(error.kind, f"{error}; credentials come from the environment: {_KEYS[scheme]}") from error
+        except (OSError, StoreLost) as error:
+            raise InputError("unreachable", f"{error}; check {_WHERE[scheme]}") from error
 
     def stat(self, address: str) -> Entry:
         bucket, key = _object(address)

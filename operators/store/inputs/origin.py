@@ -28,6 +28,10 @@ class Origin(Protocol):
     """All verbs raise InputError for what is wrong with the one file (not_found, permission, changed, too_large,
     unreachable), and StoreLost where a store does not answer any more. May be shared by threads."""
 
+    def check(self, address: str) -> None:
+        """Whether anything can be read there at all: asked before a job starts, with little patience. Raises InputError
+        with a remedy: not_found where there is no such bucket, permission, unreachable."""
+
     def stat(self, address: str) -> Entry:
         """Of one file."""
 

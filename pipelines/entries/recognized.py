@@ -1,0 +1,56 @@
+"""What a file that nobody named seems to be: of folders and globs, here and elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+from operators.media.formats import (
+    HEAD_BYTES,
+    is_source_text,
+    may_be_source_text,
+    media_of_head,
+    media_of_name,
+    names_no_format,
+)
+from pipelines.input_tables import SUFFIXES
+from schemas.input_uri import text_of
+
+DEEPEST = 200
+"""Folders within folders that are entered: what lies deeper was hardly put there to be read."""
+TOO_DEEP = f"folder more than {DEEPEST} deep"
+
+
+def names_table(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def names_shard(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() == ".tar"
+
+
+def names_many(name: str) -> bool:
+    """Whether a file of that name is many inputs: a table or a tar shard. A glob that ends so means such files."""
+    return names_table(name) or names_shard(name)
+
+
+def tells_nothing(name: str) -> bool:
+    """Whether the first bytes must be seen."""
+    return names_no_format(name) or may_be_source_text(name)
+
+
+def recognized(name: str, head: Callable[[int], bytes], skipped: Counter[str]) -> str | None:
+    """Its media; None for what no decoder knows, which is counted. head: gives the first bytes, at most so many; asked
+    only where the name tells nothing, or is a program's too."""
+    media, suffix = media_of_name(name), PurePosixPath(name).suffix.lower()
+    if names_no_format(name):
+        media = media_of_head(head(HEAD_BYTES))
+    elif may_be_source_text(name) and is_source_text(name, head(HEAD_BYTES)):
+        skipped[f"text and no video {suffix}"] += 1
+        return None
+    if names_shard(name):
+        skipped["tar shard in a folder (those that are named are read: *.tar)"] += 1
+    elif media is None:
+        skipped[f"unknown type {text_of(suffix or name)}"] += 1
+    return media

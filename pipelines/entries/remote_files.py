@@ -1,0 +1,171 @@
+"""Files elsewhere that an entry names: one, those below a prefix, or those that a glob matches.
+
+A prefix is walked like a folder of this machine, by one listing of all that is below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from operators.media.formats import HEAD_BYTES, media_of_name
+from operators.media.source import opened_source, origin_of
+from operators.store.inputs.origin import Entry
+from pipelines.entries.globs import Glob, has_magic
+from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
+from pipelines.entries.scope import Scope, Target
+from schemas.address import WEB, name_of, place_of
+from schemas.errors import InputError
+
+REQUESTS = 32
+"""That wait for an answer at once."""
+SMALL_BYTES = 1 << 20
+"""A file up to this size goes into the cache of the node when its first bytes are asked for."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What an address is. entry: a file. fault: what is the matter with one that is named. Neither: a folder."""
+
+    entry: Entry | None = None
+    fault: InputError | None = None
+
+
+def look_up(address: str, scope: Scope) -> Lookup:
+    """Ask what is there. Raises StoreLost."""
+    if place_of(address)[0] in WEB:
+        return Lookup(Entry(address))  # asked by who reads it
+    if address.endswith("/") or not place_of(address)[2]:
+        return Lookup()
+    origin = origin_of(address, scope.settings)
+    try:
+        return Lookup(origin.stat(address))
+    except InputError as error:
+        if error.kind != "not_found" or next(iter(origin.list(address)), None) is None:
+            return Lookup(fault=error)
+    return Lookup()
+
+
+def remote_targets(address: str, lookup: Lookup, scope: Scope) -> Iterator[Target]:
+    """Raises SpecError for what cannot be listed; StoreLost."""
+    entry, fault = lookup.entry, lookup.fault
+    key = place_of(address)[2]
+    if entry is not None:
+        yield Target(address, media_of_name(name_of(address)), entry.size_bytes, entry.version)
+    elif has_magic(key) and (fault is None or fault.kind == "not_found"):
+        yield from _matching(address, Glob(key), fault, scope)
+    elif fault is not None:
+        yield Target(address, media_of_name(name_of(address)), fault=fault)
+    else:
+        yield from _recognized(_walk(_below(f"{address.rstrip('/')}/", scope), scope), scope)
+
+
+@dataclass(frozen=True)
+class _File:
+    """names: of the folders that it is in, below the one that is listed, and its name."""
+
+    entry: Entry
+    names: tuple[str, ...]
+
+    @property
+    def order(self) -> list[tuple[bool, str]]:
+        """As folders of this machine are walked: files before folders, both by name."""
+        last = len(self.names) - 1
+        return [(place < last, name) for place, name in enumerate(self.names)]
+
+
+def _below(folder: str, scope: Scope) -> list[_File]:
+    """In the order of a walk, without markers of folders. folder: with a slash at its end."""
+    files, empty = list[_File](), set[tuple[str, ...]]()
+    for entry in origin_of(folder, scope.settings).list(folder):
+        scope.looked_at()
+        names = tuple(entry.address.removeprefix(folder).split("/"))
+        if not entry.address.startswith(folder) or not names[-1]:
+            continue  # the marker of the folder itself, or of one below it
+        files.append(_File(entry, names))
+        if not entry.size_bytes:
+            empty.add(names)
+    if empty:
+        folders = {file.names[:depth] for file in files for depth in range(1, len(file.names))}
+        markers = empty & folders
+        files = [file for file in files if file.names not in markers]
+    return sorted(files, key=lambda file: file.order)
+
+
+def _walk(files: list[_File], scope: Scope, depth: int = 0) -> Iterator[_File]:
+    """What of it a walk enters; the rest is counted: a folder once. depth: of the folder that is walked, among the
+    names."""
+    output = f"{scope.output.rstrip('/')}/" if scope.output else None
+    passed: set[tuple[str, ...]] = set()
+    for file in files:
+        cuts = [(place, "hidden folder") for place, name in enumerate(file.names[:-1]) if name.startswith(".")]
+        if output and file.entry.address.startswith(output):
+            below = file.entry.address.removeprefix(output).count("/") + 1
+            cuts.append((len(file.names) - below - 1, "the job's own output"))
+        if len(file.names) - depth - 1 > DEEPEST:
+            cuts.append((depth + DEEPEST, TOO_DEEP))
+        if file.names[-1].startswith("."):
+            cuts.append((len(file.names) - 1, "hidden file"))
+        place, reason = min(((place, reason) for place, reason in cuts if place >= depth), default=(0, ""))
+        if not reason:
+            yield file
+        elif (left_out := file.names[: place + 1]) not in passed:
+            passed.add(left_out)
+            scope.skipped[reason] += 1
+
+
+def _matching(address: str, pattern: Glob, fault: InputError | None, scope: Scope) -> Iterator[Target]:
+    scheme, bucket, key = place_of(address)
+    folder = "/".join((f"{scheme}://{bucket}", *pattern.fixed, ""))
+    many = names_many(key)
+    matches: list[_File] = []
+    walked: dict[tuple[str, ...], list[_File]] = {}
+    for file in _below(folder, scope):
+        if pattern.matches(file.names):
+            matches.append(file)
+        elif not pattern.recursive and (depth := pattern.folder(file.names)) is not None:
+            walked.setdefault(file.names[:depth], []).append(file)
+    if not matches and not walked:
+        missing = fault or InputError("not_found", f"nothing matches {address}")
+        yield Target(address, media_of_name(name_of(address)), fault=missing)
+    places = sorted([*walked, *(file.names for file in matches)], key="/".join)
+    by_names = {file.names: file for file in matches}
+    chosen: list[_File] = []
+    for names in places:
+        if names in walked:
+            chosen += _walk(walked[names], scope, depth=len(names))
+        elif many:
+            entry = by_names[names].entry
+            yield Target(entry.address, None, entry.size_bytes, entry.version)
+        else:
+            chosen.append(by_names[names])
+    yield from _recognized(chosen, scope)
+
+
+def _recognized(files: Iterable[_File], scope: Scope) -> Iterator[Target]:
+    """What decoders know; the rest is counted."""
+    entries = [file.entry for file in files]
+    asked = [entry for entry in entries if tells_nothing(name_of(entry.address)) and entry.size_bytes != 0]
+    heads: dict[str, bytes] = {}
+    if asked:
+        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="list") as pool:
+            heads = dict(pool.map(partial(_head, scope=scope), asked))
+    for entry in entries:
+        head = heads.get(entry.address, b"")
+        media = recognized(name_of(entry.address), lambda size, head=head: head[:size], scope.skipped)  # type: ignore[misc]
+        if media is not None:
+            yield Target(entry.address, media, entry.size_bytes, entry.version)
+
+
+def _head(entry: Entry, scope: Scope) -> tuple[str, bytes]:
+    """(address, first bytes); none of what cannot be read, which its row will say."""
+    try:
+        if entry.size_bytes is not None and entry.size_bytes > SMALL_BYTES:
+            pieces = origin_of(entry.address, scope.settings).pieces(entry.address, entry.version, 0, HEAD_BYTES)
+            return entry.address, b"".join(pieces)
+        with opened_source(entry.address, entry.version, scope.settings) as source:
+            return entry.address, source.head(HEAD_BYTES)
+    except InputError:
+        return entry.address, b""
