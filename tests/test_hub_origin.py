@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from operators.store.inputs import hub_origin
 from operators.store.inputs.hub_origin import HubOrigin
+from operators.store.inputs.local_copy import local_copy
 from operators.store.inputs.opened_input import opened_input
 from operators.store.inputs.origin import Entry
 from schemas.errors import InputError, SpecError, StoreLost
@@ -47,6 +49,16 @@ def test_a_file_of_the_hub_is_an_open_file_of_one_commit(hub: Hub) -> None:
     assert next(iter(origin.list(f"{SET}@{first}/pages"))).address == f"{SET}@{first}/pages/b.png"
 
 
+def test_a_folder_of_the_hub_becomes_one_of_this_node(hub: Hub) -> None:
+    hub.push(model__config_json=b"{}", model__a_safetensors=b"1", model__a_bin=b"2", model__more__b_json=b"3")
+    copy = local_copy(f"{SET}/model", (".json", ".safetensors"), FetchSettings())
+    hub.push(model__config_json=b"other")
+    assert {path.name: path.read_bytes() for path in copy.path().iterdir()} == {
+        "config.json": b"{}",
+        "a.safetensors": b"1",
+    }
+
+
 def test_what_is_cut_off_goes_on(hub: Hub) -> None:
     hub.push(a_bin=b"0123456789" * 100)
     hub.cuts[:] = [1, 500, 3]
@@ -70,6 +82,11 @@ def test_what_is_not_there_is_a_sentence(hub: Hub, monkeypatch: pytest.MonkeyPat
         assert (caught.value.kind, TOKEN in str(caught.value)) == ("not_found", False)
     with pytest.raises(SpecError, match="inputs: hf://datasets/tests/other is not there, or not for this token"):
         [*origin.list("hf://datasets/tests/other")]
+    with pytest.raises(InputError, match="is all of a repository"):
+        origin.stat(SET)
+    origin.check(f"{SET}/pages/")
+    with pytest.raises(InputError, match="hf://datasets/tests/other is not there, or not for this token"):
+        origin.check("hf://datasets/tests/other/a")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set") as caught:
         origin.stat(f"{SET}/a.bin")
@@ -81,3 +98,6 @@ def test_a_hub_that_is_gone_is_lost_like_a_bucket(hub: Hub, monkeypatch: pytest.
     monkeypatch.setenv("SIGHTREAD_STORE_PATIENCE_S", "0.5")
     with pytest.raises(StoreLost, match="hf://datasets/tests/set/a does not answer"):
         HubOrigin(FetchSettings()).stat(f"{SET}/a")
+    monkeypatch.setattr(hub_origin, "CHECK_S", 0.1)
+    with pytest.raises(InputError, match="check the network, or HF_ENDPOINT"):
+        HubOrigin(FetchSettings()).check(f"{SET}/a")

@@ -21,9 +21,9 @@ from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
 from operators.store.inputs.origin import Entry
-from operators.store.objects import patience_s
+from operators.store.objects import CHECK_S, patience_s
 from operators.store.retries import MayPass, Refused, patiently
-from schemas.errors import InputError, SpecError
+from schemas.errors import InputError, SpecError, StoreLost
 from schemas.fetch import FetchSettings
 
 _REPOSITORY = re.compile(
@@ -52,8 +52,16 @@ class HubOrigin:
         """The settings are those of the web."""
         self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
+    def check(self, address: str) -> None:
+        try:
+            self._commit(_place(address), CHECK_S)
+        except StoreLost as error:
+            raise InputError("unreachable", f"{error}; check the network, or HF_ENDPOINT") from error
+
     def stat(self, address: str) -> Entry:
         place = _place(address)
+        if not place.path:
+            raise InputError("not_found", f"{address} is all of a repository, and no file")
         url = self._url(place, place.revision)
         about = _ask(address, lambda: get_hf_file_metadata(url))
         return Entry(address, about.size, about.commit_hash)
@@ -61,9 +69,7 @@ class HubOrigin:
     def list(self, address: str) -> Iterator[Entry]:
         try:
             place = _place(address)
-            commit = _ask(
-                address, lambda: self._api.repo_info(place.name, repo_type=place.type, revision=place.revision).sha
-            )
+            commit = self._commit(place)
             tree = _ask(address, lambda: self._tree(place, commit))
         except InputError as error:
             raise SpecError(f"inputs: {error}") from error
@@ -84,6 +90,12 @@ class HubOrigin:
                 except errors.HTTPError:  # type: ignore[attr-defined]
                     continue  # it goes on from there
                 return
+
+    def _commit(self, place: _Place, most_s: float | None = None) -> str | None:
+        def ask() -> str | None:
+            return self._api.repo_info(place.name, repo_type=place.type, revision=place.revision).sha
+
+        return _ask(place.root, ask, most_s)
 
     def _tree(self, place: _Place, commit: str | None) -> tuple[RepoFile, ...]:
         """Empty where there is no such folder."""
@@ -136,14 +148,14 @@ def _place(address: str) -> _Place:
     return _Place(root, _TYPES[kind], parts["name"], parts["revision"] or constants.DEFAULT_REVISION, path)
 
 
-def _ask(address: str, ask: Callable[[], _T]) -> _T:
+def _ask(address: str, ask: Callable[[], _T], most_s: float | None = None) -> _T:
     def translated() -> _T:
         try:
             return ask()
         except Exception as error:  # the library's own tree: each is one of ours, or no error of a hub
             raise _translated(address, error) from error
 
-    return patiently(translated, address, patience_s())
+    return patiently(translated, address, patience_s() if most_s is None else most_s)
 
 
 def _translated(address: str, error: Exception) -> Exception:

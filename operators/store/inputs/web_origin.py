@@ -18,6 +18,7 @@ import aiohttp
 
 from model.engines.backoff import pauses
 from operators.store.inputs.origin import Entry
+from operators.store.inputs.public_web import web_url
 from operators.store.inputs.web_client import MayPass, asked, check_status
 from schemas.errors import InputError, SpecError
 from schemas.fetch import FetchSettings
@@ -35,6 +36,10 @@ _T = TypeVar("_T")
 class WebOrigin:
     def __init__(self, settings: FetchSettings) -> None:
         self._settings = settings
+
+    def check(self, address: str) -> None:
+        """Only whether it may be asked: a server that is not there is the matter of one row."""
+        web_url(address, self._settings.allow_hosts)
 
     def stat(self, address: str) -> Entry:
         (entry,) = self._steps(self._look(address))
