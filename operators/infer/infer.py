@@ -11,7 +11,7 @@ import json
 import os
 import queue
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Provenance:
 class InferSettings:
     """engine: what the engine child builds. decode: how whole documents and videos are opened, which happens beside the
     engine. deadline_s: per request. logs: the folder of what the engine prints, None for one among the temporary
-    files."""
+    files. localize: makes settings for this node of `engine`, where its files lie elsewhere."""
 
     engine: EngineSettings
     tasks: tuple[Task, ...]
@@ -58,6 +58,7 @@ class InferSettings:
     deadline_s: float
     stall_s: float
     logs: Path | None = None
+    localize: Callable[[EngineSettings], EngineSettings] | None = None
 
 
 class Infer:
@@ -72,7 +73,7 @@ class Infer:
         self._tasks = {task.name: task for task in settings.tasks}
         self._full_inputs = FullInputs(settings.decode)
         self._supervisor: EngineHandle = supervisor or Supervisor(
-            settings.engine, stall_s=settings.stall_s, logs=settings.logs
+            settings.engine, localize=settings.localize, stall_s=settings.stall_s, logs=settings.logs
         )
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
