@@ -17,7 +17,7 @@ from pipelines.entries.globs import Glob, has_magic
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
 from pipelines.entries.scope import Scope, Target
 from schemas.address import WEB, name_of, place_of
-from schemas.errors import InputError
+from schemas.errors import InputError, SpecError
 
 REQUESTS = 32
 """That wait for an answer at once."""
@@ -46,6 +46,31 @@ def look_up(address: str, scope: Scope) -> Lookup:
         if error.kind != "not_found" or next(iter(origin.list(address)), None) is None:
             return Lookup(fault=error)
     return Lookup()
+
+
+def check(address: str, scope: Scope) -> None:
+    """The first time that its bucket comes up. Raises SpecError where nothing can be had there."""
+    scheme, bucket, _ = place_of(address)
+    if scheme in WEB or (scheme, bucket) in scope.checked:
+        return
+    scope.checked.add((scheme, bucket))
+    try:
+        origin_of(address, scope.settings).check(address)
+    except (InputError, SpecError) as error:
+        raise SpecError(f"inputs: {error}") from error
+
+
+def is_object(address: str, scope: Scope) -> bool:
+    """Whether there is one whose key is just that, whatever it looks like. Raises SpecError; StoreLost."""
+    scheme, bucket, key = place_of(address)
+    if scheme in WEB or "{" in bucket or not key:
+        return False
+    check(address, scope)
+    try:
+        origin_of(address, scope.settings).stat(address)
+    except InputError:
+        return False
+    return True
 
 
 def remote_targets(address: str, lookup: Lookup, scope: Scope) -> Iterator[Target]:
@@ -146,15 +171,16 @@ def _matching(address: str, pattern: Glob, fault: InputError | None, scope: Scop
 
 def _recognized(files: Iterable[_File], scope: Scope) -> Iterator[Target]:
     """What decoders know; the rest is counted."""
-    entries = [file.entry for file in files]
-    asked = [entry for entry in entries if tells_nothing(name_of(entry.address)) and entry.size_bytes != 0]
+    files = list(files)
+    asked = [file.entry for file in files if tells_nothing(file.names[-1]) and file.entry.size_bytes != 0]
     heads: dict[str, bytes] = {}
     if asked:
         with ThreadPoolExecutor(REQUESTS, thread_name_prefix="list") as pool:
             heads = dict(pool.map(partial(_head, scope=scope), asked))
-    for entry in entries:
+    for file in files:
+        entry = file.entry
         head = heads.get(entry.address, b"")
-        media = recognized(name_of(entry.address), lambda size, head=head: head[:size], scope.skipped)  # type: ignore[misc]
+        media = recognized(file.names[-1], lambda size, head=head: head[:size], scope.skipped)  # type: ignore[misc]
         if media is not None:
             yield Target(entry.address, media, entry.size_bytes, entry.version)
 

@@ -43,7 +43,8 @@ class Scope:
     """Of one listing. output: the absolute address of the job's own folder, never taken for an input. types: what the
     cells of columns of a CSV are. texts: a table without a column of paths is as many inputs without a file.
 
-    skipped: reason -> number of files. seen: address -> how often it is an input."""
+    skipped: reason -> number of files. seen: address -> how often it is an input. checked: buckets, by scheme and name,
+    that answer. files: number of those that were looked at."""
 
     output: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
@@ -52,8 +53,8 @@ class Scope:
     progress: Progress = field(default_factory=Progress)
     skipped: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
+    checked: set[tuple[str, str]] = field(default_factory=set)
     files: int = 0
-    """That were looked at."""
 
     def looked_at(self, files: int = 1) -> None:
         self.files += files
