@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.faulty_proxy import FaultyProxy
     from tests.support.object_server import S3Server
     from tests.support.world import World
 
@@ -37,6 +38,25 @@ def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return s3_process
+
+
+@pytest.fixture(scope="session")
+def proxy_process(s3_process: S3Server) -> Iterator[FaultyProxy]:
+    from tests.support.faulty_proxy import faulty_proxy
+
+    with faulty_proxy(s3_process) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(s3: S3Server, proxy_process: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """Before that server, without faults as yet; in the environment instead of it. Clients do not wait long."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy_process.endpoint)
+    monkeypatch.setenv("SIGHTREAD_STORE_TIMEOUT_S", "1")
+    proxy_process.faults()
+    proxy_process.counts(anew=True)
+    yield proxy_process
+    proxy_process.faults()
 
 
 @pytest.fixture

@@ -47,13 +47,21 @@ class NoBucket(OSError):
     """The bucket is not there."""
 
 
+TIMEOUT_S = 20.0
+"""Without a byte, until a request is given up and asked again; SIGHTREAD_STORE_TIMEOUT_S says otherwise."""
+
+
 def patience_s() -> float:
     """Seconds that a store may be silent. Raises SpecError."""
-    text = os.environ.get("SIGHTREAD_STORE_PATIENCE_S", "")
+    return _seconds("SIGHTREAD_STORE_PATIENCE_S", PATIENCE_S)
+
+
+def _seconds(variable: str, usual: float) -> float:
+    text = os.environ.get(variable, "")
     try:
-        return float(text or PATIENCE_S)
+        return float(text or usual)
     except ValueError as error:
-        raise SpecError(f"SIGHTREAD_STORE_PATIENCE_S: {text!r} is no number of seconds") from error
+        raise SpecError(f"{variable}: {text!r} is no number of seconds") from error
 
 
 class Bucket:
@@ -150,7 +158,8 @@ class Bucket:
                 return [], start
             raise
         try:
-            received += [bytes(part) for part in answer.stream(min_chunk_size=1 << 20)]
+            for part in answer.stream(min_chunk_size=1 << 20):
+                received.append(bytes(part))  # noqa: PERF401  a comprehension would lose them all
         except Exception:
             if not received:
                 raise
@@ -175,8 +184,8 @@ class Bucket:
                 if version is None:
                     raise NoBucket(f"{self.address} is not there") from error
                 return False  # it is gone
-            except Exception:
-                lost_answer = True
+            except Exception as error:
+                lost_answer = lost_answer or _may_be_done(error)
                 raise
             return True
 
@@ -224,6 +233,8 @@ class Bucket:
                 return InputError("changed", f"{self.address}/{key} was changed after it was listed")
             case kinds.GenericError() if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
                 return NoBucket(f"{self.address} is not there")
+            case kinds.GenericError() if code in (401, 403):  # of a listing
+                return Refused(f"{self.address}/{key}: {sentence}")
             case kinds.GenericError() if code is None and _NO_CREDENTIALS.search(str(error)):
                 return Refused(f"{self.address}: no credentials: {sentence}")
             case kinds.GenericError() if code is None or code in _PASSING:
@@ -244,7 +255,7 @@ def _client(address: str) -> Any:
         "client_options": {
             "allow_http": endpoint.startswith("http://"),
             "connect_timeout": "10s",
-            "read_timeout": "20s",
+            "read_timeout": f"{round(_seconds('SIGHTREAD_STORE_TIMEOUT_S', TIMEOUT_S) * 1000)}ms",
             "timeout": "180s",
         },
         "retry_config": {"max_retries": 0},  # operators/store/retries.py
@@ -284,6 +295,12 @@ def _version(meta: Any) -> str:
 def _status(error: Exception) -> int | None:
     status = _STATUS.search(str(error))
     return int(status[1]) if status else None
+
+
+def _may_be_done(error: Exception) -> bool:
+    """Whether a write that ended so may have been done: the answer of a store that says no is an answer."""
+    status = _status(error)
+    return status is None or (status >= 500 and status != 503)
 
 
 def _sentence(error: Exception) -> str:
