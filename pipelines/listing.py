@@ -100,7 +100,8 @@ def _targets(entries: Iterable[str], scope: Scope) -> Iterator[Target]:
         some = addresses[start : start + _AT_ONCE]
         remote = [address for address in some if is_remote(address)]
         for address in remote:
-            check(address, scope)
+            if (fault := check(address, scope)) is not None:
+                raise SpecError(f"inputs: {fault}") from fault
         lookups = iter(_looked_up(remote, scope))
         for address in some:
             if is_remote(address):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from operators.store.memory import MemoryStore
+from pipelines.entries.globs import has_magic
 from pipelines.listing import Listing, list_inputs
 from schemas.errors import SpecError
 from tests.support.object_server import S3Server
@@ -104,3 +109,51 @@ def test_what_cannot_be_listed_at_all_is_one_sentence(s3: S3Server, monkeypatch:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(SpecError, match=r"does not answer .*; check the endpoint"):
         listed("s3://silent-bucket/a.png")
+
+
+# globs and braces
+
+
+NAMES = st.sampled_from(["a", "b.png", "ab.pdf", ".h", ".h.png", "a[b.png", "*.png", "é.png", "b", "out"])
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+PATTERNS = st.lists(
+    st.sampled_from(["*", "**", "a", "b*", "?", "[ab]*", "[!a]*", ".*", "*.png", "a[[]b*", "b.png", "**b", "*[", ""]),
+    min_size=1,
+    max_size=4,
+).map("/".join)
+
+
+def grown(root: Path, paths: list[str]) -> list[str]:
+    """Files at these paths, but for those below what is a file already: their paths."""
+    names = []
+    for name in paths:
+        path = root / name
+        with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_bytes(PNG)
+                names.append(name)
+    return names
+
+
+@settings(max_examples=150, deadline=None)
+@given(paths=st.lists(PATHS, min_size=1, max_size=12), pattern=PATTERNS)
+def test_a_glob_matches_in_a_bucket_what_it_matches_in_a_folder(paths: list[str], pattern: str) -> None:
+    assume(has_magic(pattern) and not pattern.startswith("/") and "//" not in pattern)
+    with tempfile.TemporaryDirectory() as folder:
+        root = filled("globbed", *grown(Path(folder), paths), content=PNG)
+        here, there = (listed(f"{place}/{pattern}", output=f"{place}/out") for place in (folder, root))
+        assert outcomes(there, f"{root}/") == outcomes(here, f"{folder}/")
+        assert there.skipped == here.skipped
+
+
+@settings(max_examples=100, deadline=None)
+@given(paths=st.lists(PATHS, max_size=15), depth=st.integers(0, 2))
+def test_a_prefix_gives_what_the_folder_gives(paths: list[str], depth: int) -> None:
+    below = "/".join(["a"] * depth)
+    with tempfile.TemporaryDirectory() as folder:
+        names = grown(Path(folder), [*paths, f"{below}/x.png" if below else "x.png"])
+        root = filled("listed", *names, content=PNG)
+        here, there = (listed(f"{place}/{below}", output=f"{place}/out") for place in (folder, root))
+        assert outcomes(there, f"{root}/") == outcomes(here, f"{folder}/")
+        assert there.skipped == here.skipped

@@ -52,7 +52,7 @@ class Scope:
     cells of columns of a CSV are. texts: a table without a column of paths is as many inputs without a file.
 
     skipped: reason -> number of files. seen: address -> how often it is an input. checked: buckets, by scheme and name,
-    that answer. files: number of those that were looked at."""
+    that were asked, and why nothing can be had there. files: number of those that were looked at."""
 
     output: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Scope:
     progress: Progress = field(default_factory=Progress)
     skipped: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
-    checked: set[tuple[str, str]] = field(default_factory=set)
+    checked: dict[tuple[str, str], InputError | None] = field(default_factory=dict)
     files: int = 0
 
     def looked_at(self, files: int = 1) -> None:
