@@ -8,17 +8,18 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from operators.media.formats import EPISODE, TEXT, media_of_name
+from operators.media.formats import EPISODE, TEXT, media_of_name, names_no_format
 from operators.media.source import opened_source
 from operators.store.inputs.origin import ORIGINS
 from pipelines.entries.local_files import exists, is_folder, target_of
 from pipelines.entries.recognized import names_table
-from pipelines.entries.remote_files import REQUESTS, look_up
+from pipelines.entries.remote_files import REQUESTS, check, look_up
 from pipelines.entries.scope import Part, Scope, Target, short_hash
 from pipelines.entries.shards import is_shard, read_ahead, shard_parts
 from pipelines.input_tables import InputTable, read_table
@@ -107,6 +108,8 @@ def _cells(address: str, table: InputTable, rows: Sequence[int], scope: Scope) -
     if not asked:
         yield from targets
         return
+    for target in asked:
+        check(target.address, scope)
     with ThreadPoolExecutor(REQUESTS, thread_name_prefix="list") as pool:
         answers = iter(list(pool.map(partial(_asked, scope=scope), asked)))
     for target in targets:
@@ -160,19 +163,21 @@ def _must_be_asked(target: Target) -> bool:
     """Whether it may be a file or an episode's folder."""
     if target.fault or target.media or target.version or not is_remote(target.address):
         return False
-    return scheme_of(target.address) not in WEB and "." not in name_of(target.address)
+    return scheme_of(target.address) not in WEB and names_no_format(name_of(target.address))
 
 
 def _asked(target: Target, scope: Scope) -> Target:
+    if (fault := check(target.address, scope)) is not None:
+        return replace(target, fault=fault)
     try:
         lookup = look_up(target.address, scope)
     except SpecError as error:
-        return Target(target.address, None, fault=InputError("not_found", str(error)))
+        return replace(target, fault=InputError("not_found", str(error)))
     if lookup.fault is not None:
-        return Target(target.address, None, fault=lookup.fault)
+        return replace(target, fault=lookup.fault)
     if lookup.entry is None:
-        return Target(target.address, EPISODE)
-    return Target(target.address, None, lookup.entry.size_bytes, lookup.entry.version)
+        return replace(target, media=EPISODE)
+    return replace(target, size_bytes=lookup.entry.size_bytes, version=lookup.entry.version)
 
 
 def _elsewhere(address: str) -> Target:
