@@ -25,6 +25,7 @@ from pipelines.summary.summary import Summary
 from schemas.printable import one_line, printable
 
 _PLAIN_EVERY_S = 10.0
+_LISTED_EVERY_S = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,12 @@ class Display(Progress):
         self._output_tokens = self._fetched = self._fetched_bytes = 0
         self._fetching = threading.Lock()
         self._logged_at = 0.0
+        self._listed_at = time.monotonic()
+
+    def listing(self, files: int) -> None:
+        if time.monotonic() - self._listed_at > _LISTED_EVERY_S:
+            self._listed_at = time.monotonic()
+            self._line(f"listed {files} files so far")
 
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))

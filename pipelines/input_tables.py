@@ -33,7 +33,7 @@ _MOST_TABLE_BYTES = 2 << 30
 _LONGEST_CELL = 2 << 20
 _LONGEST_LINE = 64 << 20
 _BATCH_ROWS = 4096
-_RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
+RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -266,7 +266,7 @@ def _checked_names(names: Sequence[str], *, texts: bool) -> tuple[int | None, Se
     if repeated := sorted(name for name, count in counts.items() if count > 1):
         raise SpecError(f"two columns are called {repeated[0]!r}")
     column = next((name for name in URI_COLUMNS if name in counts), None)
-    if clash := sorted(_RESERVED & {name for name in names if name != column}):
+    if clash := sorted(RESERVED & {name for name in names if name != column}):
         raise SpecError(f"column {clash[0]!r} has the name of a result column; rename it")
     if column is None and not texts:
         raise SpecError(f"needs a column of paths named one of {', '.join(URI_COLUMNS)}")

@@ -1,9 +1,9 @@
 """List the inputs of a job before any work: one row each, nothing silently left out. Knows no decoder.
 
-An entry of `inputs:` is a file, a folder or prefix (walked), a glob, or a table of paths (.csv, .tsv, .parquet) whose
-other columns go into the results; on this machine or elsewhere (docs/inputs.md has the grammar). A folder that a table
-names is one input, an episode: its pictures are the screens. A path that is named and missing is an input that cannot
-be read; what a folder holds and no decoder knows is counted and shown.
+An entry of `inputs:` is a file, a folder or prefix (walked), a glob, a tar shard, or a table of paths (.csv, .tsv,
+.parquet) whose other columns go into the results; on this machine or elsewhere (docs/inputs.md has the grammar). A
+folder that a table names is one input, an episode: its pictures are the screens. A path that is named and missing is an
+input that cannot be read; what a folder holds and no decoder knows is counted and shown.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipelines.entries.braces import expanded
 from pipelines.entries.local_files import exists, local_targets
 from pipelines.entries.remote_files import REQUESTS, Lookup, look_up, remote_targets
 from pipelines.entries.scope import Part, Scope, Target
+from pipelines.entries.shards import is_shard, shard_parts
 from pipelines.entries.table_rows import is_no_path, is_table, nothing_reads, table_parts
 from pipelines.progress import Progress
 from schemas import tables
@@ -73,7 +74,6 @@ def list_inputs(
     for target in _targets(entries, scope):
         for part in _parts(target, scope):
             inputs.add(part)
-            scope.progress.listing(inputs.count)
     table = inputs.table()
     if unused := sorted(scope.types.keys() - set(table.schema.names[len(tables.INPUTS) :])):
         raise SpecError(f"types: no input table has a column {unused[0]!r}")
@@ -85,6 +85,9 @@ def _parts(target: Target, scope: Scope) -> Iterator[Part]:
     a table names."""
     if is_table(target):
         yield from table_parts(target, scope)
+    elif is_shard(target):
+        if not scope.named_twice(target.address):
+            yield from shard_parts(target, scope)
     else:
         yield Part(scope.once(target))
 
@@ -159,14 +162,12 @@ class _Inputs:
     """Grows by parts; a piece at a time becomes Arrow, which takes a tenth of the memory."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._rows: list[dict[str, Any]] = []
         self._pieces = [tables.INPUTS.empty_table()]
         self._columns: list[pa.Table] = []
 
     def add(self, part: Part) -> None:
         self._rows += part.rows
-        self.count += len(part.rows)
         if part.columns is not None or not self._columns or self._columns[-1].num_columns > 1:
             self._columns.append(_with_row_count(part.columns, len(part.rows)))
         else:

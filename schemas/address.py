@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from schemas.input_uri import path_of
@@ -25,7 +26,7 @@ MEMORY = frozenset(("memory",))
 REMOTE = OBJECT_STORES | WEB | HUB | MEMORY
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_INNER = re.compile(r"(?P<container>.+\.tar)#(?P<member>.+)|(?P<table>.+)#(?P<row>[0-9]+)", re.IGNORECASE | re.DOTALL)
+_INNER = re.compile(r"(?P<container>.+?\.tar)#(?P<member>.+)|(?P<table>.+)#(?P<row>[0-9]+)", re.IGNORECASE | re.DOTALL)
 
 
 def scheme_of(address: str) -> str:
@@ -96,3 +97,9 @@ def inner_of(address: str) -> tuple[str, str | None]:
     if (inside := _INNER.fullmatch(address)) is None:
         return address, None
     return (inside["container"], inside["member"]) if inside["container"] else (inside["table"], inside["row"])
+
+
+def tar_splits(address: str) -> Iterator[tuple[str, str]]:
+    """(shard, member): the ways to read an address as a member of a tar shard, the shortest shard first."""
+    for mark in re.finditer(r"\.tar#(?=.)", address, re.IGNORECASE | re.DOTALL):
+        yield address[: mark.end() - 1], address[mark.end() :]

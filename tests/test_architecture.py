@@ -69,6 +69,7 @@ LIBRARIES = {
     "pi_heif": ["operators/media/image/heif.py"],
     "playwright": ["operators/code_check/render_page.py"],
     "obstore": ["operators/store/objects.py"],
+    "webdataset": ["operators/store/shard_writer.py"],
     "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],
     "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],

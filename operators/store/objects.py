@@ -102,12 +102,14 @@ class Bucket:
                 raise refusal from None  # an answer to HEAD has no words
 
     def below(self, prefix: str = "") -> Iterator[Object]:
-        """Everything below a folder, or all of the bucket; none where there is nothing. In the order of keys. A listing
-        that breaks off goes on where it was."""
-        folder = prefix.rstrip("/") or None
-        last: str | None = None
+        """Everything below a folder, or all of the bucket, in the order that the store lists it in; none where there is
+        nothing. A listing that breaks off goes on behind the last key that it gave."""
+        folder, last, ordered = prefix.strip("/") or None, None, True
+        pages: list[Iterator[Any]] = []
 
-        def ask(obstore: Any, pages: list[Any]) -> list[Object]:
+        def ask(obstore: Any) -> list[Object]:
+            if not pages and not ordered:
+                raise OSError(f"{self.address} lists its keys in no order, so that a listing cannot go on")
             if not pages:
                 pages.append(iter(obstore.list(self._store, folder, offset=last, chunk_size=1000)))
             try:
@@ -117,12 +119,11 @@ class Bucket:
                 raise
             return [Object(meta["path"], meta["size"], _version(meta)) for meta in page]
 
-        pages: list[Any] = []
-        while entries := self._ask(prefix, partial(ask, pages=pages)):
-            yield from entries
-            if last is not None and entries[0].key <= last:
-                raise OSError(f"{self.address} lists its keys in no order")  # none to go on by
-            last = entries[-1].key
+        while objects := self._ask(prefix, ask):
+            yield from objects
+            keys = [entry.key.encode() for entry in objects]
+            ordered = ordered and sorted(keys) == keys and (last is None or last.encode() < keys[0])
+            last = objects[-1].key
 
     def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
         """All of a small object, and its version. Raises FileNotFoundError."""
@@ -291,15 +292,15 @@ def _version(meta: Any) -> str:
     return str(meta["e_tag"] or meta["version"] or f"{meta['size']}-{meta['last_modified'].isoformat()}")
 
 
+def _status(error: Exception) -> int | None:
+    status = _STATUS.search(str(error))
+    return int(status[1]) if status else None
+
+
 def _may_be_done(error: Exception) -> bool:
     """Whether a write that ended so may have been done: the answer of a store that says no is an answer."""
     status = _status(error)
     return status is None or (status >= 500 and status != 503)
-
-
-def _status(error: Exception) -> int | None:
-    status = _STATUS.search(str(error))
-    return int(status[1]) if status else None
 
 
 def _sentence(error: Exception) -> str:

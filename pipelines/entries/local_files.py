@@ -54,13 +54,13 @@ def _files(path: Path, scope: Scope) -> Iterator[tuple[Path, str | None]]:
     """(file, what it seems to be)."""
     output = None if scope.output is None else path_of(scope.output).resolve()
     if is_folder(path):
-        yield from _walk(path, output, scope.skipped)
+        yield from _walk(path, output, scope)
     elif not exists(path) and glob.has_magic(str(path)) and "\0" not in str(path):
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
         for match in matches:
             if is_folder(match):
                 if "**" not in str(path):  # with ** the files inside match on their own
-                    yield from _walk(Path(match), output, scope.skipped)
+                    yield from _walk(Path(match), output, scope)
             elif names_many(path.name):
                 yield Path(match), None
             elif (media := _recognized(Path(match), scope.skipped)) is not None:
@@ -71,8 +71,8 @@ def _files(path: Path, scope: Scope) -> Iterator[tuple[Path, str | None]]:
         yield path, media_of_name(path.name)
 
 
-def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[tuple[Path, str]]:
-    entered = {folder.resolve()}
+def _walk(folder: Path, output: Path | None, scope: Scope) -> Iterator[tuple[Path, str]]:
+    entered, skipped = {folder.resolve()}, scope.skipped
 
     def unreadable(_: OSError) -> None:
         skipped["unreadable folder"] += 1
@@ -92,6 +92,7 @@ def _walk(folder: Path, output: Path | None, skipped: Counter[str]) -> Iterator[
                 entered.add(real)
                 kept.append(name)
         folders[:] = kept
+        scope.looked_at(len(files))
         for name in sorted(files):
             if name.startswith("."):
                 skipped["hidden file"] += 1

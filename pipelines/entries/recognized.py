@@ -22,9 +22,17 @@ DEEPEST = 200
 TOO_DEEP = f"folder more than {DEEPEST} deep"
 
 
-def names_many(name: str) -> bool:
-    """Whether a file of that name is many inputs: a table. A glob that ends so means such files."""
+def names_table(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def names_shard(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() == ".tar"
+
+
+def names_many(name: str) -> bool:
+    """Whether a file of that name is many inputs: a table or a tar shard. A glob that ends so means such files."""
+    return names_table(name) or names_shard(name)
 
 
 def tells_nothing(name: str) -> bool:
@@ -41,6 +49,8 @@ def recognized(name: str, head: Callable[[int], bytes], skipped: Counter[str]) -
     elif may_be_source_text(name) and is_source_text(name, head(HEAD_BYTES)):
         skipped[f"text and no video {suffix}"] += 1
         return None
-    if media is None:
+    if names_shard(name):
+        skipped["tar shard in a folder (those that are named are read: *.tar)"] += 1
+    elif media is None:
         skipped[f"unknown type {text_of(suffix or name)}"] += 1
     return media

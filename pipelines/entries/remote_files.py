@@ -79,9 +79,8 @@ class _File:
 def _below(folder: str, scope: Scope) -> list[_File]:
     """In the order of a walk, without markers of folders. folder: with a slash at its end."""
     files, empty = list[_File](), set[tuple[str, ...]]()
-    for number, entry in enumerate(origin_of(folder, scope.settings).list(folder), 1):
-        if number % 1000 == 0:
-            scope.progress.listing(number)
+    for entry in origin_of(folder, scope.settings).list(folder):
+        scope.looked_at()
         names = tuple(entry.address.removeprefix(folder).split("/"))
         if not entry.address.startswith(folder) or not names[-1]:
             continue  # the marker of the folder itself, or of one below it

@@ -14,6 +14,8 @@ from pipelines.progress import Progress
 from schemas.errors import Failure, InputError
 from schemas.fetch import FetchSettings
 
+_TOLD_EVERY = 1000
+
 
 @dataclass(frozen=True)
 class Target:
@@ -35,6 +37,14 @@ class Part:
     rows: list[dict[str, Any]]
     columns: pa.Table | None = None
 
+    def beside(self, row: pa.Table) -> Part:
+        """With the columns of one row of a table before its own, the same for all."""
+        repeated = row.take(pa.array([0] * len(self.rows), pa.int64())) if row.num_columns else row
+        for name in self.columns.schema.names if self.columns is not None else ():
+            assert self.columns is not None
+            repeated = repeated.append_column(name, self.columns.column(name))
+        return Part(self.rows, repeated)
+
 
 @dataclass
 class Scope:
@@ -50,6 +60,20 @@ class Scope:
     progress: Progress = field(default_factory=Progress)
     skipped: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
+    files: int = 0
+    """That were looked at."""
+
+    def looked_at(self, files: int = 1) -> None:
+        self.files += files
+        if self.files // _TOLD_EVERY > (self.files - files) // _TOLD_EVERY:
+            self.progress.listing(self.files)
+
+    def named_twice(self, shard: str) -> bool:
+        """Whether an entry has named this tar shard before, which is then counted."""
+        self.seen[f"{shard}#"] += 1
+        if self.seen[f"{shard}#"] > 1:
+            self.skipped["named twice"] += 1
+        return self.seen[f"{shard}#"] > 1
 
     def once(self, target: Target) -> list[dict[str, Any]]:
         """Its row; none where it is an input already."""

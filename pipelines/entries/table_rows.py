@@ -11,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+
 from operators.media.formats import EPISODE, TEXT, media_of_name
 from operators.media.source import opened_source
 from operators.store.inputs.origin import ORIGINS
 from pipelines.entries.local_files import exists, is_folder, target_of
-from pipelines.entries.recognized import names_many
+from pipelines.entries.recognized import names_table
 from pipelines.entries.remote_files import REQUESTS, look_up
 from pipelines.entries.scope import Part, Scope, Target, short_hash
+from pipelines.entries.shards import is_shard, shard_parts
 from pipelines.input_tables import InputTable, read_table
 from schemas.address import (
     HUB,
@@ -43,7 +46,8 @@ _AT_ONCE = 4096
 
 def is_table(target: Target) -> bool:
     """By its name: whether it can be read shows when it is."""
-    return names_many(name_of(target.address)) and target.fault is None
+    is_missing = target.fault is not None and target.fault.kind == "not_found"
+    return names_table(name_of(target.address)) and not is_missing
 
 
 def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
@@ -57,10 +61,25 @@ def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
         scope.skipped["empty row at the end of a table"] += table.left_out
     for start in range(0, table.num_rows, _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, table.num_rows))
-        yield Part(
-            [scope.again(cell) for cell in _cells(target.address, table, rows, scope)],
-            table.columns.slice(start, len(rows)),
-        )
+        scope.looked_at(len(rows))
+        cells = list(_cells(target.address, table, rows, scope))
+        yield from _cell_parts(cells, table.columns.slice(start, len(rows)), scope)
+
+
+def _cell_parts(cells: Sequence[Target], columns: pa.Table, scope: Scope) -> Iterator[Part]:
+    """A cell that names a tar shard is as many inputs as that holds."""
+    begun = 0
+    for place, cell in enumerate(cells):
+        if is_shard(cell):
+            yield _plain_part(cells[begun:place], columns.slice(begun, place - begun), scope)
+            for part in shard_parts(cell, scope, frozenset(columns.schema.names)):
+                yield part.beside(columns.slice(place, 1))
+            begun = place + 1
+    yield _plain_part(cells[begun:], columns.slice(begun), scope)
+
+
+def _plain_part(cells: Sequence[Target], columns: pa.Table, scope: Scope) -> Part:
+    return Part([scope.again(cell) for cell in cells], columns)
 
 
 def _table(target: Target, scope: Scope) -> InputTable | None:

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from operators.store.inputs.cache import node_cache
+from operators.store.inputs.cache import Cache, node_cache
+from operators.store.inputs.origin import Origin
 from operators.store.inputs.origin import origin_of as origin_of
+from operators.store.inputs.tar_input import local_member, reader, remote_member, remote_shard, shard_of
+from operators.store.inputs.tar_members import ReadAt
 from schemas.address import is_remote
 from schemas.errors import InputError, SpecError
 from schemas.fetch import FetchSettings
@@ -24,7 +27,8 @@ from schemas.input_uri import path_of
 
 @dataclass(frozen=True)
 class OpenedInput:
-    """fd: read-only. version: of what was read, to be read again; None for files of this machine."""
+    """fd: read-only. version: of what was read, to be read again; None for files of this machine that are no part of
+    another."""
 
     fd: int
     version: str | None = None
@@ -40,22 +44,55 @@ def opened_input(
     too_large; StoreLost where its store does not answer any more.
     """
     settings = settings or FetchSettings()
-    opened = _remote(address, version, settings) if is_remote(address) else OpenedInput(open_local(path_of(address)))
+    if (inside := shard_of(address)) is not None:
+        opened = _member(address, *inside, version, settings)
+    elif is_remote(address):
+        opened = _remote(address, version, settings)
+    else:
+        opened = OpenedInput(open_local(path_of(address)))
     try:
         yield opened
     finally:
         os.close(opened.fd)
 
 
-def _remote(address: str, version: str | None, settings: FetchSettings) -> OpenedInput:
+@contextlib.contextmanager
+def opened_shard(address: str, settings: FetchSettings | None = None) -> Iterator[tuple[ReadAt, int, str]]:
+    """All of a tar shard, to list its members: (what reads it, its size in bytes, its version). Raises as above."""
+    if is_remote(address):
+        with remote_shard(address, *_place(address, settings or FetchSettings())) as shard:
+            yield shard
+        return
+    fd = open_local(path_of(address))
     try:
-        origin, cache = origin_of(address, settings), node_cache()
-    except SpecError as error:  # of one address in a table; those of the spec were looked at before
-        raise InputError("not_found", str(error)) from error
+        yield reader(fd), os.fstat(fd).st_size, ""
+    finally:
+        os.close(fd)
+
+
+def _member(address: str, shard: str, name: str, version: str | None, settings: FetchSettings) -> OpenedInput:
+    if is_remote(address):
+        return OpenedInput(*remote_member(address, shard, name, version, *_place(address, settings)))
+    shard_fd = open_local(path_of(shard))
+    try:
+        return OpenedInput(*local_member(shard_fd, shard, name, version, node_cache()))
+    finally:
+        os.close(shard_fd)
+
+
+def _remote(address: str, version: str | None, settings: FetchSettings) -> OpenedInput:
+    origin, cache = _place(address, settings)
     if version is None:
         version = origin.stat(address).version
     fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version))
     return OpenedInput(fd, version)
+
+
+def _place(address: str, settings: FetchSettings) -> tuple[Origin, Cache]:
+    try:
+        return origin_of(address, settings), node_cache()
+    except SpecError as error:  # of one address in a table; those of the spec were looked at before
+        raise InputError("not_found", str(error)) from error
 
 
 def open_local(path: Path) -> int:
