@@ -52,7 +52,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class FaultyProxy(S3Server):
-    """endpoint: of the proxy."""
+    """endpoint: of the proxy. behind: the server, without faults."""
+
+    behind: S3Server
 
     def faults(self, rate: float = 0.0, seed: int = 0, **settings: Any) -> None:
         self._control("faults", {"rate": rate, "seed": seed, **settings})
@@ -86,7 +88,7 @@ def faulty_proxy(server: S3Server) -> Iterator[FaultyProxy]:
             except OSError:
                 assert proxy.poll() is None, "the proxy ended"
                 time.sleep(0.05)
-        yield FaultyProxy(f"http://127.0.0.1:{port}")
+        yield FaultyProxy(f"http://127.0.0.1:{port}", server)
     finally:
         proxy.kill()
         proxy.wait()
