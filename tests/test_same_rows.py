@@ -20,7 +20,7 @@ from tests.support.world import write_image, write_pdf, write_recording
 REPLY = '{"shows": "{sha256} {unit} {request}"}'
 """The hash of the picture that the engine was shown."""
 OUTPUT = {"type": "object", "properties": {"shows": {"type": "string"}}, "required": ["shows"]}
-DERIVED = {"input_id", "input_uri"}
+DERIVED = {"input_id", "input_uri", "chunk_id", "spec_sha256"}
 """From the address."""
 TIMES = {"decode_s", "infer_s"}
 
