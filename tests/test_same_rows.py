@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -57,8 +61,29 @@ def in_bucket(s3: S3Server, files: Path) -> str:
     return f"{bucket}/some/where/"
 
 
+def shards(s3: S3Server, files: Path) -> str:
+    """In two, so that order counts."""
+    bucket, paths = s3.new_bucket(), sorted(files.iterdir())
+    for number, some in enumerate((paths[:2], paths[2:])):
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as shard:
+            for path in some:
+                shard.add(path, path.name)
+        s3.put(f"{bucket}/shard-{number}.tar", tar.getvalue())
+    return f"{bucket}/shard-{{0..1}}.tar"
+
+
+def cells(s3: S3Server, files: Path) -> str:
+    table, file = pa.table({"bytes": [path.read_bytes() for path in sorted(files.iterdir())]}), io.BytesIO()
+    pq.write_table(table, file, row_group_size=2)
+    address = f"{s3.new_bucket()}/table.parquet"
+    s3.put(address, file.getvalue())
+    return address
+
+
 PLACES: dict[str, Callable[[S3Server, Path], str]] = {
     "bucket": in_bucket,
+    "shards": shards,
 }
 
 

@@ -42,7 +42,7 @@ class Faults:
 
 @dataclass
 class Counts:
-    """By verb and path, without the query. bytes: of the bodies that were sent to clients."""
+    """By verb and path, without the query. bytes: of the bodies that were sent to clients, those of errors aside."""
 
     requests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -158,7 +158,8 @@ class _Proxy:
         await response.prepare(request)
         for start in range(0, len(sent), 1 << 16):
             await response.write(sent[start : start + (1 << 16)])
-            self._counts.bytes[name] += len(sent[start : start + (1 << 16)])
+            if status < 300:
+                self._counts.bytes[name] += len(sent[start : start + (1 << 16)])
         if fault == "cut":
             request.transport.close()
         else:

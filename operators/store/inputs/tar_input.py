@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from operators.store.inputs.cache import Cache
 from operators.store.inputs.origin import Origin
@@ -92,7 +91,7 @@ def remote_member(
             os.close(shard_fd)
     start, end = place.offset, place.offset + place.size_bytes
     if start == end:
-        return _read_only(cache.temporary()), str(place)
+        return cache.unnamed(()), str(place)
     fetched = cache.fetched(f"{address}\n{place}", lambda: origin.pieces(shard, place.shard or None, start, end))
     return fetched, str(place)
 
@@ -139,12 +138,7 @@ def _place(read_at: ReadAt, size_bytes: int, name: str, shard_version: str) -> T
 def _copy(shard_fd: int, place: TarPlace, name: str, cache: Cache) -> int:
     if place.size_bytes > COPIED_BYTES:
         return cache.fetched(name, lambda: _pieces(shard_fd, place))
-    fd = cache.temporary()
-    for piece in _pieces(shard_fd, place):
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
-    return _read_only(fd)
+    return cache.unnamed(_pieces(shard_fd, place))
 
 
 def _pieces(shard_fd: int, place: TarPlace) -> Iterator[bytes]:
@@ -155,11 +149,3 @@ def _pieces(shard_fd: int, place: TarPlace) -> Iterator[bytes]:
             raise InputError("changed", "the shard is shorter than it was")
         offset += len(piece)
         yield piece
-
-
-def _read_only(fd: int) -> int:
-    """Takes the descriptor and gives another."""
-    try:
-        return os.open(Path(f"/proc/self/fd/{fd}"), os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(fd)
