@@ -210,9 +210,9 @@ def test_a_full_disk_gives_up_what_is_not_read_and_then_says_so(small_disk: Path
     with pytest.raises(StoreLost, match=rf"^SIGHTREAD_CACHE: {cache.folder.parent} takes nothing .*No space left"):
         cache.fetched("large", lambda: pieces(1, MB))
     with pytest.raises(StoreLost, match="No space left"):
-        cache.unnamed(pieces(1, MB))
+        cache.copied(pieces(1, MB))
     assert not list(cache.folder.glob("*.part"))
-    assert content(cache.unnamed((b"b", memoryview(b"")))) == b"b"
+    assert content(cache.copied((b"b", memoryview(b"")))) == b"b"
     assert content(cache.fetched("b", lambda: iter([b"b"]))) == b"b"
 
 

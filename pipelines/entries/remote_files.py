@@ -13,6 +13,7 @@ from functools import partial
 from operators.media.formats import HEAD_BYTES, media_of_name
 from operators.media.source import opened_source, origin_of
 from operators.store.inputs.origin import Entry
+from operators.store.inputs.tar_input import shard_of
 from pipelines.entries.globs import Glob, has_magic
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
 from pipelines.entries.scope import Scope, Target
@@ -35,7 +36,7 @@ class Lookup:
 
 def look_up(address: str, scope: Scope) -> Lookup:
     """Ask what is there. Raises StoreLost."""
-    if place_of(address)[0] in WEB:
+    if place_of(address)[0] in WEB or shard_of(address) is not None:
         return Lookup(Entry(address))  # asked by who reads it
     if address.endswith("/") or not place_of(address)[2]:
         return Lookup()

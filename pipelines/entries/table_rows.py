@@ -20,7 +20,7 @@ from pipelines.entries.local_files import exists, is_folder, target_of
 from pipelines.entries.recognized import names_table
 from pipelines.entries.remote_files import REQUESTS, look_up
 from pipelines.entries.scope import Part, Scope, Target, short_hash
-from pipelines.entries.shards import is_shard, shard_parts
+from pipelines.entries.shards import is_shard, read_ahead, shard_parts
 from pipelines.input_tables import InputTable, read_table
 from schemas.address import (
     HUB,
@@ -69,10 +69,10 @@ def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
 def _cell_parts(cells: Sequence[Target], columns: pa.Table, scope: Scope) -> Iterator[Part]:
     """A cell that names a tar shard is as many inputs as that holds."""
     begun = 0
-    for place, cell in enumerate(cells):
+    for place, (cell, future) in enumerate(read_ahead(cells, scope.settings)):
         if is_shard(cell):
             yield _plain_part(cells[begun:place], columns.slice(begun, place - begun), scope)
-            for part in shard_parts(cell, scope, frozenset(columns.schema.names)):
+            for part in shard_parts(cell, scope, taken=frozenset(columns.schema.names), future=future):
                 yield part.beside(columns.slice(place, 1))
             begun = place + 1
     yield _plain_part(cells[begun:], columns.slice(begun), scope)

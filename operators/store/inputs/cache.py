@@ -96,7 +96,7 @@ class Cache:
             with self._slot():
                 return self._download(path, name.partition("\n")[0].partition("?")[0], fetch())
 
-    def unnamed(self, pieces: Iterable[bytes | memoryview]) -> int:
+    def copied(self, pieces: Iterable[bytes | memoryview]) -> int:
         """A descriptor to read what they hold: a file that is gone when it is closed. Raises StoreLost where the disk
         takes nothing, and what the pieces raise."""
         handle = self.temporary()

@@ -59,7 +59,7 @@ def opened_cell(address: str, version: str | None, opener: Opener) -> tuple[int,
     if (fd := cache.opened(name)) is None:
         cell = table.cell(row)
         small = len(cell) < LARGE_BYTES
-        fd = cache.unnamed((cell,)) if small else cache.fetched(name, lambda: _in_pieces(cell))
+        fd = cache.copied((cell,)) if small else cache.fetched(name, lambda: _in_pieces(cell))
     return fd, table.version
 
 
