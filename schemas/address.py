@@ -26,7 +26,10 @@ MEMORY = frozenset(("memory",))
 REMOTE = OBJECT_STORES | WEB | HUB | MEMORY
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_INNER = re.compile(r"(?P<container>.+?\.tar)#(?P<member>.+)|(?P<table>.+)#(?P<row>[0-9]+)", re.IGNORECASE | re.DOTALL)
+_INNER = re.compile(
+    r"(?P<container>.+?\.tar)#(?P<member>.+)|(?P<table>.+\.parquet(?:\?[^#]*)?)#(?P<row>[0-9]+)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def scheme_of(address: str) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import queue
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from model.engines.kinds import EngineSettings
-from operators.checks.intrinsics import COLUMNS, find_intrinsics
+from operators.checks.intrinsics import READ_COLUMNS, find_intrinsics
 from operators.infer.engine_handle import EngineHandle
 from operators.infer.supervisor import Supervisor
 from operators.infer.unit_request import Conversation, UnitRequest
@@ -49,7 +49,7 @@ class Provenance:
 class InferSettings:
     """engine: what the engine child builds. decode: how whole documents and videos are opened, which happens beside the
     engine. deadline_s: per request. logs: the folder of what the engine prints, None for one among the temporary
-    files."""
+    files. localize: makes settings for this node of `engine`, where its files lie elsewhere."""
 
     engine: EngineSettings
     tasks: tuple[Task, ...]
@@ -58,6 +58,7 @@ class InferSettings:
     deadline_s: float
     stall_s: float
     logs: Path | None = None
+    localize: Callable[[EngineSettings], EngineSettings] | None = None
 
 
 class Infer:
@@ -72,7 +73,7 @@ class Infer:
         self._tasks = {task.name: task for task in settings.tasks}
         self._full_inputs = FullInputs(settings.decode)
         self._supervisor: EngineHandle = supervisor or Supervisor(
-            settings.engine, stall_s=settings.stall_s, logs=settings.logs
+            settings.engine, localize=settings.localize, stall_s=settings.stall_s, logs=settings.logs
         )
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
@@ -171,7 +172,7 @@ def _unit_requests(
     chunk_id: str, task: Task, units: list[Opened], passthrough: pa.Table
 ) -> list[tuple[int, int, UnitRequest]]:
     """(index of the unit, request_index, what is to be asked), in order."""
-    names = [*task.parameter_names(), *(COLUMNS if task.camera else ())]
+    names = [*task.parameter_names(), *(READ_COLUMNS if task.camera else ())]
     names = [name for name in dict.fromkeys(names) if name in passthrough.schema.names]
     rows = passthrough.select(names).to_pylist() if names else [{}] * len(units)
     unit_requests = []

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.media.ahead import Ahead
 from operators.media.sandbox import Sandbox, failed
 from schemas import tables
 from schemas.decode import DecodeSettings
@@ -24,6 +25,7 @@ class Decode:
 
     def __init__(self, settings: DecodeSettings) -> None:
         self._sandbox = Sandbox(settings)
+        self._ahead = Ahead(settings.fetch)
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         decoded, lost = [], list[str | None]()
@@ -41,6 +43,7 @@ class Decode:
         return chunks.append_column(tables.LACKS, lacks).append_column(tables.LOST, [pa.array(lost, pa.string())])
 
     def close(self) -> None:
+        self._ahead.close()
         self._sandbox.close()
 
     def _chunk(self, units: list[dict[str, Any]]) -> pa.ListArray:
@@ -60,14 +63,20 @@ class Decode:
         )
 
     def _units(self, units: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-        for (address, version, media, here), run in groupby(
-            units, key=lambda unit: (unit["input_uri"], unit["version"], unit["media"], _is_decoded_here(unit))
-        ):
+        files = [
+            (file, list(some))
+            for file, some in groupby(
+                units, key=lambda unit: (unit["input_uri"], unit["version"], unit["media"], _is_decoded_here(unit))
+            )
+        ]
+        run = self._ahead.of([(address, version) if here else None for (address, version, _, here), _ in files])
+        for index, ((address, version, media, here), some) in enumerate(files):
             if not here:
-                for unit in run:
+                for unit in some:
                     yield failed(Failure(**unit["error"])) if unit["error"] else _NOTHING
             else:
-                yield from self._sandbox.decode(address, media, [Indexed.of(unit) for unit in run], version=version)
+                version = run.version(index)
+                yield from self._sandbox.decode(address, media, [Indexed.of(unit) for unit in some], version=version)
 
 
 _NO_UNITS = pa.array([[]], tables.DECODED_CHUNKS.field("units").type)

@@ -12,9 +12,11 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from operators.store.inputs.cache import Cache, node_cache
+from operators.store.inputs.cell_address import is_cell
 from operators.store.inputs.origin import Origin
 from operators.store.inputs.origin import origin_of as origin_of
 from operators.store.inputs.tar_input import local_member, reader, remote_member, remote_shard, shard_of
@@ -46,10 +48,12 @@ def opened_input(
     settings = settings or FetchSettings()
     if (inside := shard_of(address)) is not None:
         opened = _member(address, *inside, version, settings)
-    elif is_remote(address):
-        opened = _remote(address, version, settings)
+    elif is_cell(address, version):
+        from operators.store.inputs.table_cells import opened_cell  # a library more, for who has no tables
+
+        opened = OpenedInput(*opened_cell(address, version, partial(_full_file, settings=settings)))
     else:
-        opened = OpenedInput(open_local(path_of(address)))
+        opened = OpenedInput(*_full_file(address, version, settings))
     try:
         yield opened
     finally:
@@ -80,12 +84,15 @@ def _member(address: str, shard: str, name: str, version: str | None, settings: 
         os.close(shard_fd)
 
 
-def _remote(address: str, version: str | None, settings: FetchSettings) -> OpenedInput:
+def _full_file(address: str, version: str | None, settings: FetchSettings) -> tuple[int, str | None]:
+    """A descriptor of a file, and its version. Raises as `opened_input` does."""
+    if not is_remote(address):
+        return open_local(path_of(address)), None
     origin, cache = _place(address, settings)
     if version is None:
         version = origin.stat(address).version
     fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version))
-    return OpenedInput(fd, version)
+    return fd, version
 
 
 def _place(address: str, settings: FetchSettings) -> tuple[Origin, Cache]:
