@@ -124,7 +124,21 @@ def test_what_cannot_be_listed_at_all_is_one_sentence(s3: S3Server, monkeypatch:
         listed("s3://silent-bucket/a.png")
 
 
-# globs and braces
+def test_a_key_that_no_client_can_ask_for_costs_what_is_listed_with_it(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    for key in ("in/a//b.png", "in/c.png", "other/d.png"):
+        s3.put(f"{bucket}/{key}", PNG)
+    assert outcomes(listed(f"{bucket}/in/a//b.png", f"{bucket}/in/c.png", f"{bucket}/other"), f"{bucket}/") == [
+        ("in/a//b.png", "image", "not_found"),
+        ("in/c.png", "image", None),
+        ("other/d.png", "image", None),
+    ]
+    for entry in (bucket, f"{bucket}/in/", f"{bucket}/in/*.png"):
+        with pytest.raises(SpecError, match=rf"^inputs: {bucket}/.*in/a//b\.png.*rename that object"):
+            listed(entry)
+
+
+# globs
 
 
 NAMES = st.sampled_from(["a", "b.png", "ab.pdf", ".h", ".h.png", "a[b.png", "*.png", "é.png", "b", "out"])

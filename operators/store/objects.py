@@ -47,6 +47,10 @@ class NoBucket(OSError):
     """The bucket is not there."""
 
 
+class StrangeKey(OSError):
+    """Below a prefix lies an object whose key has an empty name or `..` in it: obstore gives up the listing."""
+
+
 TIMEOUT_S = 20.0
 """Without a byte, until a request is given up and asked again; SIGHTREAD_STORE_TIMEOUT_S says otherwise."""
 
@@ -86,20 +90,20 @@ class Bucket:
         return Stat(meta["size"], _version(meta))
 
     def check(self, key: str) -> None:
-        """Whether anything can be read here. Raises NoBucket, StoreLost after CHECK_S, InputError permission where
-        neither a listing nor the object of that key may be had."""
-        folder = key.rpartition("/")[0] or None
+        """Whether anything can be read here. Raises NoBucket; InputError permission where neither what is below that
+        key may be listed nor the object of that key be had; OSError for other answers than those of a store that is
+        set up; StoreLost after CHECK_S."""
         try:
-            self._ask(key, lambda obstore: next(iter(obstore.list(self._store, folder)), None), CHECK_S)
-        except InputError as refusal:
-            if refusal.kind != "permission" or not key:
-                raise
+            self._ask(key, lambda obstore: next(iter(obstore.list(self._store, key.strip("/") or None)), None), CHECK_S)
+        except (StrangeKey, InputError) as error:
+            if not isinstance(error, InputError) or error.kind != "permission":
+                return  # the matter of one object
             try:
-                self._ask(key, lambda obstore: obstore.head(self._store, key), CHECK_S)
+                self._ask(key, lambda obstore: obstore.head(self._store, key or "-"), CHECK_S)
             except FileNotFoundError:
                 return
             except InputError:
-                raise refusal from None  # an answer to HEAD has no words
+                raise error from None  # an answer to HEAD has no words
 
     def below(self, prefix: str = "") -> Iterator[Object]:
         """Everything below a folder, or all of the bucket, in the order that the store lists it in; none where there is
@@ -229,6 +233,8 @@ class Bucket:
         match error:
             case kinds.PermissionDeniedError() | kinds.UnauthenticatedError():
                 return Refused(f"{self.address}/{key}: {sentence}")
+            case kinds.InvalidPathError():
+                return StrangeKey(f"{self.address}/{key}: {sentence}; rename that object, or name what is beside it")
             case kinds.PreconditionError():
                 return InputError("changed", f"{self.address}/{key} was changed after it was listed")
             case kinds.GenericError() if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):

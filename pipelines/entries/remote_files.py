@@ -9,14 +9,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from operators.media.formats import HEAD_BYTES, media_of_name
 from operators.media.source import opened_source, origin_of
-from operators.store.inputs.origin import Entry
+from operators.store.inputs.origin import Buckets, Entry
 from pipelines.entries.globs import Glob, has_magic
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
 from pipelines.entries.scope import Scope, Target
-from schemas.address import WEB, name_of, place_of
+from schemas.address import OBJECT_STORES, WEB, name_of, place_of
 from schemas.errors import InputError, SpecError
 
 REQUESTS = 32
@@ -46,20 +47,23 @@ def look_up(address: str, scope: Scope) -> Lookup:
             raise InputError("not_found", f"{address} is not there")
         return Lookup(origin.stat(address))
     except InputError as error:
-        if error.kind != "not_found" or next(iter(origin.list(address)), None) is None:
-            return Lookup(fault=error)
-    return Lookup()
+        fault = error
+    try:
+        is_folder = fault.kind == "not_found" and next(iter(origin.list(address)), None) is not None
+    except SpecError:  # no such name can be below anything, or who may read may not list
+        is_folder = False
+    return Lookup() if is_folder else Lookup(fault=fault)
 
 
 def check(address: str, scope: Scope) -> InputError | None:
     """Why nothing can be had of its bucket, if that is so; asked the first time that it comes up."""
     scheme, bucket, _ = place_of(address)
-    if scheme in WEB:
+    if scheme not in OBJECT_STORES:
         return None
     if (scheme, bucket) not in scope.checked:
         fault = None
         try:
-            origin_of(address, scope.settings).check(address)
+            cast(Buckets, origin_of(address, scope.settings)).check(address)
         except InputError as error:
             fault = error
         except SpecError as error:  # no name of a bucket

@@ -28,10 +28,6 @@ class Origin(Protocol):
     """All verbs raise InputError for what is wrong with the one file (not_found, permission, changed, too_large,
     unreachable), and StoreLost where a store does not answer any more. May be shared by threads."""
 
-    def check(self, address: str) -> None:
-        """Whether anything can be read there at all: asked before a job starts, with little patience. Raises InputError
-        with a remedy: not_found where there is no such bucket, permission, unreachable."""
-
     def stat(self, address: str) -> Entry:
         """Of one file."""
 
@@ -41,6 +37,14 @@ class Origin(Protocol):
 
     def pieces(self, address: str, version: str | None, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """A file from byte `start` to `end`, or to its end, of this version alone; whole, or an error at last."""
+
+
+class Buckets(Origin, Protocol):
+    """An origin whose files lie in buckets, each of which may be missing or closed as such."""
+
+    def check(self, address: str) -> None:
+        """Whether anything can be read there at all: asked before a job starts, with little patience. Raises InputError
+        with a remedy: not_found where there is no such bucket, permission, unreachable."""
 
 
 ORIGINS = {
