@@ -23,7 +23,7 @@ from pipelines.entries.braces import expanded
 from pipelines.entries.local_files import exists, local_targets
 from pipelines.entries.remote_files import REQUESTS, Lookup, check, is_object, look_up, remote_targets
 from pipelines.entries.scope import Part, Scope, Target
-from pipelines.entries.shards import is_shard, shard_parts
+from pipelines.entries.shards import FutureContents, is_shard, read_ahead, shard_parts
 from pipelines.entries.table_rows import is_no_path, is_table, nothing_reads, table_parts
 from pipelines.progress import Progress
 from schemas import tables
@@ -70,8 +70,8 @@ def list_inputs(
         progress=progress or Progress(),
     )
     inputs = _Inputs()
-    for target in _targets(entries, scope):
-        for part in _parts(target, scope):
+    for target, future in read_ahead(_targets(entries, scope), scope.settings):
+        for part in _parts(target, scope, future):
             inputs.add(part)
     table = inputs.table()
     if unused := sorted(scope.types.keys() - set(table.schema.names[len(tables.INPUTS) :])):
@@ -79,14 +79,14 @@ def list_inputs(
     return Listing(table, scope.skipped)
 
 
-def _parts(target: Target, scope: Scope) -> Iterator[Part]:
+def _parts(target: Target, scope: Scope, future: FutureContents | None) -> Iterator[Part]:
     """What a file is listed as. Another kind is a function here, and in pipelines/entries/table_rows.py for those that
     a table names."""
     if is_table(target):
         yield from table_parts(target, scope)
     elif is_shard(target):
         if not scope.named_twice(target.address):
-            yield from shard_parts(target, scope)
+            yield from shard_parts(target, scope, future=future)
     else:
         yield Part(scope.once(target))
 

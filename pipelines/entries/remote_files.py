@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 from operators.media.formats import HEAD_BYTES, media_of_name
 from operators.media.source import opened_source, origin_of
-from operators.store.inputs.origin import Buckets, Entry
+from operators.store.inputs.origin import Entry
+from operators.store.inputs.tar_input import shard_of
 from pipelines.entries.globs import Glob, has_magic
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
 from pipelines.entries.scope import Scope, Target
-from schemas.address import OBJECT_STORES, WEB, name_of, place_of
+from schemas.address import HUB, OBJECT_STORES, WEB, name_of, place_of
 from schemas.errors import InputError, SpecError
 
 REQUESTS = 32
@@ -37,7 +37,7 @@ class Lookup:
 def look_up(address: str, scope: Scope) -> Lookup:
     """Ask what is there. Raises StoreLost."""
     scheme, _, key = place_of(address)
-    if scheme in WEB:
+    if scheme in WEB or shard_of(address) is not None:
         return Lookup(Entry(address))  # asked by who reads it
     if not key or (key.endswith("/") and not has_magic(key)):
         return Lookup()
@@ -56,20 +56,22 @@ def look_up(address: str, scope: Scope) -> Lookup:
 
 
 def check(address: str, scope: Scope) -> InputError | None:
-    """Why nothing can be had of its bucket, if that is so; asked the first time that it comes up."""
-    scheme, bucket, _ = place_of(address)
-    if scheme not in OBJECT_STORES:
+    """Why nothing can be had of its bucket, or repository of the hub, if that is so; asked the first time that it comes
+    up."""
+    scheme, bucket, key = place_of(address)
+    if scheme not in OBJECT_STORES | HUB:
         return None
-    if (scheme, bucket) not in scope.checked:
+    place = (scheme, bucket, *(key.split("/")[:2] if scheme in HUB else ()))
+    if place not in scope.checked:
         fault = None
         try:
-            cast(Buckets, origin_of(address, scope.settings)).check(address)
+            origin_of(address, scope.settings).check(address)
         except InputError as error:
             fault = error
         except SpecError as error:  # no name of a bucket
             fault = InputError("not_found", str(error))
-        scope.checked[(scheme, bucket)] = fault
-    return scope.checked[(scheme, bucket)]
+        scope.checked[place] = fault
+    return scope.checked[place]
 
 
 def is_object(address: str, scope: Scope) -> bool:

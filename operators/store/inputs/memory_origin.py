@@ -15,6 +15,9 @@ class MemoryOrigin:
     def __init__(self, settings: FetchSettings) -> None:
         """Nothing is to be set."""
 
+    def check(self, address: str) -> None:
+        """Memory is there."""
+
     def stat(self, address: str) -> Entry:
         store, key = _of(address)
         if (stat := store.stat(key)) is None:

@@ -28,6 +28,10 @@ class Origin(Protocol):
     """All verbs raise InputError for what is wrong with the one file (not_found, permission, changed, too_large,
     unreachable), and StoreLost where a store does not answer any more. May be shared by threads."""
 
+    def check(self, address: str) -> None:
+        """Whether anything can be read there at all: asked before a job starts, with little patience. Raises InputError
+        with a remedy: not_found where there is no such bucket, permission, unreachable."""
+
     def stat(self, address: str) -> Entry:
         """Of one file."""
 
@@ -39,16 +43,10 @@ class Origin(Protocol):
         """A file from byte `start` to `end`, or to its end, of this version alone; whole, or an error at last."""
 
 
-class Buckets(Origin, Protocol):
-    """An origin whose files lie in buckets, each of which may be missing or closed as such."""
-
-    def check(self, address: str) -> None:
-        """Whether anything can be read there at all: asked before a job starts, with little patience. Raises InputError
-        with a remedy: not_found where there is no such bucket, permission, unreachable."""
-
-
 ORIGINS = {
     **dict.fromkeys(("s3", "gs", "az"), "operators.store.inputs.object_origin:ObjectOrigin"),
+    **dict.fromkeys(("https", "http"), "operators.store.inputs.web_origin:WebOrigin"),
+    "hf": "operators.store.inputs.hub_origin:HubOrigin",
     "memory": "operators.store.inputs.memory_origin:MemoryOrigin",
 }
 """Scheme -> module and class, made from the settings."""
