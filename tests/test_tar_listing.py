@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from operators.store.inputs import tar_input
+from operators.store.inputs.object_origin import ObjectOrigin
 from operators.store.inputs.opened_input import opened_input
 from pipelines.entries import shards
 from pipelines.listing import Listing, list_inputs
@@ -133,9 +135,10 @@ def test_shards_by_braces_globs_tables_and_folders(tmp_path: Path) -> None:
     assert listed(tmp_path / "s-*.tar", tmp_path / "s-0000.tar").skipped == {"named twice": 1}
     assert listed(tmp_path).skipped == {"tar shard in a folder (those that are named are read: *.tar)": 3}
     write_image(tmp_path / "p.png")
-    (tmp_path / "list.csv").write_text("path,n,cls\np.png,1,\ns-0001.tar,2,x\ns-0002.tar,3,y\np.png,4,\nnone.tar,5,\n")
+    lines = ("path,n,cls,sample_cls", "p.png,1,,", "s-0001.tar,2,x,", "s-0002.tar,3,y,", "p.png,4,,", "none.tar,5,,")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
     rows = listed(tmp_path / "list.csv").inputs.to_pylist()
-    assert [(Path(row["input_uri"]).name, row["n"], row["cls"], row["sample_cls"]) for row in rows] == [
+    assert [(Path(row["input_uri"]).name, row["n"], row["cls"], row["sample_sample_cls"]) for row in rows] == [
         ("p.png", "1", "", None),
         ("s-0001.tar#1.jpg", "2", "x", "1"),
         ("s-0002.tar#1.jpg", "3", "y", "2"),
@@ -143,6 +146,25 @@ def test_shards_by_braces_globs_tables_and_folders(tmp_path: Path) -> None:
         ("none.tar", "5", "", None),
     ]
     assert [row["error"] and row["error"]["kind"] for row in rows] == [None, None, None, None, "not_found"]
+
+
+def test_a_member_may_be_named_itself(tmp_path: Path, s3: S3Server) -> None:
+    """As rows name it."""
+    path = shard(tmp_path, ("x/1.jpg", b"one"), ("2.pdf", b"two"))
+    address = f"{s3.new_bucket()}/a.tar"
+    s3.put(address, path.read_bytes())
+    table = tmp_path / "list.csv"
+    table.write_text(f"uri\na.tar#x/1.jpg\n{path}#2.pdf\n{address}#x/1.jpg\na.tar#none.jpg\nnone.tar#1.jpg\n")
+    by_table, by_name = listed(table).inputs.to_pylist(), listed(f"{path}#x/1.jpg", f"{address}#2.pdf").inputs
+    assert [(row["media"], row["error"]) for row in by_table] == [
+        *(("image", None), ("document", None), ("image", None), ("image", None), ("image", None))
+    ]
+    assert [content(row) for row in by_table[:3]] == [b"one", b"two", b"one"]
+    assert [content(row) for row in by_name.to_pylist()] == [b"one", b"two"]
+    for row in by_table[3:]:
+        with pytest.raises(InputError) as raised:
+            content(row)
+        assert raised.value.kind == "not_found"
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.TAR.zst"])
@@ -220,17 +242,24 @@ def test_nothing_outside_is_written_read_or_started(tmp_path: Path, monkeypatch:
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
-def units(listing: Listing, folder: str) -> list[dict[str, Any]]:
-    """Decoded, but for addresses and what follows from them."""
+Units: TypeAlias = Callable[[Listing], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def units() -> Iterator[Units]:
     settings = DecodeSettings(video_fps=2, video_clip_s=1)
     probe, decode = Probe(settings), Decode(settings)
-    try:
-        planned = probe(listing.inputs.select(tables.INPUTS.names))
-        chunk = pa.table({"units": pa.array([planned.to_pylist()], tables.CHUNKS.field("units").type)})
-        rows = decode(chunk).column("units")[0].as_py()
-    finally:
-        probe.close()
-        decode.close()
+    yield partial(decoded, probe, decode)
+    probe.close()
+    decode.close()
+
+
+def decoded(probe: Probe, decode: Decode, listing: Listing) -> list[dict[str, Any]]:
+    """Without addresses and what follows from them. Several chunks ask for one input."""
+    rows: list[dict[str, Any]] = []
+    for unit in probe(listing.inputs.select(tables.INPUTS.names)).to_pylist():
+        chunk = pa.table({"units": pa.array([[unit]], tables.CHUNKS.field("units").type)})
+        rows += decode(chunk).column("units")[0].as_py()
     derived = {"input_id", "version", "decode_s"}
     return [
         {**{key: value for key, value in row.items() if key not in derived}, "input_uri": row["input_uri"][-5:]}
@@ -239,8 +268,10 @@ def units(listing: Listing, folder: str) -> list[dict[str, Any]]:
 
 
 def test_shards_give_the_units_that_the_folder_gives(
-    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch, units: Units
 ) -> None:
+    """And read no byte twice, unless the cache holds no shard."""
+    fetched = counted(monkeypatch)
     folder = tmp_path / "in"
     folder.mkdir()
     write_image(folder / "1.png", "One")
@@ -249,17 +280,34 @@ def test_shards_give_the_units_that_the_folder_gives(
     write_pdf(folder / "4.pdf", 3)
     write_clip(folder / "5.mp4", [number * 100 for number in range(30)])
     (folder / "6.png").write_bytes(b"no picture")
-    expected = units(listed(folder), str(folder))
+    expected = units(listed(folder))
     assert len(expected) == 11
     members = [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())]
     path = shard(tmp_path, *members)
     address = f"{s3.new_bucket()}/b.tar"
     s3.put(address, path.read_bytes())
-    assert units(listed(path), str(path)) == expected
-    assert units(listed(address), address) == expected
+    assert units(listed(path)) == expected
+    assert units(listed(address)) == expected
+    assert sum(fetched) == path.stat().st_size
+    fetched.clear()
     monkeypatch.setattr(tar_input, "CACHED_SHARE", 0)  # read through, and each member fetched alone
     monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "another"))
-    assert units(listed(address), address) == expected
+    assert units(listed(address)) == expected
+    assert sum(fetched) <= 2 * path.stat().st_size
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that come out of buckets from here on."""
+    fetched: list[int] = []
+    pieces = ObjectOrigin.pieces
+
+    def counting(self: ObjectOrigin, *arguments: Any) -> Iterator[bytes]:
+        for piece in pieces(self, *arguments):
+            fetched.append(len(piece))
+            yield piece
+
+    monkeypatch.setattr(ObjectOrigin, "pieces", counting)
+    return fetched
 
 
 def test_webdataset_writes_what_is_read(tmp_path: Path) -> None:

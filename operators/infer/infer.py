@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from model.engines.kinds import EngineSettings
-from operators.checks.intrinsics import COLUMNS, find_intrinsics
+from operators.checks.intrinsics import READ_COLUMNS, find_intrinsics
 from operators.infer.engine_handle import EngineHandle
 from operators.infer.supervisor import Supervisor
 from operators.infer.unit_request import Conversation, UnitRequest
@@ -169,7 +169,7 @@ def _unit_requests(
     chunk_id: str, task: Task, units: list[Opened], passthrough: pa.Table
 ) -> list[tuple[int, int, UnitRequest]]:
     """(index of the unit, request_index, what is to be asked), in order."""
-    names = [*task.parameter_names(), *(COLUMNS if task.camera else ())]
+    names = [*task.parameter_names(), *(READ_COLUMNS if task.camera else ())]
     names = [name for name in dict.fromkeys(names) if name in passthrough.schema.names]
     rows = passthrough.select(names).to_pylist() if names else [{}] * len(units)
     unit_requests = []

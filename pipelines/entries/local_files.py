@@ -10,6 +10,7 @@ from pathlib import Path
 
 from operators.media.formats import EPISODE, media_of_name
 from operators.media.source import check_is_file, head_of, of_os
+from operators.store.inputs.tar_input import shard_of
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized
 from pipelines.entries.scope import Scope, Target
 from schemas.errors import InputError
@@ -30,6 +31,8 @@ def target_of(path: Path, media: str | None, fault: InputError | None = None) ->
         if media != EPISODE:
             check_is_file(status.st_mode)
     except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and shard_of(uri_of(place)) is not None:
+            return Target(uri_of(place), media, fault=fault)  # what the shard holds shows when it is read
         fault = of_os(error)
     except ValueError as error:  # a NUL, a lone surrogate
         fault = InputError("not_found", f"no file has such a name: {error}")
@@ -56,7 +59,8 @@ def _files(path: Path, scope: Scope) -> Iterator[tuple[Path, str | None]]:
     if is_folder(path):
         yield from _walk(path, output, scope)
     elif not exists(path) and glob.has_magic(str(path)) and "\0" not in str(path):
-        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
+        matches = sorted(set(glob.glob(str(path), recursive=True)))  # noqa: PTH207  absolute patterns too
+        matches = [match for match in matches if not match.endswith("/") or is_folder(match)]  # `a.png/**` gives a.png/
         for match in matches:
             if is_folder(match):
                 if "**" not in str(path):  # with ** the files inside match on their own

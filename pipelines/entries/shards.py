@@ -9,9 +9,12 @@ whatever its name promises.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -21,9 +24,10 @@ from operators.store.inputs.tar_input import TarPlace, shard_of
 from operators.store.inputs.tar_members import Damage, Member, ReadAt, read_members
 from pipelines.entries.recognized import names_shard
 from pipelines.entries.scope import Part, Scope, Target, short_hash
-from pipelines.input_tables import RESERVED
-from schemas.address import name_of
+from pipelines.input_tables import PREFIX, RESERVED
+from schemas.address import is_remote, name_of
 from schemas.errors import InputError
+from schemas.fetch import FetchSettings
 from schemas.input_uri import text_of
 
 # fmt: off
@@ -33,16 +37,16 @@ TEXTS = frozenset((
 ))
 # fmt: on
 """Last suffixes of members that are columns."""
-PREFIX = "sample_"
-"""Before a column that would be called like one of the results, or of the table that names the shard."""
 MOST_COLUMNS = 64
 MOST_TEXT_BYTES = 1 << 20
-MOST_SHARD_TEXT_BYTES = 1 << 30
+MOST_SHARD_TEXT_BYTES = 256 << 20
 _PACKED = re.compile(r".*\.(?:tar\.(?:gz|bz2|xz|zst|lz4|z|lzma)|tgz|tbz2?|txz|tzst)", re.IGNORECASE)
 _COLUMN = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 _META = re.compile(r"__[^/]*__(?:$|/)")
 _LONGEST_NAME = 2000
-_AT_ONCE = 4096
+_ROWS = 4096
+AT_ONCE = 8
+"""Shards elsewhere that are read side by side."""
 
 
 @dataclass
@@ -56,12 +60,15 @@ class _Sample:
 
 @dataclass
 class _Contents:
-    """Of a shard. media: the members that are inputs, each with the key of its sample."""
+    """Of a shard. version: of it. media: the members that are inputs, each with the key of its sample. skipped: reason
+    -> number of members."""
 
+    version: str
     media: list[tuple[Member, str]] = field(default_factory=list)
     samples: dict[str, _Sample] = field(default_factory=dict)
     columns: dict[str, None] = field(default_factory=dict)
     damage: Damage | None = None
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def is_shard(target: Target) -> bool:
@@ -71,22 +78,46 @@ def is_shard(target: Target) -> bool:
     return is_one and target.fault is None and target.media != EPISODE
 
 
-def shard_parts(target: Target, scope: Scope, taken: frozenset[str] = frozenset()) -> Iterator[Part]:
+FutureContents: TypeAlias = "Future[_Contents]"
+
+
+def read_ahead(targets: Iterable[Target], settings: FetchSettings) -> Iterator[tuple[Target, FutureContents | None]]:
+    """The same targets; shards elsewhere are read by AT_ONCE while others become rows."""
+    waiting: deque[tuple[Target, FutureContents | None]] = deque()
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="shard")
+    try:
+        for target in targets:
+            is_far = is_shard(target) and is_remote(target.address)
+            waiting.append((target, pool.submit(_read, target, settings) if is_far else None))
+            while waiting and (waiting[0][1] is None or len(waiting) > AT_ONCE):
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def shard_parts(
+    target: Target, scope: Scope, *, taken: frozenset[str] = frozenset(), future: FutureContents | None = None
+) -> Iterator[Part]:
     """taken: columns that are there already. Raises StoreLost."""
     try:
-        contents, version = _read(target, scope)
+        contents = _read(target, scope.settings) if future is None else future.result()
     except InputError as error:
         yield Part([scope.again(replace(target, fault=error))])
         return
-    if not contents.media:
+    scope.skipped.update(contents.skipped)
+    if not contents.media and contents.damage is None:
         scope.skipped["shard without a picture, document or video"] += 1
     without = sum(not sample.has_media for sample in contents.samples.values())
     if without:
         scope.skipped["sample without a picture, document or video"] += without
-    names = {column: PREFIX + column if column in RESERVED | taken else column for column in contents.columns}
-    for start in range(0, len(contents.media), _AT_ONCE):
-        some = contents.media[start : start + _AT_ONCE]
-        rows = [scope.again(_target(target.address, member, contents.samples[key], version)) for member, key in some]
+    names = {column: _free(column, RESERVED | taken, contents.columns.keys()) for column in contents.columns}
+    for start in range(0, len(contents.media), _ROWS):
+        some = contents.media[start : start + _ROWS]
+        rows = [
+            scope.again(_target(target.address, member, contents.samples[key], contents.version))
+            for member, key in some
+        ]
         texts = [contents.samples[key].texts for _, key in some]
         columns = {name: pa.array([text.get(column) for text in texts], pa.string()) for column, name in names.items()}
         yield Part(rows, pa.table(columns) if columns else None)
@@ -95,26 +126,34 @@ def shard_parts(target: Target, scope: Scope, taken: frozenset[str] = frozenset(
         yield Part([scope.again(Target(target.address, None, fault=fault))])
 
 
-def _read(target: Target, scope: Scope) -> tuple[_Contents, str]:
-    """With the version of the shard. Raises InputError, StoreLost."""
+def _free(column: str, taken: Set[str], columns: Set[str]) -> str:
+    """A name that neither is taken nor another column of the shard has."""
+    name = column
+    while name in taken or (name != column and name in columns):
+        name = PREFIX + name
+    return name
+
+
+def _read(target: Target, settings: FetchSettings) -> _Contents:
+    """Raises InputError, StoreLost."""
     address = target.address
     if not names_shard(name_of(address)):
         raise InputError("unknown_type", "a packed tar is not read: its members cannot be reached; unpack it first")
     if shard_of(f"{address}#x") != (address, "x"):
         raise InputError("unknown_type", "members of a shard of such a name have no address; it should end in .tar")
-    with opened_shard(address, scope.settings) as (read_at, size_bytes, version):
-        contents, text_bytes = _Contents(), 0
+    with opened_shard(address, settings) as (read_at, size_bytes, version):
+        contents, text_bytes = _Contents(version), 0
         for member in read_members(read_at, size_bytes):
             if isinstance(member, Damage):
                 contents.damage = member
             else:
-                text_bytes += _take(member, contents, scope, read_at)
+                text_bytes += _take(member, contents, read_at)
             if text_bytes > MOST_SHARD_TEXT_BYTES:
                 raise InputError("too_large", f"the texts in it have more than {MOST_SHARD_TEXT_BYTES >> 20} MB")
-        return contents, version
+        return contents
 
 
-def _take(member: Member, contents: _Contents, scope: Scope, read_at: ReadAt) -> int:
+def _take(member: Member, contents: _Contents, read_at: ReadAt) -> int:
     """Put a member where it belongs, or count it. Bytes of text that it adds."""
     folder, slash, name = member.name.rpartition("/")
     stem, dot, column = name.partition(".")
@@ -123,30 +162,30 @@ def _take(member: Member, contents: _Contents, scope: Scope, read_at: ReadAt) ->
     if member.type == "folder":
         return 0
     if not stem:
-        scope.skipped["hidden file"] += 1
+        contents.skipped["hidden file"] += 1
     elif _META.match(member.name):
-        scope.skipped["metadata of a shard"] += 1
+        contents.skipped["metadata of a shard"] += 1
     elif media is not None:
         key = f"{folder}{slash}{stem}"
         contents.samples.setdefault(key, _Sample()).has_media = True
         contents.media.append((member, key))
     elif column.rpartition(".")[2] in TEXTS and member.fault() is None:
-        return _text(member, f"{folder}{slash}{stem}", column, contents, scope, read_at)
+        return _text(member, f"{folder}{slash}{stem}", column, contents, read_at)
     elif member.type != "file":
-        scope.skipped[f"{member.type} in a shard"] += 1
+        contents.skipped[f"{member.type} in a shard"] += 1
     else:
         suffix = text_of(PurePosixPath(name).suffix.lower()[:20]) or "without a suffix"
-        scope.skipped[f"unknown type {suffix}"] += 1
+        contents.skipped[f"unknown type {suffix}"] += 1
     return 0
 
 
-def _text(member: Member, key: str, column: str, contents: _Contents, scope: Scope, read_at: ReadAt) -> int:
+def _text(member: Member, key: str, column: str, contents: _Contents, read_at: ReadAt) -> int:
     if _COLUMN.fullmatch(column) is None or len(contents.columns.keys() | {column}) > MOST_COLUMNS:
-        scope.skipped[f"text of a shard beyond {MOST_COLUMNS} columns"] += 1
+        contents.skipped[f"text of a shard beyond {MOST_COLUMNS} columns"] += 1
         return 0
     contents.columns[column] = None
     if member.size_bytes > MOST_TEXT_BYTES:
-        scope.skipped[f"text of a shard of more than {MOST_TEXT_BYTES >> 20} MB"] += 1
+        contents.skipped[f"text of a shard of more than {MOST_TEXT_BYTES >> 20} MB"] += 1
         return 0
     sample = contents.samples.setdefault(key, _Sample())
     text = ""

@@ -55,14 +55,11 @@ def opened_cell(address: str, version: str | None, opener: Opener) -> tuple[int,
     assert row is not None
     table = _tables.get(table_address, version, opener)
     name = f"{address}\n{table.version}"
-    try:
-        cache = node_cache()
-    except SpecError as error:
-        raise InputError("not_found", str(error)) from error
+    cache = node_cache()
     if (fd := cache.opened(name)) is None:
         cell = table.cell(row)
         small = len(cell) < LARGE_BYTES
-        fd = _nameless(cache.temporary, cell) if small else cache.fetched(name, lambda: _in_pieces(cell))
+        fd = _nameless(cache.temporary, cell) if small else cache.fetched(name, lambda: _in_pieces(cell), len(cell))
     return fd, table.version
 
 
@@ -94,6 +91,8 @@ def values(table: pq.ParquetFile, group: int, column: BytesColumn) -> Iterator[p
 def _readable() -> Iterator[None]:
     try:
         yield
+    except SpecError as error:  # of a table that was listed as another
+        raise InputError("malformed", str(error)) from error
     except MemoryError as error:
         raise InputError("too_large", f"the table has a page that memory does not hold: {_words(error)}") from error
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from operators.store.inputs.cache import Cache
 from operators.store.inputs.origin import Origin
@@ -72,7 +71,8 @@ def local_member(shard_fd: int, shard: str, name: str, version: str | None, cach
         is_there = place.offset + place.size_bytes <= state.st_size
         if not is_there or len(before) < BLOCK or not is_member(before, place.size_bytes):
             raise InputError("changed", f"{shard} was changed after it was listed")
-    return _copy(shard_fd, place, f"{state.st_dev} {state.st_ino} {state.st_mtime_ns}\n{place}", cache), str(place)
+    file = f"{state.st_dev} {state.st_ino} {state.st_mtime_ns}"
+    return _copy(shard_fd, place, f"{shard}#{name}\n{file}\n{place}", cache), str(place)
 
 
 def remote_member(
@@ -92,9 +92,9 @@ def remote_member(
             os.close(shard_fd)
     start, end = place.offset, place.offset + place.size_bytes
     if start == end:
-        return _read_only(cache.temporary()), str(place)
-    fetched = cache.fetched(f"{address}\n{place}", lambda: origin.pieces(shard, place.shard or None, start, end))
-    return fetched, str(place)
+        return cache.copied(iter(())), str(place)
+    pieces = partial(origin.pieces, shard, place.shard or None, start, end)
+    return cache.fetched(f"{address}\n{place}", pieces, place.size_bytes), str(place)
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def remote_shard(shard: str, origin: Origin, cache: Cache) -> Iterator[tuple[Rea
         pieces = partial(origin.pieces, shard, entry.version)
         yield sequential(pieces, entry.size_bytes), entry.size_bytes, entry.version or ""
         return
-    fd = cache.fetched(f"{shard}\n{entry.version}", lambda: origin.pieces(shard, entry.version))
+    fd = cache.fetched(f"{shard}\n{entry.version}", lambda: origin.pieces(shard, entry.version), entry.size_bytes)
     try:
         yield reader(fd), os.fstat(fd).st_size, entry.version or ""
     finally:
@@ -114,8 +114,15 @@ def remote_shard(shard: str, origin: Origin, cache: Cache) -> Iterator[tuple[Rea
 
 
 def reader(fd: int) -> ReadAt:
-    """Of an open file."""
-    return lambda offset, size: os.pread(fd, size, offset)
+    """Of an open file. It raises InputError."""
+
+    def read_at(offset: int, size: int) -> bytes:
+        try:
+            return os.pread(fd, size, offset)
+        except OSError as error:  # a disk that is failing
+            raise InputError("malformed", f"the shard cannot be read: {error.strerror}") from error
+
+    return read_at
 
 
 def _place(read_at: ReadAt, size_bytes: int, name: str, shard_version: str) -> TarPlace:
@@ -138,28 +145,15 @@ def _place(read_at: ReadAt, size_bytes: int, name: str, shard_version: str) -> T
 
 def _copy(shard_fd: int, place: TarPlace, name: str, cache: Cache) -> int:
     if place.size_bytes > COPIED_BYTES:
-        return cache.fetched(name, lambda: _pieces(shard_fd, place))
-    fd = cache.temporary()
-    for piece in _pieces(shard_fd, place):
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
-    return _read_only(fd)
+        return cache.fetched(name, lambda: _pieces(shard_fd, place), place.size_bytes)
+    return cache.copied(_pieces(shard_fd, place))
 
 
 def _pieces(shard_fd: int, place: TarPlace) -> Iterator[bytes]:
-    offset, end = place.offset, place.offset + place.size_bytes
+    offset, end, read_at = place.offset, place.offset + place.size_bytes, reader(shard_fd)
     while offset < end:
-        piece = os.pread(shard_fd, min(_PIECE_BYTES, end - offset), offset)
+        piece = read_at(offset, min(_PIECE_BYTES, end - offset))
         if not piece:
             raise InputError("changed", "the shard is shorter than it was")
         offset += len(piece)
         yield piece
-
-
-def _read_only(fd: int) -> int:
-    """Takes the descriptor and gives another."""
-    try:
-        return os.open(Path(f"/proc/self/fd/{fd}"), os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(fd)
