@@ -66,8 +66,9 @@ class WebOrigin:
                 return await anext(steps, None)
 
         with asyncio.Runner() as runner:
+            loop = runner.get_loop()  # the runner's own `run` writes each value out for its handler of signals
             try:
-                while (value := runner.run(step())) is not None:
+                while (value := loop.run_until_complete(step())) is not None:
                     yield value
             except TimeoutError as error:
                 sentence = f"it cannot be had within {self._settings.timeout_s:g} s (fetch.timeout_s)"
