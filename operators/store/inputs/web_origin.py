@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -198,13 +199,13 @@ class _Body:
 class _Patience:
     def __init__(self) -> None:
         self._pauses = pauses()
-        self._failures = 0
+        self._failures: Counter[str] = Counter()
 
     async def pause(self, error: MayPass) -> None:
         """Raises InputError when that was often enough."""
-        self._failures += 1
-        if self._failures >= (REFUSALS if error.kind == "permission" else ATTEMPTS):
-            raise InputError(error.kind, f"{error} ({self._failures} times)") from error
+        self._failures[error.kind] += 1
+        if self._failures[error.kind] >= (REFUSALS if error.kind == "permission" else ATTEMPTS):
+            raise InputError(error.kind, f"{error} ({self._failures.total()} times)") from error
         await asyncio.sleep(max(next(self._pauses), min(error.after_s or 0.0, LONGEST_S)))
 
 
