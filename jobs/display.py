@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +38,8 @@ class Display(Progress):
         self._live: Live | None = None
         self._started = time.monotonic()
         self._total = self._done = self._fresh = self._failures = 0
-        self._output_tokens = 0
+        self._output_tokens = self._fetched = self._fetched_bytes = 0
+        self._fetching = threading.Lock()
         self._logged_at = 0.0
         self._listed_at = time.monotonic()
 
@@ -49,6 +51,13 @@ class Display(Progress):
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))
         self._line(f"{inputs} inputs" + (f"; left out: {left_out}" if left_out else ""))
+
+    def fetched(self, size_bytes: int) -> None:
+        with self._fetching:
+            self._fetched += 1
+            self._fetched_bytes += size_bytes
+            if time.monotonic() - self._logged_at > _PLAIN_EVERY_S:
+                self._line(f"fetched {self._fetched} inputs, {self._fetched_bytes / 2**20:,.0f} MB")
 
     def probed(self, inputs: int, total: int) -> None:
         if total > inputs:

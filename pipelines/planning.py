@@ -15,6 +15,7 @@ import pyarrow as pa
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
 from operators.store.addresses import in_process, store_at
+from operators.store.inputs.cache import checked_cache
 from operators.store.results import Results
 from pipelines.chunking import cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
@@ -23,6 +24,7 @@ from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.progress import Progress
 from pipelines.requests import counts
 from schemas import tables
+from schemas.address import is_remote
 from schemas.errors import SpecError
 
 _log = logging.getLogger(__name__)
@@ -56,12 +58,15 @@ def check_output(job: Job, folder: JobFolder) -> None:
 
 
 def list_job(job: Job, progress: Progress | None = None) -> Listing:
-    """The inputs of a job as they are now. Raises SpecError, also for prompts that take a value nobody has."""
+    """The inputs of a job as they are now. Raises SpecError, also for prompts that take a value nobody has, and where
+    what lies elsewhere cannot be kept here."""
     texts = any("text" in task.unit_kinds for task in job.tasks)
     listing = list_inputs(
         job.spec.inputs, job.output, types=job.spec.types, texts=texts, settings=job.decode.fetch, progress=progress
     )
     check_values(job.tasks, listing.inputs)
+    if any(is_remote(address) for address in listing.inputs.column("input_uri").to_pylist()):
+        checked_cache()
     return listing
 
 
@@ -120,7 +125,7 @@ def _chunk_slices(
     try:
         for index in range(math.ceil(inputs.num_rows / SLICE)):
             if not folder.has_chunks(index):
-                probe = probe or Probe(job.decode, workers=job.workers)
+                probe = probe or Probe(job.decode, workers=job.workers, on_fetched=progress.fetched)
                 folder.write_chunks(index, chunk_table(inputs.slice(index * SLICE, SLICE), probe, job))
             progress.probed(min((index + 1) * SLICE, inputs.num_rows), inputs.num_rows)
             yield folder.read_chunks(index)

@@ -12,6 +12,9 @@ class Progress:
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         """Inputs of the job, and what the listing left out, by reason."""
 
+    def fetched(self, size_bytes: int) -> None:
+        """An input that lies elsewhere is on this machine now, to be opened. From any thread."""
+
     def probed(self, inputs: int, total: int) -> None:
         """So many inputs are opened and cut into chunks."""
 

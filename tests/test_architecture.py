@@ -72,7 +72,7 @@ LIBRARIES = {
     "pikepdf": ["operators/media/pdf/page_tree.py"],
     "pi_heif": ["operators/media/image/heif.py"],
     "playwright": ["operators/code_check/render_page.py"],
-    "obstore": ["operators/store/objects.py"],
+    "obstore": ["operators/store/objects.py", "operators/store/object_client.py"],
     "webdataset": ["operators/store/shard_writer.py"],
     "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
     "json_repair": ["pipelines/replies/elements.py"],

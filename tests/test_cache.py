@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import multiprocessing
@@ -39,7 +40,17 @@ def content(fd: int) -> bytes:
 
 
 def held_bytes(cache: Cache) -> int:
+    """Raises FileNotFoundError where one goes meanwhile."""
     return sum(path.stat().st_size for path in cache.folder.iterdir())
+
+
+def has_part(cache: Cache) -> bool:
+    """Of which something was written."""
+    for path in cache.folder.glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size:
+                return True
+    return False
 
 
 READING = """
@@ -72,7 +83,7 @@ def test_processes_share_downloads_and_go_on_where_one_was_killed(
     ]
     cache = node_cache()
     deadline = time.monotonic() + 60
-    while not any(path.stat().st_size > 0 for path in cache.folder.glob("*.part") if path.exists()):
+    while not has_part(cache):
         assert time.monotonic() < deadline
     os.kill(readers[0].pid, signal.SIGSTOP)  # wherever it is, it is there while others wait for it
     time.sleep(0.2)
@@ -99,7 +110,7 @@ def test_who_is_killed_leaves_a_part_that_nobody_reads_and_the_next_removes(tmp_
     fork = multiprocessing.get_context("fork")
     victim = fork.Process(target=cache.fetched, args=("a", endless))
     victim.start()
-    while not any(path.stat().st_size for path in cache.folder.glob("*.part")):
+    while not has_part(cache):
         time.sleep(0.01)
     assert cache.opened("a") is None
     victim.kill()
@@ -198,7 +209,10 @@ def test_a_full_disk_gives_up_what_is_not_read_and_then_says_so(small_disk: Path
         )
     with pytest.raises(StoreLost, match=rf"^SIGHTREAD_CACHE: {cache.folder.parent} takes nothing .*No space left"):
         cache.fetched("large", lambda: pieces(1, MB))
+    with pytest.raises(StoreLost, match="No space left"):
+        cache.copied(pieces(1, MB))
     assert not list(cache.folder.glob("*.part"))
+    assert content(cache.copied((b"b", memoryview(b"")))) == b"b"
     assert content(cache.fetched("b", lambda: iter([b"b"]))) == b"b"
 
 

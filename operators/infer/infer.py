@@ -28,7 +28,7 @@ from operators.media.full_input import FullInputs
 from operators.media.opened import Opened, opened
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import EngineError, Failure, InputError
+from schemas.errors import EngineError, Failure, InputError, StoreLost
 from schemas.request import Completion, Request
 from schemas.task import Task
 
@@ -64,8 +64,8 @@ class InferSettings:
 class Infer:
     """DECODED_CHUNKS in, ANSWERED out: one row per chunk and task, holding the result rows of its units.
 
-    Total: whatever happens to a unit becomes its row's status. When no engine can be had at all, the row says
-    so instead (`fault`): raising would reach the driver as Ray's own error, without ours.
+    Total: whatever happens to a unit becomes its row's status. When no engine can be had at all, or no input any more,
+    the row says so instead (`fault`, `lost`): raising would reach the driver as Ray's own error, without ours.
     """
 
     def __init__(self, settings: InferSettings, supervisor: EngineHandle | None = None) -> None:
@@ -83,9 +83,10 @@ class Infer:
                 for row in self._answer(chunk):
                     lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
                     rows.append({**row, "engine": self._use(), "lacks": lacks})
-            except EngineError as error:  # no answers, for no fault of the units: nothing to commit
+            except (EngineError, StoreLost) as error:  # no answers, for no fault of the units: nothing to commit
+                why = "fault" if isinstance(error, EngineError) else "lost"
                 rows += [
-                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, "fault": str(error)}
+                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, why: str(error)}
                     for task in chunk["tasks"].as_py()
                 ]
         return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
@@ -102,6 +103,8 @@ class Infer:
         }  # fmt: skip
 
     def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if (lost := chunk["lost"].as_py()) is not None:
+            raise StoreLost(lost)
         chunk_id: str = chunk["chunk_id"].as_py()
         tasks = [self._tasks[name] for name in chunk["tasks"].as_py()]
         units = [self._opened(row) for row in chunk["units"].values]

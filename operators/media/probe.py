@@ -6,11 +6,14 @@ Total: an input that cannot be read is one failed unit, whatever it did to its d
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from operators.media.ahead import Ahead, Run
 from operators.media.formats import EPISODE, TEXT, unit_kind_of
 from operators.media.sandbox import Sandbox
 from schemas import tables
@@ -19,9 +22,14 @@ from schemas.errors import Failure
 
 
 class Probe:
-    """INPUTS in, PLANNED_UNITS out, in the order of the inputs; `workers` decoders at once. Raises StoreLost."""
+    """INPUTS in, PLANNED_UNITS out, in the order of the inputs; `workers` decoders at once, and inputs that lie
+    elsewhere are fetched ahead of them. on_fetched: told the bytes of each of those, in any thread. Raises
+    StoreLost."""
 
-    def __init__(self, settings: DecodeSettings, *, workers: int = 1) -> None:
+    def __init__(
+        self, settings: DecodeSettings, *, workers: int = 1, on_fetched: Callable[[int], None] | None = None
+    ) -> None:
+        self._ahead = Ahead(settings.fetch, on_fetched)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="probe")
         self._sandboxes = [Sandbox(settings) for _ in range(workers)]
         self._free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
@@ -29,7 +37,12 @@ class Probe:
             self._free.put(sandbox)
 
     def __call__(self, inputs: pa.Table) -> pa.Table:
-        rows = [unit for units in self._executor.map(self._units, inputs.to_pylist()) for unit in units]
+        sources = inputs.to_pylist()
+        run = self._ahead.of(
+            [(source["input_uri"], source["version"]) if _is_file(source) else None for source in sources]
+        )
+        probed = self._executor.map(partial(self._units, run), range(len(sources)), sources)
+        rows = [unit for units in probed for unit in units]
         return pa.Table.from_pylist(rows, schema=tables.PLANNED_UNITS)
 
     @property
@@ -38,12 +51,13 @@ class Probe:
         return {lack for sandbox in self._sandboxes for lack in sandbox.lacks}
 
     def close(self) -> None:
+        self._ahead.close()
         self._executor.shutdown()
         for sandbox in self._sandboxes:
             sandbox.close()
 
-    def _units(self, source: dict[str, Any]) -> list[dict[str, Any]]:
-        media, version, units = source["media"], source["version"], list[dict[str, Any]]()
+    def _units(self, run: Run, index: int, source: dict[str, Any]) -> list[dict[str, Any]]:
+        media, version, units = source["media"], run.version(index), list[dict[str, Any]]()
         error = source["error"]
         if error is None and media == TEXT:
             units = [{}]
@@ -69,3 +83,7 @@ class Probe:
             "unit_count": len(units),
         }
         return [{**same, "unit_index": index, **unit} for index, unit in enumerate(units)]
+
+
+def _is_file(source: dict[str, Any]) -> bool:
+    return source["error"] is None and source["media"] not in (TEXT, EPISODE)

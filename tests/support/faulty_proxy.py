@@ -42,7 +42,7 @@ class Faults:
 
 @dataclass
 class Counts:
-    """By verb and path, without the query. bytes: of the bodies that were sent to clients."""
+    """By verb and path, without the query. bytes: of the bodies that were sent to clients, those of errors aside."""
 
     requests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -52,7 +52,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class FaultyProxy(S3Server):
-    """endpoint: of the proxy."""
+    """endpoint: of the proxy. behind: the server, without faults."""
+
+    behind: S3Server
 
     def faults(self, rate: float = 0.0, seed: int = 0, **settings: Any) -> None:
         self._control("faults", {"rate": rate, "seed": seed, **settings})
@@ -86,7 +88,7 @@ def faulty_proxy(server: S3Server) -> Iterator[FaultyProxy]:
             except OSError:
                 assert proxy.poll() is None, "the proxy ended"
                 time.sleep(0.05)
-        yield FaultyProxy(f"http://127.0.0.1:{port}")
+        yield FaultyProxy(f"http://127.0.0.1:{port}", server)
     finally:
         proxy.kill()
         proxy.wait()
@@ -156,7 +158,8 @@ class _Proxy:
         await response.prepare(request)
         for start in range(0, len(sent), 1 << 16):
             await response.write(sent[start : start + (1 << 16)])
-            self._counts.bytes[name] += len(sent[start : start + (1 << 16)])
+            if status < 300:
+                self._counts.bytes[name] += len(sent[start : start + (1 << 16)])
         if fault == "cut":
             request.transport.close()
         else:

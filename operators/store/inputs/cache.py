@@ -24,7 +24,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,11 +96,10 @@ class Cache:
             with self._slot():
                 return self._download(path, name.partition("\n")[0].partition("?")[0], fetch())
 
-    def copied(self, pieces: Iterator[bytes]) -> int:
-        """A descriptor to read what these give, of a file that has no name and is gone when it is closed. Raises
-        StoreLost, and whatever they raise."""
-        with self._disk():
-            handle = self.temporary()
+    def copied(self, pieces: Iterable[bytes | memoryview]) -> int:
+        """A descriptor to read what they hold: a file that is gone when it is closed. Raises StoreLost where the disk
+        takes nothing, and what the pieces raise."""
+        handle = self.temporary()
         try:
             for piece in pieces:
                 self._write(handle, piece)
@@ -110,13 +109,14 @@ class Cache:
             os.close(handle)
 
     def temporary(self) -> int:
-        """A descriptor of a file without a name, to write and to read."""
-        try:
-            return os.open(self.folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError:  # a file system that has no such files
-            fd, path = tempfile.mkstemp(dir=self.folder)
-            os.unlink(path)  # noqa: PTH108
-            return fd
+        """A descriptor of a file without a name, to write and to read. Raises StoreLost."""
+        with self._disk():
+            try:
+                return os.open(self.folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except OSError:  # a file system that has no such files
+                handle, path = tempfile.mkstemp(dir=self.folder)
+                os.unlink(path)  # noqa: PTH108
+                return handle
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self.most_bytes:
@@ -152,7 +152,7 @@ class Cache:
                 part.unlink(missing_ok=True)
                 raise
 
-    def _write(self, handle: int, piece: bytes) -> None:
+    def _write(self, handle: int, piece: bytes | memoryview) -> None:
         rest = memoryview(piece)
         while rest:
             try:

@@ -24,7 +24,7 @@ from operators.store.inputs.cache import node_cache
 from operators.store.inputs.cell_address import MARK
 from operators.store.inputs.parquet_footer import null_counts
 from schemas.address import inner_of, is_remote
-from schemas.errors import InputError, SpecError, StoreLost
+from schemas.errors import InputError, SpecError
 
 _BY_FOOTER = "footer "
 LARGE_BYTES = 1 << 20
@@ -59,7 +59,7 @@ def opened_cell(address: str, version: str | None, opener: Opener) -> tuple[int,
     if (fd := cache.opened(name)) is None:
         cell = table.cell(row)
         small = len(cell) < LARGE_BYTES
-        fd = _nameless(cache.temporary, cell) if small else cache.fetched(name, lambda: _in_pieces(cell), len(cell))
+        fd = cache.copied((cell,)) if small else cache.fetched(name, lambda: _in_pieces(cell), len(cell))
     return fd, table.version
 
 
@@ -119,20 +119,6 @@ def _footer(fd: int) -> bytes:
     if length > _MOST_FOOTER_BYTES:
         raise InputError("too_large", f"its footer has more than {_MOST_FOOTER_BYTES >> 20} MB")
     return os.pread(fd, length + 8, size - 8 - length)
-
-
-def _nameless(temporary: Callable[[], int], data: memoryview) -> int:
-    """A file of that content, to read. Raises StoreLost."""
-    try:
-        fd = temporary()
-        try:
-            while data:
-                data = data[os.write(fd, data) :]
-            return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise StoreLost(f"the cache of this node (SIGHTREAD_CACHE) takes no more: {error.strerror}") from error
 
 
 def _in_pieces(data: memoryview) -> Iterator[bytes]:

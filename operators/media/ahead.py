@@ -1,0 +1,112 @@
+"""Fetch the next inputs of a run of them into the node's cache while one is read: a store answers late, and many at
+once. Knows no format.
+
+Ahead of who reads are at most AHEAD inputs, and no more is asked for while those that are there hold AHEAD_BYTES; so
+many bytes are ahead at most, and THREADS inputs under way. What is wrong with an input is met again where it is opened.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from operators.media.source import opened_source
+from schemas.address import is_remote
+from schemas.errors import InputError
+from schemas.fetch import FetchSettings
+
+THREADS = 8
+AHEAD = 32
+AHEAD_BYTES = 256 << 20
+
+
+class Ahead:
+    """May be used for one run after the other. on_fetched: told the bytes of every input that is there, in any
+    thread."""
+
+    def __init__(self, settings: FetchSettings, on_fetched: Callable[[int], None] | None = None) -> None:
+        self._settings = settings
+        self._on_fetched = on_fetched or (lambda _: None)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def of(self, inputs: Sequence[tuple[str, str | None] | None]) -> Run:
+        """inputs: (address, version) in the order in which they are read; None for what is not fetched."""
+        if self._pool is None and any(entry is not None and is_remote(entry[0]) for entry in inputs):
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ahead")
+        return Run(inputs, self._pool, self._fetched)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetched(self, address: str, version: str | None) -> tuple[str | None, int]:
+        """(version, bytes) of an input that is there now. Raises StoreLost."""
+        try:
+            with opened_source(address, version, self._settings) as source:
+                size_bytes = source.size_bytes
+                self._on_fetched(size_bytes)
+                return source.version, size_bytes
+        except (InputError, OSError):
+            return version, 0
+
+
+class Run:
+    def __init__(
+        self,
+        inputs: Sequence[tuple[str, str | None] | None],
+        pool: ThreadPoolExecutor | None,
+        fetch: Callable[[str, str | None], tuple[str | None, int]],
+    ) -> None:
+        self._inputs = inputs
+        self._pool = pool
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._futures: dict[int, Future[tuple[str | None, int]]] = {}
+        self._next = 0
+        self._ahead_bytes = self._under_way = 0
+        self._ask_for_more()
+
+    def version(self, index: int) -> str | None:
+        """Of the input that is read now: what it has, where that was found out, or had to have. Waits until it is
+        there. Raises StoreLost."""
+        entry = self._inputs[index]
+        version = entry[1] if entry is not None else None
+        with self._lock:
+            self._next = max(self._next, index + 1)
+            future = self._futures.pop(index, None)
+        if future is not None:
+            version, size_bytes = future.result()
+            with self._lock:
+                self._ahead_bytes -= size_bytes
+        self._ask_for_more()
+        return version
+
+    def _ask_for_more(self) -> None:
+        with self._lock:
+            while (
+                self._pool is not None
+                and self._next < len(self._inputs)
+                and len(self._futures) < AHEAD
+                and self._under_way < THREADS
+                and self._ahead_bytes < AHEAD_BYTES
+            ):
+                entry = self._inputs[self._next]
+                if entry is not None and is_remote(entry[0]):
+                    try:
+                        self._futures[self._next] = self._pool.submit(self._counted, *entry)
+                    except RuntimeError:  # it was closed meanwhile
+                        return
+                    self._under_way += 1
+                self._next += 1
+
+    def _counted(self, address: str, version: str | None) -> tuple[str | None, int]:
+        size_bytes = 0
+        try:
+            version, size_bytes = self._fetch(address, version)
+            return version, size_bytes
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                self._ahead_bytes += size_bytes
+            self._ask_for_more()

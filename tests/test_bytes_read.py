@@ -1,0 +1,135 @@
+"""What is read from a store per input: once for a node, however many processes open it. Counted at the proxy."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from jobs.demo_media import encode_clip
+from operators.media.probe import Probe
+from schemas import tables
+from schemas.checkout import ROOT
+from schemas.decode import DecodeSettings
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.world import write_pdf
+
+MOST = 1.05
+PROCESSES = 3
+SETTINGS = DecodeSettings(video_clip_s=1.0)
+DECODING = """
+import sys
+import pyarrow as pa
+from operators.media.decode import Decode
+from schemas.decode import DecodeSettings
+with pa.ipc.open_file(sys.argv[1]) as file:
+    chunks = file.read_all()
+decode = Decode(DecodeSettings(video_clip_s=1.0))
+for row in range(int(sys.argv[2]), chunks.num_rows, int(sys.argv[3])):
+    for unit in decode(chunks.slice(row, 1)).column("units")[0].as_py():
+        print(unit["error"])
+decode.close()
+"""
+
+
+def pdf(folder: Path) -> bytes:
+    return write_pdf(folder / "a.pdf", 40).read_bytes()
+
+
+def clip(folder: Path) -> bytes:
+    frames = [Image.effect_noise((96, 64), 90).convert("RGB") for _ in range(48)]
+    encode_clip(folder / "a.mp4", frames, 4)
+    return (folder / "a.mp4").read_bytes()
+
+
+def large_picture(folder: Path) -> bytes:
+    png = io.BytesIO()
+    Image.effect_noise((4500, 4500), 90).save(png, "PNG", compress_level=0)
+    return png.getvalue()
+
+
+def probed(addresses: list[str]) -> list[dict[str, Any]]:
+    probe = Probe(SETTINGS, workers=2)
+    try:
+        rows = [{"input_id": address, "input_uri": address} for address in addresses]
+        units: list[dict[str, Any]] = probe(pa.Table.from_pylist(rows, schema=tables.INPUTS)).to_pylist()
+    finally:
+        probe.close()
+    assert not [unit["error"] for unit in units if unit["error"]]
+    return units
+
+
+def decode_in_processes(units: list[dict[str, Any]], folder: Path) -> int:
+    """Units that were decoded well by processes that each take every third chunk of two."""
+    full = [{**dict.fromkeys(tables.UNITS.names), **unit} for unit in units]
+    rows = [
+        {"chunk_id": f"{start}", "tasks": ["look"], "units": full[start : start + 2], "passthrough": b""}
+        for start in range(0, len(full), 2)
+    ]
+    chunks = pa.Table.from_pylist(rows, schema=tables.CHUNKS)
+    with pa.ipc.new_file(folder / "chunks.arrow", chunks.schema) as file:
+        file.write_table(chunks)
+    arguments = [str(folder / "chunks.arrow")]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DECODING, *arguments, f"{number}", f"{PROCESSES}"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(PROCESSES)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * PROCESSES
+    return "".join(printed).splitlines().count("None")
+
+
+@pytest.mark.parametrize("draw", [pdf, clip, large_picture], ids=lambda draw: draw.__name__)
+def test_a_node_reads_an_input_once(
+    proxy: FaultyProxy, tmp_path: Path, draw: Callable[[Path], bytes], figure: Callable[[str], None]
+) -> None:
+    data = draw(tmp_path)
+    address = f"{proxy.new_bucket()}/a"
+    proxy.put(address, data)
+    proxy.counts(anew=True)
+
+    units = probed([address])
+    assert decode_in_processes(units, tmp_path) == len(units)
+    requests, received = proxy.received(address)
+    assert received <= MOST * len(data)
+
+    for path in (tmp_path / "cache").rglob("*"):  # as another node: nothing was probed there
+        if path.is_file():
+            path.unlink()
+    proxy.counts(anew=True)
+    assert decode_in_processes(units, tmp_path) == len(units)
+    other_requests, other_received = proxy.received(address)
+    assert other_received <= MOST * len(data)
+    figure(
+        f"{draw.__name__}: {len(data)} bytes, {len(units)} units; one node: {requests} GETs of "
+        f"{received / len(data):.2f}x; {PROCESSES} processes of another: {other_requests} of "
+        f"{other_received / len(data):.2f}x"
+    )
+
+
+def test_many_pictures_are_read_once_each(
+    proxy: FaultyProxy, tmp_path: Path, amount: Callable[[int, int], int]
+) -> None:
+    bucket = proxy.new_bucket()
+    sizes = {}
+    for number in range(amount(20, 200)):
+        png = io.BytesIO()
+        Image.new("RGB", (32, 24), (number % 256, 9, 99)).save(png, "PNG")
+        sizes[f"{bucket}/{number}.png"] = len(png.getvalue())
+        proxy.put(f"{bucket}/{number}.png", png.getvalue())
+    proxy.counts(anew=True)
+    units = probed(list(sizes))
+    assert decode_in_processes(units, tmp_path) == len(units)
+    assert {address: proxy.received(address)[1] for address in sizes} == sizes
