@@ -24,6 +24,7 @@ from PIL import Image
 from jobs.load import parse
 from operators.store.inputs import web_client, web_origin
 from operators.store.inputs.opened_input import opened_input
+from operators.store.inputs.origin import Entry
 from operators.store.inputs.public_web import is_public, web_url
 from operators.store.inputs.web_origin import WebOrigin
 from pipelines.job import prepare
@@ -123,7 +124,13 @@ def test_a_server_that_knows_no_head_is_asked_by_get(server: WebServer) -> None:
         return web.Response(status=405) if request.method == "HEAD" else await page(request)
 
     server.pages["/a"] = no_head
-    assert WebOrigin(HERE).stat(address).version == '"1"'
+    assert WebOrigin(HERE).stat(address) == Entry(address, len(DATA), '"1"')
+    assert server.requests[-1][2]["Range"] == "bytes=0-0"  # and not all of it
+    server.file("/a", b"")
+    page = server.pages["/a"]
+    server.pages["/a"] = no_head
+    assert WebOrigin(HERE).stat(address) == Entry(address, 0, '"1"')
+    assert read(address) == b""
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ LONGEST_S = 60.0
 """That one waits because a server asks for it."""
 _HASH = "sha256-"
 _PART = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_LOOKS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}), ("GET", {}))
+"""What many servers answer to HEAD is of no use; an empty file has no first byte."""
 _CHANGED = "it was changed after it was listed, or while it was read"
 _T = TypeVar("_T")
 
@@ -79,14 +81,15 @@ class WebOrigin:
         patience = _Patience()
         while True:
             try:
-                for method in ("HEAD", "GET"):  # what many servers answer to HEAD is of no use
-                    async with asked(method, address, self._settings) as response:
-                        size = response.content_length
+                for method, headers in _LOOKS:
+                    async with asked(method, address, self._settings, headers) as response:
+                        size = _size(response)
                         version = _version(response.headers, size)
-                        if method == "GET":
-                            check_status(response)
-                        elif response.status != 200 or version is None:
+                        if method == "HEAD" and (response.status != 200 or version is None):
                             continue
+                        if "Range" in headers and response.status == 416:
+                            continue
+                        check_status(response)
                         yield Entry(address, size, version)
                         return
             except MayPass as error:
@@ -172,13 +175,12 @@ class _Body:
 
     def _begin(self, response: aiohttp.ClientResponse) -> int:
         """The place of the answer's first byte. Raises InputError for one that is of another file, or too large."""
-        headers = response.headers
-        place, size = 0, response.content_length
+        headers, place, size = response.headers, 0, _size(response)
         if response.status == 206:
             part = _PART.fullmatch(headers.get("Content-Range", ""))
             if part is None or int(part[1]) != self.at:
                 raise InputError("unreachable", "the server answers with another part than it was asked for")
-            place, size = self.at, int(part[2]) if part[2] != "*" else None
+            place = self.at
         says_nothing = "ETag" not in headers and "Last-Modified" not in headers
         is_bare = response.status == 206 and says_nothing  # then the condition has spoken
         version = self.version if is_bare else _version(headers, size)
@@ -207,6 +209,14 @@ class _Patience:
         if self._failures[error.kind] >= (REFUSALS if error.kind == "permission" else ATTEMPTS):
             raise InputError(error.kind, f"{error} ({self._failures.total()} times)") from error
         await asyncio.sleep(max(next(self._pauses), min(error.after_s or 0.0, LONGEST_S)))
+
+
+def _size(response: aiohttp.ClientResponse) -> int | None:
+    """Of the file, in bytes."""
+    if response.status != 206:
+        return response.content_length
+    part = _PART.fullmatch(response.headers.get("Content-Range", ""))
+    return None if part is None or part[2] == "*" else int(part[2])
 
 
 def _version(headers: Mapping[str, str], size_bytes: int | None) -> str | None:
