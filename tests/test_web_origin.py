@@ -222,7 +222,7 @@ def test_a_body_that_stalls_is_asked_again_and_bounded_in_time(server: WebServer
         return response
 
     server.pages |= {"/stalls": stalls, "/trickles": trickles}
-    assert failure(server.address("/stalls")) == ("unreachable", "the server is silent (5 times)")
+    assert failure(server.address("/stalls")) == ("unreachable", "the server is silent (tries: 5)")
     assert len(server.requests) == 5
     kind, sentence = failure(server.address("/trickles"), FetchSettings(("localhost",), timeout_s=0.5))
     assert (kind, sentence) == ("unreachable", "it cannot be had within 0.5 s (fetch.timeout_s)")
@@ -253,11 +253,16 @@ def test_a_body_is_bounded_in_size(server: WebServer) -> None:
     assert read(server.file("/a", bytes(1 << 20)), settings=small) == bytes(1 << 20)
 
 
-def test_a_dead_server_is_a_typed_row(server: WebServer) -> None:
+def test_a_dead_server_is_a_typed_row(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_origin, "_lost", {})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert failure(f"https://localhost:{port}/a")[0] == "unreachable"
-    assert failure("https://no-such-host.invalid/a") == ("unreachable", "its host has no address (5 times)")
+    refused = "no connection: Connection refused (tries: {})"
+    assert failure(f"https://localhost:{port}/a") == ("unreachable", refused.format(5))
+    assert failure(f"https://localhost:{port}/b") == ("unreachable", refused.format(1))  # one of very many
+    monkeypatch.setattr(web_origin, "_lost", {})
+    assert failure(f"https://localhost:{port}/b") == ("unreachable", refused.format(5))
+    assert failure("https://no-such-host.invalid/a") == ("unreachable", "its host has no address (tries: 5)")
 
 
 def test_a_certificate_that_nobody_signed_is_refused(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from model.engines.backoff import pauses
 from operators.store.inputs.origin import Entry
 from operators.store.inputs.public_web import web_url
 from operators.store.inputs.web_client import MayPass, asked, check_status
+from schemas.address import place_of
 from schemas.errors import InputError, SpecError
 from schemas.fetch import FetchSettings
 
@@ -28,6 +29,10 @@ ATTEMPTS, REFUSALS = 5, 3
 """In a row, without a byte in between: of what may pass, and of a refusal."""
 LONGEST_S = 60.0
 """That one waits because a server asks for it."""
+LOST_S = 60.0
+"""For so long a host that could not be had is asked once only: a table may name thousands of its files."""
+_lost: dict[str, float] = {}
+"""Host -> until when; of this process."""
 _HASH = "sha256-"
 _PART = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _LOOKS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}), ("GET", {}))
@@ -78,7 +83,7 @@ class WebOrigin:
                 raise InputError("unreachable", sentence) from error
 
     async def _look(self, address: str) -> AsyncIterator[Entry]:
-        patience = _Patience()
+        patience = _Patience(address)
         while True:
             try:
                 for method, headers in _LOOKS:
@@ -96,7 +101,7 @@ class WebOrigin:
                 await patience.pause(error)
 
     async def _read(self, address: str, version: str | None, body: _Body) -> AsyncIterator[bytes]:
-        patience = _Patience()
+        patience = _Patience(address)
         hashed = version is not None and version.startswith(_HASH)
         body.version = None if hashed else version
         while True:
@@ -111,7 +116,7 @@ class WebOrigin:
                 if body.is_read:
                     break
                 if body.at > before:
-                    patience = _Patience()
+                    patience = _Patience(address)
                 await patience.pause(error)
         if hashed and body.start == 0 and body.end is None and version != _HASH + body.digest.hexdigest():
             raise InputError("changed", _CHANGED)
@@ -199,15 +204,21 @@ class _Body:
 
 
 class _Patience:
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self._host = place_of(address)[1]
         self._pauses = pauses()
         self._failures: Counter[str] = Counter()
 
     async def pause(self, error: MayPass) -> None:
         """Raises InputError when that was often enough."""
         self._failures[error.kind] += 1
-        if self._failures[error.kind] >= (REFUSALS if error.kind == "permission" else ATTEMPTS):
-            raise InputError(error.kind, f"{error} ({self._failures.total()} times)") from error
+        most = REFUSALS if error.kind == "permission" else ATTEMPTS
+        if error.is_lost and time.monotonic() < _lost.get(self._host, 0.0):
+            most = 1
+        if self._failures[error.kind] >= most:
+            if error.is_lost:
+                _lost[self._host] = time.monotonic() + LOST_S
+            raise InputError(error.kind, f"{error} (tries: {self._failures.total()})") from error
         await asyncio.sleep(max(next(self._pauses), min(error.after_s or 0.0, LONGEST_S)))
 
 
