@@ -14,7 +14,8 @@ from pipelines import task_modules
 from pipelines.plain_values import SPEC, mapping_from_yaml, read_file
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.errors import SpecError
-from schemas.spec import JobSpec
+from schemas.fetch import FetchSettings
+from schemas.spec import FetchSpec, JobSpec
 
 
 def load(path: Path) -> JobSpec:
@@ -38,6 +39,15 @@ def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
         # before each kind had a section of its own, the keys of all were stored
         data = {**data, "engine": {key: value for key, value in engine.items() if key in section.model_fields}}
     return parse(data, source)
+
+
+def parse_stored_fetch(data: dict[str, Any], source: str) -> FetchSettings:
+    """How the job of such a spec fetches its inputs, whatever of the others this version still knows. Raises
+    SpecError."""
+    try:
+        return FetchSettings(**FetchSpec.model_validate(data.get("fetch") or {}).model_dump())
+    except pydantic.ValidationError as error:
+        raise SpecError(f"{source}: fetch: {error.errors()[0]['msg']}") from None
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from operators.store.results import Results
 from schemas import tables
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, StoreLost
 
 NOT_ASKED = "unreadable_input"
 """The status of rows that no engine was asked for."""
@@ -25,8 +25,8 @@ _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\b0x[0-9a-fA-F]+|\b[0-9a-fA-F
 class Commit:
     """ANSWERED in, RECEIPTS out. output: the address of the job's store.
 
-    Total: what cannot be written is a receipt that says so, `refused` where the store said no (a full disk); the chunk
-    stays open and the same command again does it.
+    Total: what cannot be written is a receipt that says so, `refused` where the store said no (a full disk) or
+    nothing; the chunk stays open and the same command again does it. May be called by several threads.
     """
 
     def __init__(self, output: str) -> None:
@@ -37,15 +37,16 @@ class Commit:
         return pa.Table.from_pylist(receipts, schema=tables.RECEIPTS)
 
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
-        if row["fault"] is not None:
-            return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "no_engine", "message": row["fault"]}
+        for why, outcome in (("fault", "no_engine"), ("lost", "lost")):
+            if row[why] is not None:
+                return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": outcome, "message": row[why]}
         started = time.monotonic()
         rows = pa.ipc.open_stream(row["rows"]).read_all()
         same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks")}
         receipt = {**same, "message": None, **count(rows)}
         try:
             outcome = self._results.write_part(row["task"], row["chunk_id"], rows)
-        except OSError as error:
+        except (OSError, StoreLost) as error:
             return {**receipt, "outcome": "refused", "message": f"{error}"}
         except (JobConflict, pa.ArrowException) as error:
             return {**receipt, "outcome": "failed", "message": f"{error}"}

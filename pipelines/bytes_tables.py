@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +32,7 @@ def read_bytes_table(file: pq.ParquetFile, fd: int, column: BytesColumn, most_by
     wanted = [*names, *([column.path_leaf] if column.has_path else [])]
     if not sum(counts):
         return BytesTable([], None, schema.empty_table().select(names), [])
-    table = _read(file, wanted, most_bytes) if wanted else None
+    table = read_columns(file, wanted, most_bytes) if wanted else None
     if table is not None and table.num_rows != sum(counts):
         raise InputError("malformed", f"it has {table.num_rows} rows, and {sum(counts)} by its footer")
     paths = None
@@ -50,7 +49,7 @@ def read_bytes_table(file: pq.ParquetFile, fd: int, column: BytesColumn, most_by
     )
 
 
-def refuse_lists(schema: pa.Schema) -> None:
+def refuse_other_bytes(schema: pa.Schema) -> None:
     """Of a table without paths and bytes. Raises SpecError where it holds files in a form that is not read."""
     for field in schema:
         if pa.types.is_nested(field.type) and not pa.types.is_struct(field.type) and holds_bytes(field.type):
@@ -61,19 +60,13 @@ def refuse_lists(schema: pa.Schema) -> None:
             raise SpecError(f"column {field.name!r} holds bytes: call it one of {', '.join(NAMES)} if they are files")
 
 
-def refuse_arrow(path: Path) -> None:
-    """Raises SpecError."""
-    with path.open("rb") as file:
-        if file.read(6) in (b"ARROW1", b"FEA1"):
-            raise SpecError("Arrow files are not read: write the table as Parquet")
-
-
-def _read(file: pq.ParquetFile, names: list[str], most_bytes: int) -> pa.Table:
-    """Few rows at a time: a thousand bytes may unpack to anything."""
+def read_columns(file: pq.ParquetFile, names: list[str] | None, most_bytes: int) -> pa.Table:
+    """names: of columns, or of what is in them; None for all. Few rows at a time: a thousand bytes may unpack to
+    anything. Raises InputError."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1024, columns=names):
         size += batch.nbytes
         if size > most_bytes:
-            raise InputError("too_large", f"it unpacks to more than {most_bytes >> 20} MB without its column of bytes")
+            raise InputError("too_large", f"it unpacks to more than {most_bytes >> 20} MB")
         batches.append(batch)
-    return pa.Table.from_batches(batches)
+    return pa.Table.from_batches(batches, schema=batches[0].schema if batches else file.schema_arrow)

@@ -23,6 +23,7 @@ from operators.store.addresses import check_writable
 from operators.store.store import Store, overwrite
 from pipelines.plain_values import STORED, mapping_from_json, mapping_from_yaml, to_json, to_yaml
 from schemas import tables
+from schemas.address import is_remote
 from schemas.errors import JobConflict, SpecError, StoreLost
 
 SLICE = 512
@@ -49,6 +50,8 @@ class JobFolder:
             new = self._store.put_if_absent(_IDENTITY, to_json(identity))
             if not new:
                 self._compare(identity)
+            elif is_remote(self._store.address) and self._store.put_if_absent(_IDENTITY, to_json(identity)):
+                raise OSError("it lets several writers create one file, which no promise could rest on")
             if self._store.stat(_SPEC) is None:  # also where a kill came between the two
                 self._store.put_if_absent(_SPEC, to_yaml(spec))
         except (OSError, ValueError) as error:  # ValueError: NUL in the path
@@ -137,9 +140,7 @@ class JobFolder:
         try:
             self._store.put_if_absent(key, _parquet(table))
         except OSError as error:
-            raise StoreLost(
-                f"output: {self._store.address} cannot be written any more: {error}; the same command again goes on"
-            ) from error
+            raise StoreLost(f"output: {self._store.address} cannot be written any more: {error}") from error
 
     def _table(self, key: str, schema: pa.Schema, complete: Sequence[str], *, others: bool = False) -> pa.Table:
         """others: whether columns may follow. complete: the columns that have no nulls."""

@@ -21,18 +21,28 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet
 
+from operators.media.formats import DOCUMENT, VIDEO
 from operators.media.source import check_is_file
+from operators.store.inputs.bytes_column import column_of_bytes
+from operators.store.inputs.table_cells import open_table, version_of
+from pipelines.bytes_tables import BytesTable, read_bytes_table, read_columns, refuse_other_bytes
 from pipelines.cell_types import TYPES
 from schemas import tables
 from schemas.address import name_of
 from schemas.errors import InputError, SpecError
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+_ARROW = (".arrow", ".feather")
+SUFFIXES = (".csv", ".tsv", ".parquet", *_ARROW)
+"""Of tables, and of those of Arrow, which are refused."""
 URI_COLUMNS = ("uri", "path", "input_uri")
+_MEDIA = {"image": "image", "video": VIDEO, "document": DOCUMENT, "pdf": DOCUMENT}
 _MOST_TABLE_BYTES = 2 << 30
 _LONGEST_CELL = 2 << 20
 _LONGEST_LINE = 64 << 20
 _BATCH_ROWS = 4096
+PREFIX = "sample_"
+"""Before a column of a table of bytes or of a shard that would be called like one of the results: who publishes such
+data calls a column `text`, and who reads them cannot rename it."""
 RESERVED = set(tables.results_schema(pa.null(), []).names) | set(tables.INPUTS.names) | {"task"}
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -41,26 +51,39 @@ _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe
 class InputTable:
     """paths: what each row names, as it stands there, with bytes that are no UTF-8 as lone surrogates; empty where the
     cell is; None where the table names no files. columns: the others. faults: row, from 0, -> why it cannot be read.
-    left_out: rows without anything in them, at the end."""
+    left_out: rows without anything in them, at the end.
+
+    has_bytes: of a table of bytes, which rows are files in it; the others are named by their path. media: that these
+    are by the name of their column. version: of these. unread: columns of bytes that do not come along."""
 
     paths: list[str] | None
     columns: pa.Table
     faults: dict[int, InputError] = field(default_factory=dict)
     left_out: int = 0
+    has_bytes: list[bool] | None = None
+    media: str | None = None
+    version: str | None = None
+    unread: Sequence[str] = ()
 
     @property
     def num_rows(self) -> int:
         return self.columns.num_rows if self.paths is None else len(self.paths)
 
 
-def read_table(path: Path, types: Mapping[str, str], *, texts: bool, address: str | None = None) -> InputTable:
-    """types: of columns of a CSV, by name. texts: it may do without a column of paths. address: of a table that was
-    fetched, which its name is of. Raises SpecError."""
+def read_table(
+    path: Path, types: Mapping[str, str], *, texts: bool, address: str | None = None, version: str | None = None
+) -> InputTable:
+    """types: of columns of a CSV, by name. texts: it may do without a column of paths. address, version: of a table
+    that was fetched, which its name is of. Raises SpecError."""
     place = address or str(path)
     try:
         check_is_file(path.stat().st_mode)
         suffix = PurePosixPath(name_of(place)).suffix.lower()
-        return _parquet(path, texts=texts) if _is_parquet(path, suffix) else _csv(path, suffix, types, texts=texts)
+        if suffix in _ARROW:
+            raise SpecError("Arrow files are not read: write the table as Parquet")
+        if not _is_parquet(path, suffix):
+            return _csv(path, suffix, types, texts=texts)
+        return _parquet(path, texts=texts, is_called_so=suffix == ".parquet", version=version)
     except SpecError as error:
         raise SpecError(f"inputs: {place}: {error}") from error
     except (InputError, pa.ArrowException, OSError, ValueError, MemoryError) as error:
@@ -224,16 +247,23 @@ def _is_utf8(text: str) -> bool:
 # Parquet
 
 
-def _parquet(path: Path, *, texts: bool) -> InputTable:
-    """Few rows at a time: a thousand bytes may unpack to anything."""
-    batches, size = [], 0
-    with pa.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1024):
-            size += batch.nbytes
-            if size > _MOST_TABLE_BYTES:
-                raise InputError("too_large", f"it unpacks to more than {_MOST_TABLE_BYTES >> 20} MB")
-            batches.append(batch)
-        table = pa.Table.from_batches(batches, schema=file.schema_arrow)
+def _parquet(path: Path, *, texts: bool, is_called_so: bool, version: str | None) -> InputTable:
+    with path.open("rb") as file:
+        parquet = open_table(file.fileno())
+        column = column_of_bytes(parquet.schema_arrow)
+        if column is None:
+            return _table_of_paths(parquet, texts=texts)
+        if not is_called_so:
+            raise SpecError(f"column {column.name!r} holds files: a table of bytes must be called .parquet")
+        table = read_bytes_table(parquet, file.fileno(), column, _MOST_TABLE_BYTES)
+        return _table_of_bytes(table, _MEDIA.get(column.name), version_of(file.fileno(), version))
+
+
+def _table_of_paths(parquet: pa.parquet.ParquetFile, *, texts: bool) -> InputTable:
+    schema = parquet.schema_arrow
+    if not texts and not set(URI_COLUMNS) & set(schema.names):
+        refuse_other_bytes(schema)
+    table = read_columns(parquet, None, _MOST_TABLE_BYTES)
     place, _ = _checked_names(table.schema.names, texts=texts)
     if place is None:
         table.validate(full=True)
@@ -241,6 +271,21 @@ def _parquet(path: Path, *, texts: bool) -> InputTable:
     others = table.remove_column(place)
     others.validate(full=True)
     return InputTable(_paths(table.column(place), table.schema.names[place]), others)
+
+
+def _table_of_bytes(table: BytesTable, media: str | None, version: str) -> InputTable:
+    """Paths are those beside the bytes, and where there are none those of a column of paths."""
+    columns = table.columns.rename_columns(
+        [PREFIX + name if name in RESERVED and name not in URI_COLUMNS else name for name in table.columns.schema.names]
+    )
+    place, names = _checked_names(columns.schema.names, texts=True)
+    columns.validate(full=True)
+    sources = [] if table.paths is None else [_paths(table.paths, "path")]
+    sources += [] if place is None else [_paths(columns.column(place), names[place])]
+    paths = [next(filter(None, row), "") for row in zip(*sources, strict=True)] or [""] * len(table.has_bytes)
+    if "input_uri" in names:  # what the results call the address
+        columns = columns.drop_columns(["input_uri"])
+    return InputTable(paths, columns, has_bytes=table.has_bytes, media=media, version=version, unread=table.unread)
 
 
 def _paths(column: pa.ChunkedArray, name: str) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model.engines.kinds import Demand, EngineKind, engine_kind
+from model.engines.kinds import Demand, EngineKind
 from model.prompts.line_image import line_reader_of
 from model.prompts.pixels import PixelBudget
 from model.prompts.presets import preset, thinks
@@ -17,6 +17,7 @@ from operators.media.full_res import FULL_RES_PX
 from operators.media.pictures import LARGEST_PX
 from operators.store.addresses import absolute, local_path, store_at
 from pipelines.catalogue import bind, identity, sampling_of
+from pipelines.engine_files import engine_of
 from pipelines.folder import LAYOUT, sha256_of
 from schemas.address import canonical, is_remote
 from schemas.decode import DecodeSettings, LineReader
@@ -60,7 +61,8 @@ def prepare(spec: JobSpec) -> Job:
     names = [task.name for task in bound]
     if repeated := sorted(name for name, number in Counter(names).items() if number > 1):
         raise SpecError(f"tasks: {repeated[0]!r} is named twice")
-    engine = engine_kind(spec.engine)
+    fetch = FetchSettings(**spec.fetch.model_dump())
+    engine, files = engine_of(spec.engine, fetch)
     identity_of_engine = engine.identity()
     tasks = tuple(_sampled(task, entry, engine) for task, entry in zip(bound, spec.tasks, strict=True))
     folder = engine.checkpoint
@@ -72,6 +74,7 @@ def prepare(spec: JobSpec) -> Job:
         spec,
         bounds,
         line_reader_of(folder) if folder is not None else None,
+        fetch,
         full_input_tokens=full_input_tokens,
         full_res_max_px=FULL_RES_PX if any(task.zooms for task in tasks) else 0,
     )
@@ -99,7 +102,9 @@ def prepare(spec: JobSpec) -> Job:
         output=absolute(spec.output),
         tasks=tasks,
         decode=decode,
-        infer=InferSettings(settings, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s),
+        infer=InferSettings(
+            settings, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s, localize=files
+        ),
         workers=spec.decode.workers or os.cpu_count() or 1,
         identity=identity_of_job | {"layout": LAYOUT},
     )
@@ -174,7 +179,13 @@ def _pixel_bounds(spec: JobSpec, budget: PixelBudget) -> PixelBudget:
 
 
 def _decode_settings(
-    spec: JobSpec, bounds: PixelBudget, reader: LineReader | None, *, full_input_tokens: int, full_res_max_px: int
+    spec: JobSpec,
+    bounds: PixelBudget,
+    reader: LineReader | None,
+    fetch: FetchSettings,
+    *,
+    full_input_tokens: int,
+    full_res_max_px: int,
 ) -> DecodeSettings:
     """reader: how the checkpoint reads lines, None when it does not say."""
     section = spec.decode
@@ -188,7 +199,7 @@ def _decode_settings(
         line_reader={"auto": reader, "lines": reader or LineReader(), "none": None}[section.page_split],
         full_input_tokens=full_input_tokens,
         full_res_max_px=full_res_max_px,
-        fetch=FetchSettings(**spec.fetch.model_dump()),
+        fetch=fetch,
         **asdict(bounds),
     )
 

@@ -18,18 +18,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.media.source import origin_of
 from operators.store.inputs.origin import ORIGINS
 from pipelines.entries.braces import expanded
 from pipelines.entries.local_files import exists, local_targets
-from pipelines.entries.remote_files import REQUESTS, Lookup, look_up, remote_targets
+from pipelines.entries.remote_files import REQUESTS, Lookup, check, is_object, look_up, remote_targets
 from pipelines.entries.scope import Part, Scope, Target
 from pipelines.entries.shards import FutureContents, is_shard, read_ahead, shard_parts
 from pipelines.entries.table_rows import is_no_path, is_table, nothing_reads, table_parts
 from pipelines.progress import Progress
 from schemas import tables
-from schemas.address import WEB, canonical, has_password, is_remote, place_of, scheme_of, without_password
-from schemas.errors import InputError, SpecError
+from schemas.address import canonical, has_password, is_remote, scheme_of, without_password
+from schemas.errors import SpecError
 from schemas.fetch import FetchSettings
 from schemas.input_uri import path_of
 from schemas.task import Task
@@ -96,13 +95,13 @@ def _parts(target: Target, scope: Scope, future: FutureContents | None) -> Itera
 
 
 def _targets(entries: Iterable[str], scope: Scope) -> Iterator[Target]:
-    checked: set[tuple[str, str]] = set()
-    addresses = [address for entry in entries for address in _addresses(entry)]
+    addresses = [address for entry in entries for address in _addresses(entry, scope)]
     for start in range(0, len(addresses), _AT_ONCE):
         some = addresses[start : start + _AT_ONCE]
         remote = [address for address in some if is_remote(address)]
         for address in remote:
-            _check(address, scope, checked)
+            if (fault := check(address, scope)) is not None:
+                raise SpecError(f"inputs: {fault}") from fault
         lookups = iter(_looked_up(remote, scope))
         for address in some:
             if is_remote(address):
@@ -111,18 +110,24 @@ def _targets(entries: Iterable[str], scope: Scope) -> Iterator[Target]:
                 yield from local_targets(_local(address), scope)
 
 
-def _addresses(entry: str) -> list[str]:
+def _addresses(entry: str, scope: Scope) -> list[str]:
     """An entry without its braces. Raises SpecError for what is no address that anything is read from."""
-    if "{" in entry and not is_remote(entry) and exists(_local(entry)):
-        return [entry]
-    addresses = expanded(entry)
-    for address in addresses:
-        if is_remote(address) and has_password(address):
-            shown = without_password(address)[:_LONGEST_SHOWN]
-            raise SpecError(f"inputs: {shown!r}: a name and password in an address are not used; give it without them")
-        if is_no_path(address) and not (is_remote(address) and scheme_of(address) in ORIGINS):
-            raise SpecError(f"inputs: {address[:_LONGEST_SHOWN]!r}: {nothing_reads(address)}")
+    _refuse_unreadable(entry)
+    if "{" not in entry or (is_object(entry, scope) if is_remote(entry) else exists(_local(entry))):
+        addresses = [entry]
+    else:
+        addresses = expanded(entry)
+        for address in addresses:
+            _refuse_unreadable(address)
     return [canonical(address) if is_remote(address) else address for address in addresses]
+
+
+def _refuse_unreadable(address: str) -> None:
+    if is_remote(address) and has_password(address):
+        shown = without_password(address)[:_LONGEST_SHOWN]
+        raise SpecError(f"inputs: {shown!r}: a name and password in an address are not used; give it without them")
+    if is_no_path(address) and not (is_remote(address) and scheme_of(address) in ORIGINS):
+        raise SpecError(f"inputs: {address[:_LONGEST_SHOWN]!r}: {nothing_reads(address)}")
 
 
 def _local(address: str) -> Path:
@@ -130,18 +135,6 @@ def _local(address: str) -> Path:
         return path_of(address).expanduser()
     except RuntimeError as error:  # ~ of a user whom the machine does not know
         raise SpecError(f"inputs: {address!r}: {error}") from error
-
-
-def _check(address: str, scope: Scope, checked: set[tuple[str, str]]) -> None:
-    """Once for a bucket. Raises SpecError."""
-    scheme, bucket, _ = place_of(address)
-    if scheme in WEB or (scheme, bucket) in checked:
-        return
-    checked.add((scheme, bucket))
-    try:
-        origin_of(address, scope.settings).check(address)
-    except InputError as error:
-        raise SpecError(f"inputs: {error}") from error
 
 
 def _looked_up(addresses: Sequence[str], scope: Scope) -> Sequence[Lookup]:
@@ -163,37 +156,32 @@ class _Inputs:
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
-        self._pieces = [tables.INPUTS.empty_table()]
-        self._columns: list[pa.Table] = []
+        self._inputs = [tables.INPUTS.empty_table()]
+        self._columns = [_with_row_count(None, 0)]
 
     def add(self, part: Part) -> None:
-        self._rows += part.rows
-        if part.columns is not None or not self._columns or self._columns[-1].num_columns > 1:
-            self._columns.append(_with_row_count(part.columns, len(part.rows)))
-        else:
-            self._columns[-1] = _with_row_count(None, self._columns[-1].num_rows + len(part.rows))
-        if len(self._rows) >= _AT_ONCE:
+        if part.columns is not None:
             self._flush()
+        self._rows += part.rows
+        if part.columns is not None or len(self._rows) >= _AT_ONCE:
+            self._flush(part.columns)
 
     def table(self) -> pa.Table:
         """Raises SpecError where the columns of several tables do not fit together."""
         self._flush()
-        inputs = pa.concat_tables(self._pieces)
-        if not self._columns:
-            return inputs
+        inputs = pa.concat_tables(self._inputs)
         try:
             columns = pa.concat_tables(self._columns, promote_options="default").drop_columns([_ROW])
         except pa.ArrowException as error:
-            hint = "a CSV's columns are text where `types` says nothing"
-            raise SpecError(
-                f"inputs: the tables do not fit together: {' '.join(str(error).split())}; {hint}"
-            ) from error
+            reason = f"{' '.join(str(error).split())}; a CSV's columns are text where `types` says nothing"
+            raise SpecError(f"inputs: the tables do not fit together: {reason}") from error
         for name in columns.schema.names:
             inputs = inputs.append_column(columns.schema.field(name), columns.column(name))
         return inputs
 
-    def _flush(self) -> None:
-        self._pieces.append(pa.Table.from_pylist(self._rows, schema=tables.INPUTS))
+    def _flush(self, columns: pa.Table | None = None) -> None:
+        self._inputs.append(pa.Table.from_pylist(self._rows, schema=tables.INPUTS))
+        self._columns.append(_with_row_count(columns, len(self._rows)))
         self._rows = []
 
 

@@ -15,7 +15,7 @@ from operators.media.decode import Decode
 from operators.media.probe import Probe
 from pipelines.job import Job
 from pipelines.planning import chunk_table, list_job
-from schemas.errors import EngineError
+from schemas.errors import EngineError, StoreLost
 
 
 def answer(job: Job) -> Iterator[dict[str, Any]]:
@@ -36,6 +36,8 @@ def answer(job: Job) -> Iterator[dict[str, Any]]:
             for answered in infer(decode(chunks.slice(index, 1))).to_pylist():
                 if answered["fault"] is not None:
                     raise EngineError("engine_error", answered["fault"])
+                if answered["lost"] is not None:
+                    raise StoreLost(answered["lost"])
                 for row in pa.ipc.open_stream(answered["rows"]).read_all().to_pylist():
                     yield {"task": answered["task"], **row}
     finally:

@@ -11,6 +11,7 @@ from operators.commit import Commit
 from operators.infer.infer import Infer
 from operators.media.decode import Decode
 from pipelines.job import Job
+from schemas.address import is_remote
 from schemas.errors import SpecError
 
 TAIL = 6
@@ -19,6 +20,8 @@ longest reply holds its call and little of the engine: with lengths as of OCR (l
 slots left more than half of them idle, and six times as many none; so it is where one reply in a hundred runs away
 (tests/test_utilization.py plays both through)."""
 MOST_CALLS = 64
+COMMITS = 8
+"""Parts that are put at once where a store answers over a network: each put waits for it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
             cpus=0,
             gpus=engine.gpus,
         ),
-        Stage("commit", Commit, (job.output,), actors=1, calls=1, cpus=0),
+        Stage("commit", Commit, (job.output,), actors=1, calls=COMMITS if is_remote(job.output) else 1, cpus=0),
     ]
 
 

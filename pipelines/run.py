@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -33,10 +33,17 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     """limit: stop after the chunks that hold the first `limit` rows still to do; the same call goes on.
 
     Raises SpecError or JobConflict before anything is started; a SightreadError of a stage when no engine can be had;
-    StoreLost when the output takes nothing more; AllFailed. What is committed by then stays, but for the rows that
-    AllFailed tells of.
+    StoreLost when the output takes nothing more, or no input can be had any more; AllFailed. What is committed by then
+    stays, but for the rows that AllFailed tells of.
     """
-    progress = progress or Progress()
+    committed = _Committed()
+    try:
+        return _run(job, limit, progress or Progress(), committed)
+    except StoreLost as error:
+        raise StoreLost(f"{error}; {committed}, and the same command again goes on") from None
+
+
+def _run(job: Job, limit: int | None, progress: Progress, committed: _Committed) -> Summary:
     clock = _Clock()
     store = store_at(job.output)
     folder, results = JobFolder(store), Results(store)
@@ -48,6 +55,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     progress.listed(listing.inputs.num_rows, dict(listing.skipped))
 
     work = plan_work(job, folder, results, listing.inputs, limit, progress)
+    committed.rows, committed.planned = work.committed_rows, work.planned_rows
     clock.stop("probe")
     progress.planned(work.planned_rows, work.committed_rows, work.pending.num_rows)
 
@@ -55,7 +63,7 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     again = partial(_asked_again, results, work, first)
     # once as soon as it shows, and once when nobody can commit anything any more
     with again(), _Cluster(job, progress) as cluster, again():
-        receipts = list(_answer(job, cluster, work, progress, first))
+        receipts = list(_answer(job, cluster, work, progress, first, committed))
         clock.stop("run")
         checked_parts = list(_check_code(job, cluster, results, progress))
         if checked_parts:
@@ -70,35 +78,38 @@ def run(job: Job, *, limit: int | None = None, progress: Progress | None = None)
     summary.wall_s = clock.wall_s()
     try:
         folder.write_summary(asdict(summary))
-    except OSError as error:
+    except (OSError, StoreLost) as error:
         summary.uncommitted.append(f"the summary: {error}")
         summary.exit_code = 1
     _log_end(summary, receipts)
     return summary
 
 
-def _answer(job: Job, cluster: _Cluster, work: Work, progress: Progress, first: FirstRows) -> Iterator[dict[str, Any]]:
+def _answer(
+    job: Job, cluster: _Cluster, work: Work, progress: Progress, first: FirstRows, committed: _Committed
+) -> Iterator[dict[str, Any]]:
     """Put the pending chunks through decoders and engines: rows of RECEIPTS, as they come.
 
-    Raises what makes more of them useless: no engine, a store that takes nothing, rows that all fail alike.
+    Raises what makes more of them useless: no engine, a store that takes or gives nothing, rows that all fail alike.
     """
     try:
         if not work.pending.num_rows:
             return
         cluster.connect()
         progress.starting("the engine")
-        committed_rows = work.committed_rows
         may_stop = job.spec.limits.max_failed_fraction < 1
         plan = stages(job, work.pending_rows / work.pending.num_rows)
         with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
             for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
                 if receipt["outcome"] == "no_engine":
                     raise EngineError("engine_error", receipt["message"])
+                if receipt["outcome"] == "lost":
+                    raise StoreLost(f"inputs: {receipt['message']}")
                 if receipt["outcome"] == "refused":
-                    raise _refused(job, receipt["message"], f"{committed_rows} of {work.planned_rows} rows are")
+                    raise _refused(job, receipt["message"])
                 _log.info("%s/%s: %d rows %s", *(receipt[key] for key in ("task", "chunk_id", "rows", "outcome")))
                 if receipt["outcome"] != "failed":
-                    committed_rows += receipt["rows"]
+                    committed.rows += receipt["rows"]
                 progress.receipt(receipt)
                 if may_stop:
                     first.receipt(receipt)
@@ -126,16 +137,29 @@ def _check_code(job: Job, cluster: _Cluster, results: Results, progress: Progres
         parts = pa.Table.from_pylist(unchecked, schema=tables.CODE_UNCHECKED)
         with contextlib.closing(cluster.execute(parts, code_check_stages(job))) as batches:
             for checked in (checked for batch in batches for checked in batch.to_pylist()):
+                if checked["lost"]:
+                    raise StoreLost(checked["lost"])
                 if checked["refused"]:
-                    raise _refused(job, checked["message"], "all rows are")
+                    raise _refused(job, checked["message"])
                 yield checked
 
 
-def _refused(job: Job, reason: str, committed: str) -> StoreLost:
+def _refused(job: Job, reason: str) -> StoreLost:
     """After the first refusal: answers that cannot be kept are not asked for."""
-    return StoreLost(
-        f"output: {job.output} takes nothing more: {reason}; {committed} committed, and the same command again goes on"
-    )
+    return StoreLost(f"output: {job.output} takes nothing more: {reason}")
+
+
+@dataclass
+class _Committed:
+    """Rows that are in their place, of those planned; None until that is known."""
+
+    rows: int = 0
+    planned: int | None = None
+
+    def __str__(self) -> str:
+        return (
+            "what is committed stays" if self.planned is None else f"{self.rows} of {self.planned} rows are committed"
+        )
 
 
 class _Clock:

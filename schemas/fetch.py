@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """allow_hosts: of https inputs, whose addresses may be private, and which may be asked by http. max_mb: of one such
-    input. timeout_s: for one of them, from the first byte asked to the last."""
+    """Of the web (https://, http://) alone: buckets and the hub have no such bounds. allow_hosts: those that may have a
+    private address, and may be asked by http; names or numbers as the addresses write them. max_mb: of one file.
+    timeout_s: for one of them, with all that is asked again."""
 
     allow_hosts: tuple[str, ...] = ()
     max_mb: int = 10_240

@@ -72,10 +72,12 @@ class DecodeSpec(Section):
 
 class FetchSpec(Section):
     allow_hosts: tuple[str, ...] = Field(
-        (), description="hosts of https inputs that may have a private address, and may be asked by http"
+        (), description="hosts of the web that may have a private address, and may be asked by http"
     )
-    max_mb: PositiveInt = Field(10_240, description="megabytes of one https input at most")
-    timeout_s: PositiveFloat = Field(600.0, description="seconds that one https input may take")
+    max_mb: PositiveInt = Field(10_240, description="megabytes of one file of the web at most")
+    timeout_s: PositiveFloat = Field(
+        600.0, description="seconds that one file of the web may take, with all that is asked again"
+    )
 
 
 class LimitsSpec(Section):

@@ -106,6 +106,9 @@ CHUNKS = pa.schema(
 # What the decoders of a node lacked to be locked down: names in operators/processes/isolation.py.
 LACKS = pa.field("lacks", pa.list_(pa.string()))
 
+# Why no input can be had any more: its store is lost, which ends the run. Then there are no units, rows or figures.
+LOST = pa.field("lost", pa.string())
+
 # The same chunk after decoding, one row per chunk: what travels to the engine.
 DECODED_CHUNKS = pa.schema(
     [
@@ -114,6 +117,7 @@ DECODED_CHUNKS = pa.schema(
         ("passthrough", pa.large_binary()),
         ("units", pa.list_(pa.struct(UNIT_FIELDS))),
         LACKS,
+        LOST,
     ]
 )
 
@@ -140,6 +144,7 @@ ANSWERED = pa.schema(
         ("engine", ENGINE_USE),
         LACKS,
         ("fault", pa.string()),  # why no engine can be had; then there are no rows
+        LOST,
     ]
 )
 
@@ -152,7 +157,7 @@ RECEIPTS = pa.schema(
         ("chunk_id", pa.string()),
         ("task", pa.string()),
         # committed, duplicate (another attempt was first), refused (by the store, which takes no others either), failed
-        # (there is something else in its place) or no_engine
+        # (there is something else in its place), no_engine or lost (a store of inputs)
         ("outcome", pa.string()),
         ("message", pa.string()),  # why it failed
         ("rows", pa.int64()),
@@ -234,6 +239,7 @@ CODE_CHECKED = pa.schema(
         ("message", pa.string()),  # why the part stays as it was
         ("refused", pa.bool_()),  # by the store, which takes no others either
         LACKS,
+        LOST,
     ]
 )
 

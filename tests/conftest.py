@@ -23,6 +23,16 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The current folder; runs start no Ray."""
+    from tests.support.in_process import InProcess
+
+    monkeypatch.setattr("pipelines.run._Cluster", InProcess)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def s3_process() -> Iterator[S3Server]:
     from tests.support.object_server import s3_server

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,6 @@ from operators.commit import count, error_of
 from operators.store.memory import MemoryStore
 from operators.store.results import Results
 from pipelines.first_rows import ENOUGH, FirstRows, take_out
-from pipelines.plan import Stage
-from pipelines.run import _Cluster
 from schemas import tables
 from schemas.errors import AllFailed
 from tests.support.world import World, write_recording
@@ -114,33 +112,6 @@ def test_what_is_taken_out_again_are_parts_of_that_error_alone() -> None:
 
 
 # whole runs, without Ray
-
-
-class InProcess(_Cluster):
-    """Every chunk through the stages of a plan, here and one after the other."""
-
-    def connect(self) -> None:
-        """Nothing to join."""
-
-    def execute(self, table: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:  # type: ignore[override]
-        operators = [stage.operator(*stage.arguments) for stage in plan]
-        try:
-            for index in range(table.num_rows):
-                rows = table.slice(index, 1)
-                for operator in operators:
-                    rows = operator(rows)
-                yield rows
-        finally:
-            for operator in operators:
-                getattr(operator, "close", lambda: None)()
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The current folder."""
-    monkeypatch.setattr("pipelines.run._Cluster", InProcess)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def write_spec(folder: Path, texts: int, output: Path, **changes: Any) -> str:

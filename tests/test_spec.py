@@ -103,7 +103,7 @@ def test_a_bare_task_and_a_bare_input_are_lists_of_one() -> None:
             {"tasks": [{"name": "ocr", "promt": "x"}]},
             r"unknown key 'tasks\[0\].promt'; did you mean 'prompt'\?",
         ),
-        ({"engine": {"kind": "torch"}}, r"engine.model: the torch engine needs this key: checkpoint folder or hub"),
+        ({"engine": {"kind": "torch"}}, r"engine.model: the torch engine needs this key: checkpoint folder, hub name"),
         ({"engine": {"kind": "openai", "model": "m"}}, r"engine.url: the openai engine needs this key: base address"),
         ({"engine": {"model": "m", "url": "x"}}, r"engine.url: the torch engine has no such key; it belongs to openai"),
         (

@@ -135,9 +135,8 @@ def test_shards_by_braces_globs_tables_and_folders(tmp_path: Path) -> None:
     assert listed(tmp_path / "s-*.tar", tmp_path / "s-0000.tar").skipped == {"named twice": 1}
     assert listed(tmp_path).skipped == {"tar shard in a folder (those that are named are read: *.tar)": 3}
     write_image(tmp_path / "p.png")
-    (tmp_path / "list.csv").write_text(
-        "path,n,cls,sample_cls\np.png,1,,\ns-0001.tar,2,x,\ns-0002.tar,3,y,\np.png,4,,\nnone.tar,5,,\n"
-    )
+    lines = ("path,n,cls,sample_cls", "p.png,1,,", "s-0001.tar,2,x,", "s-0002.tar,3,y,", "p.png,4,,", "none.tar,5,,")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
     rows = listed(tmp_path / "list.csv").inputs.to_pylist()
     assert [(Path(row["input_uri"]).name, row["n"], row["cls"], row["sample_sample_cls"]) for row in rows] == [
         ("p.png", "1", "", None),

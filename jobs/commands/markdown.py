@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.echo import echo
-from operators.store.addresses import store_at
+from operators.store.addresses import opened
 from operators.store.results import Results
 from operators.store.store import overwrite
 from schemas.errors import SpecError
@@ -39,7 +39,7 @@ def write_documents(output: str) -> Iterator[str]:
 
     Raises SpecError when the job has no parsed pages.
     """
-    store = store_at(output)
+    store = opened(output)
     results = Results(store)
     if not results.parts("parse_document"):
         raise SpecError(f"{output} holds no results of the task parse_document")

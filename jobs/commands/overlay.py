@@ -18,11 +18,12 @@ from typing import Any
 
 from jobs.arguments import count
 from jobs.echo import echo
+from jobs.load import parse_stored_fetch
 from model.prompts.rgb import unpack
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
 from operators.overlay import Mark, draw, marks_in
-from operators.store.addresses import store_at
+from operators.store.addresses import opened
 from operators.store.results import Results
 from operators.store.store import Store, overwrite
 from pipelines.folder import JobFolder
@@ -70,7 +71,7 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
 
     Raises SpecError when there is nothing to draw.
     """
-    store = store_at(output)
+    store = opened(output)
     results = Results(store)
     sandbox = Sandbox(_settings(JobFolder(store)))
     drawn = 0
@@ -88,9 +89,12 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
 
 def _settings(folder: JobFolder) -> DecodeSettings:
     """As the job decoded, so that a clip has the same frames."""
-    names = {field.name for field in fields(DecodeSettings)} - {"line_reader"}
+    names = {field.name for field in fields(DecodeSettings)} - {"line_reader", "fetch"}
     there = folder.decoding()
-    return DecodeSettings(**{name: there[name] for name in names & there.keys()})  # older versions had others
+    return DecodeSettings(
+        **{name: there[name] for name in names & there.keys()},  # older versions had others
+        fetch=parse_stored_fetch(folder.spec(), "the spec of the job"),
+    )
 
 
 def _marked(results: Results, task: str, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark]]]:

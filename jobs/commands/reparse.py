@@ -9,7 +9,7 @@ import argparse
 
 from jobs.echo import echo
 from jobs.load import parse_stored
-from operators.store.addresses import store_at
+from operators.store.addresses import opened
 from pipelines.folder import JobFolder
 from pipelines.reparse import reparse
 
@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    store = store_at(options.output)
+    store = opened(options.output)
     spec = parse_stored(JobFolder(store).spec(), f"the spec of {options.output}")
     for total in reparse(store, spec):
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""

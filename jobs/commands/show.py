@@ -9,6 +9,7 @@ from rich.table import Table
 
 from jobs.arguments import count
 from jobs.display import cell, console_for, show_line
+from operators.store.addresses import opened
 from operators.store.results import Results
 from schemas.errors import SpecError
 
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 def show_rows(output: str, *, rows: int) -> None:
     """output: an address. Raises SpecError when there is nothing to show."""
-    results = Results.at(output)
+    results = Results(opened(output))
     if not (tasks := results.tasks()):
         raise SpecError(f"{output} holds no results of a job")
     console = console_for()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from model.engines.engine import DEFAULT_CONTEXT, Engine
+from schemas.address import is_remote
 from schemas.engine_spec import EngineSpec
 from schemas.finding import Finding
 
@@ -70,8 +71,21 @@ class FreeMemory:
 class EngineKind(ABC, Generic[SpecT]):
     """The engine of one job, from its section. Making one touches nothing; what reads or fetches files says so."""
 
-    def __init__(self, spec: SpecT) -> None:
+    files_key: ClassVar[str | None] = None
+    """The key that names files: a path of this machine, or an address. The settings have a path under the same."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Of those that are wanted of a folder; none: it is one file."""
+
+    def __init__(self, spec: SpecT, local: Path | None = None) -> None:
+        """local: where that which `address` names lies on this machine."""
         self.spec = spec
+        self.local = local
+
+    @property
+    def address(self) -> str | None:
+        """Of its files, where they lie elsewhere: who makes an engine of them has to fetch them first."""
+        place = getattr(self.spec, self.files_key) if self.files_key is not None else ""
+        return place if is_remote(place) else None
 
     @property
     def model(self) -> str:
@@ -107,8 +121,8 @@ class EngineKind(ABC, Generic[SpecT]):
         return True, []
 
 
-def engine_kind(spec: EngineSpec) -> EngineKind[Any]:
-    kind: EngineKind[Any] = _module(spec.kind).Kind(spec)
+def engine_kind(spec: EngineSpec, local: Path | None = None) -> EngineKind[Any]:
+    kind: EngineKind[Any] = _module(spec.kind).Kind(spec, local)
     return kind
 
 

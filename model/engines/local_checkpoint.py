@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from model.engines.kinds import EngineKind, FreeMemory
 from model.network.config import Config
-from model.network.hub import load_config, resolve, to_be_fetched, weight_files, weights_sha256
+from model.network.hub import SUFFIXES, load_config, resolve, to_be_fetched, weight_files, weights_sha256
 from model.network.memory import SIZES, size_of
 from schemas.engine_spec import CheckpointSpec
 from schemas.errors import SpecError
@@ -20,13 +20,16 @@ SpecT = TypeVar("SpecT", bound=CheckpointSpec)
 
 
 class CheckpointKind(EngineKind[SpecT]):
+    files_key = "model"
+    suffixes = SUFFIXES
+
     @property
     def model(self) -> str:
         return self.spec.model
 
     @functools.cached_property
     def folder(self) -> Path:
-        return resolve(self.spec.model)
+        return resolve(self.spec.model) if self.local is None else self.local
 
     @property
     def weights(self) -> Path | None:
@@ -50,7 +53,7 @@ class CheckpointKind(EngineKind[SpecT]):
 
     def findings(self, free: FreeMemory) -> tuple[bool, list[Finding]]:
         model = self.spec.model
-        if to_be_fetched(model):
+        if (self.address is not None and self.local is None) or to_be_fetched(model):
             size = size_of(model)
             much = f", about {SIZES[size[0]].parameters * 2 / 1e9:.0f} GB" if size else ""
             message = f"{model} is not on this machine; a run fetches it{much}"

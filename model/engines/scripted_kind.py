@@ -30,6 +30,8 @@ class Settings(EngineSettings):
 
 
 class Kind(EngineKind[Spec]):
+    files_key = "recording"
+
     def identity(self) -> dict[str, Any]:
         digest = hashlib.sha256(self._recording().read_bytes()).hexdigest()
         return {"kind": self.spec.kind, "dtype": "auto", "recording_sha256": digest}
@@ -41,7 +43,7 @@ class Kind(EngineKind[Spec]):
         return False, [Finding("ok", "engine", "scripted: a recording, no model")]
 
     def _recording(self) -> Path:
-        recording = Path(self.spec.recording).expanduser()
+        recording = self.local or Path(self.spec.recording).expanduser()
         if not recording.is_file():
             raise SpecError(f"engine.recording: there is no file {self.spec.recording}")
         return recording

@@ -16,6 +16,8 @@ from schemas.json_file import read_object
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
+"""Of the files of a checkpoint; what else lies in a folder (states of optimizers, other formats) stays there."""
 
 
 def resolve(name: str) -> Path:
@@ -33,7 +35,7 @@ def resolve(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        fetched = snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
+        fetched = snapshot_download(name, allow_patterns=[f"*{suffix}" for suffix in SUFFIXES])
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise SpecError(
             f"engine.model: {name} is no local folder and cannot be had from the hub: {one_line(error)}"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from operators.store.inputs.beside import Entry, content_of, file_beside
+from schemas.address import inner_of, is_remote, name_of
 from schemas.camera import Intrinsics, Source
 from schemas.errors import InputError
 from schemas.input_uri import path_of, text_of
@@ -23,33 +25,32 @@ COLUMNS = ("intrinsics", *_NUMBERS, "fov_deg")
 fx, fy, cx, cy in that order, or an object with those names; as JSON in a CSV. `fov_deg`: degrees. What is a number
 may be written as text, as in a CSV all is; an empty text states nothing."""
 
+MEMBER = "json"
+"""Column of a tar shard's sample: what lies beside a picture as a.json elsewhere."""
+READ_COLUMNS = (*COLUMNS, MEMBER)
 SHARED = "cam_infos.json"
 """One file for all pictures of a folder: an object of their file names. The cookbook's 3D grounding has one."""
 _LARGEST_BYTES = 32 << 20
 
 
 def find_intrinsics(values: Mapping[str, Any], picture: str | None, width_px: int, height_px: int) -> Intrinsics | None:
-    """None where nobody states them. values: by COLUMNS. picture: its input_uri, None to look for no file; beside a.jpg
-    lies a.json, a.jpg.json or SHARED.
+    """None where nobody states them. values: by READ_COLUMNS. picture: its input_uri, None to look for no file; beside
+    a.jpg lies a.json, a.jpg.json or SHARED, in a folder or a bucket; nothing is looked for in the web.
 
-    Raises InputError for a statement that is no camera.
+    Raises InputError for a statement that is no camera, StoreLost.
     """
+    member = values.get(MEMBER)
     values = {name: _stated(value) for name, value in values.items() if name in COLUMNS}
     if (stated := values.get("intrinsics")) is not None:
         return _read(stated, "given", "intrinsics")
     if any(values.get(name) is not None for name in _NUMBERS):
         return _read({name: values.get(name) for name in _NUMBERS}, "given", "the camera's columns")
-    path = path_of(picture or "none")
-    places = (path.with_suffix(".json"), path.with_name(f"{path.name}.json"), path.with_name(SHARED))
-    for beside in places if picture is not None else ():
-        content = _file(beside)
-        if beside.name == SHARED:
-            content = content.get(path.name) if isinstance(content, dict) else None
+    for name, content in _beside(picture, member) if picture is not None else ():
         for key in ("intrinsics", "K"):
             content = content[key] if isinstance(content, dict) and key in content else content
         # what does not speak of cameras may lie beside a picture for other reasons
         if isinstance(content, list) or (isinstance(content, dict) and content.keys() & set(_NUMBERS)):
-            return _read(content, "sidecar", text_of(beside.name))
+            return _read(content, "sidecar", text_of(name))
     if (fov := values.get("fov_deg")) is not None:
         return from_field_of_view(fov, width_px, height_px)
     return None
@@ -110,6 +111,47 @@ def _floats(value: Any, count: int) -> tuple[float, ...] | None:
     except OverflowError:
         return None
     return floats if all(abs(number) < 1e9 for number in floats) else None  # NaN is not
+
+
+def _beside(picture: str, member: Any) -> Iterator[tuple[str, Any]]:
+    """(name, JSON) of the files beside it that speak of it; JSON is None where there is none."""
+    container, inner = inner_of(picture)
+    if inner is not None and container.lower().endswith(".tar"):
+        yield MEMBER, _member(member)
+        return
+    if inner is not None:  # a cell of a table: its other columns came along
+        return
+    picture_name = name_of(picture)
+    stem = PurePosixPath(picture_name).stem
+    for name in dict.fromkeys((f"{stem}.json", f"{picture_name}.json", SHARED)):
+        content = _object(picture, name) if is_remote(picture) else _file(path_of(picture).with_name(name))
+        if name == SHARED:
+            content = content.get(picture_name) if isinstance(content, dict) else None
+        yield name, content
+
+
+def _member(text: Any) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
+        raise InputError("malformed", f"its member {MEMBER}: not readable as JSON: {error}") from error
+
+
+def _object(picture: str, name: str) -> Any:
+    """The JSON of a file beside a picture in a bucket; None where there is none."""
+    if (file := file_beside(picture, name)) is None:
+        return None
+    if (file.size_bytes or 0) > _LARGEST_BYTES:
+        raise InputError("too_large", f"{name}: {file.size_bytes} bytes; at most {_LARGEST_BYTES} are read")
+    try:
+        return _parsed_object(file)
+    except (ValueError, RecursionError) as error:
+        raise InputError("malformed", f"{name}: not readable as JSON: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _parsed_object(file: Entry) -> Any:
+    return json.loads(content_of(file))
 
 
 def _file(path: Path) -> Any:

@@ -28,7 +28,7 @@ from operators.media.sandbox import Sandbox
 from operators.store.results import Results
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, StoreLost
 from schemas.task import CodeKind, Task
 from schemas.unit import Locator
 
@@ -61,16 +61,16 @@ class CodeCheck:
                 checked.append(
                     {**part, "rows": len(outcomes), "outcomes": outcomes, "message": None, "lacks": self._lacks()}
                 )
-            except (OSError, JobConflict, pa.ArrowException) as error:
-                refused = isinstance(error, OSError)
+            except (OSError, StoreLost, JobConflict, pa.ArrowException) as error:
                 checked.append(
                     {
                         **part,
                         "rows": 0,
                         "outcomes": [],
                         "message": f"{error}",
-                        "refused": refused,
+                        "refused": isinstance(error, OSError),
                         "lacks": self._lacks(),
+                        "lost": str(error) if isinstance(error, StoreLost) else None,
                     }
                 )
         return pa.Table.from_pylist(checked, schema=tables.CODE_CHECKED)

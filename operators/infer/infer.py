@@ -11,7 +11,7 @@ import json
 import os
 import queue
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from model.engines.kinds import EngineSettings
-from operators.checks.intrinsics import COLUMNS, find_intrinsics
+from operators.checks.intrinsics import READ_COLUMNS, find_intrinsics
 from operators.infer.engine_handle import EngineHandle
 from operators.infer.supervisor import Supervisor
 from operators.infer.unit_request import Conversation, UnitRequest
@@ -28,7 +28,7 @@ from operators.media.full_input import FullInputs
 from operators.media.opened import Opened, opened
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import EngineError, Failure, InputError
+from schemas.errors import EngineError, Failure, InputError, StoreLost
 from schemas.request import Completion, Request
 from schemas.task import Task
 
@@ -49,7 +49,7 @@ class Provenance:
 class InferSettings:
     """engine: what the engine child builds. decode: how whole documents and videos are opened, which happens beside the
     engine. deadline_s: per request. logs: the folder of what the engine prints, None for one among the temporary
-    files."""
+    files. localize: makes settings for this node of `engine`, where its files lie elsewhere."""
 
     engine: EngineSettings
     tasks: tuple[Task, ...]
@@ -58,13 +58,14 @@ class InferSettings:
     deadline_s: float
     stall_s: float
     logs: Path | None = None
+    localize: Callable[[EngineSettings], EngineSettings] | None = None
 
 
 class Infer:
     """DECODED_CHUNKS in, ANSWERED out: one row per chunk and task, holding the result rows of its units.
 
-    Total: whatever happens to a unit becomes its row's status. When no engine can be had at all, the row says
-    so instead (`fault`): raising would reach the driver as Ray's own error, without ours.
+    Total: whatever happens to a unit becomes its row's status. When no engine can be had at all, or no input any more,
+    the row says so instead (`fault`, `lost`): raising would reach the driver as Ray's own error, without ours.
     """
 
     def __init__(self, settings: InferSettings, supervisor: EngineHandle | None = None) -> None:
@@ -72,7 +73,7 @@ class Infer:
         self._tasks = {task.name: task for task in settings.tasks}
         self._full_inputs = FullInputs(settings.decode)
         self._supervisor: EngineHandle = supervisor or Supervisor(
-            settings.engine, stall_s=settings.stall_s, logs=settings.logs
+            settings.engine, localize=settings.localize, stall_s=settings.stall_s, logs=settings.logs
         )
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
@@ -82,9 +83,10 @@ class Infer:
                 for row in self._answer(chunk):
                     lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
                     rows.append({**row, "engine": self._use(), "lacks": lacks})
-            except EngineError as error:  # no answers, for no fault of the units: nothing to commit
+            except (EngineError, StoreLost) as error:  # no answers, for no fault of the units: nothing to commit
+                why = "fault" if isinstance(error, EngineError) else "lost"
                 rows += [
-                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, "fault": str(error)}
+                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, why: str(error)}
                     for task in chunk["tasks"].as_py()
                 ]
         return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
@@ -101,6 +103,8 @@ class Infer:
         }  # fmt: skip
 
     def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if (lost := chunk["lost"].as_py()) is not None:
+            raise StoreLost(lost)
         chunk_id: str = chunk["chunk_id"].as_py()
         tasks = [self._tasks[name] for name in chunk["tasks"].as_py()]
         units = [self._opened(row) for row in chunk["units"].values]
@@ -168,7 +172,7 @@ def _unit_requests(
     chunk_id: str, task: Task, units: list[Opened], passthrough: pa.Table
 ) -> list[tuple[int, int, UnitRequest]]:
     """(index of the unit, request_index, what is to be asked), in order."""
-    names = [*task.parameter_names(), *(COLUMNS if task.camera else ())]
+    names = [*task.parameter_names(), *(READ_COLUMNS if task.camera else ())]
     names = [name for name in dict.fromkeys(names) if name in passthrough.schema.names]
     rows = passthrough.select(names).to_pylist() if names else [{}] * len(units)
     unit_requests = []

@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from operators.infer.engine_wire import ENGINE_MESSAGES, pack_request, unpack_an
 from operators.infer.poison_bisector import PoisonBisector
 from operators.infer.utilization import Utilization
 from operators.processes.child import Child, Limits, spawn
-from schemas.errors import ChildDied, EngineError, Failure
+from schemas.errors import ChildDied, EngineError, Failure, SpecError
 from schemas.request import Completion, Request
 
 LOAD_ATTEMPTS = 3
@@ -60,7 +61,8 @@ class _Running:
 class Supervisor:
     """engine: what the child builds. limits: default: as the engine wants them.
 
-    stall_s: seconds without any progress, requests being under way, after which the engine counts as hung.
+    localize: makes settings for this node of `engine`, whose files may lie elsewhere; in its own time, before a child
+    starts. stall_s: seconds without any progress, requests being under way, after which the engine counts as hung.
     load_s: the same for loading. logs: the folder of the engine's log. Used from any number of threads.
     """
 
@@ -69,11 +71,13 @@ class Supervisor:
         engine: EngineSettings,
         *,
         limits: Limits | None = None,
+        localize: Callable[[EngineSettings], EngineSettings] | None = None,
         stall_s: float = 300.0,
         load_s: float = 1800.0,
         logs: Path | None = None,
     ) -> None:
         self._engine = engine
+        self._localize = localize
         self._limits = limits or Limits(memory_mb=engine.memory_mb)
         self._stall_s = stall_s
         self._load_s = load_s
@@ -143,8 +147,10 @@ class Supervisor:
 
     def _start(self) -> None:
         number = self._generation.number + 1 if self._generation is not None else 0
-        python = self._engine.python()
         try:
+            if self._localize is not None:
+                self._engine, self._localize = self._localize(self._engine), None
+            python = self._engine.python()
             child = spawn(
                 "operators.infer.engine_child",
                 limits=self._limits,
@@ -154,6 +160,9 @@ class Supervisor:
                 keys=self._engine.keys,
                 python=python,
             )
+        except SpecError as error:  # its files cannot be had
+            self._give_up(str(error))
+            return
         except OSError as error:  # an interpreter that is not there, or no process to be had
             self._give_up(f"the engine cannot be started: {error}")
             return

@@ -1,6 +1,7 @@
 """Decode the planned units of a chunk. Knows no format: a sandboxed decoder does.
 
-Total: every planned unit comes out once, in its place, with its pictures or with the reason why not.
+Total: every planned unit comes out once, in its place, with its pictures or with the reason why not. Where the store
+of inputs is lost, the chunk says so instead: raising would reach the driver as Ray's own error, without ours.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from operators.media.ahead import Ahead
 from operators.media.sandbox import Sandbox, failed
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import Failure
+from schemas.errors import Failure, StoreLost
 from schemas.unit import Indexed
 
 
@@ -27,11 +28,19 @@ class Decode:
         self._ahead = Ahead(settings.fetch)
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
-        decoded = [self._chunk(units.as_py()) for units in chunks.column("units")]
+        decoded, lost = [], list[str | None]()
+        for units in chunks.column("units"):
+            try:
+                decoded.append(self._chunk(units.as_py()))
+                lost.append(None)
+            except StoreLost as error:
+                decoded.append(_NO_UNITS)
+                lost.append(str(error))
         place = chunks.schema.get_field_index("units")
         column = pa.chunked_array(decoded, type=tables.DECODED_CHUNKS.field("units").type)
         lacks = pa.array([sorted(self._sandbox.lacks)] * chunks.num_rows, tables.LACKS.type)
-        return chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column).append_column(tables.LACKS, lacks)
+        chunks = chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column)
+        return chunks.append_column(tables.LACKS, lacks).append_column(tables.LOST, [pa.array(lost, pa.string())])
 
     def close(self) -> None:
         self._ahead.close()
@@ -70,6 +79,7 @@ class Decode:
                 yield from self._sandbox.decode(address, media, [Indexed.of(unit) for unit in some], version=version)
 
 
+_NO_UNITS = pa.array([[]], tables.DECODED_CHUNKS.field("units").type)
 _NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
 
 

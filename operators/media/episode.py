@@ -6,7 +6,10 @@ is called like a picture is opened as one.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from operators.media.formats import HEAD_BYTES, media_of_head, media_of_name, names_no_format
@@ -20,6 +23,8 @@ SCREEN = "image"
 """What each of its files is opened as, whatever it is called."""
 MOST_SCREENS = 300
 """They lie in memory together while the episode is replayed."""
+MOST_FILES = 100_000
+"""Below the folder of an episode in a bucket, which are listed with its screens."""
 
 
 def screens(folder: str, settings: FetchSettings | None = None) -> list[tuple[str, str | None]]:
@@ -42,6 +47,13 @@ def screens(folder: str, settings: FetchSettings | None = None) -> list[tuple[st
     return sorted(pictures, key=lambda picture: _by_number(name_of(picture[0])))
 
 
+def version_of(pictures: Sequence[tuple[str, str | None]]) -> str | None:
+    """Of an episode that lies elsewhere, by its screens; None on this machine."""
+    if all(version is None for _, version in pictures):
+        return None
+    return hashlib.sha256(repr(pictures).encode()).hexdigest()[:32]
+
+
 def _in_folder(folder: Path) -> list[tuple[str, str | None]]:
     try:
         if not folder.is_dir():
@@ -54,11 +66,13 @@ def _in_folder(folder: Path) -> list[tuple[str, str | None]]:
 def _in_origin(folder: str, settings: FetchSettings) -> list[tuple[str, str | None]]:
     folder = f"{folder.rstrip('/')}/"
     try:
-        entries = list(origin_of(folder, settings).list(folder))
+        entries = list(islice(origin_of(folder, settings).list(folder), MOST_FILES + 1))
     except SpecError as error:
         raise InputError("not_found", str(error)) from error
     if not entries:
         raise InputError("not_found", "there is no such folder")
+    if len(entries) > MOST_FILES:
+        raise InputError("too_large", f"there are more than {MOST_FILES} files below the folder")
     return [(entry.address, entry.version) for entry in entries if "/" not in entry.address.removeprefix(folder)]
 
 

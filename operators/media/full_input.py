@@ -69,7 +69,7 @@ class FullInputs:
                 case "document":
                     return self._document(columns, version)
                 case "episode":
-                    return self._episode(columns)
+                    return self._episode(columns, version)
                 case _:
                     return self._video(columns, Indexed.of(row), version)
 
@@ -103,12 +103,13 @@ class FullInputs:
             return Opened(None, errors[0], columns)
         return Opened(Unit(view_of(columns), tuple(parts)), None, columns)
 
-    def _episode(self, columns: dict[str, Any]) -> Opened:
+    def _episode(self, columns: dict[str, Any], version: str | None) -> Opened:
         """Its screens at the size of pictures that come alone. One that cannot be read ends the episode: what was
         done before it would be missing from the story of all that follow."""
         parts: list[Part] = []
         full_res: list[Picture | None] = []
-        for number, screen in enumerate(self._decoded(columns, _pages(columns), self._settings), start=1):
+        decoded = self._decoded(columns, _pages(columns), self._settings, version=version)
+        for number, screen in enumerate(decoded, start=1):
             if screen["error"].is_valid:
                 error = screen["error"].as_py()
                 return Opened(None, {**error, "message": f"screen {number}: {error['message']}"}, columns)

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.media.decoder_wire import DECODED, LOCKED, PROBED, check_units, unpack_unit
-from operators.media.episode import SCREEN, screens
+from operators.media.episode import SCREEN, screens, version_of
 from operators.media.formats import DOCUMENT, EPISODE, VIDEO
 from operators.media.patience import LOOK_S, Patience
 from operators.media.source import opened_source
@@ -123,6 +123,8 @@ class Sandbox:
         may_leave_form_out, left_at = media == DOCUMENT, 0
         try:
             files = screens(address, settings.fetch) if media == EPISODE else None
+            if files is not None and version not in (None, version_of(files)):
+                raise InputError("changed", "the screens of the folder were changed after they were listed")
         except InputError as error:
             yield from (failed(_failure("decode", error)) for _ in pending)
             return
@@ -199,13 +201,14 @@ class Sandbox:
         """One unit for each, page counting from 1. Decoding will say what is wrong with one. Raises InputError for the
         folder, ChildDied."""
         units = []
-        for number, (address, version) in enumerate(screens(folder, self._settings.fetch), start=1):
+        files = screens(folder, self._settings.fetch)
+        for number, (address, version) in enumerate(files, start=1):
             try:
                 frames = self._probe_file(_Part(address, version, SCREEN, [])).get("units")
             except InputError:  # it cannot be opened, or is empty
                 frames = None
             units.append({"page": number, "decoded_bytes": frames[0]["decoded_bytes"] if frames else 0})
-        return {"media": EPISODE, "units": units}
+        return {"media": EPISODE, "units": units, "version": version_of(files)}
 
     def _order(self, part: _Part, settings: DecodeSettings, head: dict[str, Any], length: float = 1.0) -> _Order:
         """Raises InputError for a file that cannot be opened, ChildDied."""

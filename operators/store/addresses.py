@@ -9,7 +9,7 @@ from pathlib import Path
 from operators.store.local import path_of, refusal
 from operators.store.store import Store
 from schemas.address import is_remote, scheme_of
-from schemas.errors import SpecError
+from schemas.errors import SpecError, StoreLost
 
 SCHEMES = {
     "file": "operators.store.local:LocalStore",  # plain paths too
@@ -51,6 +51,18 @@ def check_writable(address: str) -> None:
     folder = local_path(address)
     if folder is not None and (reason := refusal(folder)) is not None:
         raise SpecError(f"output: {folder} cannot be written: {reason}")
+    opened(address)
+
+
+def opened(address: str) -> Store:
+    """A store that answers: asked for its files once, and not for minutes. Raises SpecError with what to look at."""
+    store = store_at(address)
+    if is_remote(address):
+        try:
+            getattr(store, "check", lambda: None)()  # of a bucket
+        except (OSError, StoreLost) as error:
+            raise SpecError(f"output: {error}; docs/buckets.md says what a store needs") from None
+    return store
 
 
 def absolute(address: str) -> str:

@@ -6,15 +6,20 @@ itself checks (`If-None-Match: *`, `If-Match`); nothing is renamed, copied or lo
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from typing import IO
 
 from operators.store.objects import Bucket
 from operators.store.store import Data, Stat
 from schemas.address import place_of
+from schemas.errors import InputError
 
 
 class BucketStore:
+    """Raises StoreLost too, where nothing answers any more or nobody gets in."""
+
     def __init__(self, address: str) -> None:
         """Raises SpecError."""
         scheme, bucket, key = place_of(address)
@@ -22,31 +27,53 @@ class BucketStore:
         self._prefix = key.strip("/")
         self.address = f"{scheme}://{bucket}/{self._prefix}".rstrip("/")
 
+    def check(self) -> None:
+        """Whether it can be listed: asked once, before anything begins. Raises OSError, StoreLost."""
+        with _as_os_errors():
+            self._bucket.check(self._prefix, listed=True)
+
     def list(self, folder: str = "") -> list[str]:
         below = self._key(folder) if folder else self._prefix
         skipped = len(self._prefix) + 1 if self._prefix else 0
-        return [entry.key[skipped:] for entry in self._bucket.below(below)]
+        with _as_os_errors():
+            return sorted(entry.key[skipped:] for entry in self._bucket.below(below))
 
     def stat(self, key: str) -> Stat | None:
         try:
-            return self._bucket.stat(self._key(key))
+            with _as_os_errors():
+                return self._bucket.stat(self._key(key))
         except FileNotFoundError:
             return None
 
     def open(self, key: str) -> IO[bytes]:
         """All of it at once: parts are small, and one request is what a store does best."""
-        return io.BytesIO(self._bucket.read(self._key(key))[0])
+        with _as_os_errors():
+            return io.BytesIO(self._bucket.read(self._key(key))[0])
 
     def put_if_absent(self, key: str, data: Data) -> bool:
-        return self._bucket.put(self._key(key), data)
+        with _as_os_errors():
+            return self._bucket.put(self._key(key), data)
 
     def replace_if_same(self, key: str, data: Data, version: str) -> bool:
-        return self._bucket.put(self._key(key), data, version=version)
+        with _as_os_errors():
+            return self._bucket.put(self._key(key), data, version=version)
 
     def delete(self, key: str) -> None:
-        self._bucket.delete(self._key(key))
+        with _as_os_errors():
+            self._bucket.delete(self._key(key))
 
     def _key(self, key: str) -> str:
         if key.startswith("/") or ".." in key.split("/"):
             raise ValueError(f"{key!r} leads out of the store")
         return f"{self._prefix}/{key}" if self._prefix else key
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """What is wrong with one file is, of a store, an OSError."""
+    try:
+        yield
+    except InputError as error:
+        if error.kind == "permission":
+            raise PermissionError(str(error)) from None
+        raise OSError(str(error)) from None

@@ -1,40 +1,41 @@
-"""Objects of a bucket (S3, Google Cloud Storage, Azure Blob) through obstore: the one file that imports it.
+"""Objects of a bucket (S3, Google Cloud Storage, Azure Blob) through obstore.
 
-Credentials come from the provider's usual chain in the environment of this process, endpoints from the usual variables;
-neither is ever part of an address or of a message. What may pass is tried again (operators/store/retries.py). Keys are
-of the whole bucket.
+What may pass is tried again (operators/store/retries.py). Keys are of the whole bucket. The errors of obstore hold
+whole requests, which may be signed: none of them is a cause of ours, where a traceback would show it.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
-from operators.store.retries import PATIENCE_S, MayPass, Refused, patiently
+from operators.store.object_client import client_of
+from operators.store.object_errors import (
+    NO_SUCH_RANGE,
+    OddKey,
+    is_busy,
+    knows_no_conditions,
+    may_be_done,
+    sentence_of,
+    status_of,
+    translated,
+)
+from operators.store.object_errors import NoBucket as NoBucket
+from operators.store.retries import FIRST_PATIENCE_S, MayPass, patience_s, patiently
 from operators.store.store import Data, Stat
 from schemas.address import place_of
-from schemas.errors import InputError, SpecError
+from schemas.errors import InputError, SpecError, StoreLost
 
-CHECK_S = 20.0
-"""Of patience with a store that was not heard of yet."""
 PIECE_BYTES = 8 << 20
 """Asked for at once: what of a body is lost at most when it is cut off, and held in memory by one download."""
-_STATUS = re.compile(r"status code: (\d{3})[^:\n]*(?::\s*(.*))?", re.DOTALL)
-_CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]{1,300})")
-_NO_CREDENTIALS = re.compile(r"credential|metadata|token", re.IGNORECASE)
-_NO_SUCH_RANGE = 416
-_PASSING = frozenset((408, 409, 425, 429, *range(500, 600)))
+_PAGE = 1000
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Object:
     """key: of the whole bucket. version: its ETag."""
 
@@ -43,30 +44,9 @@ class Object:
     version: str
 
 
-class NoBucket(OSError):
-    """The bucket is not there."""
-
-
-TIMEOUT_S = 20.0
-"""Without a byte, until a request is given up and asked again; SIGHTREAD_STORE_TIMEOUT_S says otherwise."""
-
-
-def patience_s() -> float:
-    """Seconds that a store may be silent. Raises SpecError."""
-    return _seconds("SIGHTREAD_STORE_PATIENCE_S", PATIENCE_S)
-
-
-def _seconds(variable: str, usual: float) -> float:
-    text = os.environ.get(variable, "")
-    try:
-        return float(text or usual)
-    except ValueError as error:
-        raise SpecError(f"{variable}: {text!r} is no number of seconds") from error
-
-
 class Bucket:
     """Its verbs raise OSError for what a store says no to (NoBucket, FileNotFoundError), InputError permission, and
-    StoreLost where nothing answers. May be shared by threads."""
+    StoreLost where nothing answers, or nobody gets in. May be shared by threads."""
 
     def __init__(self, address: str) -> None:
         """Raises SpecError for an address without a bucket, or settings that lead nowhere."""
@@ -74,36 +54,48 @@ class Bucket:
         if not name or "@" in name:
             raise SpecError(f"{scheme}://{name.rpartition('@')[2]}: {scheme}:// and the name of a bucket")
         self.address = f"{scheme}://{name}"
+        self._is_google = scheme == "gs"
         self._patience_s = patience_s()
+        self._store = client_of(self.address)
+
+    def check(self, key: str = "", *, listed: bool = False) -> None:
+        """Whether anything can be read here: asked once, before anything begins. listed: whether it must be allowed to
+        list. Raises NoBucket, StoreLost after FIRST_PATIENCE_S, InputError permission where neither a listing nor the
+        object of that key may be had."""
+        folder = key if listed else key.rpartition("/")[0]
+
+        def ask(obstore: Any) -> None:
+            next(iter(obstore.list(self._store, folder.rstrip("/") or None, chunk_size=1)), None)
+
         try:
-            self._store = _client(self.address)
-        except Exception as error:  # obstore's own tree, of settings that it does not understand
-            raise SpecError(f"{self.address}: {_sentence(error)}") from error
+            self._ask(key, ask, FIRST_PATIENCE_S)
+        except OddKey:  # whoever lists will say so
+            return
+        except InputError as refusal:
+            if listed or refusal.kind != "permission" or not key:
+                raise
+            try:  # who may not list may still read
+                self._ask(key, partial(self._stat, key), FIRST_PATIENCE_S)
+            except FileNotFoundError:
+                return
 
     def stat(self, key: str) -> Stat:
         """Raises FileNotFoundError."""
-        meta = self._ask(key, lambda obstore: obstore.head(self._store, key))
-        return Stat(meta["size"], _version(meta))
+        return self._ask(key, partial(self._stat, key))
 
-    def check(self, key: str) -> None:
-        """Whether anything can be read here. Raises NoBucket, StoreLost after CHECK_S, InputError permission where
-        neither a listing nor the object of that key may be had."""
-        folder = key.rpartition("/")[0] or None
+    def _stat(self, key: str, obstore: Any) -> Stat:
         try:
-            self._ask(key, lambda obstore: next(iter(obstore.list(self._store, folder)), None), CHECK_S)
-        except InputError as refusal:
-            if refusal.kind != "permission" or not key:
-                raise
-            try:
-                self._ask(key, lambda obstore: obstore.head(self._store, key), CHECK_S)
-            except FileNotFoundError:
-                return
-            except InputError:
-                raise refusal from None  # an answer to HEAD has no words
+            meta = obstore.head(self._store, key)
+        except Exception as error:
+            if status_of(error) in (400, 401, 403):  # an answer to HEAD has no body that says why
+                obstore.get(self._store, key, options={"range": (0, 1)})
+            raise
+        return Stat(meta["size"], _version(meta))
 
     def below(self, prefix: str = "") -> Iterator[Object]:
         """Everything below a folder, or all of the bucket, in the order that the store lists it in; none where there is
-        nothing. A listing that breaks off goes on behind the last key that it gave."""
+        nothing. A listing that breaks off goes on behind the last key that it gave. Raises OddKey, an OSError, where a
+        key has an empty segment, `.`, `..` or a control character: obstore reads no page of a listing that has one."""
         folder, last, ordered = prefix.strip("/") or None, None, True
         pages: list[Iterator[Any]] = []
 
@@ -111,7 +103,7 @@ class Bucket:
             if not pages and not ordered:
                 raise OSError(f"{self.address} lists its keys in no order, so that a listing cannot go on")
             if not pages:
-                pages.append(iter(obstore.list(self._store, folder, offset=last, chunk_size=1000)))
+                pages.append(iter(obstore.list(self._store, folder, offset=last, chunk_size=_PAGE)))
             try:
                 page: Any = next(pages[0], [])
             except Exception:
@@ -125,10 +117,15 @@ class Bucket:
             ordered = ordered and sorted(keys) == keys and (last is None or last.encode() < keys[0])
             last = objects[-1].key
 
-    def read(self, key: str, version: str | None = None) -> tuple[bytes, str]:
-        """All of a small object, and its version. Raises FileNotFoundError."""
-        version = version or self.stat(key).version
-        return b"".join(self.pieces(key, version)), version
+    def read(self, key: str) -> tuple[bytes, str]:
+        """All of a small object, and its version. Raises FileNotFoundError; InputError changed."""
+
+        def ask(obstore: Any) -> tuple[bytes, str, int]:
+            answer = obstore.get(self._store, key)
+            return b"".join(_received(answer)), _version(answer.meta), answer.meta["size"]
+
+        data, version, size = self._ask(key, ask)
+        return data + b"".join(self.pieces(key, version, len(data), size)), version
 
     def pieces(self, key: str, version: str | None, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes start to end of an object, or to its end, of this version alone. A body that is cut off goes on where
@@ -150,20 +147,13 @@ class Bucket:
         options: dict[str, Any] = {"range": (start, min(end or start + PIECE_BYTES, start + PIECE_BYTES))}
         if version:
             options["if_match"] = version
-        received: list[bytes] = []
         try:
             answer = obstore.get(self._store, key, options=options)
         except obstore.exceptions.BaseError as error:
-            if _status(error) == _NO_SUCH_RANGE and obstore.head(self._store, key)["size"] <= start:
+            if status_of(error) == NO_SUCH_RANGE and obstore.head(self._store, key)["size"] <= start:
                 return [], start
             raise
-        try:
-            for part in answer.stream(min_chunk_size=1 << 20):
-                received.append(bytes(part))  # noqa: PERF401  a comprehension would lose them all
-        except Exception:
-            if not received:
-                raise
-        size = int(answer.meta["size"])
+        received, size = _received(answer), int(answer.meta["size"])
         if not received and start < size:
             raise MayPass("an empty answer")
         return received, size
@@ -172,26 +162,41 @@ class Bucket:
         """Create an object, or replace the one of that version; False, and nothing changed, where there is one already,
         or another. An answer that got lost may hide that it was done: then what is there is ours."""
         lost_answer = False
-        mode: Any = "create" if version is None else {"e_tag": version}
 
         def ask(obstore: Any) -> bool:
             nonlocal lost_answer
+            kinds = obstore.exceptions
             try:
+                mode = "create" if version is None else self._condition(obstore, key, version)
                 obstore.put(self._store, key, bytes(data), mode=mode, use_multipart=False)
-            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
+            except (kinds.AlreadyExistsError, kinds.PreconditionError, FileNotFoundError) as error:
+                if is_busy(error) or isinstance(translated(error, self.address, key, kinds), NoBucket):
+                    raise
+                if version is None and isinstance(error, FileNotFoundError):
+                    raise NoBucket(f"{self.address} is not there") from None
                 return False
-            except FileNotFoundError as error:
-                if version is None:
-                    raise NoBucket(f"{self.address} is not there") from error
-                return False  # it is gone
             except Exception as error:
-                lost_answer = lost_answer or _may_be_done(error)
+                if knows_no_conditions(error, kinds):
+                    raise OSError(
+                        f"{self.address} cannot create a file only where there is none, which an output needs "
+                        f"(docs/buckets.md): {sentence_of(error)}"
+                    ) from None
+                lost_answer = lost_answer or may_be_done(error)
                 raise
             return True
 
         if self._ask(key, ask):
             return True
         return lost_answer and self._holds(key, data)
+
+    def _condition(self, obstore: Any, key: str, version: str) -> dict[str, Any]:
+        """Google replaces by a generation, which is looked up; the others by the ETag."""
+        if not self._is_google:
+            return {"e_tag": version}
+        meta = obstore.head(self._store, key)
+        if _version(meta) != version:
+            raise obstore.exceptions.PreconditionError("it was replaced")
+        return {"e_tag": meta["e_tag"], "version": meta["version"]}
 
     def delete(self, key: str) -> None:
         """Also where there is none."""
@@ -209,106 +214,33 @@ class Bucket:
     def _ask(self, key: str, ask: Callable[[Any], _T], patience_s: float = math.inf) -> _T:
         import obstore  # some megabytes, for who needs none of them
 
-        def translated() -> _T:
+        def asked() -> _T:
             try:
                 return ask(obstore)
-            except ValueError as error:
-                raise InputError("not_found", f"{self.address}: no object can be asked for by {key!r}") from error
-            except (OSError, InputError) as error:
-                if type(error) is FileNotFoundError:
-                    raise FileNotFoundError(f"{self.address}/{key} is not there") from error
+            except ValueError:
+                raise InputError("not_found", f"{self.address}: no object can be asked for by {key!r}") from None
+            except (InputError, NoBucket, MayPass, StoreLost):
                 raise
             except Exception as error:  # obstore's own tree: each is one of ours, or no error of a store
-                raise self._translated(key, error, obstore) from error
+                ours = translated(error, self.address, key, obstore.exceptions)
+                if ours is error:
+                    raise
+                raise ours from None
 
-        return patiently(translated, f"{self.address}/{key}", min(patience_s, self._patience_s))
-
-    def _translated(self, key: str, error: Exception, obstore: Any) -> Exception:
-        kinds, sentence = obstore.exceptions, _sentence(error)
-        code = _status(error)
-        match error:
-            case kinds.PermissionDeniedError() | kinds.UnauthenticatedError():
-                return Refused(f"{self.address}/{key}: {sentence}")
-            case kinds.PreconditionError():
-                return InputError("changed", f"{self.address}/{key} was changed after it was listed")
-            case kinds.GenericError() if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-                return NoBucket(f"{self.address} is not there")
-            case kinds.GenericError() if code in (401, 403):  # of a listing
-                return Refused(f"{self.address}/{key}: {sentence}")
-            case kinds.GenericError() if code is None and _NO_CREDENTIALS.search(str(error)):
-                return Refused(f"{self.address}: no credentials: {sentence}")
-            case kinds.GenericError() if code is None or code in _PASSING:
-                return MayPass(sentence)
-            case kinds.BaseError():
-                return OSError(f"{self.address}/{key}: {sentence}")
-        return error
+        return patiently(asked, f"{self.address}/{key}", min(patience_s, self._patience_s))
 
 
-@lru_cache(maxsize=64)
-def _client(address: str) -> Any:
-    from obstore.store import from_url
-
-    scheme = place_of(address)[0]
-    endpoints = [os.environ.get(name, "") for name in _ENDPOINTS[scheme]]
-    endpoint = next(filter(None, endpoints), "")
-    options: dict[str, Any] = {
-        "client_options": {
-            "allow_http": endpoint.startswith("http://"),
-            "connect_timeout": "10s",
-            "read_timeout": f"{round(_seconds('SIGHTREAD_STORE_TIMEOUT_S', TIMEOUT_S) * 1000)}ms",
-            "timeout": "180s",
-        },
-        "retry_config": {"max_retries": 0},  # operators/store/retries.py
-    }
-    if scheme == "s3":
-        if endpoint:
-            options["endpoint"] = endpoint
-        if provider := _aws_profile():
-            options["credential_provider"] = provider
-    return from_url(address, **options)
-
-
-_ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-    "gs": (),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-}
-
-
-def _aws_profile() -> Any:
-    """Of ~/.aws, through boto3 where that is installed: obstore reads the environment alone."""
-    if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
-        return None
-    if not (os.environ.get("AWS_PROFILE") or Path("~/.aws").expanduser().is_dir()):
-        return None
+def _received(answer: Any) -> list[bytes]:
+    """What came of a body before it broke off; raises where nothing did."""
+    received: list[bytes] = []
     try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as error:
-        raise SpecError("credentials of ~/.aws need boto3: `pip install boto3`, or AWS_ACCESS_KEY_ID") from error
-    return Boto3CredentialProvider()
+        for part in answer.stream(min_chunk_size=1 << 20):
+            received.append(bytes(part))  # noqa: PERF401  what came before it raises is kept
+    except Exception:
+        if not received:
+            raise
+    return received
 
 
 def _version(meta: Any) -> str:
     return str(meta["e_tag"] or meta["version"] or f"{meta['size']}-{meta['last_modified'].isoformat()}")
-
-
-def _status(error: Exception) -> int | None:
-    status = _STATUS.search(str(error))
-    return int(status[1]) if status else None
-
-
-def _may_be_done(error: Exception) -> bool:
-    """Whether a write that ended so may have been done: the answer of a store that says no is an answer."""
-    status = _status(error)
-    return status is None or (status >= 500 and status != 503)
-
-
-def _sentence(error: Exception) -> str:
-    """Of a store's error, without addresses (they may be signed) and without what obstore prints for debugging."""
-    text = str(error).split("\n\nDebug source:")[0]
-    if status := _STATUS.search(text):
-        code, message = _CODE.search(text), _MESSAGE.search(text)
-        words = ": ".join(part[1].strip() for part in (code, message) if part)
-        return f"status {status[1]}" + (f", {words}" if words else "")
-    text = re.sub(r"https?://\S+", "…", " ".join(text.split()))
-    return text[:300]

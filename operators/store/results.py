@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from operators.store.addresses import store_at
 from operators.store.store import Store, overwrite
 from schemas import tables
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, SightreadError, StoreLost
 
 FOOTER_KEY = b"sightread"
 _KEY = re.compile(r"results/task=([^/]*)/part-([^/]*)\.parquet")
@@ -48,6 +48,7 @@ class Results:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._lost: StoreLost | None = None
 
     def tasks(self) -> list[str]:
         """Those that have a part."""
@@ -126,9 +127,13 @@ class Results:
         schema = self._schema(task, chunk_ids, columns)
 
         def batches() -> Iterator[pa.RecordBatch]:
-            for chunk_id in chunk_ids:
-                with self._store.open(_key(task, chunk_id)) as file:
-                    yield from _with_schema(_read(pq.ParquetFile(file), schema.names), schema).to_batches()
+            try:
+                for chunk_id in chunk_ids:
+                    with self._store.open(_key(task, chunk_id)) as file:
+                        yield from _with_schema(_read(pq.ParquetFile(file), schema.names), schema).to_batches()
+            except StoreLost as error:  # who reads makes an error of its own of it
+                self._lost = error
+                raise
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
@@ -146,9 +151,10 @@ class Results:
             except duckdb.Error as error:  # of reading a part, or of one whose columns have other types than ours
                 raise self.unreadable(task, error) from error
 
-    def unreadable(self, task: str, error: Exception) -> JobConflict:
-        """Of what DuckDB raises when reading the parts did: the first sentence; behind it comes a traceback."""
-        return JobConflict(f"{self.folder}: the parts of {task} cannot be read: {_first_line(error)}")
+    def unreadable(self, task: str, error: Exception) -> SightreadError:
+        """Of what DuckDB raises when reading the parts did: that the store is lost, or the first sentence; behind it
+        comes a traceback."""
+        return self._lost or JobConflict(f"{self.folder}: the parts of {task} cannot be read: {_first_line(error)}")
 
     def _parts(self, folder: str) -> Iterator[tuple[str, str]]:
         for key in self._store.list(folder):

@@ -7,16 +7,21 @@ a run. A refusal is tried a few times (stores refuse under load too) and then be
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from schemas.errors import InputError, StoreLost
+from schemas.errors import InputError, SpecError, StoreLost
 
 PATIENCE_S = 300.0
 """Until a store that does not answer is given up; SIGHTREAD_STORE_PATIENCE_S says otherwise."""
+FIRST_PATIENCE_S = 20.0
+"""The same for one that a command asks for the first time, before it begins: the address may be wrong."""
 REFUSALS = 6
+TIMEOUT_S = 20.0
+"""Without a byte, until a request is given up and asked again; SIGHTREAD_STORE_TIMEOUT_S says otherwise."""
 FIRST_S, LONGEST_S = 0.1, 15.0
 
 _log = logging.getLogger(__name__)
@@ -31,10 +36,33 @@ class Refused(OSError):
     """403, 401: by who has no right, and by stores under load."""
 
 
+class NoCredentials(Refused):
+    """They could not be had: nobody gets anything, whatever is asked for."""
+
+
+def patience_s() -> float:
+    """Seconds that a store may be silent. Raises SpecError."""
+    return _seconds("SIGHTREAD_STORE_PATIENCE_S", PATIENCE_S)
+
+
+def timeout_s() -> float:
+    """Seconds that a request may be. Raises SpecError."""
+    return _seconds("SIGHTREAD_STORE_TIMEOUT_S", TIMEOUT_S)
+
+
+def _seconds(variable: str, usual: float) -> float:
+    text = os.environ.get(variable, "")
+    try:
+        return float(text or usual)
+    except ValueError:
+        raise SpecError(f"{variable}: {text!r} is no number of seconds") from None
+
+
 def patiently(ask: Callable[[], _T], about: str, patience_s: float = PATIENCE_S) -> _T:
     """What `ask` returns, asked again while it raises MayPass. about: the address, for messages.
 
-    Raises StoreLost after patience_s; InputError permission after REFUSALS; and whatever else `ask` raises.
+    Raises StoreLost after patience_s, and where credentials cannot be had; InputError permission after REFUSALS; and
+    whatever else `ask` raises.
     """
     started_s, refusals, wait_s = time.monotonic(), 0, FIRST_S
     while True:
@@ -43,12 +71,13 @@ def patiently(ask: Callable[[], _T], about: str, patience_s: float = PATIENCE_S)
         except Refused as error:
             refusals += 1
             if refusals >= REFUSALS:
-                raise InputError("permission", f"{error}") from error
+                lost = isinstance(error, NoCredentials)
+                raise StoreLost(f"{error}") if lost else InputError("permission", f"{error}") from None
             reason: OSError = error
         except MayPass as error:
             if time.monotonic() - started_s + wait_s > patience_s:
                 lasted = f"for {time.monotonic() - started_s:.0f} s"
-                raise StoreLost(f"{about} does not answer {lasted}: {error}") from error
+                raise StoreLost(f"{about} does not answer {lasted}: {error}") from None
             reason = error
         _log.info("%s: %s; tried again in about %.1f s", about, reason, wait_s)
         time.sleep(wait_s * random.uniform(0.5, 1.0))

@@ -19,21 +19,23 @@ class Glob:
 
     def __init__(self, key: str) -> None:
         names = key.split("/")
-        self._folders_only = names[-1] == ""
-        if self._folders_only:
-            names.pop()
         self.fixed = names[: next(place for place, name in enumerate(names) if has_magic(name))]
         self.recursive = ANY_DEPTH in key
         self._patterns = [_Name(name) for name in names[len(self.fixed) :]]
 
     def matches(self, names: Sequence[str]) -> bool:
         """A file. names: of its folders and its name, below `fixed`."""
-        return not self._folders_only and len(self._patterns) in self._reached(names)
+        last = len(self._patterns) - 1
+        return last in self._reached(names[:-1]) and self._patterns[last].matches(names[-1])
 
     def folder(self, names: Sequence[str]) -> int | None:
         """How many of the folders that a file is in make up one that matches, for patterns that are not recursive."""
         depth = len(self._patterns)
         return depth if len(names) > depth and depth in self._reached(names[:depth]) else None
+
+    def matches_folder(self, names: Sequence[str]) -> bool:
+        """Whether a folder matches that a file is in."""
+        return any(len(self._patterns) in self._reached(names[:depth]) for depth in range(len(names)))
 
     def _reached(self, names: Sequence[str]) -> set[int]:
         """How many of the patterns may be used up after these names."""

@@ -59,7 +59,8 @@ def _files(path: Path, scope: Scope) -> Iterator[tuple[Path, str | None]]:
     if is_folder(path):
         yield from _walk(path, output, scope)
     elif not exists(path) and glob.has_magic(str(path)) and "\0" not in str(path):
-        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
+        matches = sorted(set(glob.glob(str(path), recursive=True)))  # noqa: PTH207  absolute patterns too
+        matches = [match for match in matches if not match.endswith("/") or is_folder(match)]  # `a.png/**` gives a.png/
         for match in matches:
             if is_folder(match):
                 if "**" not in str(path):  # with ** the files inside match on their own

@@ -43,7 +43,10 @@ def tells_nothing(name: str) -> bool:
 def recognized(name: str, head: Callable[[int], bytes], skipped: Counter[str]) -> str | None:
     """Its media; None for what no decoder knows, which is counted. head: gives the first bytes, at most so many; asked
     only where the name tells nothing, or is a program's too."""
-    media, suffix = media_of_name(name), PurePosixPath(name).suffix.lower()
+    media = media_of_name(name)
+    if media is not None and not may_be_source_text(name):
+        return media
+    suffix = PurePosixPath(name).suffix.lower()
     if names_no_format(name):
         media = media_of_head(head(HEAD_BYTES))
     elif may_be_source_text(name) and is_source_text(name, head(HEAD_BYTES)):

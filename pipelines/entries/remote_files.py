@@ -18,7 +18,7 @@ from pipelines.entries.globs import Glob, has_magic
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
 from pipelines.entries.scope import Scope, Target
 from schemas.address import WEB, name_of, place_of
-from schemas.errors import InputError
+from schemas.errors import InputError, SpecError
 
 REQUESTS = 32
 """That wait for an answer at once."""
@@ -36,12 +36,15 @@ class Lookup:
 
 def look_up(address: str, scope: Scope) -> Lookup:
     """Ask what is there. Raises StoreLost."""
-    if place_of(address)[0] in WEB or shard_of(address) is not None:
+    scheme, _, key = place_of(address)
+    if scheme in WEB or shard_of(address) is not None:
         return Lookup(Entry(address))  # asked by who reads it
-    if address.endswith("/") or not place_of(address)[2]:
+    if not key or (key.endswith("/") and not has_magic(key)):
         return Lookup()
     origin = origin_of(address, scope.settings)
     try:
+        if key.endswith("/"):
+            raise InputError("not_found", f"{address} is not there")
         return Lookup(origin.stat(address))
     except InputError as error:
         if error.kind != "not_found" or next(iter(origin.list(address)), None) is None:
@@ -49,18 +52,53 @@ def look_up(address: str, scope: Scope) -> Lookup:
     return Lookup()
 
 
+def check(address: str, scope: Scope) -> InputError | None:
+    """Why nothing can be had of its bucket, if that is so; asked the first time that it comes up."""
+    scheme, bucket, _ = place_of(address)
+    if scheme in WEB:
+        return None
+    if (scheme, bucket) not in scope.checked:
+        fault = None
+        try:
+            origin_of(address, scope.settings).check(address)
+        except InputError as error:
+            fault = error
+        except SpecError as error:  # no name of a bucket
+            fault = InputError("not_found", str(error))
+        scope.checked[(scheme, bucket)] = fault
+    return scope.checked[(scheme, bucket)]
+
+
+def is_object(address: str, scope: Scope) -> bool:
+    """Whether there is one whose key is just that, whatever it looks like. Raises StoreLost."""
+    scheme, bucket, key = place_of(address)
+    if scheme in WEB or "{" in bucket or not key:
+        return False
+    if check(address, scope) is not None:
+        return False
+    try:
+        origin_of(address, scope.settings).stat(address)
+    except InputError:
+        return False
+    return True
+
+
 def remote_targets(address: str, lookup: Lookup, scope: Scope) -> Iterator[Target]:
     """Raises SpecError for what cannot be listed; StoreLost."""
     entry, fault = lookup.entry, lookup.fault
-    key = place_of(address)[2]
+    key = place_of(address)[2].rstrip("/")
     if entry is not None:
         yield Target(address, media_of_name(name_of(address)), entry.size_bytes, entry.version)
-    elif has_magic(key) and (fault is None or fault.kind == "not_found"):
-        yield from _matching(address, Glob(key), fault, scope)
-    elif fault is not None:
-        yield Target(address, media_of_name(name_of(address)), fault=fault)
+    elif fault is None:
+        folder, before = f"{address.rstrip('/')}/", scope.files
+        files = _below(folder, scope)
+        if key and scope.files == before:
+            yield Target(folder, None, fault=InputError("not_found", f"nothing lies below {folder}"))
+        yield from _recognized(_walk(files, scope), scope)
+    elif fault.kind == "not_found" and has_magic(key):
+        yield from _matching(address.rstrip("/"), Glob(key), fault, scope)
     else:
-        yield from _recognized(_walk(_below(f"{address.rstrip('/')}/", scope), scope), scope)
+        yield Target(address, media_of_name(name_of(address)), fault=fault)
 
 
 @dataclass(frozen=True)
@@ -117,20 +155,20 @@ def _walk(files: list[_File], scope: Scope, depth: int = 0) -> Iterator[_File]:
             scope.skipped[reason] += 1
 
 
-def _matching(address: str, pattern: Glob, fault: InputError | None, scope: Scope) -> Iterator[Target]:
+def _matching(address: str, pattern: Glob, fault: InputError, scope: Scope) -> Iterator[Target]:
     scheme, bucket, key = place_of(address)
     folder = "/".join((f"{scheme}://{bucket}", *pattern.fixed, ""))
     many = names_many(key)
     matches: list[_File] = []
     walked: dict[tuple[str, ...], list[_File]] = {}
-    for file in _below(folder, scope):
+    files = _below(folder, scope)
+    for file in files:
         if pattern.matches(file.names):
             matches.append(file)
         elif not pattern.recursive and (depth := pattern.folder(file.names)) is not None:
             walked.setdefault(file.names[:depth], []).append(file)
-    if not matches and not walked:
-        missing = fault or InputError("not_found", f"nothing matches {address}")
-        yield Target(address, media_of_name(name_of(address)), fault=missing)
+    if not matches and not walked and not any(pattern.matches_folder(file.names) for file in files):
+        yield Target(address, media_of_name(name_of(address)), fault=fault)
     places = sorted([*walked, *(file.names for file in matches)], key="/".join)
     by_names = {file.names: file for file in matches}
     chosen: list[_File] = []
@@ -147,15 +185,16 @@ def _matching(address: str, pattern: Glob, fault: InputError | None, scope: Scop
 
 def _recognized(files: Iterable[_File], scope: Scope) -> Iterator[Target]:
     """What decoders know; the rest is counted."""
-    entries = [file.entry for file in files]
-    asked = [entry for entry in entries if tells_nothing(name_of(entry.address)) and entry.size_bytes != 0]
+    files = list(files)
+    asked = [file.entry for file in files if tells_nothing(file.names[-1]) and file.entry.size_bytes != 0]
     heads: dict[str, bytes] = {}
     if asked:
         with ThreadPoolExecutor(REQUESTS, thread_name_prefix="list") as pool:
             heads = dict(pool.map(partial(_head, scope=scope), asked))
-    for entry in entries:
+    for file in files:
+        entry = file.entry
         head = heads.get(entry.address, b"")
-        media = recognized(name_of(entry.address), lambda size, head=head: head[:size], scope.skipped)  # type: ignore[misc]
+        media = recognized(file.names[-1], lambda size, head=head: head[:size], scope.skipped)  # type: ignore[misc]
         if media is not None:
             yield Target(entry.address, media, entry.size_bytes, entry.version)
 

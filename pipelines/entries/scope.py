@@ -51,7 +51,8 @@ class Scope:
     """Of one listing. output: the absolute address of the job's own folder, never taken for an input. types: what the
     cells of columns of a CSV are. texts: a table without a column of paths is as many inputs without a file.
 
-    skipped: reason -> number of files. seen: address -> how often it is an input."""
+    skipped: reason -> number of files. seen: address -> how often it is an input. checked: buckets, by scheme and name,
+    that were asked, and why nothing can be had there. files: number of those that were looked at."""
 
     output: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
@@ -60,8 +61,8 @@ class Scope:
     progress: Progress = field(default_factory=Progress)
     skipped: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
+    checked: dict[tuple[str, str], InputError | None] = field(default_factory=dict)
     files: int = 0
-    """That were looked at."""
 
     def looked_at(self, files: int = 1) -> None:
         self.files += files

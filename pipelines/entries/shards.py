@@ -24,7 +24,7 @@ from operators.store.inputs.tar_input import TarPlace, shard_of
 from operators.store.inputs.tar_members import Damage, Member, ReadAt, read_members
 from pipelines.entries.recognized import names_shard
 from pipelines.entries.scope import Part, Scope, Target, short_hash
-from pipelines.input_tables import RESERVED
+from pipelines.input_tables import PREFIX, RESERVED
 from schemas.address import is_remote, name_of
 from schemas.errors import InputError
 from schemas.fetch import FetchSettings
@@ -37,8 +37,6 @@ TEXTS = frozenset((
 ))
 # fmt: on
 """Last suffixes of members that are columns."""
-PREFIX = "sample_"
-"""Before a column that would be called like one of the results, or of the table that names the shard."""
 MOST_COLUMNS = 64
 MOST_TEXT_BYTES = 1 << 20
 MOST_SHARD_TEXT_BYTES = 256 << 20
@@ -113,7 +111,7 @@ def shard_parts(
     without = sum(not sample.has_media for sample in contents.samples.values())
     if without:
         scope.skipped["sample without a picture, document or video"] += without
-    names = {column: _free(column, RESERVED | taken) for column in contents.columns}
+    names = {column: _free(column, RESERVED | taken, contents.columns.keys()) for column in contents.columns}
     for start in range(0, len(contents.media), _ROWS):
         some = contents.media[start : start + _ROWS]
         rows = [
@@ -128,10 +126,12 @@ def shard_parts(
         yield Part([scope.again(Target(target.address, None, fault=fault))])
 
 
-def _free(column: str, taken: Set[str]) -> str:
-    while column in taken:
-        column = PREFIX + column
-    return column
+def _free(column: str, taken: Set[str], columns: Set[str]) -> str:
+    """A name that neither is taken nor another column of the shard has."""
+    name = column
+    while name in taken or (name != column and name in columns):
+        name = PREFIX + name
+    return name
 
 
 def _read(target: Target, settings: FetchSettings) -> _Contents:

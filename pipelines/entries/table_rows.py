@@ -8,17 +8,18 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from operators.media.formats import EPISODE, TEXT, media_of_name
+from operators.media.formats import EPISODE, TEXT, media_of_name, names_no_format
 from operators.media.source import opened_source
 from operators.store.inputs.origin import ORIGINS
 from pipelines.entries.local_files import exists, is_folder, target_of
 from pipelines.entries.recognized import names_table
-from pipelines.entries.remote_files import REQUESTS, look_up
+from pipelines.entries.remote_files import REQUESTS, check, look_up
 from pipelines.entries.scope import Part, Scope, Target, short_hash
 from pipelines.entries.shards import is_shard, read_ahead, shard_parts
 from pipelines.input_tables import InputTable, read_table
@@ -59,6 +60,8 @@ def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
         return
     if table.left_out:
         scope.skipped["empty row at the end of a table"] += table.left_out
+    for name in table.unread:
+        scope.skipped[f"column {name!r} of a table of bytes, which holds bytes too"] += 1
     for start in range(0, table.num_rows, _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, table.num_rows))
         scope.looked_at(len(rows))
@@ -89,7 +92,9 @@ def _table(target: Target, scope: Scope) -> InputTable | None:
         return read_table(path_of(address), scope.types, texts=scope.texts)
     try:
         with opened_source(address, target.version, scope.settings) as source:
-            return read_table(Path(source.link), scope.types, texts=scope.texts, address=address)
+            return read_table(
+                Path(source.link), scope.types, texts=scope.texts, address=address, version=source.version
+            )
     except InputError as error:
         if error.kind == "not_found":
             return None
@@ -103,6 +108,8 @@ def _cells(address: str, table: InputTable, rows: Sequence[int], scope: Scope) -
     if not asked:
         yield from targets
         return
+    for target in asked:
+        check(target.address, scope)
     with ThreadPoolExecutor(REQUESTS, thread_name_prefix="list") as pool:
         answers = iter(list(pool.map(partial(_asked, scope=scope), asked)))
     for target in targets:
@@ -111,14 +118,19 @@ def _cells(address: str, table: InputTable, rows: Sequence[int], scope: Scope) -
 
 def _cell(address: str, table: InputTable, row: int) -> Target:
     """As far as it shows without a request."""
+    if table.has_bytes is not None and table.has_bytes[row]:
+        name = table.paths[row] if table.paths is not None else ""
+        media = media_of_name(name.rpartition("/")[2]) or table.media  # of what its first bytes do not tell
+        return Target(f"{address}#{row}", media, version=table.version)
     cell = None if table.paths is None else table.paths[row]
     fault = table.faults.get(row)
     if cell is None:
         return Target(f"{address}#{row}", TEXT, fault=fault)
     text = cell.strip()
     if not text:
+        lacks = "an empty path" if table.has_bytes is None else "neither bytes nor a path"
         return Target(
-            f"{address}#{row}", None, fault=InputError("not_found", "its row of the input table has an empty path")
+            f"{address}#{row}", None, fault=InputError("not_found", f"its row of the input table has {lacks}")
         )
     if is_remote(text) and scheme_of(text) in ORIGINS:
         return _remote(text, fault)
@@ -149,21 +161,23 @@ def _remote(address: str, fault: InputError | None) -> Target:
 
 def _must_be_asked(target: Target) -> bool:
     """Whether it may be a file or an episode's folder."""
-    if target.fault is not None or target.media is not None or not is_remote(target.address):
+    if target.fault or target.media or target.version or not is_remote(target.address):
         return False
-    return scheme_of(target.address) not in WEB and "." not in name_of(target.address)
+    return scheme_of(target.address) not in WEB and names_no_format(name_of(target.address))
 
 
 def _asked(target: Target, scope: Scope) -> Target:
+    if (fault := check(target.address, scope)) is not None:
+        return replace(target, fault=fault)
     try:
         lookup = look_up(target.address, scope)
     except SpecError as error:
-        return Target(target.address, None, fault=InputError("not_found", str(error)))
+        return replace(target, fault=InputError("not_found", str(error)))
     if lookup.fault is not None:
-        return Target(target.address, None, fault=lookup.fault)
+        return replace(target, fault=lookup.fault)
     if lookup.entry is None:
-        return Target(target.address, EPISODE)
-    return Target(target.address, None, lookup.entry.size_bytes, lookup.entry.version)
+        return replace(target, media=EPISODE)
+    return replace(target, size_bytes=lookup.entry.size_bytes, version=lookup.entry.version)
 
 
 def _elsewhere(address: str) -> Target:

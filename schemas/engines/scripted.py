@@ -13,4 +13,6 @@ class Spec(EngineSpec):
     """A fake that answers from a recording."""
 
     kind: Literal["scripted"] = "scripted"
-    recording: Annotated[str, Field(min_length=1)] = Field(description="a JSONL file of recorded replies")
+    recording: Annotated[str, Field(min_length=1)] = Field(
+        description="a JSONL file of recorded replies, or its address"
+    )

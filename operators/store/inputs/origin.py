@@ -45,6 +45,8 @@ class Origin(Protocol):
 
 ORIGINS = {
     **dict.fromkeys(("s3", "gs", "az"), "operators.store.inputs.object_origin:ObjectOrigin"),
+    **dict.fromkeys(("https", "http"), "operators.store.inputs.web_origin:WebOrigin"),
+    "hf": "operators.store.inputs.hub_origin:HubOrigin",
     "memory": "operators.store.inputs.memory_origin:MemoryOrigin",
 }
 """Scheme -> module and class, made from the settings."""

@@ -24,7 +24,7 @@ from operators.store.inputs.cache import node_cache
 from operators.store.inputs.cell_address import MARK
 from operators.store.inputs.parquet_footer import null_counts
 from schemas.address import inner_of, is_remote
-from schemas.errors import InputError
+from schemas.errors import InputError, SpecError
 
 _BY_FOOTER = "footer "
 LARGE_BYTES = 1 << 20
@@ -59,7 +59,7 @@ def opened_cell(address: str, version: str | None, opener: Opener) -> tuple[int,
     if (fd := cache.opened(name)) is None:
         cell = table.cell(row)
         small = len(cell) < LARGE_BYTES
-        fd = cache.copied((cell,)) if small else cache.fetched(name, lambda: _in_pieces(cell))
+        fd = cache.copied((cell,)) if small else cache.fetched(name, lambda: _in_pieces(cell), len(cell))
     return fd, table.version
 
 
@@ -91,6 +91,8 @@ def values(table: pq.ParquetFile, group: int, column: BytesColumn) -> Iterator[p
 def _readable() -> Iterator[None]:
     try:
         yield
+    except SpecError as error:  # of a table that was listed as another
+        raise InputError("malformed", str(error)) from error
     except MemoryError as error:
         raise InputError("too_large", f"the table has a page that memory does not hold: {_words(error)}") from error
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:

@@ -1,0 +1,108 @@
+"""Tables in buckets, and tables whose cells are addresses: who reads a file asks for it, not the listing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from operators.store.inputs import object_origin
+from pipelines.listing import list_inputs
+from schemas import tables
+from schemas.errors import SpecError
+from tests.support.object_server import S3Server
+from tests.test_listing_addresses import PNG, listed, outcomes
+
+
+def test_a_table_in_a_bucket_names_files_beside_it(s3: S3Server, tmp_path: Path) -> None:
+    bucket = s3.new_bucket()
+    cells = ["a.png", "../b.png", "../../../etc/c.png", "/d.png", "sub/", f"{bucket}/e.png", "gs://other/f.pdf", " "]
+    s3.put(
+        f"{bucket}/lists/in/list.csv", ("path,n\n" + "".join(f"{cell},{n}\n" for n, cell in enumerate(cells))).encode()
+    )
+    listing = listed(f"{bucket}/lists/in/list.csv")
+    assert outcomes(listing, f"{bucket}/") == [
+        ("lists/in/a.png", "image", None),
+        ("lists/b.png", "image", None),
+        ("etc/c.png", "image", None),  # there is no way up out of a bucket
+        ("d.png", "image", None),
+        ("lists/in/sub/", "episode", None),
+        ("e.png", "image", None),
+        ("gs://other/f.pdf", "document", None),
+        ("lists/in/list.csv#7", None, "not_found"),
+    ]
+    assert listing.inputs["n"].to_pylist() == [str(n) for n in range(8)]
+    pq.write_table(pa.table({"uri": ["a.png"], "n": [3]}), tmp_path / "x.parquet")
+    s3.put(f"{bucket}/x.parquet", (tmp_path / "x.parquet").read_bytes())
+    listing = listed(f"{bucket}/x.parquet")
+    assert outcomes(listing, f"{bucket}/") == [("a.png", "image", None)]
+    assert listing.inputs["n"].to_pylist() == [3]
+
+
+def test_only_cells_that_tell_nothing_are_asked_for(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/scan", PNG)
+    s3.put(f"{bucket}/episode/1.png", PNG)
+    asked: list[str] = []
+    stat = object_origin.ObjectOrigin.stat
+
+    def counted(self: object_origin.ObjectOrigin, address: str) -> object:
+        asked.append(address)
+        return stat(self, address)
+
+    monkeypatch.setattr(object_origin.ObjectOrigin, "stat", counted)
+    names = ["a.png", "scan", "episode", "none", "b.pdf", "c.mp4", "scan"]
+    (tmp_path / "list.csv").write_text("path\n" + "".join(f"{bucket}/{name}\n" for name in names))
+    listing = listed(str(tmp_path / "list.csv"))
+    assert outcomes(listing, f"{bucket}/") == [
+        ("a.png", "image", None),
+        ("scan", None, None),
+        ("episode", "episode", None),
+        ("none", None, "not_found"),
+        ("b.pdf", "document", None),
+        ("c.mp4", "video", None),
+        ("scan", None, None),
+    ]
+    assert sorted(asked) == [f"{bucket}/{name}" for name in ("episode", "none", "scan", "scan")]
+    assert len(set(listing.inputs["input_id"].to_pylist())) == len(names)
+
+
+def test_a_bucket_that_cells_name_and_is_not_there_costs_their_rows(s3: S3Server, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\ns3://no-such-bucket/a.png\ns3://no-such-bucket/episode\n")
+    kinds = [kind for _, _, kind in outcomes(listed(str(tmp_path / "list.csv")), "")]
+    assert kinds == [None, "not_found"]  # who reads the first learns it
+
+
+def test_a_secret_in_a_cell_is_in_no_row(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\ns3://me:planted@bucket/a.png\n")
+    listing = listed(str(tmp_path / "list.csv"))
+    assert outcomes(listing, "") == [("s3://bucket/a.png", "image", "permission")]
+    assert "planted" not in str(listing.inputs.to_pylist())
+
+
+def test_a_table_that_is_not_there_is_a_row_and_one_that_is_none_a_sentence(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    assert outcomes(listed(f"{bucket}/list.csv"), bucket) == [("/list.csv", None, "not_found")]
+    s3.put(f"{bucket}/bad.parquet", b"nothing of the kind")
+    with pytest.raises(SpecError, match=rf"^inputs: {bucket}/bad\.parquet: not a readable table"):
+        listed(f"{bucket}/bad.parquet")
+
+
+def test_tables_that_a_glob_or_braces_name_are_read(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    for name in ("a", "b"):
+        s3.put(f"{bucket}/{name}.csv", f"path,owner\n{name}.png,{name}\n".encode())
+    s3.put(f"{bucket}/c.png", PNG)
+    for entry in (f"{bucket}/*.csv", f"{bucket}/{{a,b}}.csv"):
+        listing = list_inputs((entry, f"{bucket}/c.png"), None)
+        assert outcomes(listing, f"{bucket}/") == [
+            ("a.png", "image", None),
+            ("b.png", "image", None),
+            ("c.png", "image", None),
+        ]
+        assert listing.inputs.schema.names == [*tables.INPUTS.names, "owner"]
+        assert listing.inputs["owner"].to_pylist() == ["a", "b", None]
