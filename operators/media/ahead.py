@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from operators.media.source import opened_source
 from schemas.address import is_remote
-from schemas.errors import InputError
+from schemas.errors import InputError, StoreLost
 from schemas.fetch import FetchSettings
 
 THREADS = 8
@@ -64,6 +64,7 @@ class Run:
         self._lock = threading.Lock()
         self._futures: dict[int, Future[tuple[str | None, int]]] = {}
         self._next = 0
+        self._lost = False
         self._ahead_bytes = self._under_way = 0
         self._ask_for_more()
 
@@ -86,6 +87,7 @@ class Run:
         with self._lock:
             while (
                 self._pool is not None
+                and not self._lost
                 and self._next < len(self._inputs)
                 and len(self._futures) < AHEAD
                 and self._under_way < THREADS
@@ -105,6 +107,9 @@ class Run:
         try:
             version, size_bytes = self._fetch(address, version)
             return version, size_bytes
+        except StoreLost:  # after minutes, which nothing else shall wait for again
+            self._lost = True
+            raise
         finally:
             with self._lock:
                 self._under_way -= 1
