@@ -91,7 +91,7 @@ class JobSpec(Section):
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="stands in every row, as `job`")
     inputs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="files, folders, globs, and tables of paths (.csv, .tsv, .parquet) whose other columns come along"
+        description="paths and addresses: files, folders, globs, shards, tables whose other columns come along"
     )
     types: dict[str, Literal["text", "int", "float", "bool", "date"]] = Field(
         {}, description="what columns of a .csv or .tsv are, by name; default: text, as it is written"

@@ -98,6 +98,6 @@ def test_a_hub_that_is_gone_is_lost_like_a_bucket(hub: Hub, monkeypatch: pytest.
     monkeypatch.setenv("SIGHTREAD_STORE_PATIENCE_S", "0.5")
     with pytest.raises(StoreLost, match="hf://datasets/tests/set/a does not answer"):
         HubOrigin(FetchSettings()).stat(f"{SET}/a")
-    monkeypatch.setattr(hub_origin, "CHECK_S", 0.1)
+    monkeypatch.setattr(hub_origin, "FIRST_PATIENCE_S", 0.1)
     with pytest.raises(InputError, match="check the network, or HF_ENDPOINT"):
         HubOrigin(FetchSettings()).check(f"{SET}/a")

@@ -118,13 +118,27 @@ def test_what_cannot_be_listed_at_all_is_one_sentence(s3: S3Server, monkeypatch:
     with pytest.raises(SpecError, match="name and password") as refusal:
         listed("https://me:secret@host/a.png")
     assert "secret" not in str(refusal.value)
-    monkeypatch.setattr("operators.store.objects.CHECK_S", 0.5)
+    monkeypatch.setattr("operators.store.objects.FIRST_PATIENCE_S", 0.5)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(SpecError, match=r"does not answer .*; check the endpoint"):
         listed("s3://silent-bucket/a.png")
 
 
-# globs and braces
+def test_a_key_that_no_client_can_ask_for_costs_what_is_listed_with_it(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    for key in ("in/a//b.png", "in/c.png", "other/d.png"):
+        s3.put(f"{bucket}/{key}", PNG)
+    assert outcomes(listed(f"{bucket}/in/a//b.png", f"{bucket}/in/c.png", f"{bucket}/other"), f"{bucket}/") == [
+        ("in/a//b.png", "image", "not_found"),
+        ("in/c.png", "image", None),
+        ("other/d.png", "image", None),
+    ]
+    for entry in (bucket, f"{bucket}/in/", f"{bucket}/in/*.png"):
+        with pytest.raises(SpecError, match=rf"^inputs: {bucket}.*in/a//b\.png.*name a folder without such keys"):
+            listed(entry)
+
+
+# globs
 
 
 NAMES = st.sampled_from(["a", "b.png", "ab.pdf", ".h", ".h.png", "a[b.png", "*.png", "é.png", "b", "out"])
@@ -214,9 +228,7 @@ def test_who_may_not_is_told_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch)
     refusal = "<Error><Code>InvalidAccessKeyId</Code><Message>There is no such key</Message></Error>"
     with stub(monkeypatch, lambda path, query: (403, refusal)):
         for name in ("a.png", "in/", "*.png"):
-            with pytest.raises(
-                SpecError, match=r"InvalidAccessKeyId.*credentials come from the environment: AWS_"
-            ) as end:
+            with pytest.raises(SpecError, match=r"InvalidAccessKeyId.*credentials in the environment: AWS_") as end:
                 listed(f"s3://refused-bucket/{name}")
             assert str(end.value).startswith("inputs: s3://refused-bucket")
             assert SECRET not in str(end.value)

@@ -17,7 +17,7 @@ from operators.store.inputs.tar_input import shard_of
 from pipelines.entries.globs import Glob, has_magic
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
 from pipelines.entries.scope import Scope, Target
-from schemas.address import WEB, name_of, place_of
+from schemas.address import HUB, OBJECT_STORES, WEB, name_of, place_of
 from schemas.errors import InputError, SpecError
 
 REQUESTS = 32
@@ -47,17 +47,22 @@ def look_up(address: str, scope: Scope) -> Lookup:
             raise InputError("not_found", f"{address} is not there")
         return Lookup(origin.stat(address))
     except InputError as error:
-        if error.kind != "not_found" or next(iter(origin.list(address)), None) is None:
-            return Lookup(fault=error)
-    return Lookup()
+        fault = error
+    try:
+        is_folder = fault.kind == "not_found" and next(iter(origin.list(address)), None) is not None
+    except SpecError:  # no such name can be below anything, or who may read may not list
+        is_folder = False
+    return Lookup() if is_folder else Lookup(fault=fault)
 
 
 def check(address: str, scope: Scope) -> InputError | None:
-    """Why nothing can be had of its bucket, if that is so; asked the first time that it comes up."""
-    scheme, bucket, _ = place_of(address)
-    if scheme in WEB:
+    """Why nothing can be had of its bucket, or repository of the hub, if that is so; asked the first time that it comes
+    up."""
+    scheme, bucket, key = place_of(address)
+    if scheme not in OBJECT_STORES | HUB:
         return None
-    if (scheme, bucket) not in scope.checked:
+    place = (scheme, bucket, *(key.split("/")[:2] if scheme in HUB else ()))
+    if place not in scope.checked:
         fault = None
         try:
             origin_of(address, scope.settings).check(address)
@@ -65,8 +70,8 @@ def check(address: str, scope: Scope) -> InputError | None:
             fault = error
         except SpecError as error:  # no name of a bucket
             fault = InputError("not_found", str(error))
-        scope.checked[(scheme, bucket)] = fault
-    return scope.checked[(scheme, bucket)]
+        scope.checked[place] = fault
+    return scope.checked[place]
 
 
 def is_object(address: str, scope: Scope) -> bool:

@@ -61,7 +61,7 @@ class Scope:
     progress: Progress = field(default_factory=Progress)
     skipped: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
-    checked: dict[tuple[str, str], InputError | None] = field(default_factory=dict)
+    checked: dict[tuple[str, ...], InputError | None] = field(default_factory=dict)
     files: int = 0
 
     def looked_at(self, files: int = 1) -> None:

@@ -21,8 +21,7 @@ from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
 from operators.store.inputs.origin import Entry
-from operators.store.objects import CHECK_S, patience_s
-from operators.store.retries import MayPass, Refused, patiently
+from operators.store.retries import FIRST_PATIENCE_S, MayPass, Refused, patience_s, patiently
 from schemas.errors import InputError, SpecError, StoreLost
 from schemas.fetch import FetchSettings
 
@@ -54,7 +53,7 @@ class HubOrigin:
 
     def check(self, address: str) -> None:
         try:
-            self._commit(_place(address), CHECK_S)
+            self._commit(_place(address), FIRST_PATIENCE_S)
         except StoreLost as error:
             raise InputError("unreachable", f"{error}; check the network, or HF_ENDPOINT") from error
 

@@ -36,7 +36,10 @@ class ObjectOrigin:
             raise InputError("not_found", f"{error}: check its name, and {_WHERE[scheme]}") from error
         except InputError as error:
             raise InputError(error.kind, f"{error}; credentials come from the environment: {_KEYS[scheme]}") from error
-        except (OSError, StoreLost) as error:
+        except StoreLost as error:  # nobody answers, or nobody gets in
+            where = f"{_WHERE[scheme]}, and the credentials in the environment: {_KEYS[scheme]}"
+            raise InputError("unreachable", f"{error}; check {where}") from error
+        except OSError as error:
             raise InputError("unreachable", f"{error}; check {_WHERE[scheme]}") from error
 
     def stat(self, address: str) -> Entry:
