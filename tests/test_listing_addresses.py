@@ -19,6 +19,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from operators.media.formats import HEAD_BYTES
+from operators.store.inputs.object_origin import ObjectOrigin
 from operators.store.memory import MemoryStore
 from pipelines.entries.globs import has_magic
 from pipelines.job import prepare
@@ -85,15 +87,30 @@ def test_a_prefix_is_walked_like_a_folder(tmp_path: Path) -> None:
     assert there.inputs.num_rows
 
 
-def test_a_name_that_says_nothing_is_looked_into(tmp_path: Path) -> None:
-    root = filled("looked_into", "scan", "0001", content=PNG)
-    filled_more = MemoryStore(root)
-    filled_more.put_if_absent("large", PNG + bytes(3 << 20))
-    filled_more.put_if_absent("readme", b"text")
-    filled_more.put_if_absent("empty", b"")
-    listing = listed(root)
-    assert outcomes(listing, f"{root}/") == [("0001", "image", None), ("large", "image", None), ("scan", "image", None)]
+def test_a_name_that_says_nothing_is_looked_into(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large object no more than its first bytes are read."""
+    bucket = s3.new_bucket()
+    contents = {"scan": PNG, "0001": PNG, "large": PNG + bytes(3 << 20), "readme": b"text", "empty": b"", "a.pdf": PNG}
+    for key, content in contents.items():
+        s3.put(f"{bucket}/{key}", content)
+    received: Counter[str] = Counter()
+    pieces = ObjectOrigin.pieces
+
+    def counted(self: ObjectOrigin, address: str, *where: Any) -> Iterator[bytes]:
+        for piece in pieces(self, address, *where):
+            received[address.removeprefix(f"{bucket}/")] += len(piece)
+            yield piece
+
+    monkeypatch.setattr(ObjectOrigin, "pieces", counted)
+    listing = listed(bucket)
+    assert outcomes(listing, f"{bucket}/") == [
+        ("0001", "image", None),
+        ("a.pdf", "document", None),
+        ("large", "image", None),
+        ("scan", "image", None),
+    ]
     assert listing.skipped == {"unknown type readme": 1, "unknown type empty": 1}
+    assert received == {"0001": len(PNG), "scan": len(PNG), "readme": 4, "large": HEAD_BYTES}
 
 
 def test_what_is_in_a_bucket_comes_with_its_version_and_size(s3: S3Server) -> None:
