@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.azurite import Azurite
     from tests.support.faulty_proxy import FaultyProxy
     from tests.support.object_server import S3Server
     from tests.support.world import World
@@ -67,6 +68,25 @@ def proxy(s3: S3Server, proxy_process: FaultyProxy, monkeypatch: pytest.MonkeyPa
     proxy_process.counts(anew=True)
     yield proxy_process
     proxy_process.faults()
+
+
+@pytest.fixture(scope="session")
+def azurite_process() -> Iterator[Azurite]:
+    from tests.support.azurite import SERVER, azurite
+
+    if not SERVER.exists():
+        pytest.skip("Azurite is not installed: scripts/setup-azurite does that")
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture
+def azure(azurite_process: Azurite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Azurite:
+    """A server of Azure Blob Storage, in the environment of this test and of what it starts."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite_process.connection_string)
+    monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SIGHTREAD_CACHE_MB", "1000")
+    return azurite_process
 
 
 @pytest.fixture

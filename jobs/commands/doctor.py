@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -17,11 +19,14 @@ from jobs.display import console_for, show_line
 from jobs.load import load, parse
 from model.engines.kinds import FreeMemory, engine_kind
 from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
-from operators.store.addresses import absolute, local_path
+from operators.store.addresses import absolute, local_path, opened
+from operators.store.inputs.origin import origin_of
 from pipelines.catalogue import bind
 from pipelines.ray_doors import cluster_doors
+from schemas.address import is_remote
 from schemas.checkout import NANO
-from schemas.errors import SpecError
+from schemas.errors import SightreadError, SpecError
+from schemas.fetch import FetchSettings
 from schemas.finding import Finding
 from schemas.spec import JobSpec
 
@@ -88,6 +93,7 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
         findings.append(cluster_doors(os.environ["RAY_ADDRESS"]))
     findings += machine.about_gpus(cards, 0.0 if on_cluster else wanted)
     findings.append(machine.cores(len(cards)))
+    findings += _stores(spec) if spec else []
     findings += machine.disk(local_path(absolute(spec.output)) if spec else None)
     findings.append(machine.shared_memory(spec.engine.gpus if spec else 0))
     findings.append(machine.open_files())
@@ -99,6 +105,29 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
             except SpecError as error:
                 findings.append(Finding("fail", "task", str(error), "`sightread tasks` lists them"))
     return findings
+
+
+def _stores(spec: JobSpec) -> list[Finding]:
+    """Whether those elsewhere answer and let us in. Writes nothing."""
+    settings = FetchSettings(**spec.fetch.model_dump())
+    asked: list[tuple[str, str, Callable[[], object]]] = [
+        ("inputs", entry, partial(_check_input, entry, settings)) for entry in filter(is_remote, spec.inputs)
+    ]
+    if is_remote(spec.output):
+        asked.append(("output", spec.output, lambda: opened(spec.output)))
+    findings = []
+    for about, address, ask in asked:
+        try:
+            ask()
+            findings.append(Finding("ok", about, f"{address} answers"))
+        except (SightreadError, OSError) as error:
+            text = str(error).removeprefix(f"{about}: ")
+            findings.append(Finding("fail", about, text, "docs/buckets.md lists variables and rights"))
+    return findings
+
+
+def _check_input(address: str, settings: FetchSettings) -> None:
+    origin_of(address, settings).check(address)
 
 
 def _free() -> FreeMemory:

@@ -15,7 +15,8 @@ Data: TypeAlias = bytes | memoryview
 
 @dataclass(frozen=True)
 class Stat:
-    """version: changes with every replacement; it means something to `replace_if_same` of the same store alone."""
+    """version: changes with every replacement by other bytes (S3's is a hash of them); it means something to
+    `replace_if_same` of the same store alone."""
 
     size_bytes: int
     version: str
