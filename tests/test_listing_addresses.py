@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import resource
 import tempfile
 import time
@@ -18,7 +19,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from jobs.display import Display
 from operators.media.formats import HEAD_BYTES
 from operators.store.inputs.object_origin import ObjectOrigin
 from operators.store.memory import MemoryStore
@@ -306,6 +309,16 @@ def test_many_keys_are_listed_a_page_at_a_time(
     assert listing.inputs["version"].to_pylist()[0] == '"0000000"'
     assert Told.files == list(range(1000, total + 1, 1000))
     assert max(asked.values()) == 2
+
+
+def test_a_long_listing_shows_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.StringIO()
+    shown = Display(Console(file=printed, width=100))
+    shown.listing(1000)
+    assert printed.getvalue() == ""  # a short one says how much it was at its end
+    monkeypatch.setattr("jobs.display._LISTED_EVERY_S", 0.0)
+    shown.listing(2000)
+    assert printed.getvalue().strip() == "listed 2000 files so far"
 
 
 # identity

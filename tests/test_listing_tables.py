@@ -7,12 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.store.inputs import object_origin
 from pipelines.job import prepare
 from pipelines.listing import list_inputs
 from pipelines.local import answer
 from schemas import tables
+from schemas.address import address_in, place_of
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 from tests.support.object_server import S3Server
@@ -43,6 +46,19 @@ def test_a_table_in_a_bucket_names_files_beside_it(s3: S3Server, tmp_path: Path)
     listing = listed(f"{bucket}/x.parquet")
     assert outcomes(listing, f"{bucket}/") == [("a.png", "image", None)]
     assert listing.inputs["n"].to_pylist() == [3]
+
+
+@settings(max_examples=300)
+@given(
+    folder=st.sampled_from(["s3://b/", "s3://b/in/lists/", "https://h.org/in/", "hf://datasets/o/n/"]),
+    name=st.lists(st.sampled_from(["..", ".", "a", "b.png", "", "c d", "e:f", "?x=../../y"]), min_size=1).map("/".join),
+)
+def test_no_name_in_a_table_leads_out_of_its_bucket(folder: str, name: str) -> None:
+    address = address_in(folder, name)
+    assert place_of(address)[:2] == place_of(folder)[:2]
+    path, mark, query = place_of(address)[2].partition("?") if folder.startswith("https") else (address[5:], "", "")
+    assert ".." not in path.removeprefix("/").split("/")
+    assert mark + query == (name[name.index("?") :] if mark else "")
 
 
 def test_only_cells_that_tell_nothing_are_asked_for(
