@@ -127,7 +127,7 @@ def test_a_store_that_is_lost_under_ray_ends_the_run_in_one_line(world: World, p
     assert process.returncode == 1, printed
     assert "Traceback" not in printed
     assert re.match(
-        r"sightread: .*does not answer for [01] s: status 503.*; [0-4] of 4 rows are committed, and the same command again",
+        r"sightread: .*does not answer for [01] s: status 503.*; [0-4] of 4 rows are committed, and the same",
         printed.splitlines()[-1],
     ), printed
     world.nothing_left()
