@@ -88,7 +88,7 @@ class Bucket:
             meta = obstore.head(self._store, key)
         except Exception as error:
             if status_of(error) in (400, 401, 403):  # an answer to HEAD has no body that says why
-                obstore.get(self._store, key, options={"range": (0, 1)})
+                self._piece(key, None, 0, 1, obstore)
             raise
         return Stat(meta["size"], _version(meta))
 
