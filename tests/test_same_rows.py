@@ -37,7 +37,7 @@ def files(tmp_path: Path) -> Path:
     write_image(folder / "b.gif", frames=3)
     encode_clip(folder / "c.mp4", [Image.new("RGB", (64, 48), (9, shade * 20, 99)) for shade in range(12)], 4)
     write_pdf(folder / "d.pdf", pages=3)
-    (folder / "e.jpg").write_bytes(b"no picture")
+    (folder / "e.png").write_bytes((folder / "a.png").read_bytes()[:60])  # known by its first bytes alone too
     return folder
 
 

@@ -24,6 +24,7 @@ from pipelines.listing import Listing, list_inputs
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
+from schemas.fetch import FetchSettings
 from tests.support.media import write_clip
 from tests.support.object_server import S3Server
 from tests.support.world import write_image, write_pdf
@@ -338,3 +339,23 @@ def test_members_of_every_kind_by_another_writer(tmp_path: Path) -> None:
     rows = listed(tmp_path / "a.tar").inputs.to_pylist()
     assert [row["input_uri"][-8:] for row in rows] == ["caf\ufffd.jpg"] * 2
     assert len({row["input_id"] for row in rows}) == 2
+
+
+def test_shards_of_the_web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.support.web_server import web_server
+
+    monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "cache"))
+    settings = FetchSettings(allow_hosts=("localhost",), timeout_s=20)
+    data = tar_of(("1.jpg", b"one"), ("1.txt", b"text"), ("2.jpg", b"two"))
+    with web_server(tmp_path) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        address, signed = server.file("/a.tar", data), server.file("/b.tar?signed=x", data)
+        listing = list_inputs((address, signed, address.replace("a.tar", "none.tar")), None, settings=settings)
+        rows = listing.inputs.to_pylist()
+        assert [(row["input_uri"].removeprefix(address), row["txt"]) for row in rows[:2]] == [
+            *(("#1.jpg", "text"), ("#2.jpg", None)),
+        ]
+        assert [row["error"]["kind"] for row in rows[2:]] == ["unknown_type", "not_found"]
+        monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "another"))  # as another node has it
+        with opened_input(rows[1]["input_uri"], rows[1]["version"], settings) as opened:
+            assert os.pread(opened.fd, 10, 0) == b"two"

@@ -134,6 +134,29 @@ def test_sparse_members_of_all_formats_are_passed_over() -> None:
     assert {member.type for member in index(modern)[0]} == {"sparse file"}
 
 
+PAX_NAME = header(b"p", b"00000000014\0", b"x") + b"12 path=pax\n".ljust(BLOCK, b"\0")
+LONG_NAME = header(b"L", b"00000000005\0", b"L") + b"long\0".ljust(BLOCK, b"\0")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PAX_NAME + LONG_NAME + AFTER + END,
+        LONG_NAME + PAX_NAME + AFTER + END,
+        header(b"folder", b"00000001000\0", b"5") + AFTER + END,
+        header(b"link", b"00000001000\0", b"2") + AFTER + END,
+        header(b"label", b"00000001000\0", b"V") + bytes(BLOCK) + AFTER + END,
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_read_as_tarfile_does(data: bytes) -> None:
+    """What another program sees in a shard is what is sent to the model."""
+    members, damage = index(data)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        expected = [(member.name, member.offset_data, member.isreg()) for member in tar]
+    assert [(member.name, member.offset, member.type == "file") for member in members] == expected
+    assert damage is None
+
+
 @pytest.mark.parametrize("name", [b"/etc/a.jpg", b"../a.jpg", b"a/../../b.jpg", b".."])
 def test_names_that_lead_out_are_a_fault(name: bytes) -> None:
     (member,), damage = index(header(name) + END)

@@ -6,14 +6,13 @@ Total: an input that cannot be read is one failed unit, whatever it did to its d
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from operators.media.ahead import Ahead, Run
+from operators.media.ahead import Ahead, Fetching, Run
 from operators.media.formats import EPISODE, TEXT, names_no_format, unit_kind_of
 from operators.media.sandbox import Sandbox
 from schemas import tables
@@ -24,13 +23,10 @@ from schemas.errors import Failure
 
 class Probe:
     """INPUTS in, PLANNED_UNITS out, in the order of the inputs; `workers` decoders at once, and inputs that lie
-    elsewhere are fetched ahead of them. on_fetched: told the bytes of each of those, in any thread. Raises
-    StoreLost."""
+    elsewhere are fetched ahead of them. fetching: told of that. Raises StoreLost."""
 
-    def __init__(
-        self, settings: DecodeSettings, *, workers: int = 1, on_fetched: Callable[[int], None] | None = None
-    ) -> None:
-        self._ahead = Ahead(settings.fetch, on_fetched)
+    def __init__(self, settings: DecodeSettings, *, workers: int = 1, fetching: Fetching | None = None) -> None:
+        self._ahead = Ahead(settings.fetch, fetching)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="probe")
         self._sandboxes = [Sandbox(settings) for _ in range(workers)]
         self._free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()

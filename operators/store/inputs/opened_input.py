@@ -89,9 +89,11 @@ def _full_file(address: str, version: str | None, settings: FetchSettings) -> tu
     if not is_remote(address):
         return open_local(path_of(address)), None
     origin, cache = _place(address, settings)
+    size_bytes = None
     if version is None:
-        version = origin.stat(address).version
-    fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version))
+        entry = origin.stat(address)
+        version, size_bytes = entry.version, entry.size_bytes
+    fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version), size_bytes)
     return fd, version
 
 
