@@ -59,6 +59,11 @@ class Display(Progress):
             if time.monotonic() - self._logged_at > _PLAIN_EVERY_S:
                 self._line(f"fetched {self._fetched} inputs, {self._fetched_bytes / 2**20:,.0f} MB")
 
+    def waiting(self, address: str) -> None:
+        with self._fetching:
+            if time.monotonic() - self._logged_at > _PLAIN_EVERY_S:
+                self._line(f"fetching {address.partition('?')[0]}")
+
     def probed(self, inputs: int, total: int) -> None:
         if total > inputs:
             self._line(f"probed {inputs} of {total} inputs")

@@ -63,7 +63,7 @@ def list_inputs(
     column, an address that nothing is read from, a bucket that is not there; StoreLost.
     """
     scope = Scope(
-        output=str(output) if output is not None else None,
+        output=None if output is None else canonical(str(output)) if is_remote(str(output)) else str(output),
         types=types or {},
         texts=texts,
         settings=settings or FetchSettings(),

@@ -125,7 +125,7 @@ def _chunk_slices(
     try:
         for index in range(math.ceil(inputs.num_rows / SLICE)):
             if not folder.has_chunks(index):
-                probe = probe or Probe(job.decode, workers=job.workers, on_fetched=progress.fetched)
+                probe = probe or Probe(job.decode, workers=job.workers, fetching=progress)
                 folder.write_chunks(index, chunk_table(inputs.slice(index * SLICE, SLICE), probe, job))
             progress.probed(min((index + 1) * SLICE, inputs.num_rows), inputs.num_rows)
             yield folder.read_chunks(index)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from operators.media.ahead import Fetching
 
-class Progress:
+
+class Progress(Fetching):
     def listing(self, files: int) -> None:
         """So many files were looked at so far."""
 
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         """Inputs of the job, and what the listing left out, by reason."""
-
-    def fetched(self, size_bytes: int) -> None:
-        """An input that lies elsewhere is on this machine now, to be opened. From any thread."""
 
     def probed(self, inputs: int, total: int) -> None:
         """So many inputs are opened and cut into chunks."""

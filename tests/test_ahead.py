@@ -18,6 +18,7 @@ from rich.console import Console
 
 from jobs import display
 from jobs.display import Display
+from operators.media import ahead
 from operators.media.ahead import AHEAD, AHEAD_BYTES, THREADS, Ahead, Run
 from operators.media.decode import Decode
 from operators.media.probe import Probe
@@ -156,6 +157,48 @@ def test_no_more_is_fetched_ahead_than_stated(size_bytes: int) -> None:
     assert sorted(started) == [number for number in range(100) if number not in (1, 2)]
 
 
+def test_who_waits_long_is_told_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "WAIT_S", 0.05)
+    waited: list[str] = []
+
+    def fetch(address: str, version: str | None) -> tuple[str, int]:
+        while len(waited) < 3:
+            time.sleep(0.01)
+        return "1", 1
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert Run([("memory://a/film.mp4", None)], pool, fetch, waited.append).version(0) == "1"
+    assert set(waited) == {"memory://a/film.mp4"}
+
+
+def test_a_lost_store_is_waited_for_once() -> None:
+    asked: list[str] = []
+
+    def fetch(address: str, version: str | None) -> tuple[str, int]:
+        asked.append(address)
+        time.sleep(0.05)
+        raise StoreLost("s3://a does not answer for 300 s")
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        run = Run([(f"memory://a/{number}", None) for number in range(100)], pool, fetch)
+        with pytest.raises(StoreLost):
+            run.version(0)
+    assert len(asked) == THREADS
+
+
+def test_a_disk_that_is_full_ends_the_probe(
+    proxy: FaultyProxy, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No input is to blame: rows that fail would be kept."""
+    bucket = proxy.new_bucket()
+    png = io.BytesIO()
+    Image.effect_noise((1000, 1000), 90).save(png, "PNG")
+    proxy.put(f"{bucket}/a.png", png.getvalue())
+    monkeypatch.setenv("SIGHTREAD_CACHE", str(small_disk / "cache"))
+    with pytest.raises(StoreLost, match="No space left on device; make room there, or name another folder"):
+        probed([f"{bucket}/a.png"])
+
+
 def test_nothing_is_started_for_files_of_this_machine() -> None:
     fetching = Ahead(FetchSettings())
     run = fetching.of([("/a.png", None), ("file:///b.png", None), None])
@@ -171,4 +214,5 @@ def test_a_long_fetching_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "fetched" not in printed.getvalue()
     monkeypatch.setattr(display, "_PLAIN_EVERY_S", 0.0)
     shown.fetched(7 << 20)
-    assert printed.getvalue().splitlines() == ["3 inputs", "fetched 2 inputs, 12 MB"]
+    shown.waiting("https://host/film.mp4?signature=planted")
+    assert printed.getvalue().splitlines() == ["3 inputs", "fetched 2 inputs, 12 MB", "fetching https://host/film.mp4"]

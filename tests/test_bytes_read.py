@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from jobs.demo_media import encode_clip
 from operators.media.probe import Probe
+from pipelines.listing import list_inputs
 from schemas import tables
 from schemas.checkout import ROOT
 from schemas.decode import DecodeSettings
@@ -58,8 +61,9 @@ def large_picture(folder: Path) -> bytes:
 def probed(addresses: list[str]) -> list[dict[str, Any]]:
     probe = Probe(SETTINGS, workers=2)
     try:
-        rows = [{"input_id": address, "input_uri": address} for address in addresses]
-        units: list[dict[str, Any]] = probe(pa.Table.from_pylist(rows, schema=tables.INPUTS)).to_pylist()
+        units: list[dict[str, Any]] = probe(
+            list_inputs(tuple(addresses), None).inputs.select(tables.INPUTS.names)
+        ).to_pylist()
     finally:
         probe.close()
     assert not [unit["error"] for unit in units if unit["error"]]
@@ -91,12 +95,49 @@ def decode_in_processes(units: list[dict[str, Any]], folder: Path) -> int:
     return "".join(printed).splitlines().count("None")
 
 
-@pytest.mark.parametrize("draw", [pdf, clip, large_picture], ids=lambda draw: draw.__name__)
+def tar_shard(folder: Path) -> bytes:
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as shard:
+        for name, data in (("a.pdf", pdf(folder)), ("b.mp4", clip(folder)), *_pictures()):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            shard.addfile(info, io.BytesIO(data))
+    return tar.getvalue()
+
+
+def table_of_bytes(folder: Path) -> bytes:
+    table = pa.table({"bytes": [pdf(folder), clip(folder), *(data for _, data in _pictures())]})
+    file = io.BytesIO()
+    pq.write_table(table, file, row_group_size=5)
+    return file.getvalue()
+
+
+def _pictures() -> Iterator[tuple[str, bytes]]:
+    for number in range(20):
+        png = io.BytesIO()
+        Image.effect_noise((300, 200), 90).save(png, "PNG")
+        yield f"{number}.png", png.getvalue()
+
+
+DRAWN: list[tuple[str, Callable[[Path], bytes]]] = [
+    ("a.pdf", pdf),
+    ("a.mp4", clip),
+    ("a.png", large_picture),
+    ("a.tar", tar_shard),
+    ("a.parquet", table_of_bytes),
+]
+
+
+@pytest.mark.parametrize(("name", "draw"), DRAWN, ids=[name for name, _ in DRAWN])
 def test_a_node_reads_an_input_once(
-    proxy: FaultyProxy, tmp_path: Path, draw: Callable[[Path], bytes], figure: Callable[[str], None]
+    proxy: FaultyProxy,
+    tmp_path: Path,
+    name: str,
+    draw: Callable[[Path], bytes],
+    figure: Callable[[str], None],
 ) -> None:
     data = draw(tmp_path)
-    address = f"{proxy.new_bucket()}/a"
+    address = f"{proxy.new_bucket()}/{name}"
     proxy.put(address, data)
     proxy.counts(anew=True)
 
@@ -113,7 +154,7 @@ def test_a_node_reads_an_input_once(
     other_requests, other_received = proxy.received(address)
     assert other_received <= MOST * len(data)
     figure(
-        f"{draw.__name__}: {len(data)} bytes, {len(units)} units; one node: {requests} GETs of "
+        f"{name}: {len(data)} bytes, {len(units)} units; one node: {requests} GETs of "
         f"{received / len(data):.2f}x; {PROCESSES} processes of another: {other_requests} of "
         f"{other_received / len(data):.2f}x"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import multiprocessing
@@ -128,6 +129,23 @@ def test_what_a_killed_process_wrote_is_no_part_of_what_the_next_fetches(tmp_pat
     path.write_bytes(b"more than comes")
     cache._added_bytes = 0  # so that nobody looks what is abandoned
     assert content(cache.fetched("a", lambda: iter([b"few"]))) == b"few"
+
+
+def test_a_part_that_is_swept_away_before_it_is_locked_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, flock, swept = Cache(tmp_path / "cache", 100 * MB), fcntl.flock, list[Path]()
+
+    def late(handle: int, operation: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        if path.suffix == ".part" and not swept:
+            swept.append(path)
+            path.unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert content(cache.fetched("a", lambda: iter([b"a"]))) == b"a"
+    assert swept
 
 
 def test_a_cache_smaller_than_what_is_asked_for(tmp_path: Path, amount: Callable[[int, int], int]) -> None:

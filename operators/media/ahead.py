@@ -9,32 +9,43 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from operators.media.source import opened_source
+from operators.media.source import is_cell, opened_source
 from schemas.address import is_remote
-from schemas.errors import InputError
+from schemas.errors import InputError, StoreLost
 from schemas.fetch import FetchSettings
 
 THREADS = 8
 AHEAD = 32
 AHEAD_BYTES = 256 << 20
+WAIT_S = 10.0
+"""Of one input, until it is told what is waited for."""
+
+
+class Fetching:
+    """What is told of it. This base drops it."""
+
+    def fetched(self, size_bytes: int) -> None:
+        """An input is there."""
+
+    def waiting(self, address: str) -> None:
+        """One is not there yet, again after WAIT_S."""
 
 
 class Ahead:
-    """May be used for one run after the other. on_fetched: told the bytes of every input that is there, in any
-    thread."""
+    """May be used for one run after the other. fetching: told of it, in any thread."""
 
-    def __init__(self, settings: FetchSettings, on_fetched: Callable[[int], None] | None = None) -> None:
+    def __init__(self, settings: FetchSettings, fetching: Fetching | None = None) -> None:
         self._settings = settings
-        self._on_fetched = on_fetched or (lambda _: None)
+        self._fetching = fetching or Fetching()
         self._pool: ThreadPoolExecutor | None = None
 
     def of(self, inputs: Sequence[tuple[str, str | None] | None]) -> Run:
         """inputs: (address, version) in the order in which they are read; None for what is not fetched."""
-        if self._pool is None and any(entry is not None and is_remote(entry[0]) for entry in inputs):
+        if self._pool is None and any(map(_is_fetched, inputs)):
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ahead")
-        return Run(inputs, self._pool, self._fetched)
+        return Run(inputs, self._pool, self._fetched, self._fetching.waiting)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -45,7 +56,7 @@ class Ahead:
         try:
             with opened_source(address, version, self._settings) as source:
                 size_bytes = source.size_bytes
-                self._on_fetched(size_bytes)
+                self._fetching.fetched(size_bytes)
                 return source.version, size_bytes
         except (InputError, OSError):
             return version, 0
@@ -57,13 +68,16 @@ class Run:
         inputs: Sequence[tuple[str, str | None] | None],
         pool: ThreadPoolExecutor | None,
         fetch: Callable[[str, str | None], tuple[str | None, int]],
+        waiting: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._inputs = inputs
         self._pool = pool
         self._fetch = fetch
+        self._waiting = waiting
         self._lock = threading.Lock()
         self._futures: dict[int, Future[tuple[str | None, int]]] = {}
         self._next = 0
+        self._lost = False
         self._ahead_bytes = self._under_way = 0
         self._ask_for_more()
 
@@ -75,7 +89,9 @@ class Run:
         with self._lock:
             self._next = max(self._next, index + 1)
             future = self._futures.pop(index, None)
-        if future is not None:
+        if future is not None and entry is not None:
+            while not wait([future], WAIT_S).done:
+                self._waiting(entry[0])
             version, size_bytes = future.result()
             with self._lock:
                 self._ahead_bytes -= size_bytes
@@ -86,13 +102,14 @@ class Run:
         with self._lock:
             while (
                 self._pool is not None
+                and not self._lost
                 and self._next < len(self._inputs)
                 and len(self._futures) < AHEAD
                 and self._under_way < THREADS
                 and self._ahead_bytes < AHEAD_BYTES
             ):
                 entry = self._inputs[self._next]
-                if entry is not None and is_remote(entry[0]):
+                if entry is not None and _is_fetched(entry):
                     try:
                         self._futures[self._next] = self._pool.submit(self._counted, *entry)
                     except RuntimeError:  # it was closed meanwhile
@@ -105,8 +122,16 @@ class Run:
         try:
             version, size_bytes = self._fetch(address, version)
             return version, size_bytes
+        except StoreLost:  # after minutes, which nothing else shall wait for again
+            self._lost = True
+            raise
         finally:
             with self._lock:
                 self._under_way -= 1
                 self._ahead_bytes += size_bytes
             self._ask_for_more()
+
+
+def _is_fetched(entry: tuple[str, str | None] | None) -> bool:
+    """Not a cell: its table is there as soon as one of them was read, and they are cut out of it in order."""
+    return entry is not None and is_remote(entry[0]) and not is_cell(*entry)

@@ -106,36 +106,43 @@ def remote_targets(address: str, lookup: Lookup, scope: Scope) -> Iterator[Targe
         yield Target(address, media_of_name(name_of(address)), fault=fault)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _File:
-    """names: of the folders that it is in, below the one that is listed, and its name."""
+    """folders: that it is in, below the one that is listed; the same tuple for all files of one."""
 
     entry: Entry
-    names: tuple[str, ...]
+    folders: tuple[str, ...]
+    name: str
 
     @property
-    def order(self) -> list[tuple[bool, str]]:
-        """As folders of this machine are walked: files before folders, both by name."""
-        last = len(self.names) - 1
-        return [(place < last, name) for place, name in enumerate(self.names)]
+    def names(self) -> tuple[str, ...]:
+        return (*self.folders, self.name)
 
 
 def _below(folder: str, scope: Scope) -> list[_File]:
-    """In the order of a walk, without markers of folders. folder: with a slash at its end."""
-    files, empty = list[_File](), set[tuple[str, ...]]()
+    """In the order of a walk, files before folders and both by name, without markers of folders. folder: with a slash
+    at its end."""
+    by_folder = dict[str, list[_File]]()
+    tuples = dict[str, tuple[str, ...]]()
+    has_empty = False
     for entry in origin_of(folder, scope.settings).list(folder):
         scope.looked_at()
-        names = tuple(entry.address.removeprefix(folder).split("/"))
-        if not entry.address.startswith(folder) or not names[-1]:
+        path, _, name = entry.address.removeprefix(folder).rpartition("/")
+        if not entry.address.startswith(folder) or not name:
             continue  # the marker of the folder itself, or of one below it
-        files.append(_File(entry, names))
-        if not entry.size_bytes:
-            empty.add(names)
-    if empty:
-        folders = {file.names[:depth] for file in files for depth in range(1, len(file.names))}
-        markers = empty & folders
-        files = [file for file in files if file.names not in markers]
-    return sorted(files, key=lambda file: file.order)
+        if path not in tuples:
+            tuples[path] = tuple(path.split("/")) if path else ()
+        by_folder.setdefault(path, []).append(_File(entry, tuples[path], name))
+        has_empty = has_empty or not entry.size_bytes
+    files = [
+        file
+        for path in sorted(by_folder, key=lambda path: tuples[path])
+        for file in sorted(by_folder[path], key=lambda file: file.name)
+    ]
+    if has_empty:
+        folders = {names[:depth] for names in tuples.values() for depth in range(1, len(names) + 1)}
+        files = [file for file in files if file.entry.size_bytes != 0 or file.names not in folders]
+    return files
 
 
 def _walk(files: list[_File], scope: Scope, depth: int = 0) -> Iterator[_File]:
@@ -191,26 +198,34 @@ def _matching(address: str, pattern: Glob, fault: InputError, scope: Scope) -> I
 def _recognized(files: Iterable[_File], scope: Scope) -> Iterator[Target]:
     """What decoders know; the rest is counted."""
     files = list(files)
-    asked = [file.entry for file in files if tells_nothing(file.names[-1]) and file.entry.size_bytes != 0]
-    heads: dict[str, bytes] = {}
+    asked = [file for file in files if tells_nothing(file.name)]
+    by_head: dict[str, tuple[str | None, str]] = {}
     if asked:
         with ThreadPoolExecutor(REQUESTS, thread_name_prefix="list") as pool:
-            heads = dict(pool.map(partial(_head, scope=scope), asked))
+            answers = pool.map(partial(_by_head, scope=scope), asked)
+            by_head = {file.entry.address: answer for file, answer in zip(asked, answers, strict=True)}
     for file in files:
         entry = file.entry
-        head = heads.get(entry.address, b"")
-        media = recognized(file.names[-1], lambda size, head=head: head[:size], scope.skipped)  # type: ignore[misc]
-        if media is not None:
+        media, reason = by_head.get(entry.address) or recognized(file.name, bytes)
+        if media is None:
+            scope.skipped[reason] += 1
+        else:
             yield Target(entry.address, media, entry.size_bytes, entry.version)
 
 
-def _head(entry: Entry, scope: Scope) -> tuple[str, bytes]:
-    """(address, first bytes); none of what cannot be read, which its row will say."""
+def _by_head(file: _File, scope: Scope) -> tuple[str | None, str]:
+    return recognized(file.name, lambda: _head(file.entry, scope))
+
+
+def _head(entry: Entry, scope: Scope) -> bytes:
+    """Its first bytes; none of what cannot be read, which its row will say."""
     try:
+        if entry.size_bytes == 0:
+            return b""
         if entry.size_bytes is not None and entry.size_bytes > SMALL_BYTES:
-            pieces = origin_of(entry.address, scope.settings).pieces(entry.address, entry.version, 0, HEAD_BYTES)
-            return entry.address, b"".join(pieces)
+            origin = origin_of(entry.address, scope.settings)
+            return b"".join(origin.pieces(entry.address, entry.version, 0, HEAD_BYTES))
         with opened_source(entry.address, entry.version, scope.settings) as source:
-            return entry.address, source.head(HEAD_BYTES)
+            return source.head(HEAD_BYTES)
     except InputError:
-        return entry.address, b""
+        return b""

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from operators.store.inputs.cache import Cache, node_cache
-from operators.store.inputs.cell_address import is_cell
+from operators.store.inputs.cell_address import is_cell as is_cell
 from operators.store.inputs.origin import Origin
 from operators.store.inputs.origin import origin_of as origin_of
 from operators.store.inputs.tar_input import local_member, reader, remote_member, remote_shard, shard_of
@@ -89,9 +89,11 @@ def _full_file(address: str, version: str | None, settings: FetchSettings) -> tu
     if not is_remote(address):
         return open_local(path_of(address)), None
     origin, cache = _place(address, settings)
+    size_bytes = None
     if version is None:
-        version = origin.stat(address).version
-    fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version))
+        entry = origin.stat(address)
+        version, size_bytes = entry.version, entry.size_bytes
+    fd = cache.fetched(f"{address}\n{version}", lambda: origin.pieces(address, version), size_bytes)
     return fd, version
 
 
