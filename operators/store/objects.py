@@ -88,7 +88,11 @@ class Bucket:
             meta = obstore.head(self._store, key)
         except Exception as error:
             if status_of(error) in (400, 401, 403):  # an answer to HEAD has no body that says why
-                obstore.get(self._store, key, options={"range": (0, 1)})
+                try:
+                    obstore.get(self._store, key, options={"range": (0, 1)})
+                except Exception as reason:
+                    if status_of(reason) != NO_SUCH_RANGE:  # it may be read, and is empty
+                        raise
             raise
         return Stat(meta["size"], _version(meta))
 
