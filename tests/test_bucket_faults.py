@@ -98,6 +98,17 @@ def test_each_fault_by_itself(proxy: FaultyProxy, kind: str) -> None:
     assert proxy.counts().injected[kind]
 
 
+@pytest.mark.parametrize("data", [b"", b"some"])
+def test_a_refusal_that_passes_says_nothing_about_an_object(proxy: FaultyProxy, data: bytes) -> None:
+    bucket = Bucket(proxy.new_bucket())
+    assert bucket.put("a", data)
+    for seed in range(10):
+        proxy.faults(0.3, seed, kinds=["403"])
+        assert bucket.stat("a").size_bytes == len(data)
+        assert bucket.read("a")[0] == data
+    assert proxy.counts().injected["403"]
+
+
 def test_a_large_object_goes_on_where_its_body_was_cut(proxy: FaultyProxy) -> None:
     address = proxy.new_bucket()
     data = random.Random(4).randbytes(30 << 20)
