@@ -79,8 +79,12 @@ def address_in(folder: str, name: str) -> str:
     if is_remote(name):
         return name
     scheme, bucket, key = place_of(folder)
+    query = ""
+    if scheme in WEB:
+        name, mark, rest = name.partition("?")
+        query = mark + rest
     path = posixpath.normpath(f"/{name}" if name.startswith("/") else f"/{key}/{name}").lstrip("/")
-    return f"{scheme}://{bucket}/{path}{'/' if name.endswith('/') else ''}"
+    return f"{scheme}://{bucket}/{path}{'/' if name.endswith('/') else ''}{query}"
 
 
 def name_of(address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import resource
 import tempfile
 import time
@@ -18,7 +19,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from jobs.display import Display
+from operators.media.formats import HEAD_BYTES
+from operators.store.inputs.object_origin import ObjectOrigin
 from operators.store.memory import MemoryStore
 from pipelines.entries.globs import has_magic
 from pipelines.job import prepare
@@ -85,15 +90,30 @@ def test_a_prefix_is_walked_like_a_folder(tmp_path: Path) -> None:
     assert there.inputs.num_rows
 
 
-def test_a_name_that_says_nothing_is_looked_into(tmp_path: Path) -> None:
-    root = filled("looked_into", "scan", "0001", content=PNG)
-    filled_more = MemoryStore(root)
-    filled_more.put_if_absent("large", PNG + bytes(3 << 20))
-    filled_more.put_if_absent("readme", b"text")
-    filled_more.put_if_absent("empty", b"")
-    listing = listed(root)
-    assert outcomes(listing, f"{root}/") == [("0001", "image", None), ("large", "image", None), ("scan", "image", None)]
+def test_a_name_that_says_nothing_is_looked_into(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large object no more than its first bytes are read."""
+    bucket = s3.new_bucket()
+    contents = {"scan": PNG, "0001": PNG, "large": PNG + bytes(3 << 20), "readme": b"text", "empty": b"", "a.pdf": PNG}
+    for key, content in contents.items():
+        s3.put(f"{bucket}/{key}", content)
+    received: Counter[str] = Counter()
+    pieces = ObjectOrigin.pieces
+
+    def counted(self: ObjectOrigin, address: str, *where: Any) -> Iterator[bytes]:
+        for piece in pieces(self, address, *where):
+            received[address.removeprefix(f"{bucket}/")] += len(piece)
+            yield piece
+
+    monkeypatch.setattr(ObjectOrigin, "pieces", counted)
+    listing = listed(bucket)
+    assert outcomes(listing, f"{bucket}/") == [
+        ("0001", "image", None),
+        ("a.pdf", "document", None),
+        ("large", "image", None),
+        ("scan", "image", None),
+    ]
     assert listing.skipped == {"unknown type readme": 1, "unknown type empty": 1}
+    assert received == {"0001": len(PNG), "scan": len(PNG), "readme": 4, "large": HEAD_BYTES}
 
 
 def test_what_is_in_a_bucket_comes_with_its_version_and_size(s3: S3Server) -> None:
@@ -289,6 +309,16 @@ def test_many_keys_are_listed_a_page_at_a_time(
     assert listing.inputs["version"].to_pylist()[0] == '"0000000"'
     assert Told.files == list(range(1000, total + 1, 1000))
     assert max(asked.values()) == 2
+
+
+def test_a_long_listing_shows_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.StringIO()
+    shown = Display(Console(file=printed, width=100))
+    shown.listing(1000)
+    assert printed.getvalue() == ""  # a short one says how much it was at its end
+    monkeypatch.setattr("jobs.display._LISTED_EVERY_S", 0.0)
+    shown.listing(2000)
+    assert printed.getvalue().strip() == "listed 2000 files so far"
 
 
 # identity

@@ -7,12 +7,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.store.inputs import object_origin
+from pipelines.job import prepare
 from pipelines.listing import list_inputs
+from pipelines.local import answer
 from schemas import tables
+from schemas.address import address_in, place_of
 from schemas.errors import SpecError
+from schemas.spec import JobSpec
 from tests.support.object_server import S3Server
+from tests.support.world import write_image, write_pdf, write_recording
 from tests.test_listing_addresses import PNG, listed, outcomes
 
 
@@ -39,6 +46,19 @@ def test_a_table_in_a_bucket_names_files_beside_it(s3: S3Server, tmp_path: Path)
     listing = listed(f"{bucket}/x.parquet")
     assert outcomes(listing, f"{bucket}/") == [("a.png", "image", None)]
     assert listing.inputs["n"].to_pylist() == [3]
+
+
+@settings(max_examples=300)
+@given(
+    folder=st.sampled_from(["s3://b/", "s3://b/in/lists/", "https://h.org/in/", "hf://datasets/o/n/"]),
+    name=st.lists(st.sampled_from(["..", ".", "a", "b.png", "", "c d", "e:f", "?x=../../y"]), min_size=1).map("/".join),
+)
+def test_no_name_in_a_table_leads_out_of_its_bucket(folder: str, name: str) -> None:
+    address = address_in(folder, name)
+    assert place_of(address)[:2] == place_of(folder)[:2]
+    path, mark, query = place_of(address)[2].partition("?") if folder.startswith("https") else (address[5:], "", "")
+    assert ".." not in path.removeprefix("/").split("/")
+    assert mark + query == (name[name.index("?") :] if mark else "")
 
 
 def test_only_cells_that_tell_nothing_are_asked_for(
@@ -106,3 +126,38 @@ def test_tables_that_a_glob_or_braces_name_are_read(s3: S3Server) -> None:
         ]
         assert listing.inputs.schema.names == [*tables.INPUTS.names, "owner"]
         assert listing.inputs["owner"].to_pylist() == ["a", "b", None]
+
+
+def test_a_job_gives_the_same_rows_here_and_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
+    """But for addresses, and what is derived from them."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    write_image(tmp_path / "in" / "a.png")
+    write_pdf(tmp_path / "in" / "sub" / "b.pdf", pages=2)
+    write_image(tmp_path / "in" / "0001.png").rename(tmp_path / "in" / "0001")
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"garbage")
+    (tmp_path / "in" / "list.csv").write_text("path,code\na.png,x\nsub/b.pdf,y\nnone.png,z\n0001,w\n")
+    recording = write_recording(tmp_path / "replies.jsonl", {"task": "ask", "reply": '{"a": "A sign."}'})
+    output = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    bucket = s3.new_bucket()
+    for path in (tmp_path / "in").rglob("*"):
+        if path.is_file():
+            s3.put(f"{bucket}/in/{path.relative_to(tmp_path / 'in')}", path.read_bytes())
+
+    def rows(root: str) -> list[dict[str, object]]:
+        spec = {
+            "name": "test",
+            "inputs": [f"{root}/in/list.csv", f"{root}/in/", f"{root}/in/**/*.pdf", f"{root}/in/no*.png"],
+            "tasks": [{"name": "ask", "prompt": "What?", "output": output}],
+            "engine": {"kind": "scripted", "recording": str(recording)},
+            "output": str(tmp_path / "out"),
+        }
+        derived = {"input_id", "chunk_id", "input_uri", "error", "spec_sha256", "decode_s", "infer_s", "created"}
+        return [
+            {name: value for name, value in row.items() if name not in derived and not name.endswith("_s")}
+            | {"name": str(row["input_uri"]).removeprefix(root), "kind": row["error"] and row["error"]["kind"]}
+            for row in answer(prepare(JobSpec.model_validate(spec)))
+        ]
+
+    here, there = rows(str(tmp_path)), rows(bucket)
+    assert len(here) == 7
+    assert there == here

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from jobs.load import parse
 from operators.media.decode import Decode
 from operators.media.probe import Probe
-from operators.store.inputs import object_origin
+from operators.store.inputs import object_origin, table_cells
+from operators.store.inputs.memory_origin import MemoryOrigin
+from operators.store.memory import MemoryStore
 from pipelines.job import prepare
 from pipelines.listing import Listing, list_inputs
 from pipelines.planning import outlook
@@ -37,7 +43,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of all kinds, whole and otherwise, each of which begins as what it is."""
+    """Of all kinds, whole and otherwise."""
     folder = tmp_path_factory.mktemp("files")
     write_pdf(folder / "a.pdf", 3)
     cut(write_pdf(folder / "b.pdf", 2), 0.6)
@@ -47,6 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_image(folder / "f.gif", frames=3)
     write_image(folder / "g.jpg")
     (folder / "h.png").write_bytes(b"")
+    (folder / "i.png").write_bytes(b"no picture")
     return folder
 
 
@@ -128,6 +135,37 @@ def test_the_rows_of_a_folder_from_a_bucket(
     assert sum(asked) <= 1.05 * size
 
 
+def test_an_input_ahead_is_not_cut_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, values = list[int](), table_cells.values
+    monkeypatch.setattr(table_cells, "_PASSED_BYTES", 4 << 20)
+    monkeypatch.setattr(table_cells, "values", lambda *about: passes.append(about[1]) or values(*about))
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(picture, "PNG")
+    files = [picture.getvalue() + os.urandom(900_000) for _ in range(80)]
+    pq.write_table(table_of(files), table := io.BytesIO(), row_group_size=40)
+    MemoryStore("memory://ahead").put_if_absent("t.parquet", table.getvalue())
+    assert [row["width_px"] for row in decoded(listed("memory://ahead/t.parquet"))] == [40] * 80
+    assert len(passes) <= 8  # to probe and to decode, by two threads and one
+
+
+def test_a_table_of_a_place_that_has_no_versions(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the web may be: then its footer is held against what was listed."""
+    stat = MemoryOrigin.stat
+    monkeypatch.setattr(MemoryOrigin, "stat", lambda *about: replace(stat(*about), version=None))
+    store = MemoryStore("memory://versionless")
+    picture = (folder / "g.jpg").read_bytes()
+    store.put_if_absent("t.parquet", write_table(tmp_path / "t.parquet", table_of([picture])).read_bytes())
+    listing = listed("memory://versionless/t.parquet")
+    assert [row["error"] for row in decoded(listing)] == [None]
+    monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "another"))
+    table_cells._tables._open.clear()
+    there = store.stat("t.parquet")
+    assert there is not None
+    other = write_table(tmp_path / "t.parquet", table_of([picture + b"more"])).read_bytes()
+    assert store.replace_if_same("t.parquet", other, there.version)
+    assert [row["error"]["kind"] for row in decoded(listing)] == ["changed"]
+
+
 def test_a_table_that_is_replaced_in_its_bucket(tmp_path: Path, folder: Path, s3: S3Server) -> None:
     address = f"{s3.new_bucket()}/t.parquet"
     table = table_of([(folder / "g.jpg").read_bytes()])
@@ -137,8 +175,6 @@ def test_a_table_that_is_replaced_in_its_bucket(tmp_path: Path, folder: Path, s3
     assert [row["error"] for row in decoded(listing)] == [None]  # this node has it
     os.environ["SIGHTREAD_CACHE"] = str(tmp_path / "another")
     # nor does this process have it open
-    from operators.store.inputs import table_cells
-
     table_cells._tables._open.clear()
     assert [row["error"] and row["error"]["kind"] for row in decoded(listing)] == ["changed"]
 

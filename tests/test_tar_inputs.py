@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from jobs.commands.overlay import write_overlays
 from operators.store.inputs import tar_input
 from operators.store.inputs.opened_input import opened_input
 from operators.store.inputs.tar_input import TarPlace
 from operators.store.memory import MemoryStore
+from operators.store.results import Results
+from pipelines.folder import JobFolder
+from pipelines.listing import list_inputs
+from schemas.decode import DecodeSettings
 from schemas.errors import InputError
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import S3Server
+from tests.support.world import write_image
 from tests.test_tar_members import AFTER, END, header, index, tar_of
 
 MEMBERS = (("a.jpg", b"first" * 300), ("b/ü c.jpg", b"second"), ("empty.jpg", b""), ("large.mp4", b"large" * 30_000))
@@ -101,6 +110,23 @@ def test_a_shard_of_this_machine_that_was_replaced_is_changed(tmp_path: Path) ->
         assert raised.value.kind == "changed"
 
 
+def test_a_member_is_drawn_into(tmp_path: Path) -> None:
+    """Rows have no version: it is looked for by its name."""
+    picture = write_image(tmp_path / "a.png")  # 320 x 160
+    (tmp_path / "a.tar").write_bytes(tar_of(("x.txt", b""), ("x.png", picture.read_bytes())))
+    result = {"objects": [{"label": "sign", "bbox_px": [32, 40, 160, 120]}]}
+    row = {
+        "input_id": "0123", "input_uri": f"{tmp_path}/a.tar#x.png", "unit_index": 0, "request_index": 0,
+        "unit_kind": "image", "status": "ok", "width_px": 320, "height_px": 160, "result": result,
+    }  # fmt: skip
+    store = MemoryStore(f"memory://{tmp_path}/out")
+    JobFolder(store).claim({"decode": asdict(DecodeSettings())}, {})
+    Results(store).write_part("ground_2d", "0", pa.Table.from_pylist([row]))
+    (drawing,) = write_overlays(store.address, task=None, rows=5)
+    assert not drawing.failed, drawing.text
+    assert len(store.list("overlay")) == 1
+
+
 def test_a_file_of_just_that_name_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "a.tar#b.jpg").write_bytes(b"plain")
     (tmp_path / "a.tar").write_bytes(tar_of(("b.jpg", b"member"), ("c.tar#d.jpg", b"odd")))
@@ -124,3 +150,16 @@ def test_what_is_no_one_file_is_a_fault(tmp_path: Path, data: bytes, kind: str, 
     with pytest.raises(InputError, match=message) as raised, opened_input(f"{tmp_path}/a.tar#x.jpg"):
         pass
     assert raised.value.kind == kind
+
+
+def test_members_come_through_a_store_that_fails(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a shard that is read through, each fetched alone: all of them."""
+    monkeypatch.setattr(tar_input, "CACHED_SHARE", 0)
+    address = f"{proxy.new_bucket()}/a.tar"
+    members = [(f"{number}.jpg", os.urandom(40_000)) for number in range(40)]
+    proxy.put(address, tar_of(*members))
+    proxy.faults(0.2, seed=5, stall_s=1.5)
+    rows = list_inputs((address,), None).inputs.to_pylist()
+    assert [row["error"] for row in rows] == [None] * len(members)
+    assert [content(row["input_uri"], row["version"]) for row in rows] == [data for _, data in members]
+    assert sum(proxy.counts().injected.values()) > 5

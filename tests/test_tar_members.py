@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.store.inputs.tar_members import BLOCK, Damage, Member, read_members, sequential
@@ -45,6 +45,7 @@ names = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, st.binary(max_size=1500)), max_size=6), st.sampled_from(FORMATS))
 def test_names_offsets_and_sizes_are_those_of_tarfile(members: list[tuple[str, bytes]], form: int) -> None:
     try:
@@ -60,6 +61,7 @@ def test_names_offsets_and_sizes_are_those_of_tarfile(members: list[tuple[str, b
     assert contents == [content for _, content in members]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_flipped_bytes_are_damage_and_nothing_else(data: st.DataObject) -> None:
     archive = bytearray(data.draw(st.sampled_from((SMALL, HOSTILE["sparse"], HOSTILE["gnu"]))))
@@ -70,6 +72,7 @@ def test_flipped_bytes_are_damage_and_nothing_else(data: st.DataObject) -> None:
     assert all(member.offset + member.size_bytes <= len(archive) for member in members)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_an_archive_or_damage(data: bytes) -> None:
     members, damage = index(data)
@@ -134,6 +137,29 @@ def test_sparse_members_of_all_formats_are_passed_over() -> None:
     assert {member.type for member in index(modern)[0]} == {"sparse file"}
 
 
+PAX_NAME = header(b"p", b"00000000014\0", b"x") + b"12 path=pax\n".ljust(BLOCK, b"\0")
+LONG_NAME = header(b"L", b"00000000005\0", b"L") + b"long\0".ljust(BLOCK, b"\0")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PAX_NAME + LONG_NAME + AFTER + END,
+        LONG_NAME + PAX_NAME + AFTER + END,
+        header(b"folder", b"00000001000\0", b"5") + AFTER + END,
+        header(b"link", b"00000001000\0", b"2") + AFTER + END,
+        header(b"label", b"00000001000\0", b"V") + bytes(BLOCK) + AFTER + END,
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_read_as_tarfile_does(data: bytes) -> None:
+    """What another program sees in a shard is what is sent to the model."""
+    members, damage = index(data)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        expected = [(member.name, member.offset_data, member.isreg()) for member in tar]
+    assert [(member.name, member.offset, member.type == "file") for member in members] == expected
+    assert damage is None
+
+
 @pytest.mark.parametrize("name", [b"/etc/a.jpg", b"../a.jpg", b"a/../../b.jpg", b".."])
 def test_names_that_lead_out_are_a_fault(name: bytes) -> None:
     (member,), damage = index(header(name) + END)
@@ -193,6 +219,7 @@ def test_a_size_of_more_than_eight_gibibytes_is_read_in_both_forms() -> None:
         assert (member.offset, member.size_bytes) == (at, size)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 900), st.booleans())
 def test_what_comes_in_pieces_is_the_same_archive(size: int, reads: bool) -> None:
     asked: list[int] = []

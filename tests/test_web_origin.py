@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import io
 import ipaddress
 import os
+import random
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from jobs.load import parse
 from operators.store.inputs import web_client, web_origin
 from operators.store.inputs.opened_input import opened_input
+from operators.store.inputs.origin import Entry
 from operators.store.inputs.public_web import is_public, web_url
 from operators.store.inputs.web_origin import WebOrigin
+from pipelines.job import prepare
+from pipelines.local import answer
 from schemas.errors import InputError, SpecError
 from schemas.fetch import FetchSettings
 from tests.support.web_server import WebServer, cut_off, web_server
+from tests.support.world import write_recording
 
 DATA = bytes(range(256)) * 4096
 HERE = FetchSettings(allow_hosts=("localhost",), timeout_s=20)
@@ -49,13 +58,13 @@ def server(process: tuple[WebServer, Path], monkeypatch: pytest.MonkeyPatch, tmp
     return server
 
 
-def read(address: str, version: str | None = None, settings: FetchSettings = HERE) -> bytes:
-    return b"".join(WebOrigin(settings).pieces(address, version))
+def read(address: str, version: str | None = None, fetch: FetchSettings = HERE) -> bytes:
+    return b"".join(WebOrigin(fetch).pieces(address, version))
 
 
-def failure(address: str, settings: FetchSettings = HERE) -> tuple[str, str]:
+def failure(address: str, fetch: FetchSettings = HERE) -> tuple[str, str]:
     with pytest.raises(InputError) as caught:
-        read(address, settings=settings)
+        read(address, fetch=fetch)
     return caught.value.kind, str(caught.value)
 
 
@@ -115,7 +124,13 @@ def test_a_server_that_knows_no_head_is_asked_by_get(server: WebServer) -> None:
         return web.Response(status=405) if request.method == "HEAD" else await page(request)
 
     server.pages["/a"] = no_head
-    assert WebOrigin(HERE).stat(address).version == '"1"'
+    assert WebOrigin(HERE).stat(address) == Entry(address, len(DATA), '"1"')
+    assert server.requests[-1][2]["Range"] == "bytes=0-0"  # and not all of it
+    server.file("/a", b"")
+    page = server.pages["/a"]
+    server.pages["/a"] = no_head
+    assert WebOrigin(HERE).stat(address) == Entry(address, 0, '"1"')
+    assert read(address) == b""
 
 
 @pytest.mark.parametrize(
@@ -207,7 +222,7 @@ def test_a_body_that_stalls_is_asked_again_and_bounded_in_time(server: WebServer
         return response
 
     server.pages |= {"/stalls": stalls, "/trickles": trickles}
-    assert failure(server.address("/stalls")) == ("unreachable", "the server is silent (5 times)")
+    assert failure(server.address("/stalls")) == ("unreachable", "the server is silent (tries: 5)")
     assert len(server.requests) == 5
     kind, sentence = failure(server.address("/trickles"), FetchSettings(("localhost",), timeout_s=0.5))
     assert (kind, sentence) == ("unreachable", "it cannot be had within 0.5 s (fetch.timeout_s)")
@@ -235,14 +250,19 @@ def test_a_body_is_bounded_in_size(server: WebServer) -> None:
     )
     assert failure(server.address("/endless"), small)[0] == "too_large"
     assert failure(server.address("/bomb"), small)[0] == "malformed"
-    assert read(server.file("/a", bytes(1 << 20)), settings=small) == bytes(1 << 20)
+    assert read(server.file("/a", bytes(1 << 20)), fetch=small) == bytes(1 << 20)
 
 
-def test_a_dead_server_is_a_typed_row(server: WebServer) -> None:
+def test_a_dead_server_is_a_typed_row(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_origin, "_lost", {})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert failure(f"https://localhost:{port}/a")[0] == "unreachable"
-    assert failure("https://no-such-host.invalid/a") == ("unreachable", "its host has no address (5 times)")
+    refused = "no connection: Connection refused (tries: {})"
+    assert failure(f"https://localhost:{port}/a") == ("unreachable", refused.format(5))
+    assert failure(f"https://localhost:{port}/b") == ("unreachable", refused.format(1))  # one of very many
+    monkeypatch.setattr(web_origin, "_lost", {})
+    assert failure(f"https://localhost:{port}/b") == ("unreachable", refused.format(5))
+    assert failure("https://no-such-host.invalid/a") == ("unreachable", "its host has no address (tries: 5)")
 
 
 def test_a_certificate_that_nobody_signed_is_refused(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +270,68 @@ def test_a_certificate_that_nobody_signed_is_refused(server: WebServer, monkeypa
     monkeypatch.delenv("SSL_CERT_FILE")
     assert failure(address)[1].startswith("no secure connection: self")
     assert server.requests == []
+
+
+def test_every_file_comes_whole_from_a_server_with_faults(
+    server: WebServer, amount: Callable[[int, int], int], figure: Callable[[str], None]
+) -> None:
+    """A tenth of the answers is a fault: a status, a reset, silence or a cut, by seed."""
+    random_ = random.Random(17)
+    contents = {f"/{number}": random_.randbytes(random_.randrange(300_000)) for number in range(amount(40, 1000))}
+    for number, (path, data) in enumerate(contents.items()):
+        server.file(path, data, **({"ETag": f'"{number}"'} if number % 3 else {"X_None": "1"}))
+    pages, faults = dict(server.pages), Counter[str]()
+
+    async def faulty(request: web.Request) -> web.StreamResponse:
+        data = contents[request.path]
+        fault = random_.choice(["500", "503", "429", "403", "reset", "silence", "cut"] + [""] * 63)
+        faults[fault] += 1
+        if fault.isdecimal():
+            return web.Response(status=int(fault))
+        if fault == "silence":
+            await asyncio.sleep(0.5)
+        if fault == "reset":
+            assert request.transport is not None
+            request.transport.abort()
+        if fault == "cut" and request.method == "GET" and "Range" not in request.headers:
+            etag = (await pages[request.path](request)).headers.get("ETag")
+            return await cut_off(request, data[: len(data) // 2], len(data), **({"ETag": etag} if etag else {}))
+        return await pages[request.path](request)
+
+    server.pages.update(dict.fromkeys(contents, faulty))
+    for path, data in contents.items():
+        with opened_input(server.address(path), None, HERE) as opened:
+            assert os.pread(opened.fd, len(data) + 1, 0) == data
+    del faults[""]
+    assert len(faults) >= 5
+    figure(
+        f"web: {len(contents)} files whole in {len(server.requests)} requests, faults {dict(sorted(faults.items()))}"
+    )
+
+
+def test_pictures_of_the_web_are_answered(server: WebServer, tmp_path: Path) -> None:
+    png = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(png, "PNG")
+    addresses = [
+        server.file("/a.png?size=1", png.getvalue()),
+        server.address("/gone.png"),
+        f"https://127.0.0.1:{server.port}/a.png",
+    ]
+    server.file("/a.png", png.getvalue())
+    (tmp_path / "in.csv").write_text("\n".join(["path", *addresses]))
+    write_recording(tmp_path / "replies.jsonl", {"sample": "*", "task": "*", "reply": "red"})
+    spec = {
+        "name": "web",
+        "inputs": str(tmp_path / "in.csv"),
+        "tasks": "ocr",
+        "engine": {"kind": "scripted", "recording": str(tmp_path / "replies.jsonl")},
+        "fetch": {"allow_hosts": ["localhost"]},
+        "output": str(tmp_path / "out"),
+    }
+    rows = {row["input_uri"]: row for row in answer(prepare(parse(spec, "test")))}
+    assert [rows[address]["text"] for address in addresses] == ["red", None, None]
+    assert [(rows[address]["error"] or {}).get("kind") for address in addresses] == [None, "not_found", "permission"]
+    assert [method for method, path, _ in server.requests if path.startswith("/a.png")] == ["HEAD", "GET"]
 
 
 # the policy
@@ -321,7 +403,7 @@ def test_no_spelling_of_this_machine_is_asked(server: WebServer, host: str) -> N
     else:
         assert (kind, "fetch.allow_hosts" in sentence) == ("permission", True)
     if host == "127.0.0.1":
-        assert read(f"https://{host}:{server.port}/a", settings=FetchSettings((host,))) == DATA
+        assert read(f"https://{host}:{server.port}/a", fetch=FetchSettings((host,))) == DATA
 
 
 def test_a_name_that_comes_to_mean_another_machine_gains_nothing(
@@ -342,7 +424,7 @@ def test_a_name_that_comes_to_mean_another_machine_gains_nothing(
     assert WebOrigin(outside).stat(address).size_bytes == len(DATA)
     assert failure(address, outside)[0] == "permission"
     assert len(server.requests) == 1
-    assert read(address, settings=outside) == DATA  # from the one of its machines that may be asked
+    assert read(address, fetch=outside) == DATA  # from the one of its machines that may be asked
     assert answers == []
 
 
@@ -373,6 +455,7 @@ PRIVATE = [
 ]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PRIVATE).flatmap(lambda network: st.ip_addresses(network=network)))
 def test_no_private_number_is_public_in_any_form(address: ipaddress.IPv4Address) -> None:
     number = int(address)
@@ -383,6 +466,7 @@ def test_no_private_number_is_public_in_any_form(address: ipaddress.IPv4Address)
         assert not is_public(f"{form}%lo"), form
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["::/8", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "4000::/2", "2001:db8::/32"]))
 def test_no_private_network_of_ipv6_is_public(network: str) -> None:
     first = ipaddress.ip_network(network)
@@ -398,6 +482,7 @@ def test_public_numbers_are_public() -> None:
     assert not is_public("no number")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_is_more_than_an_address(text: str) -> None:
     for address in (text, f"https://{text}", f"https://host/{text}"):

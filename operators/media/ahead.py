@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from operators.media.source import opened_source
+from operators.media.source import is_cell, opened_source
 from schemas.address import is_remote
 from schemas.errors import InputError, StoreLost
 from schemas.fetch import FetchSettings
@@ -43,7 +43,7 @@ class Ahead:
 
     def of(self, inputs: Sequence[tuple[str, str | None] | None]) -> Run:
         """inputs: (address, version) in the order in which they are read; None for what is not fetched."""
-        if self._pool is None and any(entry is not None and is_remote(entry[0]) for entry in inputs):
+        if self._pool is None and any(map(_is_fetched, inputs)):
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ahead")
         return Run(inputs, self._pool, self._fetched, self._fetching.waiting)
 
@@ -109,7 +109,7 @@ class Run:
                 and self._ahead_bytes < AHEAD_BYTES
             ):
                 entry = self._inputs[self._next]
-                if entry is not None and is_remote(entry[0]):
+                if entry is not None and _is_fetched(entry):
                     try:
                         self._futures[self._next] = self._pool.submit(self._counted, *entry)
                     except RuntimeError:  # it was closed meanwhile
@@ -130,3 +130,8 @@ class Run:
                 self._under_way -= 1
                 self._ahead_bytes += size_bytes
             self._ask_for_more()
+
+
+def _is_fetched(entry: tuple[str, str | None] | None) -> bool:
+    """Not a cell: its table is there as soon as one of them was read, and they are cut out of it in order."""
+    return entry is not None and is_remote(entry[0]) and not is_cell(*entry)

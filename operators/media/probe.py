@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from operators.media.ahead import Ahead, Fetching, Run
-from operators.media.formats import EPISODE, TEXT, unit_kind_of
+from operators.media.formats import EPISODE, TEXT, names_no_format, unit_kind_of
 from operators.media.sandbox import Sandbox
 from schemas import tables
+from schemas.address import name_of
 from schemas.decode import DecodeSettings
 from schemas.errors import Failure
 
@@ -62,6 +63,8 @@ class Probe:
             try:
                 # a name may say what the file is not; what it is opened as counts from here on
                 answer = sandbox.probe(source["input_uri"], media if media == EPISODE else None, version)
+                if _is_only_called_so(source, answer):
+                    answer = sandbox.probe(source["input_uri"], media, version)
             finally:
                 self._free.put(sandbox)
             media, error, units = answer["media"] or media, answer.get("error"), answer.get("units", [])
@@ -79,6 +82,13 @@ class Probe:
             "unit_count": len(units),
         }
         return [{**same, "unit_index": index, **unit} for index, unit in enumerate(units)]
+
+
+def _is_only_called_so(source: dict[str, Any], answer: dict[str, Any]) -> bool:
+    """Whether nothing tells what it is but what the row of a table calls it: a file of that name would be opened as
+    that."""
+    is_unknown = (answer.get("error") or {}).get("kind") == "unknown_type"
+    return is_unknown and source["media"] is not None and names_no_format(name_of(source["input_uri"]))
 
 
 def _is_file(source: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from operators.store.inputs.opened_input import check_is_file as check_is_file
+from operators.store.inputs.opened_input import is_cell as is_cell
 from operators.store.inputs.opened_input import of_os as of_os
 from operators.store.inputs.opened_input import opened_input
 from operators.store.inputs.opened_input import origin_of as origin_of

@@ -88,11 +88,7 @@ class Bucket:
             meta = obstore.head(self._store, key)
         except Exception as error:
             if status_of(error) in (400, 401, 403):  # an answer to HEAD has no body that says why
-                try:
-                    obstore.get(self._store, key, options={"range": (0, 1)})
-                except Exception as reason:
-                    if status_of(reason) != NO_SUCH_RANGE:  # it may be read, and is empty
-                        raise
+                self._piece(key, None, 0, 1, obstore)
             raise
         return Stat(meta["size"], _version(meta))
 

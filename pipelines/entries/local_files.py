@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from operators.media.formats import EPISODE, media_of_name
+from operators.media.formats import EPISODE, HEAD_BYTES, media_of_name
 from operators.media.source import check_is_file, head_of, of_os
 from operators.store.inputs.tar_input import shard_of
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized
 from pipelines.entries.scope import Scope, Target
+from schemas.address import is_remote
 from schemas.errors import InputError
 from schemas.input_uri import path_of, uri_of
 
@@ -55,7 +56,7 @@ def absolute(path: Path) -> str:
 
 def _files(path: Path, scope: Scope) -> Iterator[tuple[Path, str | None]]:
     """(file, what it seems to be)."""
-    output = None if scope.output is None else path_of(scope.output).resolve()
+    output = None if scope.output is None or is_remote(scope.output) else path_of(scope.output).resolve()
     if is_folder(path):
         yield from _walk(path, output, scope)
     elif not exists(path) and glob.has_magic(str(path)) and "\0" not in str(path):
@@ -105,4 +106,7 @@ def _walk(folder: Path, output: Path | None, scope: Scope) -> Iterator[tuple[Pat
 
 
 def _recognized(path: Path, skipped: Counter[str]) -> str | None:
-    return recognized(path.name, lambda size: head_of(path, size), skipped)
+    media, reason = recognized(path.name, lambda: head_of(path, HEAD_BYTES))
+    if media is None:
+        skipped[reason] += 1
+    return media

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from operators.media.formats import (
-    HEAD_BYTES,
     is_source_text,
     may_be_source_text,
     media_of_head,
@@ -40,20 +38,19 @@ def tells_nothing(name: str) -> bool:
     return names_no_format(name) or may_be_source_text(name)
 
 
-def recognized(name: str, head: Callable[[int], bytes], skipped: Counter[str]) -> str | None:
-    """Its media; None for what no decoder knows, which is counted. head: gives the first bytes, at most so many; asked
+def recognized(name: str, head: Callable[[], bytes]) -> tuple[str | None, str]:
+    """Its media; None for what no decoder knows, and then why it is left out. head: gives the first HEAD_BYTES; asked
     only where the name tells nothing, or is a program's too."""
     media = media_of_name(name)
     if media is not None and not may_be_source_text(name):
-        return media
+        return media, ""
     suffix = PurePosixPath(name).suffix.lower()
-    if names_no_format(name):
-        media = media_of_head(head(HEAD_BYTES))
-    elif may_be_source_text(name) and is_source_text(name, head(HEAD_BYTES)):
-        skipped[f"text and no video {suffix}"] += 1
-        return None
     if names_shard(name):
-        skipped["tar shard in a folder (those that are named are read: *.tar)"] += 1
-    elif media is None:
-        skipped[f"unknown type {text_of(suffix or name)}"] += 1
-    return media
+        return None, "tar shard in a folder (those that are named are read: *.tar)"
+    if names_table(name):
+        return None, f"table in a folder (those that are named are read: *{suffix})"
+    if names_no_format(name):
+        media = media_of_head(head())
+    elif media is not None and is_source_text(name, head()):
+        return None, f"text and no video {suffix}"
+    return media, "" if media is not None else f"unknown type {text_of(suffix or name)}"

@@ -37,6 +37,8 @@ class WebServer:
             about = {name.replace("_", "-"): value for name, value in headers.items()} or {"ETag": '"1"'}
             start = 0
             if (part := request.headers.get("Range")) and request.headers.get("If-Range") in (None, *about.values()):
+                if not data:
+                    return web.Response(status=416, headers={"Content-Range": "bytes */0"})
                 start, end = (int(number or len(data)) for number in part.removeprefix("bytes=").split("-"))
                 about["Content-Range"] = f"bytes {start}-{min(end, len(data) - 1)}/{len(data)}"
                 return web.Response(body=data[start : end + 1], status=206, headers=about)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from operators.store.inputs.cache import Cache, node_cache
-from operators.store.inputs.cell_address import is_cell
+from operators.store.inputs.cell_address import is_cell as is_cell
 from operators.store.inputs.origin import Origin
 from operators.store.inputs.origin import origin_of as origin_of
 from operators.store.inputs.tar_input import local_member, reader, remote_member, remote_shard, shard_of

@@ -15,7 +15,7 @@ from schemas.errors import SpecError
 from schemas.fetch import FetchSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file that a listing shows. version: of its content, for `pieces`; None where the origin has none."""
 

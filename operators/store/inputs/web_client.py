@@ -36,12 +36,16 @@ _PASSING = frozenset((408, 425, 429, *range(500, 600)))
 
 
 class MayPass(Exception):
-    """To be asked again. kind: of the error, if it does not pass. after_s: what the server asks for."""
+    """To be asked again. kind: of the error, if it does not pass. after_s: what the server asks for. is_lost: there is
+    no server."""
 
-    def __init__(self, reason: str, kind: str = "unreachable", after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: str, kind: str = "unreachable", after_s: float | None = None, is_lost: bool = False
+    ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.after_s = after_s
+        self.is_lost = is_lost
 
 
 @contextlib.asynccontextmanager
@@ -155,11 +159,14 @@ def _translated(error: Exception) -> Exception:
         case aiohttp.InvalidURL():  # a number in a spelling that is no name either
             return InputError("not_found", "this is no address of the web")
         case aiohttp.ClientConnectorDNSError():
-            return MayPass("its host has no address")
+            return MayPass("its host has no address", is_lost=True)
+        case aiohttp.ConnectionTimeoutError():
+            return MayPass("no connection: the host is silent", is_lost=True)
         case TimeoutError():
             return MayPass("the server is silent")
         case aiohttp.ClientConnectorError():
-            return MayPass(f"no connection: {error.os_error.strerror or 'refused'}")
+            number = error.os_error.errno
+            return MayPass(f"no connection: {os.strerror(number) if number else 'refused'}", is_lost=True)
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             return MayPass("the answer breaks off")
         case aiohttp.ClientResponseError():

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,6 +21,7 @@ from model.engines.backoff import pauses
 from operators.store.inputs.origin import Entry
 from operators.store.inputs.public_web import web_url
 from operators.store.inputs.web_client import MayPass, asked, check_status
+from schemas.address import place_of
 from schemas.errors import InputError, SpecError
 from schemas.fetch import FetchSettings
 
@@ -27,8 +29,14 @@ ATTEMPTS, REFUSALS = 5, 3
 """In a row, without a byte in between: of what may pass, and of a refusal."""
 LONGEST_S = 60.0
 """That one waits because a server asks for it."""
+LOST_S = 60.0
+"""For so long a host that could not be had is asked once only: a table may name thousands of its files."""
+_lost: dict[str, float] = {}
+"""Host -> until when; of this process."""
 _HASH = "sha256-"
 _PART = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_LOOKS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}), ("GET", {}))
+"""What many servers answer to HEAD is of no use; an empty file has no first byte."""
 _CHANGED = "it was changed after it was listed, or while it was read"
 _T = TypeVar("_T")
 
@@ -66,32 +74,34 @@ class WebOrigin:
                 return await anext(steps, None)
 
         with asyncio.Runner() as runner:
+            loop = runner.get_loop()  # the runner's own `run` writes each value out for its handler of signals
             try:
-                while (value := runner.run(step())) is not None:
+                while (value := loop.run_until_complete(step())) is not None:
                     yield value
             except TimeoutError as error:
                 sentence = f"it cannot be had within {self._settings.timeout_s:g} s (fetch.timeout_s)"
                 raise InputError("unreachable", sentence) from error
 
     async def _look(self, address: str) -> AsyncIterator[Entry]:
-        patience = _Patience()
+        patience = _Patience(address)
         while True:
             try:
-                for method in ("HEAD", "GET"):  # what many servers answer to HEAD is of no use
-                    async with asked(method, address, self._settings) as response:
-                        size = response.content_length
+                for method, headers in _LOOKS:
+                    async with asked(method, address, self._settings, headers) as response:
+                        size = _size(response)
                         version = _version(response.headers, size)
-                        if method == "GET":
-                            check_status(response)
-                        elif response.status != 200 or version is None:
+                        if method == "HEAD" and (response.status != 200 or version is None):
                             continue
+                        if "Range" in headers and response.status == 416:
+                            continue
+                        check_status(response)
                         yield Entry(address, size, version)
                         return
             except MayPass as error:
                 await patience.pause(error)
 
     async def _read(self, address: str, version: str | None, body: _Body) -> AsyncIterator[bytes]:
-        patience = _Patience()
+        patience = _Patience(address)
         hashed = version is not None and version.startswith(_HASH)
         body.version = None if hashed else version
         while True:
@@ -106,7 +116,7 @@ class WebOrigin:
                 if body.is_read:
                     break
                 if body.at > before:
-                    patience = _Patience()
+                    patience = _Patience(address)
                 await patience.pause(error)
         if hashed and body.start == 0 and body.end is None and version != _HASH + body.digest.hexdigest():
             raise InputError("changed", _CHANGED)
@@ -170,13 +180,12 @@ class _Body:
 
     def _begin(self, response: aiohttp.ClientResponse) -> int:
         """The place of the answer's first byte. Raises InputError for one that is of another file, or too large."""
-        headers = response.headers
-        place, size = 0, response.content_length
+        headers, place, size = response.headers, 0, _size(response)
         if response.status == 206:
             part = _PART.fullmatch(headers.get("Content-Range", ""))
             if part is None or int(part[1]) != self.at:
                 raise InputError("unreachable", "the server answers with another part than it was asked for")
-            place, size = self.at, int(part[2]) if part[2] != "*" else None
+            place = self.at
         says_nothing = "ETag" not in headers and "Last-Modified" not in headers
         is_bare = response.status == 206 and says_nothing  # then the condition has spoken
         version = self.version if is_bare else _version(headers, size)
@@ -195,16 +204,30 @@ class _Body:
 
 
 class _Patience:
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self._host = place_of(address)[1]
         self._pauses = pauses()
-        self._failures = 0
+        self._failures: Counter[str] = Counter()
 
     async def pause(self, error: MayPass) -> None:
         """Raises InputError when that was often enough."""
-        self._failures += 1
-        if self._failures >= (REFUSALS if error.kind == "permission" else ATTEMPTS):
-            raise InputError(error.kind, f"{error} ({self._failures} times)") from error
+        self._failures[error.kind] += 1
+        most = REFUSALS if error.kind == "permission" else ATTEMPTS
+        if error.is_lost and time.monotonic() < _lost.get(self._host, 0.0):
+            most = 1
+        if self._failures[error.kind] >= most:
+            if error.is_lost:
+                _lost[self._host] = time.monotonic() + LOST_S
+            raise InputError(error.kind, f"{error} (tries: {self._failures.total()})") from error
         await asyncio.sleep(max(next(self._pauses), min(error.after_s or 0.0, LONGEST_S)))
+
+
+def _size(response: aiohttp.ClientResponse) -> int | None:
+    """Of the file, in bytes."""
+    if response.status != 206:
+        return response.content_length
+    part = _PART.fullmatch(response.headers.get("Content-Range", ""))
+    return None if part is None or part[2] == "*" else int(part[2])
 
 
 def _version(headers: Mapping[str, str], size_bytes: int | None) -> str | None:
