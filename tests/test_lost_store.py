@@ -199,7 +199,7 @@ def test_a_store_that_lets_two_create_one_file_is_refused(
     assert "it lets several writers create one file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "show", "overlay", "markdown", "reparse"])
+@pytest.mark.parametrize("command", ["run", "plan", "show", "overlay", "markdown", "reparse", "export"])
 def test_an_endpoint_where_nobody_listens_is_not_waited_for_as_in_mid_run(
     in_process: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -208,7 +208,8 @@ def test_an_endpoint_where_nobody_listens_is_not_waited_for_as_in_mid_run(
     monkeypatch.setattr(objects, "FIRST_PATIENCE_S", 0.5)
     as_aws(monkeypatch, "http://127.0.0.1:1")
     address = "s3://b/out"
-    assert main([command, write_spec(in_process, "a.png", address) if command in ("run", "plan") else address]) == 2
+    of_spec, more = command in ("run", "plan"), ["--to", "webdataset"] if command == "export" else []
+    assert main([command, write_spec(in_process, "a.png", address) if of_spec else address, *more]) == 2
     assert re.match("sightread: output: s3://b/out does not answer for [01] s: ", capsys.readouterr().err)
 
 

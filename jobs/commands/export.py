@@ -10,7 +10,7 @@ import argparse
 from jobs.arguments import count
 from jobs.echo import echo
 from jobs.load import parse_stored
-from operators.store.addresses import absolute, check_writable, store_at
+from operators.store.addresses import absolute, check_writable, opened, store_at
 from operators.store.store import Store
 from pipelines.export import export
 from pipelines.folder import JobFolder
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """1 when an input could not be read any more."""
     if options.shard_mb > 4096:
         raise SpecError(f"--shard-mb: {options.shard_mb}: stores take no more than 4096 MB at once")
-    store = store_at(options.output)
+    store = opened(options.output)
     spec = parse_stored(JobFolder(store).spec(), f"the spec of {options.output}")
     target = _target(options.into or f"{store.address}/shards")
     settings = FetchSettings(**spec.fetch.model_dump())
