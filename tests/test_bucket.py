@@ -201,3 +201,10 @@ def test_an_input_that_alone_is_forbidden_is_a_row_of_its_own(s3: S3Server, monk
     monkeypatch.setattr(Bucket, "pieces", pieces)
     with pytest.raises(InputError, match="is refused"), opened_input(f"{bucket}/b.bin", "v"):
         pass
+
+
+def test_a_node_without_credentials_is_no_fault_of_an_input(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3.new_bucket()  # which this process has not asked for anything yet
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "with an end of line\n")
+    with pytest.raises(StoreLost, match="AWS_ACCESS_KEY_ID"), opened_input(f"{bucket}/a.bin", "v"):
+        pass

@@ -61,13 +61,17 @@ class ObjectOrigin:
             raise SpecError(f"inputs: {address} cannot be listed: {error}") from error
 
     def pieces(self, address: str, version: str | None, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        bucket, key = _object(address)
         try:
+            bucket, key = _object(address)
             yield from bucket.pieces(key, version, start, end)
         except NoBucket as error:
             if version is None:
                 raise _of_object(error) from error
             raise StoreLost(f"{error} any more") from error  # it was, when this version was seen
+        except SpecError as error:
+            if version is None:
+                raise
+            raise StoreLost(str(error)) from error  # so is the address well; the settings of this node are not
         except OSError as error:
             raise _of_object(error) from error
 
