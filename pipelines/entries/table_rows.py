@@ -25,6 +25,7 @@ from pipelines.entries.shards import is_shard, read_ahead, shard_parts
 from pipelines.input_tables import InputTable, read_table
 from schemas.address import (
     HUB,
+    REMOTE,
     WEB,
     address_in,
     canonical,
@@ -134,8 +135,8 @@ def _cell(address: str, table: InputTable, row: int) -> Target:
         )
     if is_remote(text) and scheme_of(text) in ORIGINS:
         return _remote(text, fault)
-    if _ELSEWHERE.match(text):
-        return _elsewhere(text)
+    if _ELSEWHERE.match(text) or scheme_of(text) in REMOTE:
+        return _elsewhere(without_password(text))
     if not is_remote(address):
         file = _named_by(path_of(address).parent, cell)
         return target_of(file, EPISODE if is_folder(file) else media_of_name(file.name), fault)
@@ -196,6 +197,9 @@ def is_no_path(address: str) -> bool:
 
 def nothing_reads(address: str) -> str:
     schemes = ", ".join(f"{scheme}://" for scheme in sorted(ORIGINS) if scheme != "memory")
+    scheme = scheme_of(address)
+    if scheme in ORIGINS and "://" not in address:
+        return f"it lacks a slash: {scheme}://"
     return f"nothing is read from {address.partition(':')[0]}: addresses; give a path, or {schemes}"
 
 
