@@ -132,6 +132,22 @@ def test_a_host_that_is_none_costs_its_row(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_of_elsewhere_names_no_files_of_this_machine(s3: S3Server, tmp_path: Path) -> None:
+    """Not even their sizes."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    names = [f"file://{tmp_path}/a.png", f"file://localhost{tmp_path}/a.png", f"file:{tmp_path}/a.png"]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    structs = pa.array([{"bytes": None, "path": name} for name in names], kind)
+    pq.write_table(pa.table({"image": structs}), tmp_path / "x.parquet")
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/list.csv", ("path\n" + "".join(f"{name}\n" for name in names)).encode())
+    s3.put(f"{bucket}/x.parquet", (tmp_path / "x.parquet").read_bytes())
+    for table in (f"{bucket}/list.csv", f"{bucket}/x.parquet"):
+        rows = listed(table).inputs.to_pylist()
+        assert [(row["error"] or {}).get("kind") for row in rows] == ["permission"] * 3
+        assert [row["size_bytes"] for row in rows] == [None] * 3
+
+
 def test_a_table_that_is_not_there_is_a_row_and_one_that_is_none_a_sentence(s3: S3Server) -> None:
     bucket = s3.new_bucket()
     assert outcomes(listed(f"{bucket}/list.csv"), bucket) == [("/list.csv", None, "not_found")]
