@@ -28,7 +28,7 @@ from schemas.errors import JobConflict, SpecError, StoreLost
 
 SLICE = 512
 """Inputs that are probed and chunked together: what a kill during the probe costs at most."""
-LAYOUT = 3
+LAYOUT = 4
 """Of these files. A folder that another version began with another layout is refused, not read wrongly."""
 MOST_DIFFERENCES = 5
 """Between two jobs that are shown."""

@@ -21,7 +21,8 @@ import pyarrow as pa
 from operators.store.inputs.origin import ORIGINS
 from pipelines.entries.braces import expanded
 from pipelines.entries.local_files import exists, local_targets
-from pipelines.entries.remote_files import REQUESTS, Lookup, check, is_object, look_up, remote_targets
+from pipelines.entries.lookups import REQUESTS, Lookup, check, is_object, look_up
+from pipelines.entries.remote_files import listed_ahead, remote_targets
 from pipelines.entries.scope import Part, Scope, Target
 from pipelines.entries.shards import FutureContents, is_shard, read_ahead, shard_parts
 from pipelines.entries.table_rows import is_no_path, is_table, nothing_reads, table_parts
@@ -103,9 +104,10 @@ def _targets(entries: Iterable[str], scope: Scope) -> Iterator[Target]:
             if (fault := check(address, scope)) is not None:
                 raise SpecError(f"inputs: {fault}") from fault
         lookups = iter(_looked_up(remote, scope))
-        for address in some:
-            if is_remote(address):
-                yield from remote_targets(address, next(lookups), scope)
+        pairs = [(address, next(lookups) if is_remote(address) else None) for address in some]
+        for address, lookup, listed in listed_ahead(pairs, scope):
+            if lookup is not None:
+                yield from remote_targets(address, lookup, listed, scope)
             else:
                 yield from local_targets(_local(address), scope)
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from operators.media.probe import Probe
 from operators.store.bucket import BucketStore
+from operators.store.inputs.cache import node_cache
 from operators.store.inputs.opened_input import OpenedInput, opened_input
 from operators.store.objects import Bucket
 from schemas import tables
@@ -146,3 +147,19 @@ def test_a_listing_that_breaks_off_goes_on(s3: S3Server, monkeypatch: pytest.Mon
     names = [entry.key for entry in Bucket(bucket).below("in")]
     assert names == [f"in/{number:02}.txt" for number in range(30)]
     assert calls == [None, "in/09.txt", "in/19.txt"]
+
+
+def test_a_bucket_that_goes_in_mid_run_is_lost_and_no_fault_of_an_input(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/a.bin", b"content")
+    with opened_input(f"{bucket}/a.bin") as opened:
+        version = opened.version
+    for path in node_cache().folder.iterdir():
+        path.unlink()
+    name = bucket.removeprefix("s3://")
+    s3.client().delete_object(Bucket=name, Key="a.bin")
+    s3.client().delete_bucket(Bucket=name)
+    with pytest.raises(StoreLost, match="is not there any more"), opened_input(f"{bucket}/a.bin", version):
+        pass
+    with pytest.raises(InputError, match="is not there"), opened_input(f"{bucket}/a.bin"):
+        pass

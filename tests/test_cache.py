@@ -69,7 +69,7 @@ for address in addresses:
 def test_processes_share_downloads_and_go_on_where_one_was_killed(
     proxy: FaultyProxy, rate: float, tmp_path: Path, amount: Callable[[int, int], int]
 ) -> None:
-    """Eight read the same objects in orders of their own; one is killed in mid-download."""
+    """They read the same objects in orders of their own; one is killed in mid-download."""
     bucket = proxy.new_bucket()
     sizes = [0, 1, 300_000, *([6 * MB, 20 * MB] * amount(1, 6))]
     objects = {f"{bucket}/{number}": b"".join(pieces(number, size)) for number, size in enumerate(sizes)}
@@ -77,10 +77,10 @@ def test_processes_share_downloads_and_go_on_where_one_was_killed(
         proxy.put(address, data)
     proxy.counts(anew=True)
     proxy.faults(rate, 7, stall_s=1.2)
-    command = [sys.executable, "-c", READING]
+    command, count = [sys.executable, "-c", READING], amount(4, 8)
     readers = [
         subprocess.Popen([*command, str(seed), *objects], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for seed in range(8)
+        for seed in range(count)
     ]
     cache = node_cache()
     deadline = time.monotonic() + 60
@@ -90,10 +90,10 @@ def test_processes_share_downloads_and_go_on_where_one_was_killed(
     time.sleep(0.2)
     os.kill(readers[0].pid, signal.SIGKILL)
     printed = [reader.communicate(timeout=120)[0] for reader in readers]
-    assert [reader.returncode for reader in readers] == [-signal.SIGKILL, *[0] * 7]
+    assert [reader.returncode for reader in readers] == [-signal.SIGKILL, *[0] * (count - 1)]
     expected = {f"{address} {hashlib.sha256(data).hexdigest()}" for address, data in objects.items()}
     assert set(printed[0].splitlines()) <= expected
-    assert [set(lines.splitlines()) for lines in printed[1:]] == [expected] * 7
+    assert [set(lines.splitlines()) for lines in printed[1:]] == [expected] * (count - 1)
     assert not list(cache.folder.glob("*.part"))
     if not rate:  # but for the one of which the killed process had a part
         again = [address for address in objects if proxy.received(address)[1] > len(objects[address]) * 1.05]

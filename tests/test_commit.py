@@ -20,6 +20,7 @@ from pipelines.folder import JobFolder
 from pipelines.summary.audit import audit
 from schemas import tables
 from schemas.errors import JobConflict, SpecError
+from tests.support.faulty_proxy import FaultyProxy
 
 SCHEMA = tables.results_schema(pa.struct([("text", pa.string())]), [pa.field("shelf", pa.int64())])
 
@@ -47,6 +48,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 @pytest.fixture
 def results(store: Store) -> Results:
     return Results(store)
+
+
+def test_parts_elsewhere_are_read_several_at_once(proxy: FaultyProxy) -> None:
+    results = Results.at(f"{proxy.new_bucket()}/out")
+    names = [f"{number:02}" for number in range(20)]
+    for name in names:
+        results.write_part("ocr", name, rows(0, 1, input_id=name))
+    proxy.faults(delay_s=0.05)
+    proxy.counts(anew=True)
+    assert results.rows("ocr", ("input_id",)).read_all().column(0).to_pylist() == [n for n in names for _ in range(2)]
+    assert proxy.counts().most_at_once > 4
 
 
 def test_the_first_writer_wins_and_the_second_drops_its_own(results: Results) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from operators.store.inputs import hub_origin
 from operators.store.inputs.hub_origin import HubOrigin
 from operators.store.inputs.local_copy import local_copy
 from operators.store.inputs.opened_input import opened_input
-from operators.store.inputs.origin import Entry
+from operators.store.inputs.origin import ORIGINS, Entry
 from schemas.errors import InputError, SpecError, StoreLost
 from schemas.fetch import FetchSettings
 from tests.support.hub_server import TOKEN, Hub
@@ -82,6 +83,11 @@ def test_what_is_not_there_is_a_sentence(hub: Hub, monkeypatch: pytest.MonkeyPat
         assert (caught.value.kind, TOKEN in str(caught.value)) == ("not_found", False)
     with pytest.raises(SpecError, match="inputs: hf://datasets/tests/other is not there, or not for this token"):
         [*origin.list("hf://datasets/tests/other")]
+    asked = len(hub.server.requests)
+    for path in ("/../../../../api/whoami-v2", "@../a", "@main/./a", "/a/.."):
+        with pytest.raises(InputError, match="has no such path"):
+            origin.stat(f"{SET}{path}")
+    assert len(hub.server.requests) == asked
     with pytest.raises(InputError, match="is all of a repository"):
         origin.stat(SET)
     origin.check(f"{SET}/pages/")
@@ -91,6 +97,13 @@ def test_what_is_not_there_is_a_sentence(hub: Hub, monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set") as caught:
         origin.stat(f"{SET}/a.bin")
     assert caught.value.kind == "unreachable"
+
+
+@pytest.mark.parametrize("place", sorted({*ORIGINS.values()}))
+def test_every_origin_has_every_verb(place: str) -> None:
+    module, _, name = place.partition(":")
+    made = getattr(import_module(module), name)(FetchSettings())
+    assert all(callable(getattr(made, verb)) for verb in ("check", "stat", "list", "pieces"))
 
 
 def test_a_hub_that_is_gone_is_lost_like_a_bucket(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from operators.store.results import Results
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import S3Server
 from tests.support.scripted_server import Answer, error, scripted_server
-from tests.support.world import write_image, write_pdf, write_recording
+from tests.support.world import World, write_image, write_pdf, write_recording
 
 DOCUMENT = {"name": "document_qa", "parameters": {"question": "What is it?"}}
 
@@ -110,6 +110,29 @@ def test_a_whole_document_whose_store_is_lost_is_no_failed_row(
     proxy.faults()
     assert main(["run", spec]) == 0
     assert [row["status"] for row in rows_of(f"{bucket}/out", "document_qa")] == ["ok"] * 4
+
+
+@pytest.mark.slow
+def test_a_store_that_is_lost_under_ray_ends_the_run_in_one_line(world: World, proxy: FaultyProxy) -> None:
+    bucket = proxy.new_bucket()
+    four_inputs(bucket, proxy, world.folder, ".png")
+    asked = world.folder / "asked"
+    write_recording(world.recording, {"sample": "*", "task": "*", "reply": "a", "delay_s": 1, "asked_log": str(asked)})
+    world.spec |= {"inputs": [f"{bucket}/in/"], "output": f"{bucket}/out", "tasks": ["ocr"]}
+    world.spec |= {"limits": {"chunk_units": 1}, "decode": {"workers": 1}}
+    process = world.start()
+    world.wait_for(asked.exists)
+    proxy.faults(1.0, kinds=("503",))
+    printed = process.communicate(timeout=240)[0]
+    assert process.returncode == 1, printed
+    assert "Traceback" not in printed
+    assert re.match(
+        r"sightread: .*does not answer for [01] s: status 503.*; [0-4] of 4 rows are committed, and the same",
+        printed.splitlines()[-1],
+    ), printed
+    world.nothing_left()
+    proxy.faults()
+    assert "4 of 4" in world.run()
 
 
 def test_a_summary_that_the_store_does_not_take_is_told(

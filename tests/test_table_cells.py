@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from operators.store.inputs import table_cells
 from operators.store.inputs.bytes_column import column_of_bytes
 from operators.store.inputs.opened_input import opened_input
-from operators.store.inputs.parquet_footer import null_counts
+from operators.store.inputs.parquet_footer import chunks_of, pages_of
 from operators.store.inputs.table_cells import LARGE_BYTES, has_bytes, open_table
 from pipelines.bytes_tables import read_bytes_table
 from schemas.checkout import ROOT
@@ -217,13 +217,43 @@ def test_which_rows_have_bytes(files: list[bytes | None], group_rows: int, stati
         file.seek(-8, os.SEEK_END)
         length = int.from_bytes(file.read(4), "little")
         file.seek(-8 - length, os.SEEK_END)
-        assert null_counts(file.read(length), "image.bytes") == expected
+        assert [chunk.nulls for chunk in chunks_of(file.read(length), "image.bytes")] == expected
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_what_pages_unpack_to(tmp_path: Path, compression: str, dictionary: bool) -> None:
+    files = [*some_files(500), bytes(300_000)]
+    options = {"use_dictionary": dictionary, "data_page_size": 50_000, "write_batch_size": 7}
+    table = write_table(tmp_path / "a.parquet", table_of(files), row_group_rows=200, compression=compression, **options)
+    with table.open("rb") as file:
+        metadata = open_table(file.fileno()).metadata
+        file.seek(-8, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - length, os.SEEK_END)
+        for group, chunk in enumerate(chunks_of(file.read(length), "image.bytes")):
+            pages = list(pages_of(file.fileno(), chunk))
+            there = metadata.row_group(group).column(0)
+            assert chunk.size_bytes == there.total_compressed_size
+            assert sum(packed for packed, _ in pages) < there.total_compressed_size
+            assert sum(unpacked for _, unpacked in pages) < there.total_uncompressed_size
+            assert sum(unpacked for _, unpacked in pages) > 0.9 * there.total_uncompressed_size
+
+
+def test_a_page_that_a_few_bytes_blow_up_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = table_of([b"a", bytes(40 << 20), b"c"], "binary")
+    table = write_table(tmp_path / "a.parquet", bomb, row_group_rows=1, compression="zstd", use_dictionary=False)
+    assert len(content(f"{table}#1")) == 40 << 20
+    monkeypatch.setattr(table_cells, "BLOWN_UP_BYTES", 32 << 20)
+    table = Path(shutil.copy(table, tmp_path / "b.parquet"))
+    monkeypatch.setattr(table_cells, "values", lambda *_: pytest.fail("unpacked"))
+    assert (failure(f"{table}#1").kind, "unpacks from" in str(failure(f"{table}#1"))) == ("too_large", True)
 
 
 @given(st.binary(max_size=300))
 def test_no_footer_at_all(data: bytes) -> None:
     with contextlib.suppress(ValueError):
-        null_counts(data, "image.bytes")
+        chunks_of(data, "image.bytes")
 
 
 def test_which_column_holds_the_files() -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jobs.load import parse
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from operators.store.inputs import object_origin, table_cells
+from operators.store.inputs.memory_origin import MemoryOrigin
 from operators.store.memory import MemoryStore
 from pipelines.job import prepare
 from pipelines.listing import Listing, list_inputs
@@ -144,6 +146,24 @@ def test_an_input_ahead_is_not_cut_out_twice(monkeypatch: pytest.MonkeyPatch) ->
     MemoryStore("memory://ahead").put_if_absent("t.parquet", table.getvalue())
     assert [row["width_px"] for row in decoded(listed("memory://ahead/t.parquet"))] == [40] * 80
     assert len(passes) <= 8  # to probe and to decode, by two threads and one
+
+
+def test_a_table_of_a_place_that_has_no_versions(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the web may be: then its footer is held against what was listed."""
+    stat = MemoryOrigin.stat
+    monkeypatch.setattr(MemoryOrigin, "stat", lambda *about: replace(stat(*about), version=None))
+    store = MemoryStore("memory://versionless")
+    picture = (folder / "g.jpg").read_bytes()
+    store.put_if_absent("t.parquet", write_table(tmp_path / "t.parquet", table_of([picture])).read_bytes())
+    listing = listed("memory://versionless/t.parquet")
+    assert [row["error"] for row in decoded(listing)] == [None]
+    monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "another"))
+    table_cells._tables._open.clear()
+    there = store.stat("t.parquet")
+    assert there is not None
+    other = write_table(tmp_path / "t.parquet", table_of([picture + b"more"])).read_bytes()
+    assert store.replace_if_same("t.parquet", other, there.version)
+    assert [row["error"]["kind"] for row in decoded(listing)] == ["changed"]
 
 
 def test_a_table_that_is_replaced_in_its_bucket(tmp_path: Path, folder: Path, s3: S3Server) -> None:

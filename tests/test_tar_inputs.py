@@ -16,8 +16,10 @@ from operators.store.inputs.tar_input import TarPlace
 from operators.store.memory import MemoryStore
 from operators.store.results import Results
 from pipelines.folder import JobFolder
+from pipelines.listing import list_inputs
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import S3Server
 from tests.support.world import write_image
 from tests.test_tar_members import AFTER, END, header, index, tar_of
@@ -148,3 +150,16 @@ def test_what_is_no_one_file_is_a_fault(tmp_path: Path, data: bytes, kind: str, 
     with pytest.raises(InputError, match=message) as raised, opened_input(f"{tmp_path}/a.tar#x.jpg"):
         pass
     assert raised.value.kind == kind
+
+
+def test_members_come_through_a_store_that_fails(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a shard that is read through, each fetched alone: all of them."""
+    monkeypatch.setattr(tar_input, "CACHED_SHARE", 0)
+    address = f"{proxy.new_bucket()}/a.tar"
+    members = [(f"{number}.jpg", os.urandom(40_000)) for number in range(40)]
+    proxy.put(address, tar_of(*members))
+    proxy.faults(0.2, seed=5, stall_s=1.5)
+    rows = list_inputs((address,), None).inputs.to_pylist()
+    assert [row["error"] for row in rows] == [None] * len(members)
+    assert [content(row["input_uri"], row["version"]) for row in rows] == [data for _, data in members]
+    assert sum(proxy.counts().injected.values()) > 5

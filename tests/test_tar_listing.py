@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from operators.media.decode import Decode
@@ -248,8 +251,8 @@ Units: TypeAlias = Callable[[Listing], list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def units() -> Iterator[Units]:
-    settings = DecodeSettings(video_fps=2, video_clip_s=1)
-    probe, decode = Probe(settings), Decode(settings)
+    of_decoding = DecodeSettings(video_fps=2, video_clip_s=1)
+    probe, decode = Probe(of_decoding), Decode(of_decoding)
     yield partial(decoded, probe, decode)
     probe.close()
     decode.close()
@@ -311,6 +314,25 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return fetched
 
 
+@settings(deadline=None)
+@given(st.text("aB./_", min_size=1, max_size=12).map(lambda stem: f"{stem}.jpg"))
+def test_samples_are_those_of_webdataset(name: str) -> None:
+    """But for hidden files, which are samples there where they lie in a folder."""
+    from webdataset.tariterators import base_plus_ext
+
+    key, suffix = base_plus_ext(name)
+    if name.startswith("/") or ".." in name.split("/") or (key or "").startswith("__"):
+        return
+    if name.rpartition("/")[2].startswith("."):
+        key = suffix = None
+    with tempfile.TemporaryDirectory() as folder:
+        texts = [(f"{key}.txt", b"text")] if key else []
+        path = shard(Path(folder), (name, b""), *texts)
+        rows = listed(path).inputs.to_pylist()
+    assert [(row["input_uri"], row["txt"]) for row in rows] == ([(f"{path}#{name}", "text")] if key else [])
+    assert (key is None) == (suffix is None)
+
+
 def test_webdataset_writes_what_is_read(tmp_path: Path) -> None:
     import webdataset
 
@@ -345,17 +367,17 @@ def test_shards_of_the_web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     from tests.support.web_server import web_server
 
     monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "cache"))
-    settings = FetchSettings(allow_hosts=("localhost",), timeout_s=20)
+    of_web = FetchSettings(allow_hosts=("localhost",), timeout_s=20)
     data = tar_of(("1.jpg", b"one"), ("1.txt", b"text"), ("2.jpg", b"two"))
     with web_server(tmp_path) as server:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         address, signed = server.file("/a.tar", data), server.file("/b.tar?signed=x", data)
-        listing = list_inputs((address, signed, address.replace("a.tar", "none.tar")), None, settings=settings)
+        listing = list_inputs((address, signed, address.replace("a.tar", "none.tar")), None, settings=of_web)
         rows = listing.inputs.to_pylist()
         assert [(row["input_uri"].removeprefix(address), row["txt"]) for row in rows[:2]] == [
             *(("#1.jpg", "text"), ("#2.jpg", None)),
         ]
         assert [row["error"]["kind"] for row in rows[2:]] == ["unknown_type", "not_found"]
         monkeypatch.setenv("SIGHTREAD_CACHE", str(tmp_path / "another"))  # as another node has it
-        with opened_input(rows[1]["input_uri"], rows[1]["version"], settings) as opened:
+        with opened_input(rows[1]["input_uri"], rows[1]["version"], of_web) as opened:
             assert os.pread(opened.fd, 10, 0) == b"two"

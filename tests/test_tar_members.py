@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.store.inputs.tar_members import BLOCK, Damage, Member, read_members, sequential
@@ -45,6 +45,7 @@ names = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, st.binary(max_size=1500)), max_size=6), st.sampled_from(FORMATS))
 def test_names_offsets_and_sizes_are_those_of_tarfile(members: list[tuple[str, bytes]], form: int) -> None:
     try:
@@ -60,6 +61,7 @@ def test_names_offsets_and_sizes_are_those_of_tarfile(members: list[tuple[str, b
     assert contents == [content for _, content in members]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_flipped_bytes_are_damage_and_nothing_else(data: st.DataObject) -> None:
     archive = bytearray(data.draw(st.sampled_from((SMALL, HOSTILE["sparse"], HOSTILE["gnu"]))))
@@ -70,6 +72,7 @@ def test_flipped_bytes_are_damage_and_nothing_else(data: st.DataObject) -> None:
     assert all(member.offset + member.size_bytes <= len(archive) for member in members)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_an_archive_or_damage(data: bytes) -> None:
     members, damage = index(data)
@@ -216,6 +219,7 @@ def test_a_size_of_more_than_eight_gibibytes_is_read_in_both_forms() -> None:
         assert (member.offset, member.size_bytes) == (at, size)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 900), st.booleans())
 def test_what_comes_in_pieces_is_the_same_archive(size: int, reads: bool) -> None:
     asked: list[int] = []

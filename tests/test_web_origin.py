@@ -17,7 +17,7 @@ from threading import Thread
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -58,13 +58,13 @@ def server(process: tuple[WebServer, Path], monkeypatch: pytest.MonkeyPatch, tmp
     return server
 
 
-def read(address: str, version: str | None = None, settings: FetchSettings = HERE) -> bytes:
-    return b"".join(WebOrigin(settings).pieces(address, version))
+def read(address: str, version: str | None = None, fetch: FetchSettings = HERE) -> bytes:
+    return b"".join(WebOrigin(fetch).pieces(address, version))
 
 
-def failure(address: str, settings: FetchSettings = HERE) -> tuple[str, str]:
+def failure(address: str, fetch: FetchSettings = HERE) -> tuple[str, str]:
     with pytest.raises(InputError) as caught:
-        read(address, settings=settings)
+        read(address, fetch=fetch)
     return caught.value.kind, str(caught.value)
 
 
@@ -250,7 +250,7 @@ def test_a_body_is_bounded_in_size(server: WebServer) -> None:
     )
     assert failure(server.address("/endless"), small)[0] == "too_large"
     assert failure(server.address("/bomb"), small)[0] == "malformed"
-    assert read(server.file("/a", bytes(1 << 20)), settings=small) == bytes(1 << 20)
+    assert read(server.file("/a", bytes(1 << 20)), fetch=small) == bytes(1 << 20)
 
 
 def test_a_dead_server_is_a_typed_row(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,7 +403,7 @@ def test_no_spelling_of_this_machine_is_asked(server: WebServer, host: str) -> N
     else:
         assert (kind, "fetch.allow_hosts" in sentence) == ("permission", True)
     if host == "127.0.0.1":
-        assert read(f"https://{host}:{server.port}/a", settings=FetchSettings((host,))) == DATA
+        assert read(f"https://{host}:{server.port}/a", fetch=FetchSettings((host,))) == DATA
 
 
 def test_a_name_that_comes_to_mean_another_machine_gains_nothing(
@@ -424,7 +424,7 @@ def test_a_name_that_comes_to_mean_another_machine_gains_nothing(
     assert WebOrigin(outside).stat(address).size_bytes == len(DATA)
     assert failure(address, outside)[0] == "permission"
     assert len(server.requests) == 1
-    assert read(address, settings=outside) == DATA  # from the one of its machines that may be asked
+    assert read(address, fetch=outside) == DATA  # from the one of its machines that may be asked
     assert answers == []
 
 
@@ -455,6 +455,7 @@ PRIVATE = [
 ]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PRIVATE).flatmap(lambda network: st.ip_addresses(network=network)))
 def test_no_private_number_is_public_in_any_form(address: ipaddress.IPv4Address) -> None:
     number = int(address)
@@ -465,6 +466,7 @@ def test_no_private_number_is_public_in_any_form(address: ipaddress.IPv4Address)
         assert not is_public(f"{form}%lo"), form
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["::/8", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "4000::/2", "2001:db8::/32"]))
 def test_no_private_network_of_ipv6_is_public(network: str) -> None:
     first = ipaddress.ip_network(network)
@@ -480,6 +482,7 @@ def test_public_numbers_are_public() -> None:
     assert not is_public("no number")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_is_more_than_an_address(text: str) -> None:
     for address in (text, f"https://{text}", f"https://host/{text}"):

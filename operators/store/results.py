@@ -12,9 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,8 +25,11 @@ import pyarrow.parquet as pq
 from operators.store.addresses import store_at
 from operators.store.store import Store, overwrite
 from schemas import tables
+from schemas.address import is_remote
 from schemas.errors import JobConflict, SightreadError, StoreLost
 
+READS = 16
+"""Parts that are read at once where a store answers over a network."""
 FOOTER_KEY = b"sightread"
 _KEY = re.compile(r"results/task=([^/]*)/part-([^/]*)\.parquet")
 _STANDARD = tables.results_schema(pa.null(), [])
@@ -128,9 +134,8 @@ class Results:
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
-                for chunk_id in chunk_ids:
-                    with self._store.open(_key(task, chunk_id)) as file:
-                        yield from _with_schema(_read(pq.ParquetFile(file), schema.names), schema).to_batches()
+                for file in self._files([_key(task, chunk_id) for chunk_id in chunk_ids]):
+                    yield from _with_schema(_read(pq.ParquetFile(file), schema.names), schema).to_batches()
             except StoreLost as error:  # who reads makes an error of its own of it
                 self._lost = error
                 raise
@@ -155,6 +160,22 @@ class Results:
         """Of what DuckDB raises when reading the parts did: that the store is lost, or the first sentence; behind it
         comes a traceback."""
         return self._lost or JobConflict(f"{self.folder}: the parts of {task} cannot be read: {_first_line(error)}")
+
+    def _files(self, keys: Sequence[str]) -> Iterator[IO[bytes]]:
+        """Each open until the next is asked for. Where a store answers over a network, the next READS are asked for
+        meanwhile."""
+        if not is_remote(self._store.address):
+            for key in keys:
+                with self._store.open(key) as file:
+                    yield file
+            return
+        with ThreadPoolExecutor(READS, thread_name_prefix="parts") as executor:
+            coming = deque(executor.submit(self._store.open, key) for key in keys[:READS])
+            rest = iter(keys[READS:])
+            while coming:
+                with coming.popleft().result() as file:
+                    coming.extend(executor.submit(self._store.open, key) for key in islice(rest, 1))
+                    yield file
 
     def _parts(self, folder: str) -> Iterator[tuple[str, str]]:
         for key in self._store.list(folder):

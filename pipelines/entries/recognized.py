@@ -47,6 +47,8 @@ def recognized(name: str, head: Callable[[], bytes]) -> tuple[str | None, str]:
     suffix = PurePosixPath(name).suffix.lower()
     if names_shard(name):
         return None, "tar shard in a folder (those that are named are read: *.tar)"
+    if names_table(name):
+        return None, f"table in a folder (those that are named are read: *{suffix})"
     if names_no_format(name):
         media = media_of_head(head())
     elif media is not None and is_source_text(name, head()):

@@ -5,105 +5,27 @@ A prefix is walked like a folder of this machine, by one listing of all that is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from operators.media.formats import HEAD_BYTES, media_of_name
 from operators.media.source import opened_source, origin_of
 from operators.store.inputs.origin import Entry
-from operators.store.inputs.tar_input import shard_of
 from pipelines.entries.globs import Glob, has_magic
+from pipelines.entries.lookups import REQUESTS, Lookup
 from pipelines.entries.recognized import DEEPEST, TOO_DEEP, names_many, recognized, tells_nothing
 from pipelines.entries.scope import Scope, Target
-from schemas.address import HUB, OBJECT_STORES, WEB, name_of, place_of
-from schemas.errors import InputError, SpecError
+from schemas.address import name_of, place_of
+from schemas.errors import InputError
 
-REQUESTS = 32
-"""That wait for an answer at once."""
+LISTINGS = 8
+"""Under way at once."""
 SMALL_BYTES = 1 << 20
 """A file up to this size goes into the cache of the node when its first bytes are asked for."""
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """What an address is. entry: a file. fault: what is the matter with one that is named. Neither: a folder."""
-
-    entry: Entry | None = None
-    fault: InputError | None = None
-
-
-def look_up(address: str, scope: Scope) -> Lookup:
-    """Ask what is there. Raises StoreLost."""
-    scheme, _, key = place_of(address)
-    if scheme in WEB or shard_of(address) is not None:
-        return Lookup(Entry(address))  # asked by who reads it
-    if not key or (key.endswith("/") and not has_magic(key)):
-        return Lookup()
-    origin = origin_of(address, scope.settings)
-    try:
-        if key.endswith("/"):
-            raise InputError("not_found", f"{address} is not there")
-        return Lookup(origin.stat(address))
-    except InputError as error:
-        fault = error
-    try:
-        is_folder = fault.kind == "not_found" and next(iter(origin.list(address)), None) is not None
-    except SpecError:  # no such name can be below anything, or who may read may not list
-        is_folder = False
-    return Lookup() if is_folder else Lookup(fault=fault)
-
-
-def check(address: str, scope: Scope) -> InputError | None:
-    """Why nothing can be had of its bucket, or repository of the hub, if that is so; asked the first time that it comes
-    up."""
-    scheme, bucket, key = place_of(address)
-    if scheme not in OBJECT_STORES | HUB:
-        return None
-    place = (scheme, bucket, *(key.split("/")[:2] if scheme in HUB else ()))
-    if place not in scope.checked:
-        fault = None
-        try:
-            origin_of(address, scope.settings).check(address)
-        except InputError as error:
-            fault = error
-        except SpecError as error:  # no name of a bucket
-            fault = InputError("not_found", str(error))
-        scope.checked[place] = fault
-    return scope.checked[place]
-
-
-def is_object(address: str, scope: Scope) -> bool:
-    """Whether there is one whose key is just that, whatever it looks like. Raises StoreLost."""
-    scheme, bucket, key = place_of(address)
-    if scheme in WEB or "{" in bucket or not key:
-        return False
-    if check(address, scope) is not None:
-        return False
-    try:
-        origin_of(address, scope.settings).stat(address)
-    except InputError:
-        return False
-    return True
-
-
-def remote_targets(address: str, lookup: Lookup, scope: Scope) -> Iterator[Target]:
-    """Raises SpecError for what cannot be listed; StoreLost."""
-    entry, fault = lookup.entry, lookup.fault
-    key = place_of(address)[2].rstrip("/")
-    if entry is not None:
-        yield Target(address, media_of_name(name_of(address)), entry.size_bytes, entry.version)
-    elif fault is None:
-        folder, before = f"{address.rstrip('/')}/", scope.files
-        files = _below(folder, scope)
-        if key and scope.files == before:
-            yield Target(folder, None, fault=InputError("not_found", f"nothing lies below {folder}"))
-        yield from _recognized(_walk(files, scope), scope)
-    elif fault.kind == "not_found" and has_magic(key):
-        yield from _matching(address.rstrip("/"), Glob(key), fault, scope)
-    else:
-        yield Target(address, media_of_name(name_of(address)), fault=fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +41,67 @@ class _File:
         return (*self.folders, self.name)
 
 
-def _below(folder: str, scope: Scope) -> list[_File]:
-    """In the order of a walk, files before folders and both by name, without markers of folders. folder: with a slash
-    at its end."""
+FutureFiles: TypeAlias = "Future[list[_File] | None]"
+
+
+def remote_targets(address: str, lookup: Lookup, listed: FutureFiles | None, scope: Scope) -> Iterator[Target]:
+    """listed: what `listed_ahead` gives. Raises SpecError for what cannot be listed; StoreLost."""
+    entry, fault = lookup.entry, lookup.fault
+    folder = _folder_to_list(address, lookup)
+    if folder is None:
+        size, version = (entry.size_bytes, entry.version) if entry is not None else (None, None)
+        yield Target(address, media_of_name(name_of(address)), size, version, fault)
+        return
+    files = _below(folder, scope) if listed is None else listed.result()
+    if fault is not None:
+        yield from _matching(address.rstrip("/"), files, fault, scope)
+        return
+    if files is None:
+        yield Target(folder, None, fault=InputError("not_found", f"nothing lies below {folder}"))
+    yield from _recognized(_walk(files or [], scope), scope)
+
+
+def listed_ahead(
+    lookups: Sequence[tuple[str, Lookup | None]], scope: Scope
+) -> Iterator[tuple[str, Lookup | None, FutureFiles | None]]:
+    """The same; of several that must be listed, some are while those before them become rows."""
+    folders = [None if lookup is None else _folder_to_list(address, lookup) for address, lookup in lookups]
+    if sum(folder is not None for folder in folders) < 2:
+        yield from ((*pair, None) for pair in lookups)
+        return
+    pool = ThreadPoolExecutor(LISTINGS, thread_name_prefix="list")
+    waiting: deque[tuple[str, Lookup | None, FutureFiles | None]] = deque()
+    try:
+        for pair, folder in zip(lookups, folders, strict=True):
+            waiting.append((*pair, None if folder is None else pool.submit(_below, folder, scope)))
+            while waiting and (waiting[0][2] is None or len(waiting) > LISTINGS):
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _folder_to_list(address: str, lookup: Lookup) -> str | None:
+    """With a slash at its end; None for what is one file, or none."""
+    scheme, bucket, key = place_of(address)
+    if lookup.entry is not None:
+        return None
+    if lookup.fault is None:
+        return f"{address.rstrip('/')}/"
+    if lookup.fault.kind == "not_found" and has_magic(key):
+        return "/".join((f"{scheme}://{bucket}", *Glob(key.rstrip("/")).fixed, ""))
+    return None
+
+
+def _below(folder: str, scope: Scope) -> list[_File] | None:
+    """In the order of a walk, files before folders and both by name, without markers of folders; None where there is
+    nothing below a folder that has a name, not even its marker. folder: with a slash at its end."""
     by_folder = dict[str, list[_File]]()
     tuples = dict[str, tuple[str, ...]]()
-    has_empty = False
+    has_empty, is_there = False, not place_of(folder)[2]
     for entry in origin_of(folder, scope.settings).list(folder):
         scope.looked_at()
+        is_there = True
         path, _, name = entry.address.removeprefix(folder).rpartition("/")
         if not entry.address.startswith(folder) or not name:
             continue  # the marker of the folder itself, or of one below it
@@ -142,7 +117,7 @@ def _below(folder: str, scope: Scope) -> list[_File]:
     if has_empty:
         folders = {names[:depth] for names in tuples.values() for depth in range(1, len(names) + 1)}
         files = [file for file in files if file.entry.size_bytes != 0 or file.names not in folders]
-    return files
+    return files if is_there else None
 
 
 def _walk(files: list[_File], scope: Scope, depth: int = 0) -> Iterator[_File]:
@@ -167,13 +142,13 @@ def _walk(files: list[_File], scope: Scope, depth: int = 0) -> Iterator[_File]:
             scope.skipped[reason] += 1
 
 
-def _matching(address: str, pattern: Glob, fault: InputError, scope: Scope) -> Iterator[Target]:
-    scheme, bucket, key = place_of(address)
-    folder = "/".join((f"{scheme}://{bucket}", *pattern.fixed, ""))
-    many = names_many(key)
+def _matching(address: str, files: list[_File] | None, fault: InputError, scope: Scope) -> Iterator[Target]:
+    """fault: of an address that nothing matches. files: below the names before the first with a sign of a glob."""
+    key = place_of(address)[2]
+    pattern, many = Glob(key), names_many(key)
     matches: list[_File] = []
     walked: dict[tuple[str, ...], list[_File]] = {}
-    files = _below(folder, scope)
+    files = files or []
     for file in files:
         if pattern.matches(file.names):
             matches.append(file)

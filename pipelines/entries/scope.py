@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -63,11 +64,13 @@ class Scope:
     seen: Counter[str] = field(default_factory=Counter)
     checked: dict[tuple[str, ...], InputError | None] = field(default_factory=dict)
     files: int = 0
+    _lock: Lock = field(default_factory=Lock)
 
     def looked_at(self, files: int = 1) -> None:
-        self.files += files
-        if self.files // _TOLD_EVERY > (self.files - files) // _TOLD_EVERY:
-            self.progress.listing(self.files)
+        with self._lock:
+            self.files += files
+            if self.files // _TOLD_EVERY > (self.files - files) // _TOLD_EVERY:
+                self.progress.listing(self.files)
 
     def named_twice(self, shard: str) -> bool:
         """Whether an entry has named this tar shard before, which is then counted."""

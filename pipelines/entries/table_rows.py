@@ -18,8 +18,8 @@ from operators.media.formats import EPISODE, TEXT, media_of_name, names_no_forma
 from operators.media.source import opened_source
 from operators.store.inputs.origin import ORIGINS
 from pipelines.entries.local_files import exists, is_folder, target_of
+from pipelines.entries.lookups import REQUESTS, check, look_up
 from pipelines.entries.recognized import names_table
-from pipelines.entries.remote_files import REQUESTS, check, look_up
 from pipelines.entries.scope import Part, Scope, Target, short_hash
 from pipelines.entries.shards import is_shard, read_ahead, shard_parts
 from pipelines.input_tables import InputTable, read_table

@@ -142,6 +142,8 @@ def _place(address: str) -> _Place:
     if parts is None:
         raise InputError("not_found", f"{address}: hf://datasets/owner/name/path, or hf://owner/name/path for a model")
     path = parts["path"] or ""
+    if {".", ".."} & {parts["revision"], *path.split("/")}:  # a client would go up, to what else the token may ask for
+        raise InputError("not_found", f"{address}: the hub has no such path")
     root = address[: len(address) - len(path)].rstrip("/")
     kind = parts["type"] and parts["type"].lower()
     return _Place(root, _TYPES[kind], parts["name"], parts["revision"] or constants.DEFAULT_REVISION, path)

@@ -64,6 +64,10 @@ class ObjectOrigin:
         bucket, key = _object(address)
         try:
             yield from bucket.pieces(key, version, start, end)
+        except NoBucket as error:
+            if version is None:
+                raise _of_object(error) from error
+            raise StoreLost(f"{error} any more") from error  # it was, when this version was seen
         except OSError as error:
             raise _of_object(error) from error
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from operators.store.inputs.bytes_column import BytesColumn, column_of_bytes
 from operators.store.inputs.cache import node_cache
 from operators.store.inputs.cell_address import MARK
-from operators.store.inputs.parquet_footer import null_counts
+from operators.store.inputs.parquet_footer import Chunk, chunks_of, pages_of
 from schemas.address import inner_of, is_remote
 from schemas.errors import InputError, SpecError
 
@@ -34,6 +34,8 @@ _MOST_FOOTER_BYTES = 256 << 20
 _TABLES = 8
 _IDLE_BYTES = 256 << 20
 """What the row groups that are half read may take together, besides those that are being read."""
+BLOWN_UP_BYTES, BLOWN_UP = 256 << 20, 100
+"""A page larger than that, and so many times larger than it is in the file, is no picture, document or video."""
 _PASSED = 64
 _PASSED_BYTES = 32 << 20
 """Of a row group: cells that were read, for threads that ask almost in order."""
@@ -154,11 +156,11 @@ class _Group:
 
     @property
     def held_bytes(self) -> int:
-        """What is in memory of it, at most: all of it, unpacked and as it is in the file."""
+        """What is in memory of it, about: a page, packed, unpacked and decoded."""
         return self._passed_bytes + (0 if self._values is None else self._page_bytes)
 
     def _begin(self) -> None:
-        self._page_bytes = 2 * min(1 << 30, max(0, self._table.metadata.row_group(self._number).total_byte_size))
+        self._page_bytes = 3 * _check_pages(self._table.fd, self._table.chunks[self._number])
         self._passed.clear()
         self._passed_bytes = 0
         self._next_row, self._fault = self._first_row, None
@@ -208,6 +210,7 @@ class _Table:
         if column is None:
             raise InputError("not_found", "its table has no column of bytes")
         self.column = column
+        self.chunks = _chunks(fd, self.metadata, column)
         self._ends = list(itertools.accumulate(rows_of(self.metadata)))
 
     def cell(self, text: str) -> memoryview:
@@ -250,20 +253,41 @@ def rows_of(metadata: pq.FileMetaData) -> list[int]:
 def has_bytes(table: pq.ParquetFile, column: BytesColumn, fd: int) -> list[bool]:
     """Of its rows, by what its footer says of nulls; by the values only in row groups where some are. Raises
     InputError."""
-    with _readable():
-        nulls = null_counts(_footer(fd), column.leaf)
     stored = list[bool]()
-    for group, rows in enumerate(rows_of(table.metadata)):
-        count = nulls[group] if group < len(nulls) else None
-        stored += [count == 0] * rows if count in (0, rows) else _has_bytes(table, group, rows, column)
+    chunks = _chunks(fd, table.metadata, column)
+    for group, (rows, chunk) in enumerate(zip(rows_of(table.metadata), chunks, strict=True)):
+        is_alike = chunk.nulls in (0, rows)
+        stored += [chunk.nulls == 0] * rows if is_alike else _has_bytes(table, group, rows, column, fd, chunk)
     return stored
 
 
-def _has_bytes(table: pq.ParquetFile, group: int, rows: int, column: BytesColumn) -> list[bool]:
+def _has_bytes(table: pq.ParquetFile, group: int, rows: int, column: BytesColumn, fd: int, chunk: Chunk) -> list[bool]:
     stored = list[bool]()
     with contextlib.suppress(InputError):  # who reads the row will tell
+        _check_pages(fd, chunk)
         stored += (value.is_valid for value in values(table, group, column))
     return (stored + [True] * rows)[:rows]
+
+
+def _chunks(fd: int, metadata: pq.FileMetaData, column: BytesColumn) -> list[Chunk]:
+    """Raises InputError."""
+    with _readable():
+        chunks = chunks_of(_footer(fd), column.leaf)
+        if len(chunks) != metadata.num_row_groups:
+            raise ValueError("its footer is damaged")
+    return chunks
+
+
+def _check_pages(fd: int, chunk: Chunk) -> int:
+    """Bytes of its largest page when it is unpacked. Raises InputError for one that a few bytes blow up."""
+    largest = 0
+    with _readable():
+        for packed, unpacked in pages_of(fd, chunk):
+            if unpacked > BLOWN_UP_BYTES and unpacked > BLOWN_UP * packed:
+                sizes = f"{packed >> 10} KB to {unpacked >> 20} MB"
+                raise InputError("too_large", f"a page of its table unpacks from {sizes}")
+            largest = max(largest, unpacked)
+    return largest
 
 
 class _Tables:
