@@ -125,11 +125,11 @@ def _addresses(entry: str, scope: Scope) -> list[str]:
 
 
 def _refuse_unreadable(address: str) -> None:
+    shown = without_password(address)[:_LONGEST_SHOWN]
     if is_remote(address) and has_password(address):
-        shown = without_password(address)[:_LONGEST_SHOWN]
         raise SpecError(f"inputs: {shown!r}: a name and password in an address are not used; give it without them")
     if is_no_path(address) and not (is_remote(address) and scheme_of(address) in ORIGINS):
-        raise SpecError(f"inputs: {address[:_LONGEST_SHOWN]!r}: {nothing_reads(address)}")
+        raise SpecError(f"inputs: {shown!r}: {nothing_reads(address)}")
 
 
 def _local(address: str) -> Path:

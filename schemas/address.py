@@ -14,7 +14,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from schemas.input_uri import path_of
 
@@ -26,6 +25,8 @@ MEMORY = frozenset(("memory",))
 REMOTE = OBJECT_STORES | WEB | HUB | MEMORY
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?!/))(?:[^/]*|[^/:]*:(?![0-9]*/)[^:]*)@")
+"""Also in what is no address: with a slash too few, or one in the password."""
 _INNER = re.compile(
     r"(?P<container>.+?\.tar)#(?P<member>.+)|(?P<table>.+\.parquet(?:\?[^#]*)?)#(?P<row>[0-9]+)",
     re.IGNORECASE | re.DOTALL,
@@ -59,12 +60,11 @@ def canonical(address: str) -> str:
 
 def has_password(address: str) -> bool:
     """Whether it holds a name and password before its host, which are never to be written."""
-    return "@" in place_of(address)[1]
+    return _PASSWORD.match(address) is not None
 
 
 def without_password(address: str) -> str:
-    scheme, host, _ = place_of(address)
-    return f"{scheme}://{host.rpartition('@')[2]}{address.partition('://')[2][len(host) :]}"
+    return _PASSWORD.sub(r"\1", address, count=1)
 
 
 def folder_of(address: str) -> str:
@@ -95,7 +95,7 @@ def name_of(address: str) -> str:
     inner = inner_of(address)[1]
     text = address if inner is None else inner
     if inner is None and scheme_of(address) in WEB:
-        text = urlsplit(address).path
+        text = place_of(re.split("[?#]", address, maxsplit=1)[0])[2]
     return text.rstrip("/").rpartition("/")[2]
 
 

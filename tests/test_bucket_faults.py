@@ -30,13 +30,14 @@ def faults(request: pytest.FixtureRequest, proxy: FaultyProxy) -> Callable[[int]
     return lambda seed: proxy.faults(request.param, seed, stall_s=1.5)
 
 
+@pytest.mark.timeout(1800)
 def test_files_are_put_listed_read_replaced_and_deleted(
     proxy: FaultyProxy, faults: Callable[[int], None], amount: Callable[[int, int], int]
 ) -> None:
     store = BucketStore(f"{proxy.new_bucket()}/out")
     faults(1)
     expected: dict[str, bytes] = {}
-    for number in range(amount(12, 300)):
+    for number in range(amount(12, 100)):
         key, data = f"a/{number:04d}", random.Random(number).randbytes(1 << number % 18)
         assert store.put_if_absent(key, data)
         assert not store.put_if_absent(key, b"another")
@@ -56,11 +57,12 @@ def test_files_are_put_listed_read_replaced_and_deleted(
     assert {key: store.open(key).read() for key in expected} == expected
 
 
+@pytest.mark.timeout(1800)
 def test_exactly_one_of_racing_writers_wins_and_all_know_it(
     proxy: FaultyProxy, faults: Callable[[int], None], amount: Callable[[int, int], int], figure: Callable[[str], None]
 ) -> None:
     stores = [BucketStore(proxy.new_bucket())] * RACERS
-    races = amount(4, 300)
+    races = amount(4, 100)
     faults(2)
     with ThreadPoolExecutor(RACERS) as racers:
         for race in range(races):

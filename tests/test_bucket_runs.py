@@ -184,6 +184,7 @@ def test_nothing_is_lost_or_doubled_whatever_fails_and_whatever_is_killed(
     for seed in range(amount(1, 10)):
         victims = random.Random(seed).sample(list(VICTIMS), amount(2, len(VICTIMS)))
         world.spec["output"] = f"{bucket}/out-{seed}"
+        world.variables["SIGHTREAD_CACHE"] = str(world.folder / f"cache-{seed}")
         proxy.faults(FAULTS, seed, stall_s=4)
         proxy.counts(anew=True)
         ended = run_with_kills(world, client, units // chunk_units, victims, seed)

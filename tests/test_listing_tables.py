@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.store.addresses import store_at
 from operators.store.inputs import object_origin
 from pipelines.job import prepare
 from pipelines.listing import list_inputs
@@ -97,11 +98,54 @@ def test_a_bucket_that_cells_name_and_is_not_there_costs_their_rows(s3: S3Server
     assert kinds == [None, "not_found"]  # who reads the first learns it
 
 
+SECRETS = {
+    "s3://me:planted@bucket/a.png": ("s3://bucket/a.png", "permission"),
+    "https://me:plan/ted@host/a.png": ("https://host/a.png", "permission"),
+    "https:/me:planted@host/a.png": ("https:/host/a.png", "not_found"),
+    "ftp://me:planted@host/a.png": ("ftp://host/a.png", "not_found"),
+    "https://me:planted@[host/a.png": ("https://[host/a.png", "permission"),
+}
+
+
 def test_a_secret_in_a_cell_is_in_no_row(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("path\ns3://me:planted@bucket/a.png\n")
+    (tmp_path / "list.csv").write_text("path\n" + "".join(f"{cell}\n" for cell in SECRETS))
     listing = listed(str(tmp_path / "list.csv"))
-    assert outcomes(listing, "") == [("s3://bucket/a.png", "image", "permission")]
-    assert "planted" not in str(listing.inputs.to_pylist())
+    assert outcomes(listing, "") == [(address, "image", kind) for address, kind in SECRETS.values()]
+    assert "plan" not in str(listing.inputs.to_pylist())
+
+
+@pytest.mark.parametrize("entry", SECRETS)
+def test_a_secret_in_an_entry_is_in_no_sentence(entry: str) -> None:
+    with pytest.raises(SpecError) as refusal:
+        listed(entry)
+    assert "plan" not in str(refusal.value)
+    with pytest.raises(SpecError) as refusal:
+        store_at(entry.replace("s3://", "s3:/").replace("https:", "http:"))
+    assert "plan" not in str(refusal.value)
+
+
+def test_a_host_that_is_none_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\nhttps://[host/a.png\nhttps://[host/a\n")
+    assert outcomes(listed(str(tmp_path / "list.csv")), "https://[host/") == [
+        ("a.png", "image", None),
+        ("a", None, None),
+    ]
+
+
+def test_a_table_of_elsewhere_names_no_files_of_this_machine(s3: S3Server, tmp_path: Path) -> None:
+    """Not even their sizes."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    names = [f"file://{tmp_path}/a.png", f"file://localhost{tmp_path}/a.png", f"file:{tmp_path}/a.png"]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    structs = pa.array([{"bytes": None, "path": name} for name in names], kind)
+    pq.write_table(pa.table({"image": structs}), tmp_path / "x.parquet")
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/list.csv", ("path\n" + "".join(f"{name}\n" for name in names)).encode())
+    s3.put(f"{bucket}/x.parquet", (tmp_path / "x.parquet").read_bytes())
+    for table in (f"{bucket}/list.csv", f"{bucket}/x.parquet"):
+        rows = listed(table).inputs.to_pylist()
+        assert [(row["error"] or {}).get("kind") for row in rows] == ["permission"] * 3
+        assert [row["size_bytes"] for row in rows] == [None] * 3
 
 
 def test_a_table_that_is_not_there_is_a_row_and_one_that_is_none_a_sentence(s3: S3Server) -> None:

@@ -181,7 +181,7 @@ def _unit_requests(
         for number, values in enumerate(task.requests(row)):
             label = {
                 "task": task.name,
-                "sample": unit.columns["input_uri"].rsplit("/", 1)[-1],
+                "sample": _file_name(unit.columns["input_uri"]),
                 "unit": str(unit.columns["unit_index"]),
                 "request": str(number),
             }
@@ -189,6 +189,11 @@ def _unit_requests(
             name = f"{chunk_id}/{task.name}/{index}/{number}"
             unit_requests.append((index, number, UnitRequest(task, unit.unit, values, name, label, fault)))
     return unit_requests
+
+
+def _file_name(uri: str) -> str:
+    """Of a member of a shard the same as of the file that it was."""
+    return uri.rsplit("/", 1)[-1].rpartition(".tar#")[2]
 
 
 def _camera(task: Task, unit: Opened, row: Mapping[str, Any]) -> tuple[dict[str, Any], Failure | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from operators.store.local import path_of, refusal
 from operators.store.store import Store
-from schemas.address import is_remote, scheme_of
+from schemas.address import is_remote, scheme_of, without_password
 from schemas.errors import SpecError, StoreLost
 
 SCHEMES = {
@@ -23,12 +23,12 @@ IN_PROCESS = frozenset(("memory",))
 
 def store_at(address: str) -> Store:
     """Raises SpecError for a scheme that no store is there for."""
-    scheme = scheme_of(address)
+    scheme, shown = scheme_of(address), without_password(address)
     if scheme not in SCHEMES:
         others = ", ".join(f"{name}://" for name in SCHEMES if name not in IN_PROCESS)
-        raise SpecError(f"output: {address!r}: nothing can be written to {scheme}:// so far; give a path, or {others}")
+        raise SpecError(f"output: {shown!r}: nothing can be written to {scheme}:// so far; give a path, or {others}")
     if is_remote(f"{scheme}://") and not is_remote(address):
-        raise SpecError(f"output: {address!r}: {scheme}:// and a place, as {scheme}://bucket/out")
+        raise SpecError(f"output: {shown!r}: {scheme}:// and a place, as {scheme}://bucket/out")
     module, _, name = SCHEMES[scheme].partition(":")
     try:
         store: Store = getattr(import_module(module), name)(address)

@@ -24,7 +24,7 @@ from pipelines.entries.scope import Part, Scope, Target, short_hash
 from pipelines.entries.shards import is_shard, read_ahead, shard_parts
 from pipelines.input_tables import InputTable, read_table
 from schemas.address import (
-    HUB,
+    REMOTE,
     WEB,
     address_in,
     canonical,
@@ -134,15 +134,14 @@ def _cell(address: str, table: InputTable, row: int) -> Target:
         )
     if is_remote(text) and scheme_of(text) in ORIGINS:
         return _remote(text, fault)
-    if _ELSEWHERE.match(text):
-        return _elsewhere(text)
+    if _ELSEWHERE.match(text) or scheme_of(text) in REMOTE:
+        return _elsewhere(without_password(text))
     if not is_remote(address):
         file = _named_by(path_of(address).parent, cell)
         return target_of(file, EPISODE if is_folder(file) else media_of_name(file.name), fault)
-    if scheme_of(text) == "file" and text.lower().startswith("file:"):
-        if scheme_of(address) in WEB | HUB:
-            fault = InputError("permission", "a table from the web names no files of this machine")
-        return target_of(path_of(text), media_of_name(path_of(text).name), fault)
+    if text.lower().startswith("file:"):  # whoever writes the table need not be who runs the job; not even looked at
+        fault = InputError("permission", "only a table of this machine names files of this machine")
+        return Target(text_of(text), media_of_name(path_of(text).name), fault=fault)
     return _remote(address_in(folder_of(address), text), fault)
 
 
@@ -196,6 +195,9 @@ def is_no_path(address: str) -> bool:
 
 def nothing_reads(address: str) -> str:
     schemes = ", ".join(f"{scheme}://" for scheme in sorted(ORIGINS) if scheme != "memory")
+    scheme = scheme_of(address)
+    if scheme in ORIGINS and "://" not in address:
+        return f"it lacks a slash: {scheme}://"
     return f"nothing is read from {address.partition(':')[0]}: addresses; give a path, or {schemes}"
 
 
