@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import resource
 import tempfile
 import time
@@ -24,6 +25,7 @@ from rich.console import Console
 from jobs.display import Display
 from operators.media.formats import HEAD_BYTES
 from operators.store.inputs.object_origin import ObjectOrigin
+from operators.store.inputs.opened_input import opened_input
 from operators.store.memory import MemoryStore
 from pipelines.entries.globs import has_magic
 from pipelines.job import prepare
@@ -351,3 +353,11 @@ def test_an_address_is_part_of_the_identity_wherever_a_job_is_started(
         }
     )
     assert prepare(spec).identity["inputs"] == ["s3://bucket/in/", str(tmp_path / "in")]
+
+
+def test_a_key_that_looks_like_a_member_is_read(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/in/a.tar#b.png", PNG)
+    (row,) = listed(f"{bucket}/in/").inputs.to_pylist()
+    with opened_input(row["input_uri"], row["version"]) as opened:
+        assert os.pread(opened.fd, len(PNG) + 1, 0) == PNG
