@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from operators.media.probe import Probe
+from operators.store import retries
 from operators.store.bucket import BucketStore
 from operators.store.inputs.cache import node_cache
 from operators.store.inputs.opened_input import OpenedInput, opened_input
@@ -19,6 +21,7 @@ from operators.store.objects import Bucket
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError, SpecError, StoreLost
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import S3Server
 
 
@@ -162,4 +165,39 @@ def test_a_bucket_that_goes_in_mid_run_is_lost_and_no_fault_of_an_input(s3: S3Se
     with pytest.raises(StoreLost, match="is not there any more"), opened_input(f"{bucket}/a.bin", version):
         pass
     with pytest.raises(InputError, match="is not there"), opened_input(f"{bucket}/a.bin"):
+        pass
+
+
+def test_a_right_that_is_withdrawn_in_mid_run_is_no_fault_of_an_input(
+    proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "LONGEST_S", 0.01)
+    bucket = proxy.new_bucket()
+    for name in ("a.bin", "b.bin"):
+        proxy.put(f"{bucket}/{name}", b"content")
+    proxy.faults(1.0, kinds=("403",))
+    with pytest.raises(InputError, match="status 403"), opened_input(f"{bucket}/b.bin"):  # nothing was read yet
+        pass
+    proxy.faults()
+    with opened_input(f"{bucket}/a.bin"):
+        pass
+    proxy.faults(1.0, kinds=("403",))
+    with pytest.raises(StoreLost, match=r"b.bin: status 403.*; so is .*/a.bin by now"), opened_input(f"{bucket}/b.bin"):
+        pass
+
+
+def test_an_input_that_alone_is_forbidden_is_a_row_of_its_own(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/a.bin", b"content")
+    with opened_input(f"{bucket}/a.bin"):
+        pass
+    real = Bucket.pieces
+
+    def pieces(self: Bucket, key: str, *more: Any) -> Iterator[bytes]:
+        if key == "b.bin":
+            raise InputError("permission", "b.bin is refused")
+        return real(self, key, *more)
+
+    monkeypatch.setattr(Bucket, "pieces", pieces)
+    with pytest.raises(InputError, match="is refused"), opened_input(f"{bucket}/b.bin", "v"):
         pass

@@ -192,6 +192,40 @@ def test_credentials_of_a_profile(serve: Serve, monkeypatch: pytest.MonkeyPatch,
             Bucket("s3://b")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("AWS_ENDPOINT_URL", value)
+            for value in ("localhost:9000", "http://", "http://a:99999", "http:///x", "ftp://a")
+        ),
+        *(("AWS_ENDPOINT_URL", value) for value in ("http://ü.example", "http://a b/", "http://?x")),
+        *((name, "planted\n") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")),
+        ("AWS_REGION", "planted place"),
+    ],
+)
+def test_a_setting_that_can_stand_in_no_request_is_a_sentence(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with serve():
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SpecError, match=f"s3://b: {name} ") as caught:
+            Bucket("s3://b")
+    assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["SIGHTREAD_STORE_PATIENCE_S", "SIGHTREAD_STORE_TIMEOUT_S"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "soon"])
+def test_a_patience_that_is_no_time_is_a_sentence(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, seconds: str
+) -> None:
+    """`nan` would be waited for without an end."""
+    with serve():
+        monkeypatch.setenv(name, seconds)
+        with pytest.raises(SpecError, match=f"{name}: '{seconds}' is no"):
+            Bucket("s3://b")
+
+
 def test_a_signature_is_in_no_message_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [error(403, "AuthenticationFailed", "no"), error(503, "ServerBusy"), error(400, "Odd"), Answer(0)]
     monkeypatch.setenv("SIGHTREAD_STORE_PATIENCE_S", "0.01")

@@ -5,10 +5,12 @@ usual variables (docs/buckets.md lists them). No address, spec or file of ours s
 from __future__ import annotations
 
 import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from operators.store.object_errors import sentence_of
 from operators.store.retries import timeout_s
@@ -24,6 +26,13 @@ _ENDPOINTS = {
     "gs": (),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
+_IN_REQUESTS = frozenset(
+    (
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_SAS_TOKEN"),
+    )
+)
+_PLAIN = re.compile(r"[!-~]*")
 _SOURCES = {
     # variables of which one says where credentials come from
     "s3": (
@@ -70,6 +79,7 @@ def _client(address: str, _variables: tuple[tuple[str, str], ...]) -> Any:
     make: Any = obstore.store.from_url
     scheme = place_of(address)[0]
     options: dict[str, Any] = {}
+    _check_variables(address)
     endpoint = next(filter(None, (os.environ.get(name) for name in _ENDPOINTS[scheme])), "")
     provider = None
     if scheme == "s3":
@@ -83,7 +93,7 @@ def _client(address: str, _variables: tuple[tuple[str, str], ...]) -> Any:
     if provider is None:
         _check_source(address)
     allowed = os.environ.get(f"{_PREFIXES[scheme][0]}ALLOW_HTTP", "").lower() in ("1", "true")
-    http = {"allow_http": True} if allowed or endpoint.startswith("http://") else {}
+    http = {"allow_http": True} if allowed or endpoint.lower().startswith("http://") else {}
     times = {"connect_timeout": f"{CONNECT_S}s", "timeout": f"{REQUEST_S}s"}
     times["read_timeout"] = f"{round(timeout_s() * 1000)}ms"
     try:
@@ -95,6 +105,27 @@ def _client(address: str, _variables: tuple[tuple[str, str], ...]) -> Any:
         )
     except Exception as error:  # noqa: BLE001  obstore's own tree, of settings that it does not understand
         raise SpecError(f"{address}: {sentence_of(error)}; docs/buckets.md lists the variables") from None
+
+
+def _check_variables(address: str) -> None:
+    """obstore ends in a panic at what can stand in no request. A value is not repeated: it may be a key."""
+    scheme = place_of(address)[0]
+    for name, value in os.environ.items():
+        if name in _ENDPOINTS[scheme] and value and not _is_endpoint(value):
+            raise SpecError(
+                f"{address}: {name} is no address: http:// or https://, a host, and a port where it has one"
+            )
+        if name in _IN_REQUESTS and not _PLAIN.fullmatch(value):
+            raise SpecError(f"{address}: {name} holds a character that cannot stand in it, such as the end of a line")
+
+
+def _is_endpoint(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+        has_place = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        return False
+    return has_place and url.scheme in ("http", "https") and _PLAIN.fullmatch(value) is not None
 
 
 def _check_source(address: str) -> None:

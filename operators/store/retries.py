@@ -7,6 +7,7 @@ a run. A refusal is tried a few times (stores refuse under load too) and then be
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import time
@@ -22,6 +23,7 @@ FIRST_PATIENCE_S = 20.0
 REFUSALS = 6
 TIMEOUT_S = 20.0
 """Without a byte, until a request is given up and asked again; SIGHTREAD_STORE_TIMEOUT_S says otherwise."""
+LONGEST_SETTING_S = 30 * 86_400.0
 FIRST_S, LONGEST_S = 0.1, 15.0
 
 _log = logging.getLogger(__name__)
@@ -53,9 +55,12 @@ def timeout_s() -> float:
 def _seconds(variable: str, usual: float) -> float:
     text = os.environ.get(variable, "")
     try:
-        return float(text or usual)
+        seconds = float(text or usual)
     except ValueError:
-        raise SpecError(f"{variable}: {text!r} is no number of seconds") from None
+        seconds = math.nan
+    if not 0 < seconds <= LONGEST_SETTING_S:
+        raise SpecError(f"{variable}: {text!r} is no number of seconds")
+    return seconds
 
 
 def patiently(ask: Callable[[], _T], about: str, patience_s: float = PATIENCE_S) -> _T:

@@ -275,6 +275,8 @@ def _cache(folder: str, size_mb: str) -> Cache:
         most = int(size_mb) << 20 if size_mb else None
     except ValueError as error:
         raise SpecError(f"SIGHTREAD_CACHE_MB: {size_mb!r} is no number of megabytes") from error
+    if most is not None and most <= 0:
+        raise SpecError(f"SIGHTREAD_CACHE_MB: {size_mb}: a cache needs room")
     if most is None:
         place = path
         while not place.exists():

@@ -19,6 +19,7 @@ from operators.store.inputs.cache import Cache, node_cache
 from operators.store.inputs.cell_address import is_cell as is_cell
 from operators.store.inputs.origin import Origin
 from operators.store.inputs.origin import origin_of as origin_of
+from operators.store.inputs.rights import rights_kept
 from operators.store.inputs.tar_input import is_place, local_member, reader, remote_member, remote_shard, shard_of
 from operators.store.inputs.tar_members import ReadAt
 from schemas.address import is_remote
@@ -46,19 +47,23 @@ def opened_input(
     too_large; StoreLost where its store does not answer any more.
     """
     settings = settings or FetchSettings()
-    is_object = is_remote(address) and version is not None and not is_place(version)
-    if (inside := shard_of(address)) is not None and not is_object:
-        opened = _member(address, *inside, version, settings)
-    elif is_cell(address, version):
-        from operators.store.inputs.table_cells import opened_cell  # a library more, for who has no tables
-
-        opened = OpenedInput(*opened_cell(address, version, partial(_full_file, settings=settings)))
-    else:
-        opened = OpenedInput(*_full_file(address, version, settings))
+    with rights_kept(address, settings):
+        opened = _opened(address, version, settings)
     try:
         yield opened
     finally:
         os.close(opened.fd)
+
+
+def _opened(address: str, version: str | None, settings: FetchSettings) -> OpenedInput:
+    is_object = is_remote(address) and version is not None and not is_place(version)
+    if (inside := shard_of(address)) is not None and not is_object:
+        return _member(address, *inside, version, settings)
+    if is_cell(address, version):
+        from operators.store.inputs.table_cells import opened_cell  # a library more, for who has no tables
+
+        return OpenedInput(*opened_cell(address, version, partial(_full_file, settings=settings)))
+    return OpenedInput(*_full_file(address, version, settings))
 
 
 @contextlib.contextmanager
