@@ -28,7 +28,7 @@ from operators.store.inputs.table_cells import open_table, version_of
 from pipelines.bytes_tables import BytesTable, read_bytes_table, read_columns, refuse_other_bytes
 from pipelines.cell_types import TYPES
 from schemas import tables
-from schemas.address import name_of
+from schemas.address import name_of, without_query
 from schemas.errors import InputError, SpecError
 
 _ARROW = (".arrow", ".feather")
@@ -75,7 +75,7 @@ def read_table(
 ) -> InputTable:
     """types: of columns of a CSV, by name. texts: it may do without a column of paths. address, version: of a table
     that was fetched, which its name is of. Raises SpecError."""
-    place = address or str(path)
+    place, shown = address or str(path), without_query(address) if address else str(path)
     try:
         check_is_file(path.stat().st_mode)
         suffix = PurePosixPath(name_of(place)).suffix.lower()
@@ -85,10 +85,10 @@ def read_table(
             return _csv(path, suffix, types, texts=texts)
         return _parquet(path, texts=texts, is_called_so=suffix == ".parquet", version=version)
     except SpecError as error:
-        raise SpecError(f"inputs: {place}: {error}") from error
+        raise SpecError(f"inputs: {shown}: {error}") from error
     except (InputError, pa.ArrowException, OSError, ValueError, MemoryError) as error:
         message = " ".join(str(error).split())[:300]
-        raise SpecError(f"inputs: {place}: not a readable table: {message}") from error
+        raise SpecError(f"inputs: {shown}: not a readable table: {message}") from error
 
 
 def _is_parquet(path: Path, suffix: str) -> bool:

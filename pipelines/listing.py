@@ -28,7 +28,7 @@ from pipelines.entries.shards import FutureContents, is_shard, read_ahead, shard
 from pipelines.entries.table_rows import is_no_path, is_table, nothing_reads, table_parts
 from pipelines.progress import Progress
 from schemas import tables
-from schemas.address import canonical, has_password, is_remote, scheme_of, without_password
+from schemas.address import canonical, has_password, is_remote, scheme_of, without_password, without_query
 from schemas.errors import SpecError
 from schemas.fetch import FetchSettings
 from schemas.input_uri import path_of
@@ -198,6 +198,14 @@ def check_values(tasks: Sequence[Task], inputs: pa.Table) -> None:
         for name in task.required_parameters():
             if name not in {*task.parameters, *task.defaults, *inputs.schema.names}:
                 raise SpecError(
-                    f"tasks: {task.name}: its prompt takes {{{name}}}: give a column {name!r} in an input table, "
-                    f"or `parameters: {{{name}: …}}`"
+                    f"tasks: {task.name}: its prompt takes {{{name}}}: give a column {name!r} in an input table "
+                    f"(or .{name} members in a shard), or `parameters: {{{name}: …}}`{_first_fault(inputs)}"
                 )
+
+
+def _first_fault(inputs: pa.Table) -> str:
+    """What may be why there is no such column: an input that would have brought it."""
+    row = next((row for row in inputs.select(["input_uri", "error"]).to_pylist() if row["error"] is not None), None)
+    if row is None:
+        return ""
+    return f"; {without_query(row['input_uri'])[:_LONGEST_SHOWN]} cannot be read: {row['error']['message']}"

@@ -67,6 +67,11 @@ def without_password(address: str) -> str:
     return _PASSWORD.sub(r"\1", address, count=1)
 
 
+def without_query(address: str) -> str:
+    """As sentences name it: what is behind a `?` of the web may be a signature."""
+    return address.partition("?")[0] if scheme_of(address) in WEB else address
+
+
 def folder_of(address: str) -> str:
     """The address of what a file lies in, with a slash at its end."""
     head, _, _ = address.split("?", 1)[0].rpartition("/") if scheme_of(address) in WEB else address.rpartition("/")

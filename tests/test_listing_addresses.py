@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import resource
 import tempfile
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -24,10 +26,11 @@ from rich.console import Console
 from jobs.display import Display
 from operators.media.formats import HEAD_BYTES
 from operators.store.inputs.object_origin import ObjectOrigin
+from operators.store.inputs.opened_input import opened_input
 from operators.store.memory import MemoryStore
 from pipelines.entries.globs import has_magic
 from pipelines.job import prepare
-from pipelines.listing import Listing, list_inputs
+from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.progress import Progress
 from schemas.address import canonical
 from schemas.errors import SpecError
@@ -351,3 +354,19 @@ def test_an_address_is_part_of_the_identity_wherever_a_job_is_started(
         }
     )
     assert prepare(spec).identity["inputs"] == ["s3://bucket/in/", str(tmp_path / "in")]
+
+
+def test_a_key_that_looks_like_a_member_is_read(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    s3.put(f"{bucket}/in/a.tar#b.png", PNG)
+    (row,) = listed(f"{bucket}/in/").inputs.to_pylist()
+    with opened_input(row["input_uri"], row["version"]) as opened:
+        assert os.pread(opened.fd, len(PNG) + 1, 0) == PNG
+
+
+def test_a_prompt_that_lacks_its_value_says_which_shard_is_not_there(tmp_path: Path) -> None:
+    task = SimpleNamespace(name="look", parameters={}, defaults={}, required_parameters=lambda: ["txt"])
+    with pytest.raises(
+        SpecError, match=r"takes \{txt\}: .*\.txt members in a shard.*a\.tar cannot be read: No such file"
+    ):
+        check_values([task], listed(str(tmp_path / "a.tar")).inputs)  # type: ignore[list-item]

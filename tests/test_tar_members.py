@@ -254,3 +254,16 @@ def test_what_is_passed_over_is_not_fetched_where_it_is_much() -> None:
         "after.jpg",
     ]
     assert asked == [0, len(head) + size]
+
+
+def test_a_member_of_two_sizes_is_none_to_read() -> None:
+    """Its header says one, its pax record another: readers differ in which they believe."""
+    record = b"11 size=10\n"
+    data = header(b"pax", b"%011o\0" % len(record), b"x") + record.ljust(BLOCK, b"\0")
+    data += header(b"a.png", b"%011o\0" % 300) + b"x" * 10 + bytes(BLOCK - 10) + bytes(2 * BLOCK)
+    (member,), damage = index(data)
+    assert damage is None
+    assert (member.size_bytes, member.type) == (10, "file of two sizes")
+    fault = member.fault()
+    assert fault is not None
+    assert fault.kind == "unknown_type"

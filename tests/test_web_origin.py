@@ -28,6 +28,7 @@ from operators.store.inputs.origin import Entry
 from operators.store.inputs.public_web import is_public, web_url
 from operators.store.inputs.web_origin import WebOrigin
 from pipelines.job import prepare
+from pipelines.listing import list_inputs
 from pipelines.local import answer
 from schemas.errors import InputError, SpecError
 from schemas.fetch import FetchSettings
@@ -493,3 +494,23 @@ def test_no_text_is_more_than_an_address(text: str) -> None:
         else:
             assert url.scheme == "https"
             assert (url.user, url.password) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["/bad.csv", "/bad.parquet", "/gone.csv", "/refused.csv"])
+def test_a_signature_is_in_no_sentence(server: WebServer, name: str) -> None:
+    """Of a table: that of a row names no address but in its own column."""
+    if "bad" in name:
+        server.file(name, b"no,paths\n")
+    elif "refused" in name:
+        server.pages[name] = forbidden
+    try:
+        rows = list_inputs((f"{server.address(name)}?X-Amz-Signature=planted",), None, settings=HERE).inputs.to_pylist()
+        sentence = str([row["error"] for row in rows])
+    except SpecError as error:
+        sentence = str(error)
+    assert name in sentence
+    assert "planted" not in sentence
+
+
+async def forbidden(_: web.Request) -> web.Response:
+    return web.Response(status=403)

@@ -34,6 +34,7 @@ from schemas.address import (
     name_of,
     scheme_of,
     without_password,
+    without_query,
 )
 from schemas.errors import InputError, SpecError
 from schemas.input_uri import path_of, text_of
@@ -55,7 +56,7 @@ def table_parts(target: Target, scope: Scope) -> Iterator[Part]:
     """Raises SpecError for a table that cannot be used."""
     table = _table(target, scope)
     if table is None:
-        missing = InputError("not_found", f"{target.address} is not there")
+        missing = InputError("not_found", f"{without_query(target.address)} is not there")
         yield Part(scope.once(Target(target.address, target.media, fault=missing)))
         return
     if table.left_out:
@@ -98,7 +99,7 @@ def _table(target: Target, scope: Scope) -> InputTable | None:
     except InputError as error:
         if error.kind == "not_found":
             return None
-        raise SpecError(f"inputs: {address} cannot be read: {error}") from error
+        raise SpecError(f"inputs: {without_query(address)} cannot be read: {error}") from error
 
 
 def _cells(address: str, table: InputTable, rows: Sequence[int], scope: Scope) -> Iterator[Target]:

@@ -20,7 +20,7 @@ from operators.store.inputs.cell_address import is_cell as is_cell
 from operators.store.inputs.origin import Origin
 from operators.store.inputs.origin import origin_of as origin_of
 from operators.store.inputs.rights import rights_kept
-from operators.store.inputs.tar_input import local_member, reader, remote_member, remote_shard, shard_of
+from operators.store.inputs.tar_input import is_place, local_member, reader, remote_member, remote_shard, shard_of
 from operators.store.inputs.tar_members import ReadAt
 from schemas.address import is_remote
 from schemas.errors import InputError, SpecError
@@ -56,7 +56,8 @@ def opened_input(
 
 
 def _opened(address: str, version: str | None, settings: FetchSettings) -> OpenedInput:
-    if (inside := shard_of(address)) is not None:
+    is_object = is_remote(address) and version is not None and not is_place(version)
+    if (inside := shard_of(address)) is not None and not is_object:
         return _member(address, *inside, version, settings)
     if is_cell(address, version):
         from operators.store.inputs.table_cells import opened_cell  # a library more, for who has no tables

@@ -49,6 +49,11 @@ class TarPlace:
         return f"{self.shard}@{self.offset}+{self.size_bytes}"
 
 
+def is_place(version: str) -> bool:
+    """Whether it is a member's, and not that of an object whose key looks like one."""
+    return _VERSION.fullmatch(version) is not None
+
+
 def shard_of(address: str) -> tuple[str, str] | None:
     """(address of the shard, name of the member); None for what is no member of one. On this machine a file of just
     that name is that file, and of several shards that the address may mean the one that is there."""

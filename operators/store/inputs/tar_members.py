@@ -239,6 +239,8 @@ def _member(block: bytes, kind: bytes, size: int, offset: int, ahead: _Next, rea
                 break  # then its content is missing too
             offset, more = offset + BLOCK, extension[504] != 0
     if ahead.size_bytes is not None:
+        if ahead.size_bytes != size and ahead.size_bytes < _LARGE and member_type == "file":
+            member_type = "file of two sizes"
         size = ahead.size_bytes
     if member_type in _WITHOUT_CONTENT:
         size = 0
