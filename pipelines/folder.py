@@ -58,8 +58,8 @@ class JobFolder:
             raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
         _log.info("%s is %s", self._store.address, "claimed" if new else "this job's already")
 
-    def check(self, identity: dict[str, Any]) -> None:
-        """What `claim` would refuse, as far as it shows without writing. Raises as it does."""
+    def check(self, identity: dict[str, Any]) -> bool:
+        """Whether the folder is this job's already. Raises what `claim` would, as far as it shows without writing."""
         check_writable(self._store.address)
         try:
             taken = self._store.stat(_IDENTITY) is not None
@@ -67,6 +67,7 @@ class JobFolder:
             raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
         if taken:
             self._compare(identity)
+        return taken
 
     def _compare(self, identity: dict[str, Any]) -> None:
         """Raises JobConflict where the folder has another."""

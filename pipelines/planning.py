@@ -50,11 +50,12 @@ class Work:
             yield from ((name, chunk_id) for name in names)
 
 
-def check_output(job: Job, folder: JobFolder) -> None:
-    """Raises SpecError or JobConflict for what a run refuses, as far as it shows without writing."""
+def check_output(job: Job, folder: JobFolder) -> bool:
+    """Whether the job was begun there. Raises SpecError or JobConflict for what a run refuses, as far as it shows
+    without writing."""
     if in_process(job.output):
         raise SpecError(f"output: {job.output!r}: a run has many processes, and this is the memory of one")
-    folder.check(job.identity)
+    return folder.check(job.identity)
 
 
 def list_job(job: Job, progress: Progress | None = None) -> Listing:
@@ -70,10 +71,11 @@ def list_job(job: Job, progress: Progress | None = None) -> Listing:
     return listing
 
 
-def list_once(job: Job, folder: JobFolder, progress: Progress | None = None) -> Listing:
-    """The input manifest: written once, then what the job is about, whatever its inputs' folders hold by then."""
+def list_once(job: Job, folder: JobFolder, progress: Progress | None = None, listing: Listing | None = None) -> Listing:
+    """The input manifest: written once, then what the job is about, whatever its inputs' folders hold by then. listing:
+    of just now, where there is one."""
     if not folder.has_inputs():
-        listing = list_job(job, progress)
+        listing = listing or list_job(job, progress)
         folder.write_inputs(listing.inputs, dict(listing.skipped))
     inputs, skipped = folder.read_inputs()
     _log.info("%d inputs are listed, left out: %s", inputs.num_rows, skipped or "none")

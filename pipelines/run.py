@@ -20,7 +20,7 @@ from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
 from pipelines.job import Job
 from pipelines.plan import Stage, code_check_stages, stages
-from pipelines.planning import Work, check_output, list_once, plan_work
+from pipelines.planning import Work, check_output, list_job, list_once, plan_work
 from pipelines.progress import Progress
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
@@ -47,10 +47,10 @@ def _run(job: Job, limit: int | None, progress: Progress, committed: _Committed)
     clock = _Clock()
     store = store_at(job.output)
     folder, results = JobFolder(store), Results(store)
-    check_output(job, folder)
+    # before the claim: a spec with a slip in its inputs can be corrected
+    new = None if check_output(job, folder) else list_job(job, progress)
     folder.claim(job.identity, job.spec.model_dump(mode="json"))
-
-    listing = list_once(job, folder, progress)
+    listing = list_once(job, folder, progress, new)
     clock.stop("list")
     progress.listed(listing.inputs.num_rows, dict(listing.skipped))
 

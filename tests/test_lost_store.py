@@ -176,6 +176,17 @@ def test_an_output_that_cannot_be_used_is_told_before_any_work(
     assert line.count("\n") == 1
 
 
+def test_inputs_that_cannot_be_listed_leave_no_claim_so_that_the_spec_may_be_corrected(
+    proxy: FaultyProxy, in_process: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket = proxy.new_bucket()
+    four_inputs(bucket, proxy, in_process, ".png")
+    for output in (f"{bucket}/out", "out"):
+        assert main(["run", write_spec(in_process, "s3://a-typo/in/", output)]) == 2
+        assert "s3://a-typo is not there" in capsys.readouterr().err
+        assert main(["run", write_spec(in_process, f"{bucket}/in/", output)]) == 0
+
+
 def test_who_may_read_and_not_write_is_told_before_any_work(
     in_process: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from operators.media import sandbox
 from operators.processes import seccomp
 from schemas.decode import DecodeSettings
+from schemas.input_uri import uri_of
 
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -47,7 +48,7 @@ def report(targets: Path) -> dict[str, Any]:
     sandbox.spawn = functools.partial(_spawn_instead, spawn)  # type: ignore[assignment]
     decoders = sandbox.Sandbox(DecodeSettings())
     try:
-        decoders._order(sandbox._Part(targets, None, []), DecodeSettings(), {})
+        decoders._order(sandbox._Part(uri_of(str(targets)), None, None, []), DecodeSettings(), {})
         child = decoders._child
         assert child is not None
         frame = child.channel.recv()
