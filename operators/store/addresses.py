@@ -61,7 +61,8 @@ def opened(address: str) -> Store:
         try:
             getattr(store, "check", lambda: None)()  # of a bucket
         except (OSError, StoreLost) as error:
-            raise SpecError(f"output: {error}; docs/buckets.md says what a store needs") from None
+            hint = "" if "docs/buckets.md" in str(error) else "; docs/buckets.md says what a store needs"
+            raise SpecError(f"output: {error}{hint}") from None
     return store
 
 
