@@ -4,6 +4,7 @@ key, looked at from outside while it goes on."""
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from pathlib import Path
 
@@ -44,12 +45,19 @@ def test_a_planted_key_is_in_no_file_log_command_line_or_child(world: World, s3:
             if secret in command:
                 leaks.add(f"the command line of {command}")
             if secret in text_of(entry / "environ"):
-                (fetching if FETCHING.search(command) else leaks).add(command)
+                if not FETCHING.search(command):
+                    time.sleep(0.2)  # one that begins, or takes another name, has none for a moment
+                    command = text_of(entry / "cmdline").replace("\0", " ")
+                if FETCHING.search(command):
+                    fetching.add(command)
+                elif secret in text_of(entry / "environ"):
+                    leaks.add(command)
         children |= {child for child in CHILDREN for command in world.processes().values() if child in command}
         if session is None and (raylet := "".join(world.processes("raylet").values())):
             session = Path(re.search(r"/tmp/sightread-ray-[^/]+", raylet)[0])  # type: ignore[index]
         if session is not None:
             leaks |= {str(path) for path in session.rglob("*") if path.is_file() and secret in text_of(path)}
+        time.sleep(0.5)  # whoever reads all of /proc without a pause leaves the others little of a small machine
     printed = process.communicate()[0]
     assert process.returncode == 0, printed
     assert leaks == set()
