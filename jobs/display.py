@@ -52,6 +52,13 @@ class Display(Progress):
         left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))
         self._line(f"{inputs} inputs" + (f"; left out: {left_out}" if left_out else ""))
 
+    def grown(self, new: int, changed: int, gone: int, *, asked_again: bool) -> None:
+        parts = [f"{new} new"] * (new > 0)
+        advice = "asked again" if asked_again else "--changed asks again"
+        parts += [f"{changed} changed ({advice})"] * (changed > 0)
+        parts += [f"{gone} gone (their rows stay)"] * (gone > 0)
+        self._line(f"inputs: {', '.join(parts)}")
+
     def fetched(self, size_bytes: int) -> None:
         with self._fetching:
             self._fetched += 1

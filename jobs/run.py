@@ -18,20 +18,24 @@ from schemas.errors import JobConflict, SightreadError, SpecError
 _log = logging.getLogger(__name__)
 
 
-def run_spec(path: Path, *, limit: int | None = None) -> int:
-    """The exit code of the run. Raises SpecError before anything heavy is imported."""
+def run_spec(
+    path: Path, *, limit: int | None = None, new: bool = True, changed: bool = False, redo: tuple[str, ...] = ()
+) -> int:
+    """The exit code of the run. new, changed, redo: as in pipelines.run.Growth. Raises SpecError before anything heavy
+    is imported."""
     spec = load(path)
 
     from jobs.display import Display, console_for, show_summary
     from pipelines.job import prepare
-    from pipelines.run import run
+    from pipelines.run import Growth, run
 
     console = console_for()
     job = prepare(spec)
     advice = ending.advising("what is answered is committed, and the same command again goes on")
     with advice, to_file(job.logs / "run.log") if job.logs is not None else nullcontext():
         try:
-            summary = run(job, limit=limit, progress=Display(console))
+            growth = Growth(new=new, changed=changed, redo=redo)
+            summary = run(job, limit=limit, progress=Display(console), growth=growth)
         except (SpecError, JobConflict):  # nothing was begun, and the folder may be another job's
             raise
         except SightreadError as error:

@@ -1,5 +1,5 @@
 """Commit what a chunk's engine calls came to: a part for each task, and a receipt of it. Knows nothing of Ray or of
-what the rows say; that a part is there once is the doing of operators/store/results.py.
+what the rows say; that a part is there once is the doing of operators/store/part_log.py.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.store.results import Results
+from operators.publisher import Publisher
+from operators.store.addresses import store_at
+from operators.store.chunk_id import ChunkId
+from operators.store.lease import LeaseGuard
+from operators.store.part_log import PartLog
+from operators.store.view import View
 from schemas import tables
-from schemas.errors import JobConflict, StoreLost
+from schemas.errors import LEASE_LOST, JobConflict, StoreLost
 
 NOT_ASKED = "unreadable_input"
 """The status of rows that no engine was asked for."""
@@ -23,29 +28,37 @@ _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\b0x[0-9a-fA-F]+|\b[0-9a-fA-F
 
 
 class Commit:
-    """ANSWERED in, RECEIPTS out. output: the address of the job's store.
+    """ANSWERED in, RECEIPTS out. output: the address of the job's store. guard: of the run's lease, without which
+    nothing is written.
 
     Total: what cannot be written is a receipt that says so, `refused` where the store said no (a full disk) or
     nothing; the chunk stays open and the same command again does it. May be called by several threads.
     """
 
-    def __init__(self, output: str) -> None:
-        self._results = Results.at(output)
+    def __init__(self, output: str, guard: LeaseGuard | None = None) -> None:
+        store = store_at(output)
+        self._log = PartLog(store)
+        self._publisher = Publisher(View(store))
+        self._guard = guard
 
     def __call__(self, answered: pa.Table) -> pa.Table:
         receipts = [self._commit(row) for row in answered.to_pylist()]
+        self._publisher.publish_due()
         return pa.Table.from_pylist(receipts, schema=tables.RECEIPTS)
 
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
         for why, outcome in (("fault", "no_engine"), ("lost", "lost")):
             if row[why] is not None:
                 return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": outcome, "message": row[why]}
+        if self._guard is not None and not self._guard.held():
+            return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "lost", "message": LEASE_LOST}
         started = time.monotonic()
         rows = pa.ipc.open_stream(row["rows"]).read_all()
         same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks")}
         receipt = {**same, "message": None, **count(rows)}
         try:
-            outcome = self._results.write_part(row["task"], row["chunk_id"], rows)
+            outcome = self._log.write(row["task"], row["chunk_id"], rows)
+            self._publisher.put(row["task"], ChunkId.of(row["chunk_id"]).slice)
         except (OSError, StoreLost) as error:
             return {**receipt, "outcome": "refused", "message": f"{error}"}
         except (JobConflict, pa.ArrowException) as error:

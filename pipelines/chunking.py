@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from operators.media.formats import FULL_INPUT_KINDS, VIDEO, full_input_kind_of
 from operators.media.video import packed_index
+from operators.store.chunk_id import ChunkId
 from schemas.task import Task
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of the chunks that are cut: the slice of the results, and the round that asks."""
+
+    slice: int = 0
+    round: int = 0
+
+
+_FIRST = Place()
 
 
 def with_full_inputs(units: Iterable[dict[str, Any]], tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
@@ -55,7 +68,7 @@ def _index_of(clips: Sequence[dict[str, Any]]) -> str | None:
 
 
 def cut(
-    units: Iterable[dict[str, Any]], tasks: Sequence[Task], *, max_units: int, max_bytes: int
+    units: Iterable[dict[str, Any]], tasks: Sequence[Task], *, max_units: int, max_bytes: int, place: Place = _FIRST
 ) -> Iterator[dict[str, Any]]:
     """PLANNED_UNITS rows in, chunk rows out: {chunk_id, tasks, units}; an oversized unit is a chunk alone.
 
@@ -68,11 +81,11 @@ def cut(
         kind = unit["unit_kind"]
         size = unit["decoded_bytes"] or 0
         if kind in FULL_INPUT_KINDS:
-            yield _chunk([unit], tasks_for(kind, tasks))
+            yield _chunk([unit], tasks_for(kind, tasks), place)
             continue
         chunk = open_chunks.setdefault(kind, [])
         if chunk and (len(chunk) >= max_units or open_bytes[kind] + size > max_bytes):
-            yield _chunk(chunk, tasks_for(kind, tasks))
+            yield _chunk(chunk, tasks_for(kind, tasks), place)
             chunk = open_chunks[kind] = []
         if not chunk:
             open_bytes[kind] = 0
@@ -80,7 +93,7 @@ def cut(
         open_bytes[kind] += size
     for kind, chunk in open_chunks.items():
         if chunk:
-            yield _chunk(chunk, tasks_for(kind, tasks))
+            yield _chunk(chunk, tasks_for(kind, tasks), place)
 
 
 def tasks_for(unit_kind: str | None, tasks: Sequence[Task]) -> list[str]:
@@ -88,7 +101,8 @@ def tasks_for(unit_kind: str | None, tasks: Sequence[Task]) -> list[str]:
     return [task.name for task in tasks if unit_kind is None or unit_kind in task.unit_kinds]
 
 
-def _chunk(units: list[dict[str, Any]], tasks: list[str]) -> dict[str, Any]:
+def _chunk(units: list[dict[str, Any]], tasks: list[str], place: Place) -> dict[str, Any]:
     full = [unit["unit_kind"] for unit in units if unit["unit_kind"] in FULL_INPUT_KINDS]
     text = "\n".join([*full, *(f"{unit['input_id']} {unit['unit_index']}" for unit in units)])
-    return {"chunk_id": hashlib.sha256(text.encode()).hexdigest()[:16], "tasks": tasks, "units": units}
+    chunk_id = ChunkId(place.slice, place.round, hashlib.sha256(text.encode()).hexdigest()[:16])
+    return {"chunk_id": str(chunk_id), "tasks": tasks, "units": units}

@@ -19,18 +19,22 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.media.formats import EPISODE, FORMATS, TEXT, media_of_name
+from operators.store.chunk_id import ChunkId
 from operators.store.inputs.cache import node_cache
 from operators.store.inputs.opened_input import opened_input
-from operators.store.results import Results
 from operators.store.shard_writer import Media, ShardWriter, mapped
 from operators.store.store import Store, read
-from pipelines.folder import SLICE, JobFolder
+from operators.store.view import View
+from pipelines.folder import JobFolder
+from pipelines.rounds import Round, manifests_of
 from schemas import tables
 from schemas.address import is_remote, name_of
 from schemas.errors import InputError, JobConflict, SpecError, StoreLost
@@ -65,13 +69,14 @@ def export(
     Raises SpecError where no job is, or nothing can be written; JobConflict where the target holds another export, or
     shards of anybody; StoreLost.
     """
-    folder, results = JobFolder(source), Results(source)
-    inputs, _ = folder.read_inputs()
+    folder = JobFolder(source)
+    rounds = folder.rounds()
+    inputs = folder.read_inputs(manifests_of(rounds))
     shards = list(_cut(inputs, shard_bytes))
     width = max(6, len(str(len(shards))))
     keys = [f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:80]}-{number:0{width}d}.tar" for number in range(len(shards))]
-    there = _claim(target, _identity(folder, results, shard_bytes) | {"shards": keys[-1:]}, keys)
-    answers = _Answers(folder, results, inputs)
+    there = _claim(target, _identity(rounds, View(source), shard_bytes) | {"shards": keys[-1:]}, keys)
+    answers = _Answers(View(source), inputs, _slices(folder, rounds))
     for key, rows in zip(keys, shards, strict=True):
         if key in there:
             yield Shard(f"{target.address}/{key}", new=False, samples=len(rows))
@@ -92,14 +97,31 @@ def _cut(inputs: pa.Table, shard_bytes: int) -> Iterator[range]:
         yield range(start, inputs.num_rows)
 
 
-def _identity(folder: JobFolder, results: Results, shard_bytes: int) -> dict[str, Any]:
-    job = json.dumps(folder.identity(), sort_keys=True)
-    parts = json.dumps([(task, sorted(results.parts(task))) for task in results.tasks()])
+def _identity(rounds: Sequence[Round], view: View, shard_bytes: int) -> dict[str, Any]:
+    job = json.dumps([round_.as_json() for round_ in rounds], sort_keys=True)
+    held = [
+        (task, slice_, sorted(view.held(task, slice_).chunks.items()))
+        for task in view.tasks()
+        for slice_ in view.slices(task)
+    ]
     return {
         "job": hashlib.sha256(job.encode()).hexdigest(),
-        "parts": hashlib.sha256(parts.encode()).hexdigest(),
+        "parts": hashlib.sha256(json.dumps(held).encode()).hexdigest(),
         "shard_bytes": shard_bytes,
     }
+
+
+def _slices(folder: JobFolder, rounds: Sequence[Round]) -> dict[str, int]:
+    """input_id -> the slice of the results that its rows are in."""
+    slices: dict[str, int] = {}
+    for round_ in rounds:
+        for index in count():
+            if not folder.has_chunks(round_.number, index):
+                break
+            chunks = folder.read_chunks(round_.number, index)
+            for chunk_id, units in zip(chunks.column("chunk_id").to_pylist(), chunks.column("units"), strict=True):
+                slices |= dict.fromkeys(units.values.field("input_id").to_pylist(), ChunkId.of(chunk_id).slice)
+    return slices
 
 
 def _claim(target: Store, identity: dict[str, Any], keys: Sequence[str]) -> set[str]:
@@ -123,50 +145,35 @@ def _claim(target: Store, identity: dict[str, Any], keys: Sequence[str]) -> set[
 
 @dataclass
 class _Answers:
-    """The rows of a job by input, a part at a time."""
+    """The rows of a job by input, a slice of the results at a time. slices: by input_id."""
 
-    folder: JobFolder
-    results: Results
+    view: View
     inputs: pa.Table
-    _parts: dict[str, set[str]] = field(default_factory=dict)
+    slices: dict[str, int]
 
     def __post_init__(self) -> None:
-        self._parts = {task: set(self.results.parts(task)) for task in self.results.tasks()}
-        self._slice = lru_cache(maxsize=2)(self._chunks_of_slice)
+        self._tasks = self.view.tasks()
+        self._read = lru_cache(maxsize=2)(self._rows_of_slice)
 
     def of(self, rows: range) -> dict[str, dict[str, list[dict[str, Any]]]]:
         """input_id -> task -> rows, in order. rows: of the manifest."""
-        input_ids = set(self.inputs.column("input_id")[rows.start : rows.stop].to_pylist())
+        input_ids = self.inputs.column("input_id")[rows.start : rows.stop].to_pylist()
         answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        for index in range(rows.start // SLICE, math.ceil(rows.stop / SLICE)):
-            for chunk_id, in_chunk in self._slice(index):
-                if in_chunk.isdisjoint(input_ids):
-                    continue
-                for task in (task for task, parts in self._parts.items() if chunk_id in parts):
-                    for row in self._rows(task, chunk_id):
-                        if row["input_id"] in input_ids:
-                            answers.setdefault(row.pop("input_id"), {}).setdefault(task, []).append(row)
-        for by_task in answers.values():
-            for some in by_task.values():
-                some.sort(key=lambda row: (row["unit_index"], row["request_index"]))
+        for slice_ in sorted({self.slices[input_id] for input_id in input_ids if input_id in self.slices}):
+            for task, some in self._read(slice_).items():
+                mine = pc.is_in(some.column("input_id"), pa.array(input_ids, pa.string()))
+                for row in some.filter(mine).to_pylist():
+                    answers.setdefault(row.pop("input_id"), {}).setdefault(task, []).append(row)
         return answers
 
-    def _chunks_of_slice(self, index: int) -> list[tuple[str, frozenset[str]]]:
-        """(chunk_id, inputs of its units)."""
-        if not self.folder.has_chunks(index):
-            return []
-        chunks = self.folder.read_chunks(index)
-        units = chunks.column("units").to_pylist()
-        return [
-            (chunk_id, frozenset(unit["input_id"] for unit in some))
-            for chunk_id, some in zip(chunks.column("chunk_id").to_pylist(), units, strict=True)
-        ]
-
-    def _rows(self, task: str, chunk_id: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.results.read_part(
-            task, chunk_id, ("input_id", *_LOCATION, *_ANSWER)
-        ).rows.to_pylist()
-        return rows
+    def _rows_of_slice(self, slice_: int) -> dict[str, pa.Table]:
+        """By task."""
+        read = {task: self.view.read(task, slice_) for task in self._tasks}
+        return {
+            task: there.rows.select(["input_id", *_LOCATION, *_ANSWER])
+            for task, there in read.items()
+            if there is not None
+        }
 
 
 @dataclass

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from operators.commit import NOT_ASKED, error_of
-from operators.store.results import Results
+from operators.store.chunk_id import ChunkId
+from operators.store.part_log import PartLog, PartName
+from operators.store.view import View
 from schemas.errors import AllFailed
 
 ENOUGH = 50
@@ -52,19 +54,21 @@ def _asked(failures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [failure for failure in failures if failure["status"] != NOT_ASKED]
 
 
-def take_out(results: Results, parts: Iterable[tuple[str, str]], error: tuple[str, ...]) -> int:
+def take_out(log: PartLog, view: View, parts: Iterable[tuple[str, str]], error: tuple[str, ...]) -> int:
     """Delete those of the parts (task, chunk_id) in which every row that was asked failed with this error; the others
     stay. Returns how many. Raises JobConflict, OSError."""
-    there: dict[str, set[str]] = {}
-    deleted = 0
+    there: dict[str, dict[str, PartName]] = {}
+    deleted: dict[tuple[str, int], list[str]] = {}
     for task, chunk_id in parts:
         if task not in there:
-            there[task] = set(results.parts(task))
+            there[task] = log.parts(task)
         if chunk_id not in there[task]:
             continue
-        rows = results.read_part(task, chunk_id, columns=("status", "error")).rows.to_pylist()
+        rows = log.read(there[task][chunk_id], columns=("status", "error")).rows.to_pylist()
         asked = [row for row in rows if row["status"] != NOT_ASKED]
         if asked and all(row["error"] and error_of(status=row["status"], **row["error"]) == error for row in asked):
-            results.delete_part(task, chunk_id)
-            deleted += 1
-    return deleted
+            log.delete(there[task][chunk_id])
+            deleted.setdefault((task, ChunkId.of(chunk_id).slice), []).append(chunk_id)
+    for (task, slice_), chunk_ids in deleted.items():
+        view.rebuild(task, slice_, without=chunk_ids)
+    return sum(map(len, deleted.values()))

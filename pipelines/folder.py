@@ -1,11 +1,16 @@
 """The folder of a job: what it keeps under `_job/` in its store, beside the results. Knows nothing of Ray.
 
-_job/identity.json    the keys that change answers; another job may not use the folder
-_job/spec.yaml        the spec as it was understood
-_job/inputs/          the input manifest, written before any work
-_job/chunks/          the chunk manifest, a file for every SLICE inputs
-_job/summary.json     the audit of the last run
-_job/logs/            what runs log and engines print, where the store is a folder of this machine
+_job/identity.json             the layout of all this; a folder of another is not gone on with
+_job/rounds/<round>.json       what was asked for, in order (pipelines/rounds.py)
+_job/spec.yaml                 the spec of the last run, as it was understood
+_job/inputs/<round>.parquet    the inputs that a round brought, written before any work
+_job/chunks/<round>/part-….parquet    the chunk manifest of a round, a file for every SLICE inputs
+_job/parts/                    the log of answers (operators/store/part_log.py)
+_job/listing.json              what the last listing found
+_job/lease.json                who runs it (operators/store/lease.py)
+_job/progress.json, events.jsonl      what it does, and what happened (pipelines/journal.py)
+_job/summary.json              the audit of the last run
+_job/logs/                     what runs log and engines print, where the store is a folder of this machine
 """
 
 from __future__ import annotations
@@ -21,20 +26,21 @@ import pyarrow.parquet as pq
 
 from operators.store.addresses import check_writable
 from operators.store.store import Store, overwrite
-from pipelines.plain_values import STORED, mapping_from_json, mapping_from_yaml, to_json, to_yaml
+from pipelines.plain_values import STORED, mapping_from_json, to_json, to_yaml
+from pipelines.rounds import Round, definitions, specs
 from schemas import tables
 from schemas.address import is_remote
 from schemas.errors import JobConflict, SpecError, StoreLost
 
 SLICE = 512
 """Inputs that are probed and chunked together: what a kill during the probe costs at most."""
-LAYOUT = 4
+LAYOUT = 5
 """Of these files. A folder that another version began with another layout is refused, not read wrongly."""
 MOST_DIFFERENCES = 5
 """Between two jobs that are shown."""
 
 _IDENTITY, _SPEC, _SUMMARY = "_job/identity.json", "_job/spec.yaml", "_job/summary.json"
-_INPUTS = "_job/inputs/part-00000.parquet"
+_ROUNDS, _LISTING = "_job/rounds", "_job/listing.json"
 
 _log = logging.getLogger(__name__)
 
@@ -43,61 +49,93 @@ class JobFolder:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
-        """Make the folder this job's, or find that it is. Raises JobConflict with the difference, SpecError where
-        nothing can be written."""
+    def claim(self) -> None:
+        """Make the folder a job's, or find that it is. Raises JobConflict where another version began it, SpecError
+        where nothing can be written."""
+        identity = to_json({"layout": LAYOUT})
         try:
-            new = self._store.put_if_absent(_IDENTITY, to_json(identity))
+            new = self._store.put_if_absent(_IDENTITY, identity)
             if not new:
-                self._compare(identity)
-            elif is_remote(self._store.address) and self._store.put_if_absent(_IDENTITY, to_json(identity)):
+                self._check_layout()
+            elif is_remote(self._store.address) and self._store.put_if_absent(_IDENTITY, identity):
                 raise OSError("it lets several writers create one file, which no promise could rest on")
-            if self._store.stat(_SPEC) is None:  # also where a kill came between the two
-                self._store.put_if_absent(_SPEC, to_yaml(spec))
         except (OSError, ValueError) as error:  # ValueError: NUL in the path
             raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
-        _log.info("%s is %s", self._store.address, "claimed" if new else "this job's already")
+        _log.info("%s is %s", self._store.address, "claimed" if new else "a job's already")
 
-    def check(self, identity: dict[str, Any]) -> bool:
-        """Whether the folder is this job's already. Raises what `claim` would, as far as it shows without writing."""
+    def check(self) -> bool:
+        """Whether the folder is a job's already. Raises what `claim` would, as far as it shows without writing."""
         check_writable(self._store.address)
         try:
             taken = self._store.stat(_IDENTITY) is not None
         except (OSError, ValueError) as error:
             raise SpecError(f"output: {self._store.address} cannot be written: {error}") from error
         if taken:
-            self._compare(identity)
+            self._check_layout()
         return taken
 
-    def _compare(self, identity: dict[str, Any]) -> None:
-        """Raises JobConflict where the folder has another."""
-        there = self.identity()
-        if there.get("layout") != identity.get("layout"):
+    def open(self) -> None:
+        """For commands over a job that is there. Raises SpecError where none is, JobConflict for another version's."""
+        self._check_layout()
+
+    def _check_layout(self) -> None:
+        layout = mapping_from_json(self._bytes(_IDENTITY), f"{self._store.address}/{_IDENTITY}").get("layout")
+        if layout != LAYOUT:
             raise JobConflict(
-                f"{self._store.address} was begun by another version of sightread, which cannot be gone on with; give "
-                "this job another `output:`"
-            )
-        if lines := differences(there, identity):
-            more = f"; and {len(lines) - MOST_DIFFERENCES} more" if len(lines) > MOST_DIFFERENCES else ""
-            raise JobConflict(
-                f"{self._store.address} holds the results of another spec; give this one another `output:`, "
-                f"or undo the change: {'; '.join(lines[:MOST_DIFFERENCES])}{more}"
+                f"{self._store.address} was begun by another version of sightread (layout {layout!s:.20}, this one "
+                f"writes {LAYOUT}), which cannot be gone on with; its Parquet stays readable, and this job needs "
+                "another `output:`"
             )
 
-    def identity(self) -> dict[str, Any]:
-        """As it was claimed. Raises SpecError where no job is, or what is there is broken."""
-        return mapping_from_json(self._bytes(_IDENTITY), f"{self._store.address}/{_IDENTITY}")
+    # rounds
+
+    def rounds(self) -> list[Round]:
+        """In order. Raises JobConflict for one that is not as it was written."""
+        found = []
+        for key in self._store.list(_ROUNDS):
+            if not key.endswith(".json"):
+                continue
+            try:
+                round_ = Round.of(mapping_from_json(self._bytes(key), f"{self._store.address}/{key}"))
+                if _round(round_.number) != key:
+                    raise ValueError(f"it is of round {round_.number}")
+            except (SpecError, ValueError, TypeError, KeyError) as error:
+                raise self._broken(key, error) from error
+            found.append(round_)
+        found.sort(key=lambda round_: round_.number)
+        if [round_.number for round_ in found] != list(range(len(found))):
+            raise self._broken(_ROUNDS, ValueError("one of the files is missing"))
+        return found
+
+    def add_round(self, round_: Round) -> None:
+        """Raises StoreLost; JobConflict where somebody else added it meanwhile."""
+        key = _round(round_.number)
+        try:
+            if not self._store.put_if_absent(key, to_json(round_.as_json())):
+                raise JobConflict(f"{self._store.address}/{key} was written by somebody else just now")
+        except OSError as error:
+            raise self._no_more(error) from error
 
     def spec(self) -> dict[str, Any]:
-        """The plain values of the spec that claimed it. Raises SpecError where no job is."""
-        return mapping_from_yaml(self._bytes(_SPEC), f"{self._store.address}/{_SPEC}", STORED)
+        """The plain values of the spec of the last round. Raises SpecError where no job is."""
+        return self._some_rounds()[-1].spec
 
-    def decoding(self) -> dict[str, Any]:
-        """Of the identity, how the job decodes. Raises SpecError."""
-        decode = self.identity().get("decode")
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """By task, the spec that it was defined in. Raises SpecError where no job is."""
+        return specs(self._some_rounds())
+
+    def decoding(self, task: str) -> dict[str, Any]:
+        """How the units of a task are decoded. Raises SpecError."""
+        decode = definitions(self._some_rounds()).get(task, {}).get("decode")
         if not isinstance(decode, dict):
-            raise SpecError(f"{self._store.address}/{_IDENTITY} does not say how its job decodes")
+            raise SpecError(f"{self._store.address} does not say how the units of {task} are decoded")
         return decode
+
+    def _some_rounds(self) -> list[Round]:
+        self.open()
+        if not (rounds := self.rounds()):
+            raise SpecError(f"{self._store.address} holds no job: nothing was asked for yet")
+        return rounds
 
     def _bytes(self, key: str) -> bytes:
         try:
@@ -106,32 +144,69 @@ class JobFolder:
         except (OSError, ValueError) as error:
             raise SpecError(f"{self._store.address} holds no job: {error}") from error
 
-    def has_inputs(self) -> bool:
-        return self._store.stat(_INPUTS) is not None
+    # manifests
 
-    def write_inputs(self, inputs: pa.Table, skipped: dict[str, int]) -> None:
-        """Raises StoreLost."""
-        self._put(_INPUTS, inputs.replace_schema_metadata({"skipped": json.dumps(skipped)}))
-
-    def read_inputs(self) -> tuple[pa.Table, dict[str, int]]:
-        """Raises JobConflict for a manifest that is not as one was written."""
-        table = self._table(_INPUTS, tables.INPUTS, others=True, complete=("input_id", "input_uri"))
+    def write_inputs(self, round_: int, inputs: pa.Table) -> None:
+        """Of a round that is not there yet: what a run left that was killed before it is gone. Raises StoreLost."""
         try:
-            skipped = json.loads((table.schema.metadata or {}).get(b"skipped", b"{}"))
-        except (ValueError, RecursionError) as error:
-            raise self._broken(_INPUTS, error) from error
-        return table.replace_schema_metadata(None), skipped
+            overwrite(self._store, _inputs(round_), _parquet(inputs))
+        except OSError as error:
+            raise self._no_more(error) from error
 
-    def has_chunks(self, index: int) -> bool:
-        return self._store.stat(_chunks(index)) is not None
+    def read_inputs(self, manifests: Sequence[int]) -> pa.Table:
+        """Of several rounds, in order; of an input that came again, the last row, in its first place. Raises
+        JobConflict for a manifest that is not as one was written."""
+        pieces = [
+            self._table(_inputs(number), tables.INPUTS, others=True, complete=("input_id", "input_uri"))
+            for number in manifests
+        ]
+        if not pieces:
+            return tables.INPUTS.empty_table()
+        try:
+            table = pa.concat_tables(pieces, promote_options="default")
+        except pa.ArrowException as error:
+            raise self._broken(_inputs(manifests[-1]), error) from error
+        if len(pieces) == 1:
+            return table
+        # the last row of each, in the place of its first
+        last = {input_id: row for row, input_id in enumerate(table.column("input_id").to_pylist())}
+        return table if len(last) == table.num_rows else table.take(pa.array(list(last.values()), pa.int64()))
 
-    def write_chunks(self, index: int, chunks: pa.Table) -> None:
+    def has_chunks(self, round_: int, index: int) -> bool:
+        return self._store.stat(_chunks(round_, index)) is not None
+
+    def write_chunks(self, round_: int, index: int, chunks: pa.Table) -> None:
         """Raises StoreLost."""
-        self._put(_chunks(index), chunks)
+        self._put(_chunks(round_, index), chunks)
 
-    def read_chunks(self, index: int) -> pa.Table:
+    def drop_chunks(self, round_: int) -> None:
+        """What a run left that was killed before its round was there."""
+        for key in self._store.list(f"_job/chunks/{round_:05d}"):
+            self._store.delete(key)
+
+    def read_chunks(self, round_: int, index: int) -> pa.Table:
         """Rows of CHUNKS. Raises JobConflict for a manifest that is not as one was written."""
-        return self._table(_chunks(index), tables.CHUNKS, complete=tables.CHUNKS.names)
+        return self._table(_chunks(round_, index), tables.CHUNKS, complete=tables.CHUNKS.names)
+
+    def write_spec(self, spec: dict[str, Any]) -> None:
+        """Raises StoreLost."""
+        try:
+            overwrite(self._store, _SPEC, to_yaml(spec))
+        except OSError as error:
+            raise self._no_more(error) from error
+
+    def write_listing(self, listing: dict[str, Any]) -> None:
+        """Raises StoreLost."""
+        try:
+            overwrite(self._store, _LISTING, to_json(listing))
+        except OSError as error:
+            raise self._no_more(error) from error
+
+    def read_listing(self) -> dict[str, Any]:
+        """Of the last run that listed; empty where none did. Raises SpecError."""
+        if self._store.stat(_LISTING) is None:
+            return {}
+        return mapping_from_json(self._bytes(_LISTING), f"{self._store.address}/{_LISTING}")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Raises OSError."""
@@ -141,7 +216,10 @@ class JobFolder:
         try:
             self._store.put_if_absent(key, _parquet(table))
         except OSError as error:
-            raise StoreLost(f"output: {self._store.address} cannot be written any more: {error}") from error
+            raise self._no_more(error) from error
+
+    def _no_more(self, error: OSError) -> StoreLost:
+        return StoreLost(f"output: {self._store.address} cannot be written any more: {error}")
 
     def _table(self, key: str, schema: pa.Schema, complete: Sequence[str], *, others: bool = False) -> pa.Table:
         """others: whether columns may follow. complete: the columns that have no nulls."""
@@ -167,8 +245,16 @@ class JobFolder:
         )
 
 
-def _chunks(index: int) -> str:
-    return f"_job/chunks/part-{index:05d}.parquet"
+def _round(number: int) -> str:
+    return f"{_ROUNDS}/{number:05d}.json"
+
+
+def _inputs(round_: int) -> str:
+    return f"_job/inputs/{round_:05d}.parquet"
+
+
+def _chunks(round_: int, index: int) -> str:
+    return f"_job/chunks/{round_:05d}/part-{index:05d}.parquet"
 
 
 def _parquet(table: pa.Table) -> memoryview:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from operators.media.pictures import LARGEST_PX
 from operators.store.addresses import absolute, local_path, store_at
 from pipelines.catalogue import bind, identity, sampling_of
 from pipelines.engine_files import engine_of
-from pipelines.folder import LAYOUT, sha256_of
+from pipelines.folder import sha256_of
 from schemas.address import canonical, is_remote
 from schemas.decode import DecodeSettings, LineReader
 from schemas.errors import SpecError
@@ -36,8 +36,8 @@ _PER_TRY = ("timeout_s", "memory_mb", "draw_forms", "fetch")
 
 @dataclass(frozen=True)
 class Job:
-    """output: address of the store that everything is put into. identity: the keys that change answers, and the layout,
-    as they are compared when the folder is used again."""
+    """output: address of the store that everything is put into. identity: the keys that change answers. definitions: by
+    task, what makes it the same task when the output is used again."""
 
     spec: JobSpec
     output: str
@@ -46,6 +46,7 @@ class Job:
     infer: InferSettings
     workers: int
     identity: dict[str, Any]
+    definitions: dict[str, dict[str, Any]]
 
     @property
     def logs(self) -> Path | None:
@@ -106,8 +107,30 @@ def prepare(spec: JobSpec) -> Job:
             settings, tasks, decode, provenance, spec.engine.deadline_s, spec.engine.stall_s, localize=files
         ),
         workers=spec.decode.workers or os.cpu_count() or 1,
-        identity=identity_of_job | {"layout": LAYOUT},
+        identity=identity_of_job,
+        definitions={
+            task.name: _as_json(
+                identity(task) | {"decode": _decode_identity(decode, task), "engine": identity_of_engine}
+            )
+            for task in tasks
+        },
     )
+
+
+def _decode_identity(decode: DecodeSettings, task: Task) -> dict[str, Any]:
+    """The settings of decoding that show in the units of a task."""
+    kinds = set(task.unit_kinds)
+    unseen = set(_PER_TRY)
+    unseen |= {name for name in _decode_keys() if name.startswith("video_")} if not kinds & {"clip", "video"} else set()
+    unseen |= {"page_dpi"} if not kinds & {"page", "document"} else set()
+    unseen |= {"full_input_tokens"} if not kinds & _FULL_INPUT else set()
+    unseen |= {"full_res_max_px"} if not task.zooms else set()
+    unseen |= {"line_reader"} if not task.by_line else set()
+    return {key: value for key, value in asdict(decode).items() if key not in unseen}
+
+
+def _decode_keys() -> list[str]:
+    return [field.name for field in fields(DecodeSettings)]
 
 
 def _entry(entry: str) -> str:

@@ -10,6 +10,7 @@ from operators.code_check.code_check import CodeCheck
 from operators.commit import Commit
 from operators.infer.infer import Infer
 from operators.media.decode import Decode
+from operators.store.lease import LeaseGuard
 from pipelines.job import Job
 from schemas.address import is_remote
 from schemas.errors import SpecError
@@ -37,7 +38,7 @@ class Stage:
     gpus: float = 0.0
 
 
-def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
+def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None) -> list[Stage]:
     """decode -> infer -> commit.
 
     The engine must never wait for the next chunk: calls x requests a chunk >= 2 x slots keeps it full while
@@ -53,13 +54,13 @@ def stages(job: Job, requests_per_chunk: float) -> list[Stage]:
         Stage(
             "infer",
             Infer,
-            (replace(job.infer, logs=job.logs),),
+            (replace(job.infer, logs=job.logs, held=guard.held if guard is not None else None),),
             actors=engine.replicas,
             calls=min(MOST_CALLS, max(2, calls)),
             cpus=0,
             gpus=engine.gpus,
         ),
-        Stage("commit", Commit, (job.output,), actors=1, calls=COMMITS if is_remote(job.output) else 1, cpus=0),
+        Stage("commit", Commit, (job.output, guard), actors=1, calls=COMMITS if is_remote(job.output) else 1, cpus=0),
     ]
 
 

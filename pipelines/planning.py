@@ -1,5 +1,5 @@
-"""What a job has to do: inputs listed, probed, cut into chunks, and which of them are not committed yet. Starts nothing
-but decoders that look at files; knows nothing of Ray or engines.
+"""What a job has to do: rounds for what is new, inputs probed and cut into chunks, and which of these are not committed
+yet. Starts nothing but decoders that look at files; knows nothing of Ray or engines.
 """
 
 from __future__ import annotations
@@ -7,39 +7,47 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
 from operators.store.addresses import in_process, store_at
+from operators.store.chunk_id import ChunkId
 from operators.store.inputs.cache import checked_cache
-from operators.store.results import Results
-from pipelines.chunking import cut, with_full_inputs
+from operators.store.view import View
+from pipelines.chunking import Place, cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
 from pipelines.job import Job
 from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.progress import Progress
 from pipelines.requests import counts
+from pipelines.rounds import Round
+from pipelines.slices import Slices
 from schemas import tables
 from schemas.address import is_remote
 from schemas.errors import SpecError
+from schemas.task import Task
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Work:
-    """chunks: rows of CHUNKS, all that are planned. pending: those to do now, each with its tasks that are not
-    committed. planned_rows: that all chunks will have. lacks: of the decoders that probed (tables.LACKS)."""
+    """chunks: rows of CHUNKS, all that were ever planned for tasks of the job. pending: those to do now, each with its
+    tasks that are not committed. planned_rows: that all chunks will have. again_rows: those of the pending that take
+    the place of rows. lacks: of the decoders that probed (tables.LACKS)."""
 
     chunks: pa.Table
     pending: pa.Table
     planned_rows: int
     committed_rows: int
     pending_rows: int
+    again_rows: int = 0
     lacks: frozenset[str] = frozenset()
 
     def parts(self) -> Iterator[tuple[str, str]]:
@@ -51,11 +59,11 @@ class Work:
 
 
 def check_output(job: Job, folder: JobFolder) -> bool:
-    """Whether the job was begun there. Raises SpecError or JobConflict for what a run refuses, as far as it shows
+    """Whether a job was begun there. Raises SpecError or JobConflict for what a run refuses, as far as it shows
     without writing."""
     if in_process(job.output):
         raise SpecError(f"output: {job.output!r}: a run has many processes, and this is the memory of one")
-    return folder.check(job.identity)
+    return folder.check()
 
 
 def list_job(job: Job, progress: Progress | None = None) -> Listing:
@@ -71,44 +79,56 @@ def list_job(job: Job, progress: Progress | None = None) -> Listing:
     return listing
 
 
-def list_once(job: Job, folder: JobFolder, progress: Progress | None = None, listing: Listing | None = None) -> Listing:
-    """The input manifest: written once, then what the job is about, whatever its inputs' folders hold by then. listing:
-    of just now, where there is one."""
-    if not folder.has_inputs():
-        listing = listing or list_job(job, progress)
-        folder.write_inputs(listing.inputs, dict(listing.skipped))
-    inputs, skipped = folder.read_inputs()
-    _log.info("%d inputs are listed, left out: %s", inputs.num_rows, skipped or "none")
-    return Listing(inputs, Counter(skipped))
-
-
 def plan_work(
-    job: Job, folder: JobFolder, results: Results, inputs: pa.Table, limit: int | None, progress: Progress
+    job: Job,
+    folder: JobFolder,
+    view: View,
+    rounds: Sequence[Round],
+    limit: int | None,
+    progress: Progress,
+    open_rounds: Sequence[int] | None = None,
 ) -> Work:
-    """Complete the chunk manifest and hold it against the parts. limit: pending rows from which no chunk is added."""
-    committed = {(chunk_id, task.name) for task in job.tasks for chunk_id in results.parts(task.name)}
-    slices: list[pa.Table] = []
-    pending: list[pa.Table] = []
+    """Complete the chunk manifests of the rounds and hold them against what is committed.
+
+    limit: pending rows from which no chunk is added. open_rounds: those whose chunks may be pending; None: all.
+    """
+    tasks = {task.name: task for task in job.tasks}
+    committed = {(name, chunk_id) for name in tasks for chunk_id in view.committed(name)}
+    pieces: list[pa.Table] = []
     lacks: set[str] = set()
-    planned_rows = committed_rows = pending_rows = 0
-    for chunks in _chunk_slices(job, folder, inputs, progress, lacks):
-        slices.append(chunks)
-        for row in range(chunks.num_rows):
-            chunk_id, names = chunks.column("chunk_id")[row].as_py(), chunks.column("tasks")[row].as_py()
-            expected = {task.name: sum(counts(task, chunks, row)) for task in job.tasks if task.name in names}
-            left = [name for name in names if (chunk_id, name) not in committed]
-            planned_rows += sum(expected.values())
-            committed_rows += sum(expected[name] for name in names if name not in left)
-            if left and (limit is None or pending_rows < limit):
-                pending_rows += sum(expected[name] for name in left)
-                pending.append(_with_tasks(chunks.slice(row, 1), left))
-    empty = tables.CHUNKS.empty_table()
+    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks):
+        pieces.append(_of_tasks(chunks, tasks, unasked=round_.kind in ("first", "inputs")))
+    everything = pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
+    latest = latest_generations(everything)
+    pending: list[pa.Table] = []
+    planned_rows = committed_rows = pending_rows = again_rows = 0
+    for row in range(everything.num_rows):
+        chunk_id, names = everything.column("chunk_id")[row].as_py(), everything.column("tasks")[row].as_py()
+        units = everything.column("units")[row].values
+        again = bool(names) and max(units.field("attempt").to_pylist()) > 1
+        left: dict[str, int] = {}
+        for name in names:
+            current = _current(name, units, latest)
+            expected = counts(tasks[name], everything, row)
+            rows = sum(number for number, is_current in zip(expected, current, strict=True) if is_current)
+            done = (name, chunk_id) in committed
+            if not again:
+                planned_rows += rows
+                committed_rows += rows * done
+            if rows and not done:
+                left[name] = rows
+        asked = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
+        if left and asked and (limit is None or pending_rows < limit):
+            pending_rows += sum(left.values())
+            again_rows += sum(left.values()) * again
+            pending.append(_with_tasks(everything.slice(row, 1), [list(left)]))
     work = Work(
-        pa.concat_tables([empty, *slices]),
-        pa.concat_tables([empty, *pending]),
+        everything,
+        pa.concat_tables([tables.CHUNKS.empty_table(), *pending]),
         planned_rows=planned_rows,
         committed_rows=committed_rows,
         pending_rows=pending_rows,
+        again_rows=again_rows,
         lacks=frozenset(lacks),
     )
     _log.info(
@@ -118,73 +138,162 @@ def plan_work(
     return work
 
 
+def _of_tasks(chunks: pa.Table, tasks: Collection[str], *, unasked: bool) -> pa.Table:
+    """The chunks of some tasks, each with those. unasked: also those that no task takes."""
+    before = chunks.column("tasks").to_pylist()
+    mine = [[name for name in names if name in tasks] for names in before]
+    kept = [bool(now) or (unasked and not names) for now, names in zip(mine, before, strict=True)]
+    return _with_tasks(chunks, mine).filter(pa.array(kept, pa.bool_()))
+
+
+def latest_generations(chunks: pa.Table) -> dict[tuple[str, str], int]:
+    """(task, input_id) -> the last generation that asks for its units; what an earlier one planned gives way."""
+    latest: dict[tuple[str, str], int] = {}
+    for names, units in zip(chunks.column("tasks").to_pylist(), chunks.column("units"), strict=True):
+        if not names:
+            continue
+        some = set(zip(*(units.values.field(key).to_pylist() for key in ("input_id", "generation")), strict=True))
+        for name in names:
+            for input_id, generation in some:
+                latest[name, input_id] = max(latest.get((name, input_id), -1), generation)
+    return latest
+
+
+def _current(task: str, units: pa.StructArray, latest: Mapping[tuple[str, str], int]) -> list[bool]:
+    ids, generations = (units.field(key).to_pylist() for key in ("input_id", "generation"))
+    return [latest[task, input_id] == generation for input_id, generation in zip(ids, generations, strict=True)]
+
+
 def _chunk_slices(
-    job: Job, folder: JobFolder, inputs: pa.Table, progress: Progress, lacks: set[str]
-) -> Iterator[pa.Table]:
-    """The chunk manifest, slice by slice; what is not in it yet is probed and written first. lacks: takes those of the
+    job: Job, folder: JobFolder, rounds: Sequence[Round], progress: Progress, lacks: set[str]
+) -> Iterator[tuple[Round, pa.Table]]:
+    """The chunk manifests, in order; what is not in them yet is probed and written first. lacks: takes those of the
     decoders."""
     probe: Probe | None = None
+    slices = Slices()
     try:
-        for index in range(math.ceil(inputs.num_rows / SLICE)):
-            if not folder.has_chunks(index):
-                probe = probe or Probe(job.decode, workers=job.workers, fetching=progress)
-                folder.write_chunks(index, chunk_table(inputs.slice(index * SLICE, SLICE), probe, job))
-            progress.probed(min((index + 1) * SLICE, inputs.num_rows), inputs.num_rows)
-            yield folder.read_chunks(index)
+        for round_ in rounds:
+            tasks = [task for task in job.tasks if task.name in round_.tasks]
+            inputs = folder.read_inputs(round_.manifests)
+            for index in range(round_.chunk_files or math.ceil(inputs.num_rows / SLICE)):
+                if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
+                    if len(tasks) < len(round_.tasks):
+                        raise SpecError(_unknown_here(round_, tasks))
+                    probe = probe or Probe(job.decode, workers=job.workers, fetching=progress)
+                    some = inputs.slice(index * SLICE, SLICE)
+                    chunks = chunk_table(some, probe, job, tasks, slices, round_.number)
+                    folder.write_chunks(round_.number, index, chunks)
+                    chunks = folder.read_chunks(round_.number, index)  # who was first has the say
+                else:
+                    chunks = folder.read_chunks(round_.number, index)
+                    _learn(slices, chunks)
+                if round_.manifests:
+                    progress.probed(min((index + 1) * SLICE, inputs.num_rows), inputs.num_rows)
+                yield round_, chunks
     finally:
         if probe is not None:
             lacks |= probe.lacks
             probe.close()
 
 
+def _unknown_here(round_: Round, tasks: Sequence[Task]) -> str:
+    missing = sorted(round_.tasks.keys() - {task.name for task in tasks})
+    return (
+        f"tasks: an earlier run was stopped while it planned {missing[0]}, which this spec does not name; run its spec "
+        "first (`_job/rounds/` has it)"
+    )
+
+
+def _learn(slices: Slices, chunks: pa.Table) -> None:
+    for chunk_id, units in zip(chunks.column("chunk_id").to_pylist(), chunks.column("units"), strict=True):
+        place = ChunkId.of(chunk_id)
+        for input_id, kind in zip(
+            *(units.values.field(key).to_pylist() for key in ("input_id", "unit_kind")), strict=True
+        ):
+            slices.cut(input_id, place.slice, kind, place.round)
+
+
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
-    """What a run would list and cut: the listing and rows of CHUNKS. Writes nothing. Raises what a run would."""
-    folder = JobFolder(store_at(job.output))
-    check_output(job, folder)
-    listing = list_once(job, folder) if folder.has_inputs() else list_job(job)
+    """What a run would list and cut of all that is there: the listing and rows of CHUNKS. Writes nothing. Raises what a
+    run would."""
+    check_output(job, JobFolder(store_at(job.output)))
+    listing = list_job(job)
     probe = Probe(job.decode, workers=job.workers)
+    slices = Slices()
     try:
-        slices = [
-            chunk_table(listing.inputs.slice(start, SLICE), probe, job)
+        pieces = [
+            chunk_table(listing.inputs.slice(start, SLICE), probe, job, job.tasks, slices)
             for start in range(0, listing.inputs.num_rows, SLICE)
         ]
     finally:
         probe.close()
-    return listing, pa.concat_tables([tables.CHUNKS.empty_table(), *slices])
+    return listing, pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
 
 
-def chunk_table(inputs: pa.Table, probe: Probe, job: Job) -> pa.Table:
-    """Probe a slice of the input manifest and cut it: rows of CHUNKS."""
-    units = probe(inputs.select(tables.INPUTS.names))
+def chunk_table(
+    inputs: pa.Table,
+    probe: Probe,
+    job: Job,
+    tasks: Sequence[Task] | None = None,
+    slices: Slices | None = None,
+    round_: int = 0,
+) -> pa.Table:
+    """Probe a slice of an input manifest and cut it for some tasks (those of the job): rows of CHUNKS."""
+    tasks, slices = job.tasks if tasks is None else tasks, slices or Slices()
+    units = probe(inputs.select(tables.INPUTS.names)).to_pylist()
+    planned = [{**unit, "generation": round_, "attempt": 1} for unit in with_full_inputs(units, tasks)]
+    return cut_table(planned, inputs, job, tasks, slices, round_)
+
+
+def cut_table(
+    units: Iterable[dict[str, Any]],
+    inputs: pa.Table,
+    job: Job,
+    tasks: Sequence[Task],
+    slices: Slices,
+    round_: int,
+) -> pa.Table:
+    """Rows of CHUNKS from planned units, those of an input beside each other. inputs: their rows of the manifest, whose
+    other columns come along."""
     passthrough = inputs.select(inputs.schema.names[len(tables.INPUTS) :])
     place = {input_id: row for row, input_id in enumerate(inputs.column("input_id").to_pylist())}
+    grouped = [(input_id, list(group)) for input_id, group in groupby(units, _input_id)]
+    by_input = [(slices.of(input_id, (unit["unit_kind"] for unit in some), round_), some) for input_id, some in grouped]
     rows = [
         {**chunk, "passthrough": to_ipc(_take(passthrough, [place[unit["input_id"]] for unit in chunk["units"]]))}
+        for slice_, group in groupby(by_input, lambda pair: pair[0])
         for chunk in cut(
-            with_full_inputs(units.to_pylist(), job.tasks),
-            job.tasks,
+            (unit for _, some in group for unit in some),
+            tasks,
             max_units=job.spec.limits.chunk_units,
             max_bytes=job.spec.limits.chunk_mb << 20,
+            place=Place(slice_, round_),
         )
     ]
     return pa.Table.from_pylist(rows, schema=tables.CHUNKS)
+
+
+def _input_id(unit: Mapping[str, Any]) -> str:
+    return str(unit["input_id"])
 
 
 def _take(table: pa.Table, rows: list[int]) -> pa.Table:
     return table.take(pa.array(rows, pa.int64())) if table.num_columns else table
 
 
-def _with_tasks(chunk: pa.Table, names: list[str]) -> pa.Table:
-    place = chunk.schema.get_field_index("tasks")
-    return chunk.set_column(place, tables.CHUNKS.field("tasks"), [pa.array([names], tables.CHUNKS.field("tasks").type)])
+def _with_tasks(chunks: pa.Table, names: list[list[str]]) -> pa.Table:
+    place = chunks.schema.get_field_index("tasks")
+    return chunks.set_column(place, tables.CHUNKS.field("tasks"), [pa.array(names, tables.CHUNKS.field("tasks").type)])
 
 
-def unmatched(chunks: pa.Table) -> dict[str, int]:
+def unmatched(chunks: pa.Table, tasks: Sequence[Task]) -> dict[str, int]:
     """Units by kind that no task of the job takes: their chunks name no task."""
+    taken = {kind for task in tasks for kind in task.unit_kinds}
     kinds = Counter(
         unit["unit_kind"]
         for tasks, units in zip(chunks.column("tasks").to_pylist(), chunks.column("units"), strict=True)
         if not tasks
         for unit in units.as_py()
+        if unit["unit_kind"] not in taken
     )
     return dict(kinds)

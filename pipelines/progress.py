@@ -14,6 +14,9 @@ class Progress(Fetching):
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
         """Inputs of the job, and what the listing left out, by reason."""
 
+    def grown(self, new: int, changed: int, gone: int, *, asked_again: bool) -> None:
+        """Inputs that the last listing found beside those that the job had. asked_again: whether the changed are."""
+
     def probed(self, inputs: int, total: int) -> None:
         """So many inputs are opened and cut into chunks."""
 

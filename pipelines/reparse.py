@@ -1,12 +1,13 @@
 """Read the raw replies of a finished folder again, with the parsers and checks of today; no engine, no inputs.
 
-A part is replaced whole: readers see the old rows or the new ones. Knows nothing of engines.
+A part is followed by a revision of it, and readers see the rows of one or the other. Knows nothing of engines.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,10 +15,13 @@ import pyarrow as pa
 
 from operators.checks.check_reply import check_reply
 from operators.media.opened import view_of
-from operators.store.results import Part, Results
+from operators.store.chunk_id import ChunkId
+from operators.store.part_log import Part, PartLog
 from operators.store.store import Store
+from operators.store.view import View
 from pipelines.catalogue import bind
 from pipelines.folder import JobFolder
+from pipelines.rounds import floors
 from schemas import tables
 from schemas.spec import JobSpec
 from schemas.task import CODE_FAULTS, Task
@@ -39,23 +43,27 @@ class Reparsed:
     ok_after: int = 0
 
 
-def reparse(store: Store, spec: JobSpec) -> list[Reparsed]:
-    """spec: the job's own. Raises SpecError where a task is gone; JobConflict for a part that is not ours."""
-    split = JobFolder(store).decoding().get("line_reader") is not None
-    results = Results(store)
+def reparse(store: Store, specs: Mapping[str, JobSpec]) -> list[Reparsed]:
+    """specs: by task, the one that it was defined in. Raises SpecError where a task is gone; JobConflict for a file
+    that is not ours."""
+    folder, view = JobFolder(store), View(store)
+    since = floors(folder.rounds())
     totals = []
-    for entry in spec.tasks:
-        task = bind(entry)
-        total = Reparsed(task.name)
-        for chunk_id in results.parts(task.name):
-            part = results.read_part(task.name, chunk_id)
-            _reparse(results, part, task, total, by_line=split and task.by_line)
+    for name, spec in specs.items():
+        task = next(task for task in map(bind, spec.tasks) if task.name == name)
+        split = folder.decoding(name).get("line_reader") is not None
+        total = Reparsed(name)
+        for slice_ in view.slices(name):
+            for part in view.parts(name, slice_):
+                if ChunkId.of(part.name.chunk_id).round >= since.get(name, 0):
+                    _reparse(PartLog(store), part, task, total, by_line=split and task.by_line)
+            view.publish(name, slice_)
         _log.info("%s", total)
         totals.append(total)
     return totals
 
 
-def _reparse(results: Results, part: Part, task: Task, total: Reparsed, *, by_line: bool) -> None:
+def _reparse(log: PartLog, part: Part, task: Task, total: Reparsed, *, by_line: bool) -> None:
     rows = part.rows.to_pylist()
     total.rows += len(rows)
     total.ok_before += sum(row["status"] == "ok" for row in rows)
@@ -76,7 +84,7 @@ def _reparse(results: Results, part: Part, task: Task, total: Reparsed, *, by_li
     total.changed += changed
     schema = tables.results_schema(task.output.arrow_type, tables.passthrough_fields(part.rows.schema))
     if changed or not part.rows.schema.remove_metadata().equals(schema):
-        results.replace_part(part, pa.Table.from_pylist(rows, schema=schema))
+        log.revise(part, pa.Table.from_pylist(rows, schema=schema))
 
 
 def _again(task: Task, row: dict[str, Any]) -> dict[str, Any]:

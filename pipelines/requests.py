@@ -13,14 +13,16 @@ from schemas.task import Task
 
 def counts(task: Task, chunks: pa.Table, row: int) -> list[int]:
     """For every unit of a row of CHUNKS, in order."""
-    units = len(chunks.column("units")[row])
-    unset = [name for name in task.required_parameters() if name not in task.parameters and name not in task.defaults]
+    wanted = chunks.column("units")[row].values.field("requests").to_pylist()
     if not task.required_parameters():
-        return [1] * units
+        return [1] * len(wanted)
+    unset = [name for name in task.required_parameters() if name not in task.parameters and name not in task.defaults]
     passthrough = pa.ipc.open_stream(chunks.column("passthrough")[row].as_buffer()).read_all()
     columns = [name for name in unset if name in passthrough.schema.names]
-    rows = passthrough.select(columns).to_pylist() if columns else [{}] * units
-    return [len(task.requests(values)) for values in rows]
+    rows = passthrough.select(columns).to_pylist() if columns else [{}] * len(wanted)
+    return [
+        len(task.requests(values)) if only is None else len(only) for values, only in zip(rows, wanted, strict=True)
+    ]
 
 
 def expected_rows(tasks: Sequence[Task], chunks: pa.Table) -> int:

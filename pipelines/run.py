@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,65 +14,125 @@ from typing import Any
 import pyarrow as pa
 
 from operators.code_check.code_check import pending_code_checks
+from operators.processes import ending
 from operators.store.addresses import store_at
-from operators.store.results import Results
+from operators.store.lease import Lease, LeaseGuard
+from operators.store.part_log import PartLog
+from operators.store.store import Store
+from operators.store.view import View
 from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
+from pipelines.growth import check_tasks, grow
 from pipelines.job import Job
 from pipelines.plan import Stage, code_check_stages, stages
-from pipelines.planning import Work, check_output, list_job, list_once, plan_work
+from pipelines.planning import Work, check_output, list_job, plan_work
 from pipelines.progress import Progress
+from pipelines.rounds import Round, floors, manifests_of, now, who
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
-from schemas.errors import AllFailed, EngineError, StoreLost
+from schemas.errors import LEASE_LOST, AllFailed, EngineError, StoreLost
 
 _log = logging.getLogger(__name__)
 
 
-def run(job: Job, *, limit: int | None = None, progress: Progress | None = None) -> Summary:
+@dataclass(frozen=True)
+class Growth:
+    """What a run may take in beside what is open. new: inputs that the job has not yet. changed: those that are other
+    than they were. redo: tasks that are asked anew."""
+
+    new: bool = True
+    changed: bool = False
+    redo: tuple[str, ...] = ()
+
+
+def run(
+    job: Job, *, limit: int | None = None, progress: Progress | None = None, growth: Growth | None = None
+) -> Summary:
     """limit: stop after the chunks that hold the first `limit` rows still to do; the same call goes on.
 
     Raises SpecError or JobConflict before anything is started; a SightreadError of a stage when no engine can be had;
     StoreLost when the output takes nothing more, or no input can be had any more; AllFailed. What is committed by then
     stays, but for the rows that AllFailed tells of.
     """
+    progress, growth = progress or Progress(), growth or Growth()
+    store = store_at(job.output)
+    folder, view = JobFolder(store), View(store)
+    clock = Clock()
+    with going_on() as committed:
+        begun = check_output(job, folder)
+        if begun:
+            check_tasks(job, folder.rounds(), view, growth.redo)
+        # before the claim: a spec with a slip in its inputs can be corrected
+        listing = list_job(job, progress) if growth.new or not begun else None
+        folder.claim()
+        with lease_of(store, job, "sightread run") as lease:
+            rounds = folder.rounds()
+            redo = check_tasks(job, rounds, view, growth.redo)
+            folder.write_spec(job.spec.model_dump(mode="json"))
+            rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
+            clock.stop("list")
+            guard = LeaseGuard(job.output, lease.token)
+            return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
+
+
+@contextlib.contextmanager
+def going_on() -> Iterator[_Committed]:
+    """What is raised of a store that is lost says how much is committed by then."""
     committed = _Committed()
     try:
-        return _run(job, limit, progress or Progress(), committed)
+        yield committed
     except StoreLost as error:
         raise StoreLost(f"{error}; {committed}, and the same command again goes on") from None
 
 
-def _run(job: Job, limit: int | None, progress: Progress, committed: _Committed) -> Summary:
-    clock = _Clock()
-    store = store_at(job.output)
-    folder, results = JobFolder(store), Results(store)
-    # before the claim: a spec with a slip in its inputs can be corrected
-    new = None if check_output(job, folder) else list_job(job, progress)
-    folder.claim(job.identity, job.spec.model_dump(mode="json"))
-    listing = list_once(job, folder, progress, new)
-    clock.stop("list")
-    progress.listed(listing.inputs.num_rows, dict(listing.skipped))
+def lease_of(store: Store, job: Job, what: str) -> Lease:
+    """what: the command. The process ends when the lease is lost."""
+    return Lease(store, who(), f"{what}, {job.spec.name}", now(), on_lost=partial(ending.end, 1))
 
-    work = plan_work(job, folder, results, listing.inputs, limit, progress)
+
+def execute(
+    job: Job,
+    rounds: Sequence[Round],
+    guard: LeaseGuard,
+    committed: _Committed,
+    *,
+    limit: int | None = None,
+    progress: Progress,
+    clock: Clock,
+    only: Sequence[int] | None = None,
+) -> Summary:
+    """Do what is open of the rounds. only: of these alone. committed: learns how far it came. Raises as `run` does."""
+    store = store_at(job.output)
+    folder, view, log = JobFolder(store), View(store), PartLog(store)
+    found = folder.read_listing()
+    progress.listed(found.get("inputs", 0), found.get("skipped", {}))
+    if any(found.get(key) for key in ("new", "changed", "gone")):
+        progress.grown(found["new"], found["changed"], found["gone"], asked_again=found["asked_again"] > 0)
+
+    work = plan_work(job, folder, view, rounds, limit, progress, only)
     committed.rows, committed.planned = work.committed_rows, work.planned_rows
     clock.stop("probe")
-    progress.planned(work.planned_rows, work.committed_rows, work.pending.num_rows)
+    progress.planned(work.planned_rows + work.again_rows, work.committed_rows, work.pending.num_rows)
 
     first = FirstRows()
-    again = partial(_asked_again, results, work, first)
+    again = partial(_asked_again, log, view, work, first)
     # once as soon as it shows, and once when nobody can commit anything any more
     with again(), _Cluster(job, progress) as cluster, again():
-        receipts = list(_answer(job, cluster, work, progress, first, committed))
+        receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
         clock.stop("run")
-        checked_parts = list(_check_code(job, cluster, results, progress))
+        checked_parts = list(_check_code(job, cluster, log, progress))
         if checked_parts:
             clock.stop("code check")
+    try:
+        view.publish_all([task.name for task in job.tasks], floors(rounds))
+    except OSError as error:
+        raise _refused(job, str(error)) from error
+    clock.stop("publish")
 
     summary = summarize(
-        *(job, listing, work.chunks, results, receipts, checked_parts),
+        *(job, found, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
         lacks=work.lacks,
-        limited=work.planned_rows > work.committed_rows + work.pending_rows,
+        limited=work.planned_rows + work.again_rows > work.committed_rows + work.pending_rows,
         seconds=clock.seconds,
     )
     summary.wall_s = clock.wall_s()
@@ -86,7 +146,13 @@ def _run(job: Job, limit: int | None, progress: Progress, committed: _Committed)
 
 
 def _answer(
-    job: Job, cluster: _Cluster, work: Work, progress: Progress, first: FirstRows, committed: _Committed
+    job: Job,
+    cluster: _Cluster,
+    work: Work,
+    progress: Progress,
+    first: FirstRows,
+    committed: _Committed,
+    guard: LeaseGuard,
 ) -> Iterator[dict[str, Any]]:
     """Put the pending chunks through decoders and engines: rows of RECEIPTS, as they come.
 
@@ -98,13 +164,13 @@ def _answer(
         cluster.connect()
         progress.starting("the engine")
         may_stop = job.spec.limits.max_failed_fraction < 1
-        plan = stages(job, work.pending_rows / work.pending.num_rows)
+        plan = stages(job, work.pending_rows / work.pending.num_rows, guard)
         with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
             for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
                 if receipt["outcome"] == "no_engine":
                     raise EngineError("engine_error", receipt["message"])
                 if receipt["outcome"] == "lost":
-                    raise StoreLost(f"inputs: {receipt['message']}")
+                    raise StoreLost(_lost(receipt["message"]))
                 if receipt["outcome"] == "refused":
                     raise _refused(job, receipt["message"])
                 _log.info("%s/%s: %d rows %s", *(receipt[key] for key in ("task", "chunk_id", "rows", "outcome")))
@@ -119,19 +185,19 @@ def _answer(
 
 
 @contextlib.contextmanager
-def _asked_again(results: Results, work: Work, first: FirstRows) -> Iterator[None]:
+def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows) -> Iterator[None]:
     """The rows that AllFailed tells of are open again."""
     try:
         yield
     except AllFailed:
         assert first.error is not None
-        _log.info("%d parts are taken out again", take_out(results, work.parts(), first.error))
+        _log.info("%d parts are taken out again", take_out(log, view, work.parts(), first.error))
         raise
 
 
-def _check_code(job: Job, cluster: _Cluster, results: Results, progress: Progress) -> Iterator[dict[str, Any]]:
+def _check_code(job: Job, cluster: _Cluster, log: PartLog, progress: Progress) -> Iterator[dict[str, Any]]:
     """Check the code in committed parts: rows of CODE_CHECKED. Raises StoreLost."""
-    if unchecked := list(pending_code_checks(results, job.tasks)):
+    if unchecked := list(pending_code_checks(log, job.tasks)):
         _log.info("%d parts hold code to be checked", len(unchecked))
         progress.starting("to try the code out")
         parts = pa.Table.from_pylist(unchecked, schema=tables.CODE_UNCHECKED)
@@ -142,6 +208,10 @@ def _check_code(job: Job, cluster: _Cluster, results: Results, progress: Progres
                 if checked["refused"]:
                     raise _refused(job, checked["message"])
                 yield checked
+
+
+def _lost(message: str) -> str:
+    return message if message == LEASE_LOST else f"inputs: {message}"
 
 
 def _refused(job: Job, reason: str) -> StoreLost:
@@ -162,7 +232,7 @@ class _Committed:
         )
 
 
-class _Clock:
+class Clock:
     """Seconds from one stop to the next, by name."""
 
     def __init__(self) -> None:

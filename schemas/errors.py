@@ -3,6 +3,7 @@
     SightreadError
     ├── SpecError            the job spec, or the command line, asks for something impossible (exit 2)
     ├── JobConflict          the output folder belongs to another job, or a part holds other rows (exit 2)
+    │   └── OutputBusy       another process writes to it now
     ├── EngineLost           no request can be answered any more: the job ends, what is committed stays (exit 1)
     ├── ClusterLost          Ray cannot be started or joined, or is gone: likewise (exit 1)
     ├── StoreLost            a store takes nothing or gives nothing any more: the same (exit 1)
@@ -32,6 +33,10 @@ class JobConflict(SightreadError):
     """What lies in the output folder was written by another job, or is not what this one would write."""
 
 
+class OutputBusy(JobConflict):
+    """Another process holds the lease of the output."""
+
+
 class EngineLost(SightreadError):
     """There is no engine any more, for no fault of the requests: a server that is gone, or refuses the key."""
 
@@ -42,6 +47,10 @@ class ClusterLost(SightreadError):
 
 class StoreLost(SightreadError):
     """The output takes nothing more, or a bucket of inputs gives nothing: a disk is full, a network gone."""
+
+
+LEASE_LOST = "another process took the lease of the output"
+"""Why nothing more is asked or written."""
 
 
 class AllFailed(SightreadError):

@@ -39,6 +39,7 @@ INPUTS = pa.schema(
         ("media", pa.string()),  # operators/media/formats.py; null when the name does not tell
         ("size_bytes", pa.int64()),  # null when missing
         ("version", pa.string()),  # of what lies elsewhere: its ETag, and where in it a part lies; null: not known yet
+        ("modified_ns", pa.int64()),  # of what lies here: since the epoch; null where it cannot be had
         ("error", FAILURE),  # set when listing already knows that it cannot be read
     ]
 )
@@ -58,6 +59,11 @@ PLANNED_UNIT_FIELDS = [
     pa.field("decoded_bytes", pa.int64()),  # estimate of the RGB bytes that decoding will give
     # what the probe learnt about the file that this unit needs, in its format's own form; null: to be looked up anew
     pa.field("index", pa.string()),
+    # of the round that asks: which one asked for this unit anew (a row of an earlier one gives way), how often it was
+    # asked since, and which of its requests are to be asked; null: all
+    pa.field("generation", pa.int32()),
+    pa.field("attempt", pa.int32()),
+    pa.field("requests", pa.list_(pa.int32())),
     pa.field("error", FAILURE),
 ]
 PLANNED_UNITS = pa.schema(PLANNED_UNIT_FIELDS)
@@ -282,6 +288,8 @@ def results_schema(result: pa.DataType, passthrough: list[pa.Field]) -> pa.Schem
             pa.field("reasoning_tokens", pa.int64()),  # of these; null in folders from before it was counted
             pa.field("decode_s", pa.float64(), nullable=False),
             pa.field("infer_s", pa.float64(), nullable=False),
+            pa.field("generation", pa.int32(), nullable=False),  # the round of the job that asked for this unit
+            pa.field("attempt", pa.int32(), nullable=False),  # 1, and more where it was asked again
             pa.field("chunk_id", pa.string(), nullable=False),
             pa.field("job", pa.string(), nullable=False),
             pa.field("model", pa.string(), nullable=False),

@@ -41,7 +41,7 @@ def write_documents(output: str) -> Iterator[str]:
     """
     store = opened(output)
     results = Results(store)
-    if not results.parts("parse_document"):
+    if "parse_document" not in results.tasks():
         raise SpecError(f"{output} holds no results of the task parse_document")
     for document in results.query("parse_document", _QUERY, _COLUMNS):
         # a name from elsewhere: nothing in it may lead out of the folder or steer a terminal

@@ -73,24 +73,25 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     """
     store = opened(output)
     results = Results(store)
-    sandbox = Sandbox(_settings(JobFolder(store)))
+    folder = JobFolder(store)
     drawn = 0
-    try:
-        for name in results.tasks() if task is None else [task]:
+    for name in results.tasks() if task is None else {task} & set(results.tasks()):
+        sandbox = Sandbox(_settings(folder, name))
+        try:
             for row, marks in _marked(results, name, rows):
                 drawn += 1
                 yield from _draw(sandbox, store, f"overlay/{name}", row, marks)
-    finally:
-        sandbox.close()
+        finally:
+            sandbox.close()
     if not drawn:
         of = f"the task {task}" if task else "any task"
         raise SpecError(f"{output} holds no boxes or points of {of}")
 
 
-def _settings(folder: JobFolder) -> DecodeSettings:
-    """As the job decoded, so that a clip has the same frames."""
+def _settings(folder: JobFolder, task: str) -> DecodeSettings:
+    """As the job decoded for the task, so that a clip has the same frames."""
     names = {field.name for field in fields(DecodeSettings)} - {"line_reader", "fetch"}
-    there = folder.decoding()
+    there = folder.decoding(task)
     return DecodeSettings(
         **{name: there[name] for name in names & there.keys()},  # older versions had others
         fetch=parse_stored_fetch(folder.spec(), "the spec of the job"),

@@ -6,12 +6,16 @@ Parsers and checks once more, from the output alone: the inputs may be gone.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from jobs.echo import echo
 from jobs.load import parse_stored
+from operators.processes import ending
 from operators.store.addresses import opened
+from operators.store.lease import Lease
 from pipelines.folder import JobFolder
 from pipelines.reparse import reparse
+from pipelines.rounds import now, who
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +24,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     store = opened(options.output)
-    spec = parse_stored(JobFolder(store).spec(), f"the spec of {options.output}")
-    for total in reparse(store, spec):
+    specs = {
+        task: parse_stored(spec, f"the spec of {options.output}") for task, spec in JobFolder(store).specs().items()
+    }
+    with Lease(store, who(), "sightread reparse", now(), on_lost=partial(ending.end, 1)):
+        totals = reparse(store, specs)
+    for total in totals:
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
         echo(
             f"{total.task}: {total.rows} rows, {total.changed} changed, "

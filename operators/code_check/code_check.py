@@ -1,9 +1,9 @@
 """Check the code that committed rows hold by running or reading it, and write the outcome into `verified`. Knows
 nothing of Ray or engines.
 
-A check takes seconds, and no engine should wait for one: so it is made over parts that are in their place, and the part
-is replaced by one with the same units (operators/store/results.py). A part that was checked is not pending again; what
-a kill interrupts is a part that is still pending. What was seen lies beside the rows as PNG:
+A check takes seconds, and no engine should wait for one: so it is made over parts that are in their place, and a
+revision of the part takes its place (operators/store/part_log.py). A part that was checked is not pending again; what a
+kill interrupts is a part that is still pending. What was seen lies beside the rows as PNG:
 
     <output>/screenshots/task=<task>/<input_id>-<unit_index>-<request_index>.png
 """
@@ -25,6 +25,9 @@ from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
+from operators.store.addresses import store_at
+from operators.store.chunk_id import ChunkId
+from operators.store.part_log import PartLog
 from operators.store.results import Results
 from schemas import tables
 from schemas.decode import DecodeSettings
@@ -46,7 +49,8 @@ class CodeCheck:
     """
 
     def __init__(self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings) -> None:
-        self._results = Results.at(output)
+        store = store_at(output)
+        self._log, self._results = PartLog(store), Results(store)
         self._tasks = {task.name: task for task in tasks}
         self._checker = CodeChecker()
         # as it is, not as the model sees it; of a clip the first frame, which shows a page as it opens
@@ -84,7 +88,7 @@ class CodeCheck:
 
     def _check_part(self, task: Task, chunk_id: str) -> list[str]:
         """The outcome of every check that was made."""
-        part = self._results.read_part(task.name, chunk_id)
+        part = self._log.read(self._log.parts(task.name, ChunkId.of(chunk_id).slice)[chunk_id])
         rows = part.rows.to_pylist()
         outcomes = []
         for row in filter(is_pending, rows):
@@ -94,7 +98,7 @@ class CodeCheck:
             outcomes.append(code_check["outcome"])
         if outcomes:
             schema = tables.results_schema(task.output.arrow_type, tables.passthrough_fields(part.rows.schema))
-            self._results.replace_part(part, pa.Table.from_pylist(rows, schema=schema))
+            self._log.revise(part, pa.Table.from_pylist(rows, schema=schema))
         return outcomes
 
     def _check(self, task: Task, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -141,12 +145,12 @@ def is_pending(row: dict[str, Any]) -> bool:
     return code_check is None or (code_check["outcome"] == "no_browser" and missing() is None)
 
 
-def pending_code_checks(results: Results, tasks: tuple[Task, ...]) -> Iterator[dict[str, str]]:
+def pending_code_checks(log: PartLog, tasks: tuple[Task, ...]) -> Iterator[dict[str, str]]:
     """Rows of CODE_UNCHECKED: the committed parts with rows whose code is to be checked."""
     for task in tasks:
         if task.code_check is not None:
-            for chunk_id in results.parts(task.name):
-                part = results.read_part(task.name, chunk_id, columns=("status", "verified"))
+            for chunk_id, name in log.parts(task.name).items():
+                part = log.read(name, columns=("status", "verified"))
                 if any(map(is_pending, part.rows.to_pylist())):
                     yield {"chunk_id": chunk_id, "task": task.name}
 

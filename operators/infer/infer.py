@@ -28,7 +28,7 @@ from operators.media.full_input import FullInputs
 from operators.media.opened import Opened, opened
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import EngineError, Failure, InputError, StoreLost
+from schemas.errors import LEASE_LOST, EngineError, Failure, InputError, StoreLost
 from schemas.request import Completion, Request
 from schemas.task import Task
 
@@ -49,7 +49,8 @@ class Provenance:
 class InferSettings:
     """engine: what the engine child builds. decode: how whole documents and videos are opened, which happens beside the
     engine. deadline_s: per request. logs: the folder of what the engine prints, None for one among the temporary
-    files. localize: makes settings for this node of `engine`, where its files lie elsewhere."""
+    files. localize: makes settings for this node of `engine`, where its files lie elsewhere. held: whether the run may
+    still ask for anything; None: it may."""
 
     engine: EngineSettings
     tasks: tuple[Task, ...]
@@ -59,6 +60,7 @@ class InferSettings:
     stall_s: float
     logs: Path | None = None
     localize: Callable[[EngineSettings], EngineSettings] | None = None
+    held: Callable[[], bool] | None = None
 
 
 class Infer:
@@ -105,11 +107,14 @@ class Infer:
     def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if (lost := chunk["lost"].as_py()) is not None:
             raise StoreLost(lost)
+        if self._settings.held is not None and not self._settings.held():
+            raise StoreLost(LEASE_LOST)
         chunk_id: str = chunk["chunk_id"].as_py()
         tasks = [self._tasks[name] for name in chunk["tasks"].as_py()]
         units = [self._opened(row) for row in chunk["units"].values]
+        wanted = [row["requests"].as_py() for row in chunk["units"].values]
         passthrough = pa.ipc.open_stream(chunk["passthrough"].as_buffer()).read_all()
-        requests = {task.name: _unit_requests(chunk_id, task, units, passthrough) for task in tasks}
+        requests = {task.name: _unit_requests(chunk_id, task, units, wanted, passthrough) for task in tasks}
         self._ask([request for of_task in requests.values() for *_, request in of_task])
         for task in tasks:
             rows = [
@@ -169,9 +174,9 @@ class Infer:
 
 
 def _unit_requests(
-    chunk_id: str, task: Task, units: list[Opened], passthrough: pa.Table
+    chunk_id: str, task: Task, units: list[Opened], wanted: list[list[int] | None], passthrough: pa.Table
 ) -> list[tuple[int, int, UnitRequest]]:
-    """(index of the unit, request_index, what is to be asked), in order."""
+    """(index of the unit, request_index, what is to be asked), in order. wanted: by unit, None for all requests."""
     names = [*task.parameter_names(), *(READ_COLUMNS if task.camera else ())]
     names = [name for name in dict.fromkeys(names) if name in passthrough.schema.names]
     rows = passthrough.select(names).to_pylist() if names else [{}] * len(units)
@@ -179,6 +184,8 @@ def _unit_requests(
     for index, (unit, row) in enumerate(zip(units, rows, strict=True)):
         camera, fault = _camera(task, unit, row) if task.camera else ({}, None)
         for number, values in enumerate(task.requests(row)):
+            if (only := wanted[index]) is not None and number not in only:
+                continue
             label = {
                 "task": task.name,
                 "sample": _file_name(unit.columns["input_uri"]),

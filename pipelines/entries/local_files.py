@@ -25,10 +25,10 @@ def local_targets(path: Path, scope: Scope) -> Iterator[Target]:
 
 def target_of(path: Path, media: str | None, fault: InputError | None = None) -> Target:
     place = absolute(path)
-    size = None
+    size = modified_ns = None
     try:
         status = os.stat(place)  # noqa: PTH116
-        size = status.st_size
+        size, modified_ns = status.st_size, status.st_mtime_ns
         if media != EPISODE:
             check_is_file(status.st_mode)
     except OSError as error:
@@ -39,7 +39,7 @@ def target_of(path: Path, media: str | None, fault: InputError | None = None) ->
         fault = InputError("not_found", f"no file has such a name: {error}")
     except InputError as error:
         fault = error
-    return Target(uri_of(place), media, size, fault=fault)
+    return Target(uri_of(place), media, size, modified_ns=modified_ns, fault=fault)
 
 
 def exists(path: Path) -> bool:

@@ -50,7 +50,7 @@ def remote_targets(address: str, lookup: Lookup, listed: FutureFiles | None, sco
     folder = _folder_to_list(address, lookup)
     if folder is None:
         size, version = (entry.size_bytes, entry.version) if entry is not None else (None, None)
-        yield Target(address, media_of_name(name_of(address)), size, version, fault)
+        yield Target(address, media_of_name(name_of(address)), size, version, fault=fault)
         return
     files = _below(folder, scope) if listed is None else listed.result()
     if fault is not None:

@@ -27,6 +27,7 @@ class Target:
     media: str | None
     size_bytes: int | None = None
     version: str | None = None
+    modified_ns: int | None = None
     fault: InputError | None = None
 
 
@@ -102,6 +103,7 @@ def row_of(target: Target, occurrence: int = 0) -> dict[str, Any]:
         "media": target.media,
         "size_bytes": target.size_bytes,
         "version": target.version,
+        "modified_ns": target.modified_ns,
         "error": fault and asdict(Failure("list", fault.kind, str(fault))),
     }
 

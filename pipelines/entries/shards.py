@@ -207,4 +207,4 @@ def _target(shard: str, member: Member, sample: _Sample, version: str) -> Target
         name = f"{name[:100]}… ({len(name)} characters, sha256 {short_hash(name)})"
         fault = InputError("malformed", "its name is too long")
     place = TarPlace(version, member.offset, member.size_bytes)
-    return Target(f"{shard}#{name}", media_of_name(member.name), member.size_bytes, str(place), fault)
+    return Target(f"{shard}#{name}", media_of_name(member.name), member.size_bytes, str(place), fault=fault)

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from operators.store.results import Results
+from pipelines.planning import latest_generations
 from pipelines.requests import counts
 from schemas.task import Task
 
@@ -74,13 +75,20 @@ def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
 
 def _expected(task: Task, chunks: pa.Table) -> pa.Table:
     """The units that the task takes, each with its number of requests."""
+    latest = latest_generations(chunks)
     columns: dict[str, list[Any]] = {"input_id": [], "unit_index": [], "requests": []}
     for row in range(chunks.num_rows):
-        if task.name in chunks.column("tasks")[row].as_py():
-            units = chunks.column("units")[row].values
-            columns["input_id"] += units.field("input_id").to_pylist()
-            columns["unit_index"] += units.field("unit_index").to_pylist()
-            columns["requests"] += counts(task, chunks, row)
+        if task.name not in chunks.column("tasks")[row].as_py():
+            continue
+        units = chunks.column("units")[row].values
+        names = ("input_id", "unit_index", "generation", "attempt")
+        plain = zip(*(units.field(name).to_pylist() for name in names), counts(task, chunks, row), strict=True)
+        for input_id, unit_index, generation, attempt, requests in plain:
+            # what was asked again is planned once, and what was planned anew as it was planned last
+            if attempt == 1 and latest[task.name, input_id] == generation:
+                columns["input_id"].append(input_id)
+                columns["unit_index"].append(unit_index)
+                columns["requests"].append(requests)
     types = {"input_id": pa.string(), "unit_index": pa.int32(), "requests": pa.int64()}
     return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
 

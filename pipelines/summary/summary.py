@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from operators.store.results import Results
+from operators.store.store import Store
 from pipelines.job import Job
-from pipelines.listing import Listing
 from pipelines.planning import unmatched
 from pipelines.summary.audit import TaskAudit, audit
 from pipelines.summary.utilization import UtilizationSummary, summarize_utilization
@@ -23,7 +23,8 @@ class Summary:
 
     name: str
     output: str
-    inputs: int
+    inputs: int  # that were ever asked about
+    grown: dict[str, int]  # of the last listing: new, changed and gone inputs
     skipped: dict[str, int]
     unmatched: dict[str, int]  # units by kind that no task of the job takes
     tasks: dict[str, TaskAudit]
@@ -45,9 +46,10 @@ class Summary:
 
 def summarize(
     job: Job,
-    listing: Listing,
+    found: Mapping[str, Any],
+    inputs: int,
     chunks: pa.Table,
-    results: Results,
+    store: Store,
     receipts: Sequence[dict[str, Any]],
     checked_parts: Sequence[dict[str, Any]],
     *,
@@ -55,8 +57,10 @@ def summarize(
     limited: bool,
     seconds: dict[str, float],
 ) -> Summary:
-    """chunks: all that are planned. receipts, checked_parts: rows of RECEIPTS and CODE_CHECKED of this run. lacks:
-    of the decoders that probed. limited: whether it left planned chunks for another. seconds: by step."""
+    """found: by the last listing. inputs: of the job. chunks: all that are planned. receipts, checked_parts: rows of
+    RECEIPTS and CODE_CHECKED of this run. lacks: of the decoders that probed. limited: whether it left planned chunks
+    for another. seconds: by step."""
+    results = Results(store)
     audits = {task.name: audit(results, task, chunks) for task in job.tasks}
     rows = sum(task.rows for task in audits.values())
     failed = sum(task.rows - task.ok for task in audits.values())
@@ -75,9 +79,10 @@ def summarize(
     return Summary(
         name=job.spec.name,
         output=job.output,
-        inputs=listing.inputs.num_rows,
-        skipped=dict(listing.skipped),
-        unmatched=unmatched(chunks),
+        inputs=inputs,
+        grown={key: found.get(key, 0) for key in ("new", "changed", "gone")},
+        skipped=dict(found.get("skipped", {})),
+        unmatched=unmatched(chunks, job.tasks),
         tasks=audits,
         complete=complete,
         failed_fraction=fraction,

@@ -1,0 +1,164 @@
+"""What a job is to do beyond what it was asked before: inputs that are new or changed, tasks that are new or done anew.
+Each becomes a round (pipelines/rounds.py), written before any work. Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from operators.store.view import View
+from pipelines.folder import MOST_DIFFERENCES, JobFolder, differences
+from pipelines.job import Job
+from pipelines.listing import Listing
+from pipelines.rounds import Kind, Round, definitions, lacking, manifests_of, now, who
+from schemas import tables
+from schemas.errors import JobConflict, SpecError
+
+_STATE = ("size_bytes", "version", "modified_ns")
+"""Of an input, what shows that it is another: where both listings know it."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A listing against the inputs that a job has. new, changed: rows of the listing. gone: inputs that it lacks."""
+
+    new: pa.Table
+    changed: pa.Table
+    gone: int
+
+
+def compare(there: pa.Table, listed: pa.Table) -> Difference:
+    """there: all inputs of the job so far. Raises SpecError where a column that comes along has another type now."""
+    _check_types(there, listed)
+    before = {row["input_id"]: row for row in there.select(["input_id", "error", *_STATE]).to_pylist()}
+    others = _others(there), _others(listed)
+    columns_before = dict(zip(before, others[0], strict=True))
+    new, changed = [], []
+    for place, row in enumerate(listed.select(["input_id", "error", *_STATE]).to_pylist()):
+        known = before.pop(row["input_id"], None)
+        if known is None:
+            new.append(place)
+        elif _differs(known, row) or columns_before[row["input_id"]] != others[1][place]:
+            changed.append(place)
+    return Difference(_rows(listed, new), _rows(listed, changed), len(before))
+
+
+def _differs(known: dict[str, Any], now: dict[str, Any]) -> bool:
+    if (known["error"] is None) != (now["error"] is None):
+        return True
+    return any(known[key] != now[key] and known[key] is not None and now[key] is not None for key in _STATE)
+
+
+def _others(inputs: pa.Table) -> list[str]:
+    """What came along with each input, to be compared; a column that is null says nothing."""
+    names = inputs.schema.names[len(tables.INPUTS) :]
+    if not names:
+        return ["{}"] * inputs.num_rows
+    rows = inputs.select(names).to_pylist()
+    return [repr({name: row[name] for name in sorted(names) if row[name] is not None}) for row in rows]
+
+
+def _check_types(there: pa.Table, listed: pa.Table) -> None:
+    for field in listed.schema:
+        if field.name in there.schema.names:
+            before = there.schema.field(field.name).type
+            if before != field.type and pa.null() not in (before, field.type):
+                raise SpecError(
+                    f"inputs: the column {field.name!r} is {field.type} now and was {before} in the inputs that this "
+                    "output has; `types` says what the columns of a CSV are"
+                )
+
+
+def _rows(table: pa.Table, places: list[int]) -> pa.Table:
+    return table.take(pa.array(places, pa.int64()))
+
+
+def check_tasks(job: Job, rounds: Sequence[Round], view: View, redo: Collection[str]) -> list[str]:
+    """The tasks of the job that are to be done anew: those that `redo` names, and those that changed before anything
+    was answered. Raises JobConflict, with the difference, where another changed; SpecError for a name that is none."""
+    there = definitions(rounds)
+    if unknown := sorted(set(redo) - job.definitions.keys()):
+        raise SpecError(f"--redo: {unknown[0]!r} is no task of this spec")
+    if early := sorted(set(redo) - there.keys()):
+        raise SpecError(f"--redo: {early[0]!r} was not asked for yet")
+    anew = []
+    for name, definition in job.definitions.items():
+        if name not in there:
+            continue
+        lines = differences({name: there[name]}, {name: definition})
+        if name in redo or (lines and not view.committed(name)):
+            anew.append(name)
+        elif lines:
+            more = f"; and {len(lines) - MOST_DIFFERENCES} more" if len(lines) > MOST_DIFFERENCES else ""
+            raise JobConflict(
+                f"{job.output} holds answers of another {name}: {'; '.join(lines[:MOST_DIFFERENCES])}{more}; undo the "
+                f"change, give this job another `output:`, or have all of {name} asked anew with --redo {name}"
+            )
+    return anew
+
+
+def grow(
+    job: Job,
+    folder: JobFolder,
+    view: View,
+    rounds: Sequence[Round],
+    redo: Sequence[str],
+    listing: Listing | None,
+    *,
+    changed: bool,
+) -> list[Round]:
+    """The rounds with those that are to follow. listing: of now; None where new inputs are left for later. changed:
+    whether inputs that changed are asked about again. redo: tasks that are done anew.
+
+    Raises SpecError, StoreLost, JobConflict.
+    """
+    grown = list(rounds)
+    spec = job.spec.model_dump(mode="json")
+
+    def add(kind: Kind, manifests: Iterable[int], tasks: Iterable[str], **counts: int) -> None:
+        round_ = Round(
+            len(grown), kind, tuple(manifests), {name: job.definitions[name] for name in tasks}, now(), who(), spec,
+            counts,
+        )  # fmt: skip
+        folder.add_round(round_)
+        grown.append(round_)
+
+    if redo and (manifests := manifests_of(grown)):
+        before = definitions(grown)
+        retired = [name for name in redo if before[name].get("output") != job.definitions[name].get("output")]
+        add("redo", manifests, redo, **{f"retired {name}": 1 for name in retired})
+        for name in retired:
+            view.retire(name)
+    found = Difference(listing.inputs, listing.inputs.slice(0, 0), 0) if listing is not None and not grown else None
+    if listing is not None and grown:
+        found = compare(folder.read_inputs(manifests_of(grown)), listing.inputs)
+    names = [task.name for task in job.tasks]
+    if found is not None:
+        fresh = pa.concat_tables([found.new, found.changed]) if changed else found.new
+        brought = fresh.num_rows > 0 or not grown
+        if brought:
+            folder.write_inputs(len(grown), fresh)
+        folder.write_listing(
+            {
+                "at": now(),
+                "inputs": listing.inputs.num_rows if listing is not None else 0,
+                "skipped": dict(listing.skipped) if listing is not None else {},
+                "new": found.new.num_rows if grown else 0,
+                "changed": found.changed.num_rows,
+                "asked_again": found.changed.num_rows if changed else 0,
+                "gone": found.gone,
+            }
+        )
+        if brought:
+            number = len(grown)
+            mine = [name for name in names if not lacking(grown, [name], manifests_of(grown))]
+            # a task that lacks more is asked about all of it in one round of its own
+            again = fresh.num_rows - found.new.num_rows
+            add("inputs" if grown else "first", [number], mine or names, new=found.new.num_rows, changed=again)
+    for lacked, some in lacking(grown, names, manifests_of(grown)).items():
+        add("task", lacked, some)
+    return grown
