@@ -103,7 +103,8 @@ class World:
         return table
 
     def parts(self) -> list[Path]:
-        return sorted((self.output / "results").rglob("*.parquet"))
+        """In the log: what is committed, before and after it is published."""
+        return sorted((self.output / "_job" / "parts").rglob("*.parquet"))
 
     def processes(self, needle: str = "") -> dict[int, str]:
         """Living processes that this world started, whoever their parent is now: pid -> command line."""
