@@ -22,11 +22,12 @@ from operators.store.inputs.cache import checked_cache
 from operators.store.view import View
 from pipelines.chunking import Place, cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
+from pipelines.growth import check_tasks, compare
 from pipelines.job import Job
 from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.progress import Progress
 from pipelines.requests import counts
-from pipelines.rounds import Round
+from pipelines.rounds import Round, manifests_of
 from pipelines.slices import Slices
 from schemas import tables
 from schemas.address import is_remote
@@ -216,8 +217,12 @@ def _learn(slices: Slices, chunks: pa.Table) -> None:
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
     """What a run would list and cut of all that is there: the listing and rows of CHUNKS. Writes nothing. Raises what a
     run would."""
-    check_output(job, JobFolder(store_at(job.output)))
+    store = store_at(job.output)
+    folder = JobFolder(store)
+    rounds = folder.rounds() if check_output(job, folder) else []
+    check_tasks(job, rounds, View(store), redo=())
     listing = list_job(job)
+    compare(folder.read_inputs(manifests_of(rounds)), listing.inputs)
     probe = Probe(job.decode, workers=job.workers)
     slices = Slices()
     try:

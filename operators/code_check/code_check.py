@@ -25,10 +25,7 @@ from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
-from operators.store.addresses import store_at
-from operators.store.chunk_id import ChunkId
 from operators.store.part_log import PartLog
-from operators.store.results import Results
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import JobConflict, StoreLost
@@ -49,8 +46,7 @@ class CodeCheck:
     """
 
     def __init__(self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings) -> None:
-        store = store_at(output)
-        self._log, self._results = PartLog(store), Results(store)
+        self._log = PartLog.at(output)
         self._tasks = {task.name: task for task in tasks}
         self._checker = CodeChecker()
         # as it is, not as the model sees it; of a clip the first frame, which shows a page as it opens
@@ -88,7 +84,7 @@ class CodeCheck:
 
     def _check_part(self, task: Task, chunk_id: str) -> list[str]:
         """The outcome of every check that was made."""
-        part = self._log.read(self._log.parts(task.name, ChunkId.of(chunk_id).slice)[chunk_id])
+        part = self._log.read(self._log.last(task.name, chunk_id))
         rows = part.rows.to_pylist()
         outcomes = []
         for row in filter(is_pending, rows):
@@ -133,7 +129,7 @@ class CodeCheck:
         key = f"screenshots/task={task}/{row['input_id']}-{row['unit_index']}-{row['request_index']}.png"
         png = io.BytesIO()
         Image.fromarray(picture).save(png, format="PNG")
-        self._results.put_beside(key, png.getvalue())
+        self._log.put_beside(key, png.getvalue())
         return key
 
 
