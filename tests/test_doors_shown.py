@@ -186,7 +186,7 @@ def test_addresses_for_other_programs_stay_as_they_are_in_a_pipe(
 
 def test_progress_and_summary(shown: Callable[[Callable[[], object]], str]) -> None:
     summary = Summary(
-        name=EVIL, output=f"/tmp/{NAME}", inputs=1, skipped={}, unmatched={EVIL: 1}, complete=False,
+        name=EVIL, output=f"/tmp/{NAME}", inputs=1, grown={}, skipped={}, unmatched={EVIL: 1}, complete=False,
         tasks={EVIL: TaskAudit(2, 2, 1, {EVIL: 1})}, failed_fraction=0.5, exit_code=1,
         uncommitted=[f"{EVIL}: {EVIL}"], code_checks={EVIL: 1},
     )  # fmt: skip
