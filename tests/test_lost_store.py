@@ -65,9 +65,9 @@ def break_at(monkeypatch: pytest.MonkeyPatch, proxy: FaultyProxy, place: str, tu
     ("place", "turn", "reason", "committed"),
     [
         ("operators.media.probe:Probe.__call__", 1, "s3://.*/in/0", "what is committed stays"),
-        ("pipelines.folder:JobFolder.add_round", 1, "s3://.*/out/_job/rounds/00000.json", "what is committed stays"),
-        ("pipelines.folder:JobFolder.write_chunks", 1, "s3://.*/out/_job/chunks/00000/part-", "what is committed stays"),
-        ("pipelines.folder:JobFolder.read_chunks", 1, "s3://.*/out/_job/chunks/00000/part-", "what is committed stays"),
+        ("pipelines.folder:JobFolder.add_round", 1, "s3://.*/_job/rounds/00000.json", "what is committed stays"),
+        ("pipelines.folder:JobFolder.write_chunks", 1, "s3://.*/_job/chunks/00000/part-", "what is committed stays"),
+        ("pipelines.folder:JobFolder.read_chunks", 1, "s3://.*/_job/chunks/00000/part-", "what is committed stays"),
         ("jobs.display:Display.receipt", 2, "inputs: s3://.*/in/2", "2 of 4 rows are committed"),
         (
             "operators.commit:Commit._commit",
