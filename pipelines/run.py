@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 
 from operators.code_check.code_check import pending_code_checks
-from operators.processes import ending
 from operators.store.addresses import store_at
 from operators.store.lease import Lease, LeaseGuard
 from operators.store.part_log import PartLog
@@ -24,10 +23,11 @@ from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
 from pipelines.growth import check_tasks, grow
 from pipelines.job import Job
+from pipelines.one_driver import one_driver
 from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.planning import Work, check_output, list_job, plan_work
 from pipelines.progress import Progress
-from pipelines.rounds import Round, floors, manifests_of, now, who
+from pipelines.rounds import Round, floors, manifests_of
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
 from schemas.errors import LEASE_LOST, AllFailed, EngineError, StoreLost
@@ -87,7 +87,7 @@ def going_on() -> Iterator[_Committed]:
 
 def lease_of(store: Store, job: Job, what: str) -> Lease:
     """what: the command. The process ends when the lease is lost."""
-    return Lease(store, who(), f"{what}, {job.spec.name}", now(), on_lost=partial(ending.end, 1))
+    return one_driver(store, f"{what}, {job.spec.name}")
 
 
 def execute(
@@ -120,7 +120,7 @@ def execute(
     with again(), _Cluster(job, progress) as cluster, again():
         receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
         clock.stop("run")
-        checked_parts = list(_check_code(job, cluster, log, progress))
+        checked_parts = list(_check_code(job, cluster, log, progress, guard))
         if checked_parts:
             clock.stop("code check")
     try:
@@ -195,13 +195,15 @@ def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows) -> Iter
         raise
 
 
-def _check_code(job: Job, cluster: _Cluster, log: PartLog, progress: Progress) -> Iterator[dict[str, Any]]:
+def _check_code(
+    job: Job, cluster: _Cluster, log: PartLog, progress: Progress, guard: LeaseGuard
+) -> Iterator[dict[str, Any]]:
     """Check the code in committed parts: rows of CODE_CHECKED. Raises StoreLost."""
     if unchecked := list(pending_code_checks(log, job.tasks)):
         _log.info("%d parts hold code to be checked", len(unchecked))
         progress.starting("to try the code out")
         parts = pa.Table.from_pylist(unchecked, schema=tables.CODE_UNCHECKED)
-        with contextlib.closing(cluster.execute(parts, code_check_stages(job))) as batches:
+        with contextlib.closing(cluster.execute(parts, code_check_stages(job, guard))) as batches:
             for checked in (checked for batch in batches for checked in batch.to_pylist()):
                 if checked["lost"]:
                     raise StoreLost(checked["lost"])
