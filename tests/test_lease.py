@@ -294,6 +294,20 @@ def test_a_lease_is_kept_through_an_outage(
 # exactly one
 
 
+def test_what_was_not_watched_is_not_replaced(folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_behind(folder)
+    quicker = lease_on(folder, "the quicker")
+
+    def watched(store: Store, seen: Any, _: float) -> Any:
+        monkeypatch.undo()
+        quicker._take()
+        return seen
+
+    monkeypatch.setattr(lease, "_watched", watched)
+    with pytest.raises(OutputBusy, match="by the quicker since noon"):
+        lease_on(folder).__enter__()
+
+
 @pytest.mark.parametrize("kind", ["folder", "memory", "s3"])
 def test_of_many_who_find_it_stale_exactly_one_takes_it_over(
     request: pytest.FixtureRequest,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from jobs.echo import echo
-from jobs.load import parse_stored
+from jobs.load import parse_stored_all
 from operators.store.addresses import opened
 from pipelines.folder import JobFolder
 from pipelines.one_driver import one_driver
@@ -21,9 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     store = opened(options.output)
-    specs = {
-        task: parse_stored(spec, f"the spec of {options.output}") for task, spec in JobFolder(store).specs().items()
-    }
+    specs = parse_stored_all(JobFolder(store).specs(), options.output)
     with one_driver(store, "sightread reparse"):
         totals = reparse(store, specs)
     for total in totals:
