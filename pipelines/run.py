@@ -58,21 +58,29 @@ def run(
     store = store_at(job.output)
     folder, view = JobFolder(store), View(store)
     clock = Clock()
-    with going_on() as committed:
+    with going_on() as committed, contextlib.ExitStack() as until_the_end:
+
+        def only_driver() -> Lease:
+            folder.claim()
+            return until_the_end.enter_context(lease_of(store, job, "sightread run"))
+
         begun = check_output(job, folder)
         if begun:
             check_tasks(job, folder.rounds(), view, growth.redo)
-        # before the claim: a spec with a slip in its inputs can be corrected
-        listing = list_job(job, progress) if growth.new or not begun else None
-        folder.claim()
-        with lease_of(store, job, "sightread run") as lease:
+        # before anything is listed, which may take minutes; a new output is claimed after it, so that a spec with a
+        # slip in its inputs can be corrected
+        lease = only_driver() if begun else None
+        rounds = folder.rounds() if begun else []
+        listing = list_job(job, progress) if growth.new or not rounds else None
+        if lease is None:
+            lease = only_driver()
             rounds = folder.rounds()
-            redo = check_tasks(job, rounds, view, growth.redo)
-            folder.write_spec(job.spec.model_dump(mode="json"))
-            rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
-            clock.stop("list")
-            guard = LeaseGuard(job.output, lease.token)
-            return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
+        redo = check_tasks(job, rounds, view, growth.redo)
+        folder.write_spec(job.spec.model_dump(mode="json"))
+        rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
+        clock.stop("list")
+        guard = LeaseGuard(job.output, lease.token)
+        return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ _MACHINE = ("host", "boot", "namespace")
 class Holder:
     """token: of this holding alone. since: ISO 8601, as the holder's clock says; shown, never compared. place: machine
     and process. beat: counted up with every renewal. beat_s: CLOCK_MONOTONIC at that time, which means something to
-    processes of the same boot alone. ended: whether it let the output go."""
+    processes of the same boot alone. ended: whether it let the output go. left_by: the holder before it, if that was
+    silent."""
 
     token: str
     who: str
@@ -38,6 +39,7 @@ class Holder:
     beat: int = 0
     beat_s: float = 0.0
     ended: bool = False
+    left_by: str = ""
 
     @classmethod
     def of(cls, data: bytes) -> Holder:
@@ -45,6 +47,7 @@ class Holder:
         try:
             values: dict[str, Any] = json.loads(data)
             texts = {key: values[key] for key in ("token", "who", "what", "since")}
+            texts["left_by"] = values.get("left_by", "")
             place = values.get("place", {})
             if not all(isinstance(text, str) for text in (*texts.values(), *place.values(), *place)):
                 raise ValueError("it holds values of other types")

@@ -98,10 +98,12 @@ class Lease:
             seen = _look(self._store)
             if seen is None or not self._is_left(seen):
                 continue  # it was let go just now
-            self._holder = replace(self._holder, beat_s=time.monotonic())
-            if self._store.replace_if_same(KEY, self._holder.as_json(), seen.version):
-                if not (seen.holder is not None and seen.holder.ended):
-                    _log.info("the lease of %s was left behind by %s; taken over", self._store.address, seen)
+            left_by = "" if seen.holder is not None and seen.holder.ended else str(seen)
+            mine = replace(self._holder, beat_s=time.monotonic(), left_by=left_by)
+            if self._store.replace_if_same(KEY, mine.as_json(), seen.version):
+                self._holder = mine
+                if left_by:
+                    _log.info("the lease of %s was left behind by %s; taken over", self._store.address, left_by)
                 return
 
     def _is_left(self, seen: _Seen) -> bool:
