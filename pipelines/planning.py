@@ -100,7 +100,7 @@ def plan_work(
     committed = {(name, chunk_id) for name in tasks for chunk_id in view.committed(name)}
     pieces: list[pa.Table] = []
     lacks: set[str] = set()
-    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks):
+    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks, open_rounds):
         pieces.append(_of_tasks(chunks, tasks, with_unmatched=round_.kind in ("first", "inputs")))
     everything = pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
     latest = latest_generations(everything)
@@ -111,6 +111,7 @@ def plan_work(
         units = everything.column("units")[row].values
         again = bool(names) and max(units.field("attempt").to_pylist()) > 1
         left: dict[str, int] = {}
+        asked = [False] * len(units)
         for name in names:
             current = _current(name, units, latest)
             expected = counts(tasks[name], everything, row)
@@ -121,11 +122,12 @@ def plan_work(
                 committed_rows += rows * done
             if rows and not done:
                 left[name] = rows
-        asked = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
-        if left and asked and (limit is None or pending_rows < limit):
+                asked = [one or other for one, other in zip(asked, current, strict=True)]
+        is_open = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
+        if left and is_open and (limit is None or pending_rows < limit):
             pending_rows += sum(left.values())
             again_rows += sum(left.values()) * again
-            pending.append(_with_tasks(everything.slice(row, 1), [list(left)]))
+            pending.append(_of_units(_with_tasks(everything.slice(row, 1), [list(left)]), asked))
     work = Work(
         everything,
         pa.concat_tables([tables.CHUNKS.empty_table(), *pending]),
@@ -150,6 +152,17 @@ def _of_tasks(chunks: pa.Table, tasks: Collection[str], *, with_unmatched: bool)
     return _with_tasks(chunks, mine).filter(pa.array(kept, pa.bool_()))
 
 
+def _of_units(chunk: pa.Table, asked: Sequence[bool]) -> pa.Table:
+    """A row of CHUNKS without the units that a later generation asks for."""
+    if all(asked):
+        return chunk
+    (row,) = chunk.to_pylist()
+    units = [unit for unit, is_asked in zip(row["units"], asked, strict=True) if is_asked]
+    passthrough = pa.ipc.open_stream(row["passthrough"]).read_all()
+    kept = _take(passthrough, [index for index, is_asked in enumerate(asked) if is_asked])
+    return pa.Table.from_pylist([{**row, "units": units, "passthrough": to_ipc(kept)}], schema=tables.CHUNKS)
+
+
 def latest_generations(chunks: pa.Table) -> dict[tuple[str, str], int]:
     """(task, input_id) -> the last generation that asks for its units; what an earlier one planned gives way."""
     latest: dict[tuple[str, str], int] = {}
@@ -169,10 +182,15 @@ def _current(task: str, units: pa.StructArray, latest: Mapping[tuple[str, str], 
 
 
 def _chunk_slices(
-    job: Job, folder: JobFolder, rounds: Sequence[Round], progress: Progress, lacks: set[str]
+    job: Job,
+    folder: JobFolder,
+    rounds: Sequence[Round],
+    progress: Progress,
+    lacks: set[str],
+    open_rounds: Sequence[int] | None,
 ) -> Iterator[tuple[Round, pa.Table]]:
-    """The chunk manifests, in order; what is not in them yet is probed and written first. lacks: takes those of the
-    decoders."""
+    """The chunk manifests, in order; what is not in them yet is probed and written first, but for retries that others
+    are to finish. lacks: takes those of the decoders."""
     probes: list[tuple[DecodeSettings, Probe]] = []
     slices = Slices()
 
@@ -189,7 +207,9 @@ def _chunk_slices(
             inputs = folder.read_inputs(round_.manifests)
             for index in range(round_.chunk_files or math.ceil(inputs.num_rows / SLICE)):
                 if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
-                    if planned is job and round_.tasks.keys() - job.definitions.keys():
+                    if not round_.defines and not _finishes(job, round_, open_rounds):
+                        continue
+                    if round_.defines and planned is job and round_.tasks.keys() - job.definitions.keys():
                         planned = _job_of(round_, job.output)
                     tasks = [task for task in planned.tasks if task.name in round_.tasks]
                     some = inputs.slice(index * SLICE, SLICE)
@@ -221,6 +241,12 @@ def _job_of(round_: Round, output: str) -> Job:
             f"more how that goes on ({error}); run its spec first"
         ) from error
     return job
+
+
+def _finishes(job: Job, retry: Round, open_rounds: Sequence[int] | None) -> bool:
+    """Whether a run of the job plans what a retry left: one of its tasks, and not of another retry."""
+    asked = open_rounds is None or retry.number in open_rounds
+    return asked and not retry.tasks.keys().isdisjoint(task.name for task in job.tasks)
 
 
 def _learn(slices: Slices, chunks: pa.Table) -> None:
