@@ -1,0 +1,262 @@
+"""An output that lives while everything that can be killed is killed: inputs come, change and go, a task more comes, one
+is asked anew, and failed rows again. Meanwhile a reader polls the results. In the end a count that nobody of ours made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.dying_run import HOW, How
+from tests.support.life import DOOMED, BucketPlace, Ended, Folder, Life, Place
+from tests.support.object_server import S3Server
+from tests.support.polling_reader import Met, polled
+from tests.support.world import World, write_recording
+
+pytestmark = pytest.mark.slow
+
+OUTPUT = {"type": "object", "properties": {"shows": {"type": "string"}}, "required": ["shows"]}
+LOOK = {"name": "look", "prompt": "What does it show?", "output": OUTPUT}
+COUNT = {"name": "count", "prompt": "How much of it is there?", "output": OUTPUT}
+VICTIMS = {
+    "driver": "tests.support.dying_run run",
+    "raylet": "/raylet/raylet ",
+    "decode actor": "ray::MapWorker(MapBatches(Decode))",
+    "infer actor": "ray::MapWorker(MapBatches(Infer))",
+    "engine child": "operators.infer.engine_child",
+    "committer": "ray::MapWorker(MapBatches(Commit))",
+}
+WRITES = {
+    "planning": ("_job/inputs/", "_job/rounds/", "_job/chunks/", "_job/listing"),
+    "data": ("_job/parts/",),
+    "publish": ("results/",),
+}
+STARTS = 14
+"""Of the command within which a step has to be complete."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """units: of the first inputs; half as many come later. kills: planned for each step. calls: that the engine answers
+    at once."""
+
+    units: int
+    chunk_units: int
+    slice_units: int
+    kills: int
+    slots: int
+    delay_s: float
+    ray: bool
+
+
+@dataclass
+class Lived:
+    """What came of it. asks: rows that an engine was asked for; repeated: those of them that were asked for before, and
+    after_commit: even though their part was there before the process began that asked."""
+
+    starts: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    asks: int = 0
+    repeated: int = 0
+    after_commit: int = 0
+    wall_s: float = 0.0
+
+    def __str__(self) -> str:
+        kills = self.killed.total()
+        return (
+            f"{self.starts} starts, {kills} kills ({', '.join(f'{name} {n}' for name, n in sorted(self.killed.items()))}), "
+            f"{self.asks} rows asked, {self.repeated} of them again ({self.repeated / max(1, kills):.1f} a kill), "
+            f"{self.after_commit} although answered; {self.wall_s / max(1, self.starts):.1f} s a start"
+        )
+
+
+class Living:
+    """Drives the steps of a life and kills by seed."""
+
+    def __init__(self, world: World, place: Place, size: Size, seed: int) -> None:
+        self.world, self.place, self.size = world, place, size
+        self.life = Life(place, seed)
+        self.lived = Lived()
+        self.chance = random.Random(seed)
+        world.module = "tests.support.dying_run"
+        write_recording(world.recording, *self.life.lines(world.folder, size.delay_s))
+        world.spec |= {
+            "inputs": [place.inputs],
+            "output": place.output,
+            "tasks": [LOOK],
+            "decode": {"workers": 1},
+            "limits": {"chunk_units": size.chunk_units, "max_failed_fraction": 1},
+        }
+        world.spec["engine"]["slots"] = size.slots
+
+    def step(self, rounds: int, *arguments: str, may_go_on: bool = False, again: tuple[str, ...] | None = None) -> None:
+        """The same command until it ends well, killed on the way. rounds: that there are from this step on. may_go_on:
+        whether the next step may come before this one is complete. again: of the command once the rounds are there."""
+        kills = self.size.kills
+        for _ in range(STARTS):
+            there = self._rounds() >= rounds
+            command = again if there and again is not None else arguments
+            if self._start(kills > 0, command):
+                assert self._rounds() == rounds
+                return
+            kills -= 1
+            if may_go_on and kills == 0 and self._rounds() >= rounds and self.chance.random() < 0.6:
+                return
+        pytest.fail(f"not complete after {STARTS} starts")
+
+    def _start(self, to_be_killed: bool, arguments: tuple[str, ...]) -> bool:
+        """Whether it ended well."""
+        self.lived.starts += 1
+        asked, committed = len(self._asked()), self._committed()
+        how = How(self.size.slice_units, ray=self.size.ray)
+        if to_be_killed and not how.ray:
+            name, how = self._death(how)
+        self.world.variables[HOW] = json.dumps(asdict(how))
+        process = self.world.start(*arguments)
+        if to_be_killed and how.ray:
+            name = self._kill(process)
+        text, _ = process.communicate(timeout=300)
+        if process.returncode == -signal.SIGKILL or (how.ray and to_be_killed and name):
+            self.lived.killed[name] += 1
+        else:
+            assert process.returncode == 0, text
+        self.world.nothing_left()
+        asks = self._asked()[asked:]
+        self.lived.after_commit += sum((task, chunk_id) in committed for chunk_id, task, *_ in asks)
+        return process.returncode == 0
+
+    def _death(self, how: How) -> tuple[str, How]:
+        name = self.chance.choice(list(WRITES))
+        write = self.chance.randint(1, {"planning": 1, "data": 12, "publish": 4}[name])
+        moment = self.chance.choice(["before", "within", "after"])
+        key = "^" + self.chance.choice(WRITES[name])
+        return f"{moment} {name}", How(how.slice_units, key=key, write=write, moment=moment)
+
+    def _kill(self, process: subprocess.Popen[str]) -> str:
+        """Who was killed; no one where the run ended before."""
+        moment = self.chance.choice(["planning", "parts", "parts", "publish"])
+        victim = "driver" if moment == "planning" else self.chance.choice(list(VICTIMS))
+        before = {folder: self.place.keys(folder) for folder in ("_job/chunks", "_job/parts", "results")}
+        parts = self.chance.randint(1, max(1, self.size.units // self.size.chunk_units // 2))
+        while process.poll() is None:
+            time.sleep(0.05)
+            match moment:
+                case "planning":
+                    is_time = self.place.keys("_job/chunks") != before["_job/chunks"]
+                case "parts":
+                    is_time = len(self.place.keys("_job/parts")) >= len(before["_job/parts"]) + parts
+                case _:
+                    is_time = self.place.keys("results") != before["results"]
+            if not is_time:
+                continue
+            time.sleep(self.chance.random() / 3)
+            pids = [process.pid] if victim == "driver" else list(self.world.processes(VICTIMS[victim]))
+            for pid in pids[:1]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                return f"{victim} at {moment}"
+        return ""
+
+    def _rounds(self) -> int:
+        return sum(key.endswith(".json") for key in self.place.keys("_job/rounds"))
+
+    def _committed(self) -> set[tuple[str, str]]:
+        """(task, chunk_id) of every part, by its name alone."""
+        names = (key.split("/") for key in self.place.keys("_job/parts") if key.endswith(".parquet"))
+        return {(parts[2].removeprefix("task="), parts[-1].split(".")[0]) for parts in names}
+
+    def _asked(self) -> list[tuple[str, ...]]:
+        """chunk_id, task, unit of the chunk, request."""
+        log = self.world.folder / "asked"
+        return [tuple(line.split("/")) for line in log.read_text().split("\n") if line] if log.exists() else []
+
+    def live(self) -> tuple[Ended, Lived]:
+        started = time.monotonic()
+        life, size, spec = self.life, self.size, str(self.world.spec_file)
+        run = ("run", spec)
+        self._write_spec(LOOK)
+        life.tasks = ["look"]
+        life.draw(size.units)
+        life.round(["look"], life.names())
+        self.step(1, *run, may_go_on=True)
+
+        before = set(life.names())
+        life.draw(size.units // 2)
+        life.round(["look"], set(life.names()) - before)
+        self.step(2, *run, may_go_on=True)
+
+        self._write_spec(LOOK, COUNT)
+        life.tasks = ["look", "count"]
+        life.round(["count"], life.names())
+        self.step(3, *run, may_go_on=True)
+
+        before = set(life.names())
+        changed = life.change(3)
+        life.take_away(2, but=changed)
+        life.draw(4)
+        life.round(["look", "count"], [*changed, *(set(life.names()) - before)])
+        self.step(4, *run, "--changed")
+
+        failed = life.failed()
+        assert failed, f"no {DOOMED} input failed"
+        ended = life.count({}, all_ok=False)
+        assert ended.is_right, ended
+
+        here = [name for name, drawn in life.inputs.items() if not drawn.gone]
+        life.round(["look"], here)
+        self.step(5, *run, "--redo", "look", again=run)
+
+        asks = self._asked()
+        self.lived.asks, self.lived.repeated = len(asks), len(asks) - len(set(asks))
+        self.lived.wall_s = time.monotonic() - started
+        assert len(set(asks)) <= life.most_asks
+        return life.count({}, all_ok=False), self.lived
+
+    def _write_spec(self, *tasks: dict[str, Any]) -> None:
+        self.world.spec["tasks"] = list(tasks)
+        _ = self.world.spec_file
+
+
+def lived(
+    world: World, place: Place, size: Size, seed: int, figure: Callable[[str], None], environment: dict[str, str]
+) -> Met:
+    living = Living(world, place, size, seed)
+    with polled(place.output, environment) as met:
+        ended, came = living.live()
+    figure(f"seed {seed}: {came}; reader: {met}, {met.repeated}; {ended}")
+    assert ended.is_right, ended
+    assert came.killed
+    assert came.after_commit == 0
+    assert met.reads
+    assert (met.failed, met.unreadable, met.doubled, met.went_back) == ([], [], [], [])
+    return met
+
+
+@pytest.mark.timeout(3600)
+def test_an_output_in_a_folder_lives_through_all_kills(
+    world: World, amount: Callable[[int, int], int], figure: Callable[[str], None]
+) -> None:
+    for seed in range(amount(1, 10)):
+        size = Size(amount(30, 300), amount(4, 8), amount(16, 64), kills=2, slots=8, delay_s=0.01, ray=False)
+        folder = world.folder / f"life-{seed}"
+        folder.mkdir()
+        _forget(world)
+        lived(world, Folder(folder / "in", folder / "out"), size, seed, figure, dict(os.environ))
+
+
+def _forget(world: World) -> None:
+    for path in [world.folder / "asked", *world.folder.glob("once-*")]:
+        path.unlink(missing_ok=True)
