@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _here() -> None:
-    from operators import publisher
+    from operators.store import publisher
     from pipelines import run
     from tests.support.in_process import InProcess
 

@@ -194,8 +194,12 @@ class Life:
         for task in ("look", "count"):
             lines += [
                 {
-                    **{"sample": f"{DOOMED}-{number}.png", "task": task, "reply": "", "fault": "error"},
-                    **{"once": str(folder / f"once-{task}-{number}"), **same},
+                    "sample": f"{DOOMED}-{number}.png",
+                    "task": task,
+                    "reply": "",
+                    "fault": "error",
+                    "once": str(folder / f"once-{task}-{number}"),
+                    **same,
                 }
                 for number in range(MOST_DOOMED)
             ]
@@ -229,7 +233,9 @@ class Life:
             if drawn.gone and units[name]:  # asked about before, or found to be missing
                 continue
             ended.lost += len({(name, unit, 0) for unit in range(drawn.units)} - seen.keys())
-            ended.unexpected += len({key for key in seen if key[0] == name} - {(name, u, 0) for u in range(drawn.units)})
+            ended.unexpected += len(
+                {key for key in seen if key[0] == name} - {(name, u, 0) for u in range(drawn.units)}
+            )
 
     def _is_old(
         self, task: str, name: str, row: dict[str, Any], attempts: Mapping[tuple[str, str], int], ended: Ended

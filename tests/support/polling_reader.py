@@ -55,11 +55,11 @@ class Met:
 
 
 @contextmanager
-def polled(address: str, environment: dict[str, str]) -> Iterator[Met]:
+def polled(address: str) -> Iterator[Met]:
     """What a reader met is complete at the end of the block."""
     met = Met()
     command = [sys.executable, "-m", "tests.support.polling_reader", address]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield met
         finally:
