@@ -26,6 +26,7 @@ def read(folder: Path) -> None:
     from pyspark.sql import SparkSession
 
     spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")  # it warns of every glob
     print("PySpark", spark.version)
     for output in OUTPUTS:
         for task in TASKS:
