@@ -96,7 +96,7 @@ def plan_work(
     committed = {(name, chunk_id) for name in tasks for chunk_id in view.committed(name)}
     pieces: list[pa.Table] = []
     lacks: set[str] = set()
-    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks):
+    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks, open_rounds):
         pieces.append(_of_tasks(chunks, tasks, with_unmatched=round_.kind in ("first", "inputs")))
     everything = pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
     latest = latest_generations(everything)
@@ -107,6 +107,7 @@ def plan_work(
         units = everything.column("units")[row].values
         again = bool(names) and max(units.field("attempt").to_pylist()) > 1
         left: dict[str, int] = {}
+        asked = [False] * len(units)
         for name in names:
             current = _current(name, units, latest)
             expected = counts(tasks[name], everything, row)
@@ -117,11 +118,12 @@ def plan_work(
                 committed_rows += rows * done
             if rows and not done:
                 left[name] = rows
-        asked = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
-        if left and asked and (limit is None or pending_rows < limit):
+                asked = [one or other for one, other in zip(asked, current, strict=True)]
+        is_open = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
+        if left and is_open and (limit is None or pending_rows < limit):
             pending_rows += sum(left.values())
             again_rows += sum(left.values()) * again
-            pending.append(_with_tasks(everything.slice(row, 1), [list(left)]))
+            pending.append(_of_units(_with_tasks(everything.slice(row, 1), [list(left)]), asked))
     work = Work(
         everything,
         pa.concat_tables([tables.CHUNKS.empty_table(), *pending]),
@@ -146,6 +148,17 @@ def _of_tasks(chunks: pa.Table, tasks: Collection[str], *, with_unmatched: bool)
     return _with_tasks(chunks, mine).filter(pa.array(kept, pa.bool_()))
 
 
+def _of_units(chunk: pa.Table, asked: Sequence[bool]) -> pa.Table:
+    """A row of CHUNKS without the units that a later generation asks for."""
+    if all(asked):
+        return chunk
+    (row,) = chunk.to_pylist()
+    units = [unit for unit, is_asked in zip(row["units"], asked, strict=True) if is_asked]
+    passthrough = pa.ipc.open_stream(row["passthrough"]).read_all()
+    kept = _take(passthrough, [index for index, is_asked in enumerate(asked) if is_asked])
+    return pa.Table.from_pylist([{**row, "units": units, "passthrough": to_ipc(kept)}], schema=tables.CHUNKS)
+
+
 def latest_generations(chunks: pa.Table) -> dict[tuple[str, str], int]:
     """(task, input_id) -> the last generation that asks for its units; what an earlier one planned gives way."""
     latest: dict[tuple[str, str], int] = {}
@@ -165,10 +178,15 @@ def _current(task: str, units: pa.StructArray, latest: Mapping[tuple[str, str], 
 
 
 def _chunk_slices(
-    job: Job, folder: JobFolder, rounds: Sequence[Round], progress: Progress, lacks: set[str]
+    job: Job,
+    folder: JobFolder,
+    rounds: Sequence[Round],
+    progress: Progress,
+    lacks: set[str],
+    open_rounds: Sequence[int] | None,
 ) -> Iterator[tuple[Round, pa.Table]]:
-    """The chunk manifests, in order; what is not in them yet is probed and written first. lacks: takes those of the
-    decoders."""
+    """The chunk manifests, in order; what is not in them yet is probed and written first, but for retries that others
+    are to finish. lacks: takes those of the decoders."""
     probe: Probe | None = None
     slices = Slices()
     try:
@@ -177,7 +195,9 @@ def _chunk_slices(
             inputs = folder.read_inputs(round_.manifests)
             for index in range(round_.chunk_files or math.ceil(inputs.num_rows / SLICE)):
                 if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
-                    if len(tasks) < len(round_.tasks):
+                    if not round_.defines and (not tasks or round_.number not in (open_rounds or [round_.number])):
+                        continue
+                    if len(tasks) < len(round_.tasks) and round_.defines:
                         raise SpecError(_unknown_here(round_, tasks))
                     probe = probe or Probe(job.decode, workers=job.workers, fetching=progress)
                     some = inputs.slice(index * SLICE, SLICE)

@@ -22,8 +22,9 @@ Kind: TypeAlias = Literal["first", "inputs", "task", "redo", "retry"]
 class Round:
     """kind: inputs: others than before, or changed ones; retry: rows of earlier rounds, asked again. manifests: numbers
     of the input manifests that it is about, a manifest bearing the number of the round that brought it; none for a
-    retry of units. tasks: what makes each of them the same task, by name. chunk_files: of a retry, how many chunk
-    manifests it came with. began: ISO 8601, UTC. spec: of who began it. counts: what it was about when it began."""
+    retry of units, and for a retry that opens inputs anew one that repeats their rows. tasks: what makes each of them
+    the same task, by name. chunk_files: of a retry of units, how many chunk manifests it came with. began: ISO 8601,
+    UTC. spec: of who began it. counts: what it was about when it began."""
 
     number: int
     kind: Kind
@@ -99,7 +100,8 @@ def floors(rounds: Iterable[Round]) -> dict[str, int]:
 
 
 def manifests_of(rounds: Iterable[Round]) -> list[int]:
-    return sorted({number for round_ in rounds for number in round_.manifests})
+    """Those that hold the inputs of a job; a retry has only copies of their rows."""
+    return sorted({number for round_ in rounds if round_.defines for number in round_.manifests})
 
 
 def lacking(
