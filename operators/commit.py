@@ -16,6 +16,7 @@ from operators.store.addresses import store_at
 from operators.store.chunk_id import ChunkId
 from operators.store.lease import LeaseGuard
 from operators.store.part_log import PartLog
+from operators.store.retries import retries_of
 from operators.store.view import View
 from schemas import tables
 from schemas.errors import LEASE_LOST, JobConflict, StoreLost
@@ -49,7 +50,8 @@ class Commit:
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
         for why, outcome in (("fault", "no_engine"), ("lost", "lost")):
             if row[why] is not None:
-                return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": outcome, "message": row[why]}
+                same = {key: row[key] for key in ("chunk_id", "task", "engine", "retries")}
+                return same | {"outcome": outcome, "message": row[why]}
         if self._guard is not None and not self._guard.held():
             return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "lost", "message": LEASE_LOST}
         started = time.monotonic()
@@ -60,10 +62,12 @@ class Commit:
             outcome = self._log.write(row["task"], row["chunk_id"], rows)
             self._publisher.put(row["task"], ChunkId.of(row["chunk_id"]).slice)
         except (OSError, StoreLost) as error:
-            return {**receipt, "outcome": "refused", "message": f"{error}"}
+            end: dict[str, Any] = {"outcome": "refused", "message": f"{error}"}
         except (JobConflict, pa.ArrowException) as error:
-            return {**receipt, "outcome": "failed", "message": f"{error}"}
-        return {**receipt, "outcome": outcome, "commit_s": time.monotonic() - started}
+            end = {"outcome": "failed", "message": f"{error}"}
+        else:
+            end = {"outcome": outcome, "commit_s": time.monotonic() - started}
+        return {**receipt, **end, "retries": (row["retries"] or []) + retries_of("commit")}
 
 
 def error_of(status: str, stage: str, kind: str, message: str, **_: object) -> tuple[str, ...]:
