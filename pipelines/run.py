@@ -30,7 +30,7 @@ from pipelines.progress import Progress
 from pipelines.rounds import Round, floors, manifests_of, now, who
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
-from schemas.errors import LEASE_LOST, AllFailed, EngineError, StoreLost
+from schemas.errors import LEASE_LOST, AllFailed, EngineError, SightreadError, StoreLost
 
 _log = logging.getLogger(__name__)
 
@@ -117,16 +117,12 @@ def execute(
     first = FirstRows()
     again = partial(_asked_again, log, view, work, first)
     # once as soon as it shows, and once when nobody can commit anything any more
-    with again(), _Cluster(job, progress) as cluster, again():
+    with _published(job, view, rounds), again(), _Cluster(job, progress) as cluster, again():
         receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
         clock.stop("run")
         checked_parts = list(_check_code(job, cluster, log, progress))
         if checked_parts:
             clock.stop("code check")
-    try:
-        view.publish_all([task.name for task in job.tasks], floors(rounds))
-    except OSError as error:
-        raise _refused(job, str(error)) from error
     clock.stop("publish")
 
     summary = summarize(
@@ -182,6 +178,24 @@ def _answer(
                 yield {**receipt, "failures": None}  # messages, which a long job need not keep
     finally:
         progress.ended()
+
+
+@contextlib.contextmanager
+def _published(job: Job, view: View, rounds: Sequence[Round]) -> Iterator[None]:
+    """What is committed is shown at the end, also of a run that gives up. Raises StoreLost."""
+    names, since = [task.name for task in job.tasks], floors(rounds)
+    try:
+        yield
+    except StoreLost:  # it takes nothing more
+        raise
+    except SightreadError:
+        with contextlib.suppress(OSError, SightreadError):
+            view.publish_all(names, since)
+        raise
+    try:
+        view.publish_all(names, since)
+    except OSError as error:
+        raise _refused(job, str(error)) from error
 
 
 @contextlib.contextmanager
