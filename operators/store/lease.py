@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Holder:
     """token: of this holding alone. since: ISO 8601, as the holder's clock says; shown, never compared. place: machine,
-    boot and namespace of its process, and process and its start: whether it is gone can be told on the same machine."""
+    boot and namespace of its process, and process and its start: whether it is gone can be told on the same machine.
+    left_by: the holder that this one took over from."""
 
     token: str
     who: str
@@ -46,6 +47,7 @@ class Holder:
     since: str
     place: dict[str, str]
     beat: int = 0
+    left_by: str = ""
 
 
 class Lease:
@@ -87,6 +89,7 @@ class Lease:
             if there is None:
                 continue  # it was let go just now
             holder, version = there
+            left_by = f"{holder.who} since {holder.since}" if holder is not None else "somebody"
             if holder is None or not _is_gone(holder):
                 holder = self._watch(version) if holder is not None else None
                 if holder is not None:
@@ -97,7 +100,9 @@ class Lease:
                 if (there := _found(self._store)) is None:
                     continue
                 version = there[1]
-            if self._store.replace_if_same(KEY, _as_json(self._holder), version):
+            mine = replace(self._holder, left_by=left_by)
+            if self._store.replace_if_same(KEY, _as_json(mine), version):
+                self._holder = mine
                 _log.info("the lease of %s was left behind; taken over", self._store.address)
                 return
 
