@@ -197,6 +197,12 @@ def test_who_is_in_haste_waits_for_no_store() -> None:
     assert not hasattr(retries._haste, "patience_s")
 
 
+def _broken_off(told: Journal, error: BaseException) -> None:
+    told.planned(40, 0, 4)
+    told.receipt(receipt())
+    raise error
+
+
 @pytest.mark.parametrize(
     ("error", "why", "code"),
     [
@@ -208,10 +214,9 @@ def test_who_is_in_haste_waits_for_no_store() -> None:
 def test_an_end_before_the_end_says_why(
     store: Store, lease: Lease, error: BaseException, why: str, code: int | None
 ) -> None:
-    with pytest.raises(type(error)), journal(store, lease) as told:
-        told.planned(40, 0, 4)
-        told.receipt(receipt())
-        raise error
+    told = journal(store, lease)
+    with pytest.raises(type(error)), told:
+        _broken_off(told, error)
     event = one(store, "ended early")
     assert (event["why"], event["exit_code"], event["new_rows"]) == (why, code, 10)
     progress = progress_of(store)
