@@ -126,10 +126,10 @@ def _execute(
     only: Sequence[int] | None,
 ) -> Summary:
     folder, view, log = JobFolder(store), View(store), PartLog(store)
-    found = folder.read_listing()
-    progress.listed(found.get("inputs", 0), found.get("skipped", {}))
-    if any(found.get(key) for key in ("new", "changed", "gone")):
-        progress.grown(found["new"], found["changed"], found["gone"], asked_again=found["asked_again"] > 0)
+    listed = folder.read_listing()
+    progress.listed(listed.get("inputs", 0), listed.get("skipped", {}))
+    if any(listed.get(key) for key in ("new", "changed", "gone")):
+        progress.grown(listed["new"], listed["changed"], listed["gone"], asked_again=listed["asked_again"] > 0)
 
     work = plan_work(job, folder, view, rounds, limit, progress, only)
     committed.rows, committed.planned = work.committed_rows, work.planned_rows
@@ -148,7 +148,7 @@ def _execute(
     clock.stop("publish")
 
     summary = summarize(
-        *(job, found, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
+        *(job, listed, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
         lacks=work.lacks,
         limited=work.planned_rows + work.again_rows > work.committed_rows + work.pending_rows,
         seconds=clock.seconds,
