@@ -16,7 +16,6 @@ from operators.store.chunk_id import ChunkId
 from operators.store.lease import LeaseGuard
 from operators.store.part_log import PartLog
 from operators.store.publisher import Publisher
-from operators.store.retries import retries_of
 from operators.store.view import View
 from schemas import tables
 from schemas.errors import LEASE_LOST, JobConflict, StoreLost
@@ -67,7 +66,7 @@ class Commit:
             end = {"outcome": "failed", "message": f"{error}"}
         else:
             end = {"outcome": outcome, "commit_s": time.monotonic() - started}
-        return {**receipt, **end, "retries": (row["retries"] or []) + retries_of("commit")}
+        return {**receipt, **end, "retries": (row["retries"] or []) + self._publisher.retries("commit")}
 
 
 def error_of(status: str, stage: str, kind: str, message: str, **_: object) -> tuple[str, ...]:

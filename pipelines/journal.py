@@ -230,7 +230,7 @@ class Journal(Progress):
             self._write()
             written_s = time.monotonic()
             while not self._over.wait(min(_LOOK_S, self._every_s)):
-                ends = ending.told() if self._ending is None else None
+                ends = ending.exit_reason() if self._ending is None else None
                 if ends is not None:  # it may be the last word: what unwinds may be cut short
                     self._ending = ends
                     self._event("told to end", why=ends)
@@ -297,7 +297,7 @@ class Journal(Progress):
 
 def _reason_of(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return ending.told() or "interrupted"
+        return ending.exit_reason() or "interrupted"
     return str(error) if isinstance(error, SightreadError) else f"{type(error).__name__}: {error}"
 
 

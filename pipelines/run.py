@@ -108,8 +108,8 @@ def execute(
     """
     store = store_at(job.output)
     with Journal(store, guard, name=job.spec.name, workers=job.workers) as journal:
-        told = Several(progress, journal)
-        summary = _execute(job, rounds, guard, committed, store, limit, told, clock, only)
+        both = Several(progress, journal)
+        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only)
         journal.finished(summary)
     return summary
 

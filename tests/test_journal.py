@@ -229,7 +229,7 @@ def test_a_process_that_is_told_to_end_says_so_at_once(
     """What unwinds may be cut short after some seconds."""
     with journal(store, lease) as told:
         told.planned(40, 0, 4)
-        monkeypatch.setattr(ending, "told", lambda: "ended by SIGTERM")
+        monkeypatch.setattr(ending, "exit_reason", lambda: "ended by SIGTERM")
         deadline = time.monotonic() + 20
         while (read_progress(store) or {}).get("state") != "ending":
             assert time.monotonic() < deadline

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from operators.media.ahead import Ahead
 from operators.media.sandbox import Sandbox, failed
-from operators.store.retries import retries_of
+from operators.media.source import retries_of
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import Failure, StoreLost

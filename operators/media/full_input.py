@@ -18,7 +18,7 @@ import pyarrow as pa
 from operators.media.episode import heading
 from operators.media.opened import Opened, full_res_of, pictures, view_of
 from operators.media.sandbox import Sandbox
-from operators.store.retries import retries_of
+from operators.media.source import retries_of
 from schemas.decode import DecodeSettings
 from schemas.request import Clip, Part, Picture
 from schemas.tables import FACT_FIELDS, UNIT_COLUMNS

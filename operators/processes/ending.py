@@ -83,7 +83,7 @@ def end(code: int, reason: str) -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, _INTERRUPT)
 
 
-def told() -> str | None:
+def exit_reason() -> str | None:
     """Why this process is to end; None as long as it is not."""
     return None if _code is None else _reason
 

@@ -8,7 +8,9 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
+from operators.store.retries import retries_of
 from operators.store.view import View
 from schemas.errors import JobConflict, StoreLost
 
@@ -37,6 +39,10 @@ class Publisher:
 
     def put(self, task: str, slice_: int) -> None:
         self._slices.setdefault((task, slice_), _Slice()).open = True
+
+    def retries(self, stage: str) -> list[dict[str, Any]]:
+        """How often the store was asked again (tables.RETRIES), since this was last called."""
+        return retries_of(stage)
 
     def publish_due(self) -> None:
         """What cannot be published now is left to the end of the run, which says why."""
