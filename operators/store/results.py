@@ -23,7 +23,7 @@ from schemas.errors import JobConflict, SightreadError, SpecError, StoreLost
 
 READS = 4
 """Files that are read at once where a store answers over a network."""
-_LOCKED = {
+_LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",  # a name in it is a column, never one of our variables
     "lock_configuration": "true",
