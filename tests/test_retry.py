@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from jobs.load import parse, parse_stored_all
 from operators.store.addresses import store_at
@@ -348,3 +349,40 @@ def engine_of(recording: Path) -> Any:
 
 def _killed(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_the_command_asks_for_just_those_also_after_a_kill(world: World) -> None:
+    asked_log, other = world.folder / "asked.txt", world.folder / "other.yaml"
+    for number in range(6):
+        write_image(world.inputs / f"{number}.png")
+    ok = {**OK, "asked_log": str(asked_log)}
+    write_recording(world.recording, ok, {**ok, "sample": "1.png", **FAULT}, {"sample": "2.png", "fault": "hang"})
+    world.spec |= {"tasks": [task("shows")], "decode": {"workers": 1}}
+    world.spec["engine"] |= {"stall_s": 1.0}
+    assert "1 engine_error" in world.run()
+    section = {"kind": "scripted", "recording": str(world.folder / "other.jsonl")}
+    other.write_text(yaml.safe_dump({"engine": section}))
+    write_recording(world.folder / "other.jsonl", {**ok, "delay_s": 30})
+    asked_log.unlink()
+
+    retry = world.start("retry", str(world.output), "--kind", "timeout", "--engine", str(other))
+    world.wait_for(lambda: asked_log.exists())
+    retry.kill()
+    retry.wait()
+    world.wait_for(lambda: not world.processes("Infer"))
+    write_recording(world.folder / "other.jsonl", ok)
+    printed = world.run("retry", str(world.output), "--kind", "timeout", "--engine", str(other))
+
+    assert "1 rows are about to be asked for already" in printed
+    assert len(asked_log.read_text().splitlines()) == 2  # by the retry that was killed, and by the one that finished it
+    assert [(row["status"], row["attempt"]) for row in world.rows("shows")] == [
+        ("ok", 1), ("engine_failed", 1), ("ok", 2), ("ok", 1), ("ok", 1), ("ok", 1)
+    ]  # fmt: skip
+    assert "no row is to be asked for again" in world.run("retry", str(world.output), "--kind", "timeout")
+    refused = world.run("retry", str(world.output), "--where", "nosuch > 1", code=2)
+    assert refused.count("\n") == 1
+    assert (
+        'sightread: the condition cannot be asked of rows of shows: Binder Error: Referenced column "nosuch"' in refused
+    )
+    world.nothing_left()
