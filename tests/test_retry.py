@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import yaml
 
 from jobs.load import parse, parse_stored_all
 from operators.store.addresses import store_at
+from pipelines.first_rows import ENOUGH
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
+from pipelines.planning import list_job
 from pipelines.progress import Progress
 from pipelines.retry import Choice, retry
 from pipelines.run import Growth, run
@@ -146,6 +149,24 @@ def test_another_engine_answers_and_the_task_stays_what_it_was(small: Small, tmp
     assert [row["result"]["text"] for row in rows] == ["of a.pdf, unit 0", "by another"]
     assert rows[0]["spec_sha256"] != rows[1]["spec_sha256"]
     assert small.ask().new_rows == 0  # no conflict with the spec
+
+
+def test_rows_that_fail_again_are_kept_however_many_fail_alike(small: Small, tmp_path: Path) -> None:
+    table = tmp_path / "prompts.parquet"
+    pq.write_table(pa.table({"prompt": ["ok"] + ["bad"] * (ENOUGH + 10)}), table)
+    small.spec |= {"inputs": [str(table)], "tasks": [task("shows", units=["text"], prompt="{prompt}")]}
+    small.spec["limits"] = {"max_failed_fraction": 0.99}
+    first = prepare(parse(small.spec | {"engine": {"kind": "scripted", "recording": str(small.replies(BAD))}}, "spec"))
+    uri = list_job(first).inputs.column("input_uri")[0].as_py()
+    small.replies(BAD, {"sample": uri.rsplit("/", 1)[-1], **OK})
+    small.ask()
+    assert small.asked() == ENOUGH + 11
+
+    (summary,) = small.again()
+
+    assert small.asked() == ENOUGH + 10
+    assert Counter(row["attempt"] for row in small.rows("shows")) == {1: 1, 2: ENOUGH + 10}
+    assert (summary.exit_code, summary.complete) == (0, True)
 
 
 def test_of_several_requests_of_a_unit_those_that_failed(small: Small, tmp_path: Path) -> None:
