@@ -349,7 +349,7 @@ def test_a_job_of_a_folder_and_of_a_bucket(
 
 @pytest.mark.slow
 def test_status_is_asked_while_a_job_runs_and_after_it_was_killed(world: World) -> None:
-    write_pdf(world.inputs / "a.pdf", 24)
+    write_pdf(world.inputs / "a.pdf", 40)
     world.spec |= {"tasks": ["ocr"], "limits": {"chunk_units": 2}, "decode": {"workers": 1}}
     world.spec["engine"] |= {"slots": 1}
     write_recording(world.recording, {"sample": "*", "task": "ocr", "reply": "text", "delay_s": 0.5})
@@ -359,13 +359,13 @@ def test_status_is_asked_while_a_job_runs_and_after_it_was_killed(world: World) 
         return json.loads(progress.read_text())["state"] if progress.exists() else None
 
     process = world.start()
-    world.wait_for(lambda: state() == "asking" and list(world.output.glob("results/task=ocr/*.parquet")), 120)
+    world.wait_for(lambda: state() == "asking" and list(world.output.glob("results/task=ocr/*.parquet")), 240)
     there = status_of(store_at(str(world.output)))
     assert there.holder is not None
     assert there.progress is not None
     assert (there.holder["beats"], there.holder["what"]) == (True, "sightread run, test")
-    assert (there.progress["state"], there.progress["planned_rows"]) == ("asking", 24)
-    assert there.tasks["ocr"].units.planned == 24
+    assert (there.progress["state"], there.progress["planned_rows"]) == ("asking", 40)
+    assert there.tasks["ocr"].units.planned == 40
     assert there.tasks["ocr"].units.open > 0
     assert there.events[0]["kind"] == "run began"
     process.kill()
@@ -376,7 +376,7 @@ def test_status_is_asked_while_a_job_runs_and_after_it_was_killed(world: World) 
 
     world.run()
     there = status_of(store_at(str(world.output)))
-    assert asdict(there.tasks["ocr"].units) == {"planned": 24, "published": 24, "unpublished": 0, "open": 0}
+    assert asdict(there.tasks["ocr"].units) == {"planned": 40, "published": 40, "unpublished": 0, "open": 0}
     assert there.holder is None
     assert there.progress is not None
     assert (there.progress["state"], there.progress["exit_code"]) == ("ended", 0)
