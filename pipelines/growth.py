@@ -132,7 +132,7 @@ def grow(
             len(grown), kind, tuple(manifests), {name: job.definitions[name] for name in tasks}, now(), who(), spec,
             counts,
         )  # fmt: skip
-        folder.drop_chunks(round_.number)
+        folder.drop_chunks(round_.number)  # a retry that was killed before its round was there may have left some
         folder.add_round(round_)
         grown.append(round_)
 
