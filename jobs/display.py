@@ -83,6 +83,9 @@ class Display(Progress):
             before = f", {done} of them committed before" if done else ""
             self._line(f"{rows} rows to have{before}; {chunks} chunks to go")
 
+    def remark(self, text: str) -> None:
+        self._line(text)
+
     def starting(self, what: str) -> None:
         self._line(f"starting {what}")
         self._started = time.monotonic()

@@ -23,6 +23,9 @@ class Progress(Fetching):
     def planned(self, rows: int, done: int, chunks: int) -> None:
         """Rows that the job will have, how many are committed already, chunks to go."""
 
+    def remark(self, text: str) -> None:
+        """What else is to be known of what is asked, and of what is not."""
+
     def starting(self, what: str) -> None:
         """Something that takes seconds begins (Ray, the engine)."""
 

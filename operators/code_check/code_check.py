@@ -25,11 +25,8 @@ from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
-from operators.store.addresses import store_at
-from operators.store.chunk_id import ChunkId
 from operators.store.lease import LeaseGuard
 from operators.store.part_log import PartLog
-from operators.store.results import Results
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import LEASE_LOST, JobConflict, StoreLost
@@ -53,8 +50,7 @@ class CodeCheck:
         self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings, guard: LeaseGuard | None = None
     ) -> None:
         self._guard = guard
-        store = store_at(output)
-        self._log, self._results = PartLog(store), Results(store)
+        self._log = PartLog.at(output)
         self._tasks = {task.name: task for task in tasks}
         self._checker = CodeChecker()
         # as it is, not as the model sees it; of a clip the first frame, which shows a page as it opens
@@ -92,7 +88,7 @@ class CodeCheck:
 
     def _check_part(self, task: Task, chunk_id: str) -> list[str]:
         """The outcome of every check that was made."""
-        part = self._log.read(self._log.parts(task.name, ChunkId.of(chunk_id).slice)[chunk_id])
+        part = self._log.read(self._log.last(task.name, chunk_id))
         rows = part.rows.to_pylist()
         outcomes = []
         for row in filter(is_pending, rows):
@@ -144,7 +140,7 @@ class CodeCheck:
         key = f"screenshots/task={task}/{row['input_id']}-{row['unit_index']}-{row['request_index']}.png"
         png = io.BytesIO()
         Image.fromarray(picture).save(png, format="PNG")
-        self._results.put_beside(key, png.getvalue())
+        self._log.put_beside(key, png.getvalue())
         return key
 
 
