@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 
 from operators.code_check.code_check import pending_code_checks
-from operators.processes import ending
 from operators.store.addresses import store_at
 from operators.store.lease import Lease, LeaseGuard
 from operators.store.part_log import PartLog
@@ -24,10 +23,11 @@ from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
 from pipelines.growth import check_tasks, grow
 from pipelines.job import Job
+from pipelines.one_driver import one_driver
 from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.planning import Work, check_output, list_job, plan_work
 from pipelines.progress import Progress
-from pipelines.rounds import Round, floors, manifests_of, now, who
+from pipelines.rounds import Round, floors, manifests_of
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
 from schemas.errors import LEASE_LOST, AllFailed, EngineError, SightreadError, StoreLost
@@ -58,21 +58,29 @@ def run(
     store = store_at(job.output)
     folder, view = JobFolder(store), View(store)
     clock = Clock()
-    with going_on() as committed:
+    with going_on() as committed, contextlib.ExitStack() as until_the_end:
+
+        def only_driver() -> Lease:
+            folder.claim()
+            return until_the_end.enter_context(lease_of(store, job, "sightread run"))
+
         begun = check_output(job, folder)
         if begun:
             check_tasks(job, folder.rounds(), view, growth.redo)
-        # before the claim: a spec with a slip in its inputs can be corrected
-        listing = list_job(job, progress) if growth.new or not begun else None
-        folder.claim()
-        with lease_of(store, job, "sightread run") as lease:
+        # before anything is listed, which may take minutes; a new output is claimed after it, so that a spec with a
+        # slip in its inputs can be corrected
+        lease = only_driver() if begun else None
+        rounds = folder.rounds() if begun else []
+        listing = list_job(job, progress) if growth.new or not rounds else None
+        if lease is None:
+            lease = only_driver()
             rounds = folder.rounds()
-            redo = check_tasks(job, rounds, view, growth.redo)
-            folder.write_spec(job.spec.model_dump(mode="json"))
-            rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
-            clock.stop("list")
-            guard = LeaseGuard(job.output, lease.token)
-            return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
+        redo = check_tasks(job, rounds, view, growth.redo)
+        folder.write_spec(job.spec.model_dump(mode="json"))
+        rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
+        clock.stop("list")
+        guard = LeaseGuard(job.output, lease.token)
+        return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
 
 
 @contextlib.contextmanager
@@ -87,7 +95,7 @@ def going_on() -> Iterator[_Committed]:
 
 def lease_of(store: Store, job: Job, what: str) -> Lease:
     """what: the command. The process ends when the lease is lost."""
-    return Lease(store, who(), f"{what}, {job.spec.name}", now(), on_lost=partial(ending.end, 1))
+    return one_driver(store, f"{what}, {job.spec.name}")
 
 
 def execute(
@@ -120,7 +128,7 @@ def execute(
     with _published(job, view, rounds), again(), _Cluster(job, progress) as cluster, again():
         receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
         clock.stop("run")
-        checked_parts = list(_check_code(job, cluster, log, progress))
+        checked_parts = list(_check_code(job, cluster, log, progress, guard))
         if checked_parts:
             clock.stop("code check")
     clock.stop("publish")
@@ -209,13 +217,15 @@ def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows) -> Iter
         raise
 
 
-def _check_code(job: Job, cluster: _Cluster, log: PartLog, progress: Progress) -> Iterator[dict[str, Any]]:
+def _check_code(
+    job: Job, cluster: _Cluster, log: PartLog, progress: Progress, guard: LeaseGuard
+) -> Iterator[dict[str, Any]]:
     """Check the code in committed parts: rows of CODE_CHECKED. Raises StoreLost."""
     if unchecked := list(pending_code_checks(log, job.tasks)):
         _log.info("%d parts hold code to be checked", len(unchecked))
         progress.starting("to try the code out")
         parts = pa.Table.from_pylist(unchecked, schema=tables.CODE_UNCHECKED)
-        with contextlib.closing(cluster.execute(parts, code_check_stages(job))) as batches:
+        with contextlib.closing(cluster.execute(parts, code_check_stages(job, guard))) as batches:
             for checked in (checked for batch in batches for checked in batch.to_pylist()):
                 if checked["lost"]:
                     raise StoreLost(checked["lost"])
