@@ -14,6 +14,7 @@ import yaml
 
 from jobs.load import parse, parse_stored_all
 from operators.store.addresses import store_at
+from operators.store.publisher import Publisher
 from pipelines.first_rows import ENOUGH
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
@@ -240,6 +241,26 @@ def test_a_killed_retry_is_finished_once(
     assert {row["status"] for row in small.rows("shows")} == {"ok"}
     assert len(JobFolder(store_at(str(small.output))).rounds()) == 3
     assert small.again() == []
+
+
+def test_what_a_killed_retry_answered_is_not_asked_again(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the parts were put, and before the results show them."""
+    write_pdf(small.inputs / "a.pdf", pages=3)
+    small.replies(OK, {"sample": "a.pdf", "unit": 0, **BAD, "once": str(tmp_path / "once")})
+    small.ask()
+    (tmp_path / "once").touch()
+    with monkeypatch.context() as killed:
+        killed.setattr(Publisher, "publish_due", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            small.again(where="unit_index < 2")
+    assert small.rows("shows")[0]["status"] != "ok"
+    small.asked()
+
+    assert small.again() == []
+    assert small.asked() == 0
+    assert outcomes(small.rows("shows")) == [("ok", 0, 2), ("ok", 0, 2), ("ok", 0, 1)]
 
 
 def test_what_a_retry_left_that_was_killed_before_its_round_misleads_nobody(
