@@ -9,6 +9,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from operators.store.view import View
 from schemas.errors import JobConflict, StoreLost
 
@@ -50,7 +52,7 @@ class Publisher:
                 slice_.open = False
                 try:
                     self._view.publish(task, number)
-                except (OSError, StoreLost, JobConflict) as error:
+                except (OSError, StoreLost, JobConflict, pa.ArrowException) as error:
                     _log.warning("%s: slice %d is not published yet: %s", task, number, error)
                 ended = time.monotonic()
                 slice_.due_s = ended + max(slice_.pause_s, (ended - started) / SHARE)
