@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
         # before each kind had a section of its own, the keys of all were stored
         data = {**data, "engine": {key: value for key, value in engine.items() if key in section.model_fields}}
     return parse(data, source)
+
+
+def parse_stored_all(specs: Mapping[str, dict[str, Any]], output: str) -> dict[str, JobSpec]:
+    """By task, the spec that it was defined in, as JobFolder.specs has it. Raises SpecError."""
+    return {task: parse_stored(data, f"the spec of {output}") for task, data in specs.items()}
 
 
 def parse_stored_fetch(data: dict[str, Any], source: str) -> FetchSettings:

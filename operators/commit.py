@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.publisher import Publisher
 from operators.store.addresses import store_at
 from operators.store.chunk_id import ChunkId
 from operators.store.lease import LeaseGuard
 from operators.store.part_log import PartLog
+from operators.store.publisher import Publisher
 from operators.store.view import View
 from schemas import tables
 from schemas.errors import LEASE_LOST, JobConflict, StoreLost

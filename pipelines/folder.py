@@ -91,7 +91,7 @@ class JobFolder:
 
     def rounds(self) -> list[Round]:
         """In order. Raises JobConflict for one that is not as it was written."""
-        found = []
+        rounds = []
         for key in self._store.list(_ROUNDS):
             if not key.endswith(".json"):
                 continue
@@ -101,11 +101,11 @@ class JobFolder:
                     raise ValueError(f"it is of round {round_.number}")
             except (SpecError, ValueError, TypeError, KeyError) as error:
                 raise self._broken(key, error) from error
-            found.append(round_)
-        found.sort(key=lambda round_: round_.number)
-        if [round_.number for round_ in found] != list(range(len(found))):
+            rounds.append(round_)
+        rounds.sort(key=lambda round_: round_.number)
+        if [round_.number for round_ in rounds] != list(range(len(rounds))):
             raise self._broken(_ROUNDS, ValueError("one of the files is missing"))
-        return found
+        return rounds
 
     def add_round(self, round_: Round) -> None:
         """Raises StoreLost; JobConflict where somebody else added it meanwhile."""

@@ -133,12 +133,14 @@ def grow(
         add("redo", manifests, redo, **{f"retired {name}": 1 for name in retired})
         for name in retired:
             view.retire(name)
-    found = Difference(listing.inputs, listing.inputs.slice(0, 0), 0) if listing is not None and not grown else None
+    difference = None
     if listing is not None and grown:
-        found = compare(folder.read_inputs(manifests_of(grown)), listing.inputs)
+        difference = compare(folder.read_inputs(manifests_of(grown)), listing.inputs)
+    elif listing is not None:
+        difference = Difference(listing.inputs, listing.inputs.slice(0, 0), 0)
     names = [task.name for task in job.tasks]
-    if found is not None:
-        fresh = pa.concat_tables([found.new, found.changed]) if changed else found.new
+    if difference is not None:
+        fresh = pa.concat_tables([difference.new, difference.changed]) if changed else difference.new
         brought = fresh.num_rows > 0 or not grown
         if brought:
             folder.write_inputs(len(grown), fresh)
@@ -147,18 +149,18 @@ def grow(
                 "at": now(),
                 "inputs": listing.inputs.num_rows if listing is not None else 0,
                 "skipped": dict(listing.skipped) if listing is not None else {},
-                "new": found.new.num_rows if grown else 0,
-                "changed": found.changed.num_rows,
-                "asked_again": found.changed.num_rows if changed else 0,
-                "gone": found.gone,
+                "new": difference.new.num_rows if grown else 0,
+                "changed": difference.changed.num_rows,
+                "asked_again": difference.changed.num_rows if changed else 0,
+                "gone": difference.gone,
             }
         )
         if brought:
             number = len(grown)
             mine = [name for name in names if not lacking(grown, [name], manifests_of(grown))]
             # a task that lacks more is asked about all of it in one round of its own
-            again = fresh.num_rows - found.new.num_rows
-            add("inputs" if grown else "first", [number], mine or names, new=found.new.num_rows, changed=again)
+            again = fresh.num_rows - difference.new.num_rows
+            add("inputs" if grown else "first", [number], mine or names, new=difference.new.num_rows, changed=again)
     for lacked, some in lacking(grown, names, manifests_of(grown)).items():
         add("task", lacked, some)
     return grown

@@ -97,7 +97,7 @@ def plan_work(
     pieces: list[pa.Table] = []
     lacks: set[str] = set()
     for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks):
-        pieces.append(_of_tasks(chunks, tasks, unasked=round_.kind in ("first", "inputs")))
+        pieces.append(_of_tasks(chunks, tasks, with_unmatched=round_.kind in ("first", "inputs")))
     everything = pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
     latest = latest_generations(everything)
     pending: list[pa.Table] = []
@@ -138,11 +138,11 @@ def plan_work(
     return work
 
 
-def _of_tasks(chunks: pa.Table, tasks: Collection[str], *, unasked: bool) -> pa.Table:
-    """The chunks of some tasks, each with those. unasked: also those that no task takes."""
+def _of_tasks(chunks: pa.Table, tasks: Collection[str], *, with_unmatched: bool) -> pa.Table:
+    """The chunks of some tasks, each with those. with_unmatched: also those that no task takes."""
     before = chunks.column("tasks").to_pylist()
     mine = [[name for name in names if name in tasks] for names in before]
-    kept = [bool(now) or (unasked and not names) for now, names in zip(mine, before, strict=True)]
+    kept = [bool(now) or (with_unmatched and not names) for now, names in zip(mine, before, strict=True)]
     return _with_tasks(chunks, mine).filter(pa.array(kept, pa.bool_()))
 
 

@@ -30,7 +30,7 @@ from pipelines.progress import Progress
 from pipelines.rounds import Round, floors, manifests_of, now, who
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
-from schemas.errors import LEASE_LOST, AllFailed, EngineError, StoreLost
+from schemas.errors import LEASE_LOST, AllFailed, EngineError, SightreadError, StoreLost
 
 _log = logging.getLogger(__name__)
 
@@ -104,10 +104,10 @@ def execute(
     """Do what is open of the rounds. only: of these alone. committed: learns how far it came. Raises as `run` does."""
     store = store_at(job.output)
     folder, view, log = JobFolder(store), View(store), PartLog(store)
-    found = folder.read_listing()
-    progress.listed(found.get("inputs", 0), found.get("skipped", {}))
-    if any(found.get(key) for key in ("new", "changed", "gone")):
-        progress.grown(found["new"], found["changed"], found["gone"], asked_again=found["asked_again"] > 0)
+    listed = folder.read_listing()
+    progress.listed(listed.get("inputs", 0), listed.get("skipped", {}))
+    if any(listed.get(key) for key in ("new", "changed", "gone")):
+        progress.grown(listed["new"], listed["changed"], listed["gone"], asked_again=listed["asked_again"] > 0)
 
     work = plan_work(job, folder, view, rounds, limit, progress, only)
     committed.rows, committed.planned = work.committed_rows, work.planned_rows
@@ -117,20 +117,16 @@ def execute(
     first = FirstRows()
     again = partial(_asked_again, log, view, work, first)
     # once as soon as it shows, and once when nobody can commit anything any more
-    with again(), _Cluster(job, progress) as cluster, again():
+    with _published(job, view, rounds), again(), _Cluster(job, progress) as cluster, again():
         receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
         clock.stop("run")
         checked_parts = list(_check_code(job, cluster, log, progress))
         if checked_parts:
             clock.stop("code check")
-    try:
-        view.publish_all([task.name for task in job.tasks], floors(rounds))
-    except OSError as error:
-        raise _refused(job, str(error)) from error
     clock.stop("publish")
 
     summary = summarize(
-        *(job, found, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
+        *(job, listed, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
         lacks=work.lacks,
         limited=work.planned_rows + work.again_rows > work.committed_rows + work.pending_rows,
         seconds=clock.seconds,
@@ -182,6 +178,24 @@ def _answer(
                 yield {**receipt, "failures": None}  # messages, which a long job need not keep
     finally:
         progress.ended()
+
+
+@contextlib.contextmanager
+def _published(job: Job, view: View, rounds: Sequence[Round]) -> Iterator[None]:
+    """What is committed is shown at the end, also of a run that gives up. Raises StoreLost."""
+    names, since = [task.name for task in job.tasks], floors(rounds)
+    try:
+        yield
+    except StoreLost:  # it takes nothing more
+        raise
+    except SightreadError:
+        with contextlib.suppress(OSError, SightreadError):
+            view.publish_all(names, since)
+        raise
+    try:
+        view.publish_all(names, since)
+    except OSError as error:
+        raise _refused(job, str(error)) from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     from tests.support.faulty_proxy import FaultyProxy
     from tests.support.object_server import S3Server
     from tests.support.world import World
+
+
+@pytest.fixture(autouse=True)
+def _usual_priority() -> Iterator[None]:
+    """A library that makes the suite a process of real time starves all that later tests start: for minutes, and far
+    from where it was called."""
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        pytest.fail("this test left the suite with real-time priority")
 
 
 @pytest.fixture

@@ -57,15 +57,17 @@ def test_pages_images_and_frames_become_rows_once(world: World) -> None:
     frame = polars.read_parquet(str(world.output / "results" / "task=ocr" / "*.parquet"))
     assert frame.filter(polars.col("status") == "ok").height == 6
 
-    parts = {path: path.stat().st_mtime_ns for path in world.parts()}
+    there = {path: path.stat().st_mtime_ns for path in (*world.parts(), *world.files())}
+    assert [path.parent.name for path in world.files()] == ["task=caption", "task=ocr"]
     again = world.run()
     assert "nothing to do" in again
     assert "starting" not in again
-    assert {path: path.stat().st_mtime_ns for path in world.parts()} == parts
+    assert {path: path.stat().st_mtime_ns for path in (*world.parts(), *world.files())} == there
 
     world.spec["tasks"] = [{"name": "ocr", "prompt": "Read it."}, "caption"]
     refused = world.run(code=2)
-    assert 'tasks.ocr.prompt: "Read all the text in the image." there, "Read it." now' in refused
+    assert 'ocr.prompt: "Read all the text in the image." there, "Read it." now' in refused
+    assert "--redo ocr" in refused
     assert "Traceback" not in refused
     world.nothing_left()
 
@@ -169,6 +171,6 @@ def test_an_engine_that_cannot_be_had_ends_the_job_with_one_sentence(world: Worl
     printed = world.run(code=1)
     assert "Traceback" not in printed
     assert "replies.jsonl" in printed
-    assert world.parts() == []
+    assert world.parts() == world.files() == []
     assert "ended early: " in (world.output / "_job" / "logs" / "run.log").read_text()
     world.nothing_left()

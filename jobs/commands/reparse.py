@@ -9,7 +9,7 @@ import argparse
 from functools import partial
 
 from jobs.echo import echo
-from jobs.load import parse_stored
+from jobs.load import parse_stored_all
 from operators.processes import ending
 from operators.store.addresses import opened
 from operators.store.lease import Lease
@@ -24,9 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     store = opened(options.output)
-    specs = {
-        task: parse_stored(spec, f"the spec of {options.output}") for task, spec in JobFolder(store).specs().items()
-    }
+    specs = parse_stored_all(JobFolder(store).specs(), options.output)
     with Lease(store, who(), "sightread reparse", now(), on_lost=partial(ending.end, 1)):
         totals = reparse(store, specs)
     for total in totals:

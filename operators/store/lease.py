@@ -83,7 +83,7 @@ class Lease:
         while True:
             if self._store.put_if_absent(KEY, _as_json(self._holder)):
                 return
-            there = _found(self._store)
+            there = _current(self._store)
             if there is None:
                 continue  # it was let go just now
             holder, version = there
@@ -94,7 +94,7 @@ class Lease:
                         f"output: {self._store.address} is being written by {holder.who} since {holder.since} "
                         f"({holder.what}); wait for it, or stop it"
                     )
-                if (there := _found(self._store)) is None:
+                if (there := _current(self._store)) is None:
                     continue
                 version = there[1]
             if self._store.replace_if_same(KEY, _as_json(self._holder), version):
@@ -106,7 +106,7 @@ class Lease:
         deadline = time.monotonic() + stale_s()
         while time.monotonic() < deadline:
             time.sleep(stale_s() / 20)
-            there = _found(self._store)
+            there = _current(self._store)
             if there is None:
                 return None
             if there[1] != version and there[0] is not None:
@@ -127,7 +127,7 @@ class Lease:
 
     def _renewed(self) -> bool:
         for _ in range(2):  # a store may have put it, and its answer got lost
-            there = _found(self._store)
+            there = _current(self._store)
             if there is None or there[0] is None or there[0].token != self.token:
                 return False
             self._holder = replace(self._holder, beat=self._holder.beat + 1)
@@ -158,14 +158,14 @@ class LeaseGuard:
 
 def holder_of(store: Store) -> Holder | None:
     """Who has the output, as far as the file says; None where nobody has. Raises OSError, StoreLost."""
-    there = _found(store)
+    there = _current(store)
     return there[0] if there is not None else None
 
 
 def is_beating(store: Store) -> bool:
     """Whether the holder lives; it is watched for some seconds, unless its process can be looked at. Raises OSError,
     StoreLost."""
-    there = _found(store)
+    there = _current(store)
     if there is None or there[0] is None or _is_gone(there[0]):
         return False
     if _is_here(there[0]):
@@ -173,7 +173,7 @@ def is_beating(store: Store) -> bool:
     deadline = time.monotonic() + stale_s() / 2
     while time.monotonic() < deadline:
         time.sleep(stale_s() / 20)
-        now = _found(store)
+        now = _current(store)
         if now is None or now[1] != there[1]:
             return now is not None
     return False
@@ -186,7 +186,7 @@ def stale_s() -> float:
         return STALE_S
 
 
-def _found(store: Store) -> tuple[Holder | None, str] | None:
+def _current(store: Store) -> tuple[Holder | None, str] | None:
     """What the file says, and its version; no holder where it says nothing that one can read, None where it is not."""
     if (there := store.stat(KEY)) is None:
         return None

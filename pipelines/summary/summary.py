@@ -46,7 +46,7 @@ class Summary:
 
 def summarize(
     job: Job,
-    found: Mapping[str, Any],
+    listed: Mapping[str, Any],
     inputs: int,
     chunks: pa.Table,
     store: Store,
@@ -57,7 +57,7 @@ def summarize(
     limited: bool,
     seconds: dict[str, float],
 ) -> Summary:
-    """found: by the last listing. inputs: of the job. chunks: all that are planned. receipts, checked_parts: rows of
+    """listed: by the last listing. inputs: of the job. chunks: all that are planned. receipts, checked_parts: rows of
     RECEIPTS and CODE_CHECKED of this run. lacks: of the decoders that probed. limited: whether it left planned chunks
     for another. seconds: by step."""
     results = Results(store)
@@ -80,8 +80,8 @@ def summarize(
         name=job.spec.name,
         output=job.output,
         inputs=inputs,
-        grown={key: found.get(key, 0) for key in ("new", "changed", "gone")},
-        skipped=dict(found.get("skipped", {})),
+        grown={key: listed.get(key, 0) for key in ("new", "changed", "gone")},
+        skipped=dict(listed.get("skipped", {})),
         unmatched=unmatched(chunks, job.tasks),
         tasks=audits,
         complete=complete,

@@ -6,7 +6,9 @@ and yellow, from the top left by rows. What is drawn survives every codec and ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,7 @@ def write_counters(
     the container. keys: frames that become keyframes besides those of the GOP."""
     times_ms = None if isinstance(frames, int) else list(frames)
     base = MS if times_ms is not None else 1 / Fraction(rate)
-    with av.open(str(path), "w", format=form, options=options or {}) as container:
+    with _usual_priority(), av.open(str(path), "w", format=form, options=options or {}) as container:
         stream: Any = container.add_stream(codec, rate=Fraction(1000) if times_ms is not None else Fraction(rate))
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -94,6 +96,17 @@ def write_counters(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+@contextlib.contextmanager
+def _usual_priority() -> Iterator[None]:
+    """SVT-AV1, run by root, makes the thread that opens it one of real time (EbThreads.c), for good: all processes that
+    it starts from then on would keep everybody else, and the kernel's own work, off a processor."""
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _quick(codec: str, gop: int, b_frames: int) -> dict[str, str]:

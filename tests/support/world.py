@@ -22,6 +22,9 @@ from jobs.demo_media import Line, pdf_bytes
 from operators.processes.environment import MARK
 from schemas.checkout import ROOT
 
+LOOK_S = 0.5
+"""Between two looks at all processes of the machine: who reads /proc without a pause leaves the others little of it."""
+
 
 def write_pdf(path: Path, pages: int) -> Path:
     path.write_bytes(pdf_bytes(tuple((Line(f"Page {number} of {path.stem}"),) for number in range(1, pages + 1))))
@@ -55,6 +58,8 @@ class World:
         self.mark = uuid.uuid4().hex
         self.variables: dict[str, str] = {}  # of the command's environment, besides our own
         self._started: list[subprocess.Popen[str]] = []
+        self._others: set[str] = set()  # processes that another started, for as long as they live
+        self._looked = -LOOK_S
         self.spec: dict[str, Any] = {
             "name": "test",
             "inputs": [str(self.inputs)],
@@ -103,22 +108,39 @@ class World:
         return table
 
     def parts(self) -> list[Path]:
+        """In the log: what is committed, before and after it is published."""
+        return sorted((self.output / "_job" / "parts").rglob("*.parquet"))
+
+    def files(self) -> list[Path]:
+        """Of the view: what readers see."""
         return sorted((self.output / "results").rglob("*.parquet"))
 
     def processes(self, needle: str = "") -> dict[int, str]:
-        """Living processes that this world started, whoever their parent is now: pid -> command line."""
+        """Living processes that this world started, whoever their parent is now: pid -> command line. Waits for a
+        moment where it was asked just now."""
+        time.sleep(max(0.0, self._looked + LOOK_S - time.monotonic()))
+        return {pid: line for pid, line in self._living().items() if needle in line}
+
+    def _living(self, *, anew: bool = False) -> dict[int, str]:
+        """anew: also those are read that were another's when they were read last; the mark is inherited, so that they
+        have it now only if their number was given out again."""
+        self._looked = time.monotonic()
         living = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
+        there = {name for name in os.listdir("/proc") if name.isdigit()} - {str(os.getpid())}  # noqa: PTH208  names
+        self._others = set() if anew else self._others & there
+        for name in sorted(there - self._others, key=int):
+            entry = Path("/proc", name)
             try:
-                if f"{MARK}={self.mark}".encode() not in (entry / "environ").read_bytes():
+                environment = (entry / "environ").read_bytes()
+                if f"{MARK}={self.mark}".encode() not in environment:
+                    if environment:  # one that begins has none for a moment
+                        self._others.add(name)
                     continue
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:
                 continue
-            if line and needle in line:
-                living[int(entry.name)] = line
+            if line:
+                living[int(name)] = line
         return living
 
     def wait_for(self, what: Callable[[], Any], timeout_s: float = 120) -> Any:
@@ -132,13 +154,14 @@ class World:
     def nothing_left(self) -> None:
         """All processes of this world end by themselves within a moment."""
         deadline = time.monotonic() + 30
-        while (left := self.processes()) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        left = self._living(anew=True)
+        while left and time.monotonic() < deadline:
+            left = self.processes()
         assert left == {}, left
 
     def sweep(self) -> None:
         """Kill what is left, and reap what we started: a test that failed must not trouble the next one."""
-        for pid, line in self.processes().items():
+        for pid, line in self._living(anew=True).items():
             if "orphan_reaper" in line:
                 continue  # it ends with what it looks after, and removes folders then
             try:
