@@ -14,10 +14,12 @@ from operators.store.addresses import store_at
 from operators.store.part_log import PartLog, PartName
 from operators.store.store import Store, read
 from operators.store.view import View, key_of
+from pipelines.folder import JobFolder
 from pipelines.repair import repair
+from pipelines.rounds import Round
 from pipelines.verify import Verified, verify
 from tests.support.object_server import S3Server
-from tests.support.outputs import CHUNKS, FIRST, answer, change, files, finished, flip, plan, revise, texts
+from tests.support.outputs import CHUNKS, FIRST, answer, change, files, finished, flip, revise, texts
 from tests.support.parts import OTHER, chunk_id, rows
 from tests.support.world import World, write_image, write_recording
 
@@ -52,18 +54,20 @@ def test_one_flipped_bit_anywhere_is_named_and_fixed(
 ) -> None:
     before, numbers = texts(store), random.Random(18)
     contents = {key: read(store, key) for key in files(store)}
-    flips = amount(100, 2000 * len(contents))
-    for _ in range(flips):
+    flips, repairs = amount(40, 2000 * len(contents)), 0
+    for number in range(flips):
         key = numbers.choice(sorted(contents))
         flip(store, key, numbers.randrange(len(contents[key]) * 8))
         assert faults(store).keys() == {key}, key
-        repaired(store)
-        assert texts(store) == before, key
+        if number % 4 == 0:
+            repaired(store)
+            repairs += 1
+            assert texts(store) == before, key
         for name in {*files(store), *contents}:
             store.delete(name)
         for name, data in contents.items():
             store.put_if_absent(name, data)
-    figure(f"{flips} flipped bits: each named, none left after --repair, no row asked again or changed")
+    figure(f"{flips} flipped bits are named; {repairs} repairs leave none, and no row is changed or asked again")
 
 
 @pytest.mark.parametrize("damage", ["deleted", "truncated", "emptied", "doubled", "longer"])
@@ -145,7 +149,7 @@ def test_rows_that_are_not_the_logs_are_seen(store: Store) -> None:
         store.delete(key)
     answer(store, FIRST, "other")
     revise(store, FIRST, "another")
-    assert "text" in faults(store)[FILE]
+    assert faults(store)[FILE] == "its column result is not what the log says"
     repaired(store)
     assert texts(store) == [(*key, "another" if key[0] == "00" else text) for *key, text in before]
     change(store, FILE, data)
@@ -176,23 +180,14 @@ def test_manifests_and_rounds_that_cannot_be_read_are_named(store: Store) -> Non
 
 def test_results_of_a_type_that_is_done_anew_are_not_missed() -> None:
     store = finished(store_at(f"memory://{uuid.uuid4().hex}"))
-    folder = plan_redo(store)
+    folder = JobFolder(store)
+    folder.add_round(Round(1, "redo", (0,), {"ocr": {}}, "then", "somebody", {}, {"retired ocr": 1}))
+    View(store).retire("ocr")
     assert faults(store) == {}
     chunk = chunk_id(0, 1, "redo")
     PartLog(store).write("ocr", chunk, rows(chunk, [{"input_id": "00", "unit_index": 0, "generation": 1}], OTHER))
     View(store).publish("ocr", 0)
-    assert folder.rounds()[1].kind == "redo"
     assert key_of("ocr", 1) not in faults(store)
-
-
-def plan_redo(store: Store):  # type: ignore[no-untyped-def]
-    from pipelines.folder import JobFolder
-    from pipelines.rounds import Round
-
-    folder = JobFolder(store)
-    folder.add_round(Round(1, "redo", (0,), {"ocr": {}}, "then", "somebody", {}, {"retired ocr": 1}))
-    View(store).retire("ocr")
-    return folder
 
 
 def test_the_command_says_what_it_saw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +220,7 @@ def test_an_output_in_a_bucket(s3: S3Server) -> None:
     assert verify(store).findings == []
     before = texts(store)
     flip(store, FILE, 7000)
-    flip(store, PartName("ocr", CHUNKS and [*CHUNKS][3]).key, 7000)
+    flip(store, PartName("ocr", [*CHUNKS][3]).key, 7000)
     assert len(faults(store)) == 2
     repaired(store)
     assert texts(store) == before

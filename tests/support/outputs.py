@@ -37,14 +37,15 @@ def plan(store: Store, chunks: dict[str, list[tuple[str, int]]] = CHUNKS) -> Job
         for chunk, units in chunks.items()
     ]  # fmt: skip
     folder.write_chunks(0, 0, pa.Table.from_pylist(planned, schema=tables.CHUNKS))
-    spec = {"name": "t", "inputs": ["in"], "tasks": ["ocr"], "output": "out", "engine": {"recording": "x"}}
+    engine = {"kind": "scripted", "recording": "x"}
+    spec = {"name": "t", "inputs": ["in"], "tasks": ["ocr"], "output": "out", "engine": engine}
     folder.add_round(Round(0, "first", (0,), {"ocr": {}}, "then", "somebody", spec))
     return folder
 
 
-def answer(store: Store, chunk: str, text: str = "x", **row: Any) -> None:
+def answer(store: Store, chunk: str, text: str = "x", *, task: str = "ocr", **row: Any) -> None:
     plain = [{"input_id": one, "unit_index": unit, "text": text, **row} for one, unit in CHUNKS[chunk]]
-    PartLog(store).write("ocr", chunk, rows(chunk, plain))
+    PartLog(store).write(task, chunk, rows(chunk, plain))
 
 
 def revise(store: Store, chunk: str, text: str = "y") -> None:
