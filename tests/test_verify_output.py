@@ -234,7 +234,7 @@ def test_a_whole_job_is_asked_only_for_what_is_lost(world: World) -> None:
     world.spec |= {"tasks": ["caption"], "limits": {"chunk_units": 2}}
     world.run()
     before = world.rows("caption")
-    (file,) = world.parts()
+    (file,) = (world.output / "results").rglob("*.parquet")
     parts = sorted((world.output / "_job" / "parts").rglob("*.parquet"))
     data = bytearray(parts[0].read_bytes())
     data[len(data) // 2] ^= 1
