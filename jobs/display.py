@@ -83,6 +83,9 @@ class Display(Progress):
             before = f", {done} of them committed before" if done else ""
             self._line(f"{rows} rows to have{before}; {chunks} chunks to go")
 
+    def remark(self, text: str) -> None:
+        self._line(text)
+
     def starting(self, what: str) -> None:
         self._line(f"starting {what}")
         self._started = time.monotonic()
@@ -117,7 +120,7 @@ class Display(Progress):
         left_s = (self._total - self._done) / rate if rate else 0.0
         return Text(
             f"{self._done}/{self._total} rows, {self._failures} failed, {rate:.2f} rows/s, "
-            f"{self._output_tokens / elapsed:.0f} tokens/s, {_clock(left_s)} to go"
+            f"{self._output_tokens / elapsed:.0f} tokens/s, {clock(left_s)} to go"
         )
 
     def _log(self, text: str) -> None:
@@ -183,7 +186,8 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -14,6 +14,7 @@ from operators.store.addresses import local_path, store_at
 from pipelines import task_modules
 from pipelines.plain_values import SPEC, mapping_from_yaml, read_file
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
+from schemas.engine_spec import EngineSpec
 from schemas.errors import SpecError
 from schemas.fetch import FetchSettings
 from schemas.spec import FetchSpec, JobSpec
@@ -40,6 +41,13 @@ def parse_stored(data: dict[str, Any], source: str) -> JobSpec:
         # before each kind had a section of its own, the keys of all were stored
         data = {**data, "engine": {key: value for key, value in engine.items() if key in section.model_fields}}
     return parse(data, source)
+
+
+def load_engine(path: Path) -> EngineSpec:
+    """The engine section of a file: of a spec, or alone. Raises SpecError."""
+    data = _mapping(path)
+    around = {"name": "engine", "inputs": ["-"], "tasks": ["ocr"], "output": "-"}  # a fault is told as of a spec's
+    return parse({**around, "engine": data.get("engine", data)}, str(path)).engine
 
 
 def parse_stored_all(specs: Mapping[str, dict[str, Any]], output: str) -> dict[str, JobSpec]:

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.load import load
 from jobs.logs import to_file
 from operators.processes import ending
 from schemas.errors import JobConflict, SightreadError, SpecError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.job import Job
+    from pipelines.summary.summary import Summary
 
 _log = logging.getLogger(__name__)
 
@@ -25,25 +33,35 @@ def run_spec(
     is imported."""
     spec = load(path)
 
-    from jobs.display import Display, console_for, show_summary
+    from jobs.display import Display, console_for
     from pipelines.job import prepare
     from pipelines.run import Growth, run
 
     console = console_for()
     job = prepare(spec)
+    growth = Growth(new=new, changed=changed, redo=redo)
+    return shown(job, console, lambda: [run(job, limit=limit, progress=Display(console), growth=growth)])
+
+
+def shown(job: Job, console: Console, ask: Callable[[], Sequence[Summary]]) -> int:
+    """What is asked goes to the log of the output too, and how it ended is shown: the exit code. job: any that it is
+    about. Raises what `ask` does."""
+    from jobs.display import show_summary
+
     advice = ending.advising("what is answered is committed, and the same command again goes on")
     with advice, to_file(job.logs / "run.log") if job.logs is not None else nullcontext():
         try:
-            growth = Growth(new=new, changed=changed, redo=redo)
-            summary = run(job, limit=limit, progress=Display(console), growth=growth)
+            summaries = ask()
         except (SpecError, JobConflict):  # nothing was begun, and the folder may be another job's
             raise
         except SightreadError as error:
             _log.info("ended early: %s", error)
             raise
-        _log.info("%d new rows in %.1f s, exit code %d", summary.new_rows, summary.wall_s, summary.exit_code)
-    show_summary(summary, console)
-    return summary.exit_code
+        for summary in summaries:
+            _log.info("%d new rows in %.1f s, exit code %d", summary.new_rows, summary.wall_s, summary.exit_code)
+    for summary in summaries:
+        show_summary(summary, console)
+    return max((summary.exit_code for summary in summaries), default=0)
 
 
 if __name__ == "__main__":

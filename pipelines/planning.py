@@ -22,15 +22,19 @@ from operators.store.inputs.cache import checked_cache
 from operators.store.view import View
 from pipelines.chunking import Place, cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
+from pipelines.growth import check_tasks, compare
 from pipelines.job import Job
 from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.progress import Progress
 from pipelines.requests import counts
-from pipelines.rounds import Round
+from pipelines.rounds import Round, manifests_of
 from pipelines.slices import Slices
+from pipelines.stored_job import stored_jobs
 from schemas import tables
 from schemas.address import is_remote
-from schemas.errors import SpecError
+from schemas.decode import DecodeSettings
+from schemas.errors import JobConflict, SpecError
+from schemas.spec import JobSpec
 from schemas.task import Task
 
 _log = logging.getLogger(__name__)
@@ -96,7 +100,7 @@ def plan_work(
     committed = {(name, chunk_id) for name in tasks for chunk_id in view.committed(name)}
     pieces: list[pa.Table] = []
     lacks: set[str] = set()
-    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks):
+    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks, open_rounds):
         pieces.append(_of_tasks(chunks, tasks, with_unmatched=round_.kind in ("first", "inputs")))
     everything = pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
     latest = latest_generations(everything)
@@ -107,6 +111,7 @@ def plan_work(
         units = everything.column("units")[row].values
         again = bool(names) and max(units.field("attempt").to_pylist()) > 1
         left: dict[str, int] = {}
+        asked = [False] * len(units)
         for name in names:
             current = _current(name, units, latest)
             expected = counts(tasks[name], everything, row)
@@ -117,11 +122,12 @@ def plan_work(
                 committed_rows += rows * done
             if rows and not done:
                 left[name] = rows
-        asked = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
-        if left and asked and (limit is None or pending_rows < limit):
+                asked = [one or other for one, other in zip(asked, current, strict=True)]
+        is_open = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
+        if left and is_open and (limit is None or pending_rows < limit):
             pending_rows += sum(left.values())
             again_rows += sum(left.values()) * again
-            pending.append(_with_tasks(everything.slice(row, 1), [list(left)]))
+            pending.append(_of_units(_with_tasks(everything.slice(row, 1), [list(left)]), asked))
     work = Work(
         everything,
         pa.concat_tables([tables.CHUNKS.empty_table(), *pending]),
@@ -146,6 +152,17 @@ def _of_tasks(chunks: pa.Table, tasks: Collection[str], *, with_unmatched: bool)
     return _with_tasks(chunks, mine).filter(pa.array(kept, pa.bool_()))
 
 
+def _of_units(chunk: pa.Table, asked: Sequence[bool]) -> pa.Table:
+    """A row of CHUNKS without the units that a later generation asks for."""
+    if all(asked):
+        return chunk
+    (row,) = chunk.to_pylist()
+    units = [unit for unit, is_asked in zip(row["units"], asked, strict=True) if is_asked]
+    passthrough = pa.ipc.open_stream(row["passthrough"]).read_all()
+    kept = _take(passthrough, [index for index, is_asked in enumerate(asked) if is_asked])
+    return pa.Table.from_pylist([{**row, "units": units, "passthrough": to_ipc(kept)}], schema=tables.CHUNKS)
+
+
 def latest_generations(chunks: pa.Table) -> dict[tuple[str, str], int]:
     """(task, input_id) -> the last generation that asks for its units; what an earlier one planned gives way."""
     latest: dict[tuple[str, str], int] = {}
@@ -165,23 +182,38 @@ def _current(task: str, units: pa.StructArray, latest: Mapping[tuple[str, str], 
 
 
 def _chunk_slices(
-    job: Job, folder: JobFolder, rounds: Sequence[Round], progress: Progress, lacks: set[str]
+    job: Job,
+    folder: JobFolder,
+    rounds: Sequence[Round],
+    progress: Progress,
+    lacks: set[str],
+    open_rounds: Sequence[int] | None,
 ) -> Iterator[tuple[Round, pa.Table]]:
-    """The chunk manifests, in order; what is not in them yet is probed and written first. lacks: takes those of the
-    decoders."""
-    probe: Probe | None = None
+    """The chunk manifests, in order; what is not in them yet is probed and written first, but for retries that others
+    are to finish. lacks: takes those of the decoders."""
+    probes: list[tuple[DecodeSettings, Probe]] = []
     slices = Slices()
+
+    def probe_of(planned: Job) -> Probe:
+        for decode, probe in probes:
+            if decode == planned.decode:
+                return probe
+        probes.append((planned.decode, Probe(planned.decode, workers=job.workers, fetching=progress)))
+        return probes[-1][1]
+
     try:
         for round_ in rounds:
-            tasks = [task for task in job.tasks if task.name in round_.tasks]
+            planned = job
             inputs = folder.read_inputs(round_.manifests)
             for index in range(round_.chunk_files or math.ceil(inputs.num_rows / SLICE)):
                 if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
-                    if len(tasks) < len(round_.tasks):
-                        raise SpecError(_unknown_here(round_, tasks))
-                    probe = probe or Probe(job.decode, workers=job.workers, fetching=progress)
+                    if not round_.defines and not _finishes(job, round_, open_rounds):
+                        continue
+                    if round_.defines and planned is job and round_.tasks.keys() - job.definitions.keys():
+                        planned = _job_of(round_, job.output)
+                    tasks = [task for task in planned.tasks if task.name in round_.tasks]
                     some = inputs.slice(index * SLICE, SLICE)
-                    chunks = chunk_table(some, probe, job, tasks, slices, round_.number)
+                    chunks = chunk_table(some, probe_of(planned), planned, tasks, slices, round_.number)
                     folder.write_chunks(round_.number, index, chunks)
                     chunks = folder.read_chunks(round_.number, index)  # who was first has the say
                 else:
@@ -191,17 +223,30 @@ def _chunk_slices(
                     progress.probed(min((index + 1) * SLICE, inputs.num_rows), inputs.num_rows)
                 yield round_, chunks
     finally:
-        if probe is not None:
+        for _, probe in probes:
             lacks |= probe.lacks
             probe.close()
 
 
-def _unknown_here(round_: Round, tasks: Sequence[Task]) -> str:
-    missing = sorted(round_.tasks.keys() - {task.name for task in tasks})
-    return (
-        f"tasks: an earlier run was stopped while it planned {missing[0]}, which this spec does not name; run its spec "
-        "first (`_job/rounds/` has it)"
-    )
+def _job_of(round_: Round, output: str) -> Job:
+    """The job that began a round, with the tasks that it asks about: it was stopped while it planned, and one with
+    other tasks goes on. Raises SpecError."""
+    try:
+        spec = JobSpec.model_validate(round_.spec)
+        (job,) = stored_jobs([round_], dict.fromkeys(round_.tasks, spec), output)
+    except (ValueError, JobConflict, SpecError) as error:
+        names = ", ".join(sorted(round_.tasks))
+        raise SpecError(
+            f"tasks: an earlier run was stopped while it planned {names}, and {output}/_job/rounds/ does not say any "
+            f"more how that goes on ({error}); run its spec first"
+        ) from error
+    return job
+
+
+def _finishes(job: Job, retry: Round, open_rounds: Sequence[int] | None) -> bool:
+    """Whether a run of the job plans what a retry left: one of its tasks, and not of another retry."""
+    asked = open_rounds is None or retry.number in open_rounds
+    return asked and not retry.tasks.keys().isdisjoint(task.name for task in job.tasks)
 
 
 def _learn(slices: Slices, chunks: pa.Table) -> None:
@@ -216,8 +261,12 @@ def _learn(slices: Slices, chunks: pa.Table) -> None:
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
     """What a run would list and cut of all that is there: the listing and rows of CHUNKS. Writes nothing. Raises what a
     run would."""
-    check_output(job, JobFolder(store_at(job.output)))
+    store = store_at(job.output)
+    folder = JobFolder(store)
+    rounds = folder.rounds() if check_output(job, folder) else []
+    check_tasks(job, rounds, View(store), redo=())
     listing = list_job(job)
+    compare(folder.read_inputs(manifests_of(rounds)), listing.inputs)
     probe = Probe(job.decode, workers=job.workers)
     slices = Slices()
     try:

@@ -15,7 +15,7 @@ def counts(task: Task, chunks: pa.Table, row: int) -> list[int]:
     """For every unit of a row of CHUNKS, in order."""
     wanted = chunks.column("units")[row].values.field("requests").to_pylist()
     if not task.required_parameters():
-        return [1] * len(wanted)
+        return [1 if only is None else len(only) for only in wanted]
     unset = [name for name in task.required_parameters() if name not in task.parameters and name not in task.defaults]
     passthrough = pa.ipc.open_stream(chunks.column("passthrough")[row].as_buffer()).read_all()
     columns = [name for name in unset if name in passthrough.schema.names]

@@ -150,9 +150,7 @@ def count(client: Any, world: World, expected: Counter[str], ended: Ended) -> No
         for row in table.to_pylist():
             name = row["input_uri"].rpartition("#")[2].rpartition("/")[2]
             rows[name, row["unit_index"]] += 1
-            reply = REPLY.replace("{sample}", row["input_uri"].rpartition("/")[2]).replace(
-                "{unit}", str(row["unit_index"])
-            )
+            reply = REPLY.replace("{sample}", name).replace("{unit}", str(row["unit_index"]))
             ended.wrong += (row["status"], row["text"]) != ("ok", reply)
     planned = {(name, unit) for name, units in expected.items() for unit in range(units)}
     ended.lost = len(planned - rows.keys())

@@ -21,7 +21,7 @@ from pipelines.compact import Freed, compact
 from pipelines.verify import verify
 from schemas.spec import JobSpec
 from tests.support.outputs import CHUNKS, FIRST, answer, finished, flip, plan, revise, texts
-from tests.support.parts import chunk_id, rows
+from tests.support.result_rows import chunk_id, rows
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from jobs.load import parse, parse_stored_all
+from operators.store.addresses import store_at
+from pipelines.folder import JobFolder
 from pipelines.job import Job, prepare
 from pipelines.rounds import Kind, Round, definitions, specs
 from pipelines.stored_job import stored_jobs
@@ -45,6 +47,19 @@ def test_each_spec_is_a_job_with_the_tasks_that_it_defined_last(recording: Path,
     assert [job.infer.tasks for job in jobs] == [job.tasks for job in jobs]
     assert jobs[0].definitions | jobs[1].definitions == definitions(rounds)
     assert jobs[0].decode == first.decode
+
+
+def test_a_task_that_was_written_out_is_the_same_when_it_is_read_back(recording: Path, tmp_path: Path) -> None:
+    output = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}, "required": ["b"]}
+    job = job_of(recording, {"name": "mine", "units": ["page"], "prompt": "What?", "output": output})
+    folder = JobFolder(store_at(str(tmp_path / "out")))
+    folder.claim()
+    folder.add_round(round_of(0, "first", job))
+
+    (again,) = stored_jobs(folder.rounds(), parse_stored_all(folder.specs(), "out"), str(tmp_path / "out"))
+
+    assert again.tasks[0].prompt == job.tasks[0].prompt  # it shows the schema, whose keys are in the spec's order
+    assert [*again.tasks[0].output.schema["properties"]] == ["b", "a"]
 
 
 def test_another_engine_answers_for_the_same_tasks(recording: Path, tmp_path: Path) -> None:

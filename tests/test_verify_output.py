@@ -20,7 +20,7 @@ from pipelines.rounds import Round
 from pipelines.verify import Verified, verify
 from tests.support.object_server import S3Server
 from tests.support.outputs import CHUNKS, FIRST, answer, change, files, finished, flip, revise, texts
-from tests.support.parts import OTHER, chunk_id, rows
+from tests.support.result_rows import OTHER, chunk_id, rows
 from tests.support.world import World, write_image, write_recording
 
 FILE = key_of("ocr", 0)

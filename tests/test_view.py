@@ -27,7 +27,7 @@ from operators.store.shown import Piece, shown
 from operators.store.store import Data, Store, read
 from operators.store.view import Slice, View, key_of
 from schemas.errors import JobConflict
-from tests.support.parts import OTHER, TEXT, chunk_id, rows
+from tests.support.result_rows import OTHER, TEXT, chunk_id, rows
 
 Key = tuple[str, int, int]
 PASSTHROUGH = (pa.field("shelf", pa.int64()), pa.field("note", pa.string()))

@@ -23,7 +23,7 @@ import pyarrow as pa
 from operators.store import sealed
 from operators.store.addresses import store_at
 from operators.store.chunk_id import ChunkId
-from operators.store.store import Store
+from operators.store.store import Store, overwrite
 from schemas.address import is_remote
 from schemas.errors import JobConflict
 
@@ -125,6 +125,17 @@ class PartLog:
     def parts(self, task: str, slice_: int | None = None) -> dict[str, PartName]:
         """By chunk_id, each in its last revision; of one slice of the results, or of all."""
         return {chunk_id: names[-1] for chunk_id, names in self.revisions(task, slice_).items()}
+
+    def last(self, task: str, chunk_id: str) -> PartName:
+        """The last revision of a part. Raises JobConflict where the log has none."""
+        try:
+            return self.parts(task, ChunkId.of(chunk_id).slice)[chunk_id]
+        except (KeyError, ValueError):
+            raise JobConflict(f"{self._store.address} has no part {chunk_id} of {task}") from None
+
+    def put_beside(self, key: str, data: bytes) -> None:
+        """A file of the job's store that no row is read from; the last writer wins. Raises OSError."""
+        overwrite(self._store, key, data)
 
     def read(self, name: PartName, columns: Sequence[str] | None = None) -> Part:
         """With the columns that it was written with. Raises JobConflict when it is not one of ours; OSError."""

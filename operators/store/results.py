@@ -15,15 +15,25 @@ import pyarrow.parquet as pq
 
 from operators.store import sealed
 from operators.store.addresses import store_at
+<<<<<<< HEAD
 from operators.store.shown import with_schema
 from operators.store.store import Store, overwrite
 from operators.store.view import RESULTS, View, key_of
+=======
+from operators.store.store import Store
+from operators.store.view import RESULTS, View, key_of, with_schema
+>>>>>>> living
 from schemas import tables
 from schemas.address import is_remote
-from schemas.errors import JobConflict, SightreadError, StoreLost
+from schemas.errors import JobConflict, SightreadError, SpecError, StoreLost
 
 READS = 4
 """Files that are read at once where a store answers over a network."""
+_LOCKED: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",  # a name in it is a column, never one of our variables
+    "lock_configuration": "true",
+}
 _STANDARD = tables.results_schema(pa.null(), [])
 
 
@@ -54,10 +64,6 @@ class Results:
     def files(self, task: str) -> list[str]:
         """The keys of its files."""
         return [key_of(task, slice_) for slice_ in self._view.slices(task)]
-
-    def put_beside(self, key: str, data: bytes) -> None:
-        """A file of the job's store that no row is read from; the last writer wins. Raises OSError."""
-        overwrite(self._store, key, data)
 
     def rows(self, task: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """All rows of a task, file by file as they are asked for; columns that a file lacks are null in it.
@@ -91,6 +97,35 @@ class Results:
                 while (values := answer.fetchone()) is not None:
                     yield dict(zip(names, values, strict=True))
             except duckdb.Error as error:  # of reading a part, or of one whose columns have other types than ours
+                raise self.unreadable(task, error) from error
+
+    def where(
+        self, task: str, conditions: Sequence[str], columns: Sequence[str], reads: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Some columns of the rows for which conditions in SQL hold, that anybody may have written: on one row, without
+        files or other rows. reads: columns that they name; None: any.
+
+        Raises SpecError for a condition that cannot be asked; JobConflict for files that cannot be read, StoreLost.
+        """
+        import duckdb  # as above
+
+        reader = self.rows(task, reads)
+        with duckdb.connect(config=_LOCKED) as db:
+
+            def held(rows: pa.Table) -> pa.Table:
+                relation = db.from_arrow(rows)
+                try:
+                    for condition in conditions:
+                        relation = relation.filter(f"(\n{condition}\n)")
+                    return relation.project(", ".join(columns)).to_arrow_table()
+                except duckdb.Error as error:
+                    raise SpecError(f"the condition cannot be asked of rows of {task}: {_first_line(error)}") from error
+
+            held(reader.schema.empty_table())  # it may be wrong where no row is
+            try:
+                for batch in reader:
+                    yield from held(pa.Table.from_batches([batch])).to_pylist()
+            except (pa.ArrowException, OSError) as error:
                 raise self.unreadable(task, error) from error
 
     def unreadable(self, task: str, error: Exception) -> SightreadError:

@@ -58,6 +58,15 @@ def overwrite(store: Store, key: str, data: Data) -> None:
             return
 
 
+def sizes(store: Store, folder: str) -> dict[str, int]:
+    """Bytes of all files below a folder, by key. A store whose listing says them has a verb of this name."""
+    if (listed := getattr(store, "sizes", None)) is not None:
+        by_key: dict[str, int] = listed(folder)
+        return by_key
+    stats = ((key, store.stat(key)) for key in store.list(folder))
+    return {key: there.size_bytes for key, there in stats if there is not None}
+
+
 def read(store: Store, key: str) -> bytes:
     """All of a file. Raises FileNotFoundError."""
     with store.open(key) as file:

@@ -176,10 +176,12 @@ class View:
 
         self._swap(task, slice_, noted)
 
-    def retire(self, task: str) -> None:
-        """Take the files of a task away: its rows are to be of another type from now on."""
+    def retire(self, task: str, before: int) -> None:
+        """Take the files of a task away that hold only chunks of rounds before this one: its rows are to be of another
+        type from then on. Raises JobConflict."""
         for slice_ in self.slices(task):
-            self._store.delete(key_of(task, slice_))
+            if all(ChunkId.of(chunk_id).round < before for chunk_id in self.held(task, slice_).chunks):
+                self._store.delete(key_of(task, slice_))
 
     def read(self, task: str, slice_: int) -> Slice | None:
         """None where there is no file. Raises JobConflict for one that is not as it was written; OSError."""

@@ -13,7 +13,7 @@ from operators.store.view import RESULTS, View
 from pipelines.folder import JobFolder
 from pipelines.rounds import Round
 from schemas import tables
-from tests.support.parts import chunk_id, rows
+from tests.support.result_rows import chunk_id, rows
 
 CHUNKS = {
     chunk_id(slice_, 0, slice_, number): [(f"{slice_}{number}", unit) for unit in range(2)]

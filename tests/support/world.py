@@ -56,6 +56,7 @@ class World:
         self.output = folder / "out"
         self.recording = folder / "replies.jsonl"
         self.mark = uuid.uuid4().hex
+        self.module = "jobs.cli"
         self.variables: dict[str, str] = {}  # of the command's environment, besides our own
         self._started: list[subprocess.Popen[str]] = []
         self._others: set[str] = set()  # processes that another started, for as long as they live
@@ -82,7 +83,7 @@ class World:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli", *(arguments or ("run", str(self.spec_file)))],
+            [sys.executable, "-m", self.module, *(arguments or ("run", str(self.spec_file)))],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
