@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.publisher import Publisher
 from operators.store import sealed
 from operators.store import shown as shown_module
 from operators.store.addresses import store_at
 from operators.store.part_log import PartLog, PartName
+from operators.store.publisher import Publisher
 from operators.store.results import Results
 from operators.store.shown import Piece, shown
 from operators.store.store import Data, Store, read
@@ -49,8 +49,8 @@ class Answers:
         plain = [
             {
                 "input_id": input_id, "unit_index": unit, "request_index": request, "generation": generation,
-                "attempt": attempt, "status": "ok" if ok else "engine_failed", "text": text,
-                "shelf": unit, "note": input_id,
+                "unit_count": COUNTS[generation], "attempt": attempt, "status": "ok" if ok else "engine_failed",
+                "text": text, "shelf": unit, "note": input_id,
             }
             for (input_id, unit, request), (generation, attempt, ok, text) in sorted(self.units.items())
         ]  # fmt: skip
@@ -72,7 +72,8 @@ def modeled(parts: list[Answers]) -> dict[Key, tuple[str, str]]:
     units = [unit for unit in units if unit[0].other == other]
     rank: dict[Key, tuple[Any, ...]] = {}
     for part, key, generation, attempt, ok, text in units:
-        if generation == max(unit[2] for unit in units if unit[1][0] == key[0]):
+        later = [(unit[1][1], unit[2]) for unit in units if unit[1][0] == key[0] and unit[2] > generation]
+        if not any(unit == key[1] or COUNTS[of] <= key[1] for unit, of in later):
             rank[key] = max(rank.get(key, ()), (ok, attempt, part.chunk, text))
     return {key: (best[2], best[3]) for key, best in rank.items()}
 
@@ -90,6 +91,8 @@ def seen(view: View) -> dict[Key, tuple[str, str]]:
 
 # random histories
 
+COUNTS = (3, 1, 3, 2)
+"""Units of an input, by generation: its file changes."""
 KEYS = [(input_id, unit, request) for input_id in "ab" for unit in range(3) for request in range(2)]
 
 
@@ -99,7 +102,8 @@ def answers(draw: st.DrawFn, turns: int) -> Answers:
     round, retries an earlier generation and a later attempt."""
     round_ = draw(st.integers(0, 3))
     asked = draw(st.integers(turns if round_ >= turns else 0, round_))
-    units = draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=4, unique=True))
+    there = [key for key in KEYS if key[1] < COUNTS[asked]]
+    units = draw(st.lists(st.sampled_from(there), min_size=1, max_size=4, unique=True))
     attempt = 1 + round_ - asked
     chunk = chunk_id(0, round_, asked, sorted(units))
     columns = draw(st.sampled_from([(), ("shelf",), ("note",), ("shelf", "note"), ("note", "shelf")]))
@@ -334,14 +338,15 @@ def test_a_broken_file_is_one_sentence_and_never_written_anew(store: Store) -> N
     for ask in (view.publish, view.rebuild, view.read):
         with pytest.raises(JobConflict, match=r"`sightread verify memory://\w+ --repair` mends it$"):
             ask("ocr", 0)
-    publisher = Publisher(view)
-    publisher.put("ocr", 0)
+    publisher = Publisher(store)
+    late = chunk_id(0, 0, "late")
+    publisher.write("ocr", late, rows(late, [{"input_id": "a", "unit_index": 3, "text": "x"}]))
     publisher.publish_due()  # logs it, and leaves it to the end of the run
     flipped(store, key_of("ocr", 0), -2)
     with pytest.raises(JobConflict, match="mends it"):
         view.committed("ocr")
     view.restore("ocr", 0)
-    assert texts(store) == ["x"] * 3
+    assert texts(store) == ["x"] * 4
 
 
 def test_a_broken_part_stops_a_publish_and_leaves_the_file(store: Store) -> None:
@@ -494,3 +499,16 @@ def test_more_than_two_gigabytes_of_text(
     View(store).publish("ocr", 0)
     assert sum(len(b) for batch in Results(store).rows("ocr", ["text"]) for b in batch.column(0)) == 24_000
     figure("a slice of 2.4 GB of text in each of two columns is published and read")
+
+
+def test_units_that_a_file_lost_for_a_while_stay_gone(store: Store) -> None:
+    """A late answer about the first of three versions of a file, of which the second was shorter."""
+    view = View(store)
+    for round_, count in ((0, 3), (1, 1), (2, 3)):
+        put(store, round_=round_, units=(0,), generation=round_, unit_count=count)
+        view.publish("ocr", 0)
+    put(store, units=(2,), unit_count=3)
+    view.publish("ocr", 0)
+    assert len(texts(store)) == 1
+    view.rebuild("ocr", 0)
+    assert len(texts(store)) == 1

@@ -13,14 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-<<<<<<< HEAD
-=======
 from operators.store.addresses import store_at
 from operators.store.chunk_id import ChunkId
 from operators.store.part_log import PartLog
 from operators.store.retries import retries_of
 from operators.store.store import Store
->>>>>>> living
 from operators.store.view import View
 from schemas.errors import JobConflict, StoreLost
 

@@ -1,14 +1,14 @@
 """Which of several rows of a unit readers see, and as what table. Pure: the same rows come out whatever the order in
 which they are taken in, a few at a time or all at once.
 
-Of an input the rows of its last generation are shown: those of an earlier one are gone with the first row that tells of
-a later one, so that pages of two versions of a file never stand beside each other. Of several rows of a unit an answer
-comes before a failure, and of these the last attempt.
+Of several rows of a unit one of the last generation that asked for it is shown (a changed input, a task that was done
+anew); of these an answer before a failure; of these the last attempt. Units that a later generation of an input no
+longer has are gone with the first row that tells so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,19 @@ def shown(pieces: Sequence[Piece]) -> pa.Table:
     return _taken(rows, _places(rows))
 
 
+def is_late(former: pa.Table, rows: pa.Table) -> bool:
+    """Whether rows are of an earlier generation of an input than some that are shown: of the generations between the
+    two nothing may be left there that would speak against them."""
+    newest: dict[str, int] = {}
+    for input_id, generation in _generations(former):
+        newest[input_id] = max(newest.get(input_id, -1), generation)
+    return any(generation < newest.get(input_id, -1) for input_id, generation in _generations(rows))
+
+
+def _generations(rows: pa.Table) -> Iterator[tuple[str, int]]:
+    return zip(rows.column("input_id").to_pylist(), rows.column("generation").to_pylist(), strict=True)
+
+
 def nothing() -> pa.Table:
     return tables.results_schema(pa.null(), []).empty_table()
 
@@ -95,16 +108,22 @@ def _of_one_schema(pieces: Sequence[pa.Table]) -> list[pa.Table]:
 
 def _places(rows: pa.Table) -> list[int]:
     """Of the rows that are shown, in their order."""
-    names = ("input_id", "unit_index", "request_index", "generation", "attempt", "status", "chunk_id")
+    names = ("input_id", "unit_index", "request_index", "generation", "attempt", "status", "chunk_id", "unit_count")
     plain = list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
-    newest: dict[str, int] = {}
-    for input_id, _, _, generation, *_ in plain:
-        newest[input_id] = max(newest.get(input_id, -1), generation)
+    fewest: dict[str, dict[int, int]] = {}  # input -> generation -> its units
+    of_unit: dict[tuple[str, int], int] = {}  # unit -> generation
+    for input_id, unit, _, generation, *_, unit_count in plain:
+        counts = fewest.setdefault(input_id, {})
+        counts[generation] = min(counts.get(generation, unit_count), unit_count)
+        of_unit[input_id, unit] = max(of_unit.get((input_id, unit), -1), generation)
     best: dict[tuple[str, int, int], tuple[Any, ...]] = {}
-    for place, (input_id, unit, request, generation, attempt, status, chunk_id) in enumerate(plain):
-        if generation == newest[input_id]:
-            rank = (status == "ok", attempt, chunk_id, place)
-            best[input_id, unit, request] = max(best.get((input_id, unit, request), ()), rank)
+    for place, (input_id, unit, request, generation, attempt, status, chunk_id, _) in enumerate(plain):
+        if generation < of_unit[input_id, unit]:
+            continue
+        if any(generation < later and count <= unit for later, count in fewest[input_id].items()):
+            continue
+        rank = (status == "ok", attempt, chunk_id, place)
+        best[input_id, unit, request] = max(best.get((input_id, unit, request), ()), rank)
     places = [rank[-1] for rank in best.values()]
     keys = list(zip(*(rows.column(name).to_pylist() for name in _ORDER), strict=True))
     return sorted(places, key=keys.__getitem__)

@@ -23,7 +23,7 @@ import pyarrow as pa
 from operators.store import sealed
 from operators.store.chunk_id import ChunkId
 from operators.store.part_log import Part, PartLog, PartName
-from operators.store.shown import Piece, nothing, shown
+from operators.store.shown import Piece, is_late, nothing, shown
 from operators.store.store import Store
 from schemas.errors import JobConflict
 
@@ -233,21 +233,17 @@ class View:
             return None
         if new.keys() & former.held.chunks.keys():
             return self._anew(former, parts, frozenset())  # an answer that was revised may lose its place to another
-        return self._merged(former, new.values(), former.held.pruned)
+        read = list(self._log.read_all(list(new.values())))
+        if any(is_late(former.rows, part.rows) for part in read):
+            return self._anew(former, parts, frozenset())
+        return _merged(former, read, former.held.pruned)
 
     def _anew(self, former: Slice, parts: dict[str, PartName], without: frozenset[str]) -> tuple[pa.Table, Held]:
         kept = {chunk_id: held for chunk_id, held in former.held.only_here(parts).items() if chunk_id not in without}
         pruned = {chunk_id: revision for chunk_id, revision in former.held.pruned.items() if chunk_id in kept}
         base = Slice(former.of_chunks(kept), Held(kept, kept), former.version)
         new = [name for chunk_id, name in parts.items() if chunk_id not in without and chunk_id not in kept]
-        return self._merged(base, new, pruned)
-
-    def _merged(self, base: Slice, new: Collection[PartName], pruned: dict[str, int]) -> tuple[pa.Table, Held]:
-        """The rows of a file with those of parts, and what it holds then."""
-        parts = self._log.read_all(list(new))
-        rows = shown([base.piece(), *(Piece.of(part.rows, part.name.revision) for part in parts)])
-        chunks = base.held.chunks | {name.chunk_id: name.revision for name in new}
-        return rows, Held(dict(sorted(chunks.items())), dict(sorted(pruned.items())))
+        return _merged(base, list(self._log.read_all(new)), pruned)
 
     def _no_file(self, key: str, error: Exception) -> JobConflict:
         return JobConflict(
@@ -279,6 +275,13 @@ def held_in(footer: dict[str, Any]) -> Held:
 
 def _revisions(value: Any) -> dict[str, int]:
     return value if isinstance(value, dict) and all(isinstance(number, int) for number in value.values()) else {}
+
+
+def _merged(base: Slice, new: Sequence[Part], pruned: dict[str, int]) -> tuple[pa.Table, Held]:
+    """The rows of a file with those of parts, and what it holds then."""
+    rows = shown([base.piece(), *(Piece.of(part.rows, part.name.revision) for part in new)])
+    chunks = base.held.chunks | {part.name.chunk_id: part.name.revision for part in new}
+    return rows, Held(dict(sorted(chunks.items())), dict(sorted(pruned.items())))
 
 
 def _chunk_ids(rows: pa.Table) -> list[str]:
