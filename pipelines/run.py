@@ -163,7 +163,7 @@ def _execute(
     )
     summary.wall_s = clock.wall_s()
     try:
-        folder.write_summary(asdict(summary))
+        folder.write_summary({**asdict(summary), "rounds": len(rounds)})
     except (OSError, StoreLost) as error:
         summary.uncommitted.append(f"the summary: {error}")
         summary.exit_code = 1
