@@ -71,7 +71,7 @@ class Publisher:
                 slice_.open = False
                 try:
                     self._view.publish(task, number)
-                except (OSError, StoreLost, JobConflict) as error:
+                except (OSError, StoreLost, JobConflict, pa.ArrowException) as error:
                     _log.warning("%s: slice %d is not published yet: %s", task, number, error)
                 ended = time.monotonic()
                 slice_.due_s = ended + max(slice_.pause_s, (ended - started) / SHARE)

@@ -16,10 +16,12 @@ Data: TypeAlias = bytes | memoryview
 @dataclass(frozen=True)
 class Stat:
     """version: changes with every replacement by other bytes (S3's is a hash of them); it means something to
-    `replace_if_same` of the same store alone."""
+    `replace_if_same` of the same store alone. modified_s: since the epoch, by the store's clock; None where
+    it does not say."""
 
     size_bytes: int
     version: str
+    modified_s: float | None = None
 
 
 class Store(Protocol):
