@@ -120,6 +120,9 @@ class Journal(Progress):
     def grown(self, new: int, changed: int, gone: int, *, asked_again: bool) -> None:
         self._event("inputs differ", new=new, changed=changed, gone=gone, asked_again=asked_again)
 
+    def remark(self, text: str) -> None:
+        self._event("remark", text=shortened(text))
+
     def fetched(self, size_bytes: int) -> None:
         with self._lock:
             self._facts["fetched_inputs"] += 1

@@ -79,6 +79,10 @@ class Several(Progress):
         for listener in self._listeners:
             listener.grown(new, changed, gone, asked_again=asked_again)
 
+    def remark(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.remark(text)
+
     def probed(self, inputs: int, total: int) -> None:
         for listener in self._listeners:
             listener.probed(inputs, total)

@@ -144,7 +144,7 @@ def _execute(
     clock.stop("probe")
     progress.planned(work.planned_rows + work.again_rows, work.committed_rows, work.pending.num_rows)
 
-    first = FirstRows()
+    first = FirstRows(round_.number for round_ in rounds if not round_.defines)
     again = partial(_asked_again, log, view, work, first, progress)
     # once as soon as it shows, and once when nobody can commit anything any more
     with _published(job, view, rounds, progress), again(), _Cluster(job, progress) as cluster, again():

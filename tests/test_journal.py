@@ -243,7 +243,7 @@ def test_nothing_is_written_without_the_lease(store: Store, lease: Lease) -> Non
         there = holder_of(store)
         assert there is not None
         overwrite(store, KEY, json.dumps({**there.__dict__, "token": "another"}).encode())
-        told._guard._asked = -1e9  # as after some seconds
+        told._guard._asked_s = -1e9  # as after some seconds
         told.planned(40, 0, 4)
         time.sleep(0.1)
         write_progress(store, {"state": "of the other"})
@@ -262,7 +262,9 @@ def test_who_left_the_lease_is_told(store: Store) -> None:
     overwrite(store, KEY, json.dumps(gone.__dict__).encode())
     with Lease(store, "bob@host", "x", now(), on_lost=lambda _: None) as lease, journal(store, lease):
         pass
-    assert one(store, "lease taken over")["left_by"] == "ann@host since 2026-01-01T00:00:00+00:00"
+    assert (
+        one(store, "lease taken over")["left_by"] == "ann@host since 2026-01-01T00:00:00+00:00 (sightread run, papers)"
+    )
 
 
 class Refusing(MemoryStore):
