@@ -43,7 +43,8 @@ class Commit:
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
         for why, outcome in (("fault", "no_engine"), ("lost", "lost")):
             if row[why] is not None:
-                return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": outcome, "message": row[why]}
+                same = {key: row[key] for key in ("chunk_id", "task", "engine", "retries")}
+                return same | {"outcome": outcome, "message": row[why]}
         if self._held is not None and not self._held():
             return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "lost", "message": LEASE_LOST}
         started = time.monotonic()
@@ -53,10 +54,12 @@ class Commit:
         try:
             outcome = self._publisher.write(row["task"], row["chunk_id"], rows)
         except (OSError, StoreLost) as error:
-            return {**receipt, "outcome": "refused", "message": f"{error}"}
+            end: dict[str, Any] = {"outcome": "refused", "message": f"{error}"}
         except (JobConflict, pa.ArrowException) as error:
-            return {**receipt, "outcome": "failed", "message": f"{error}"}
-        return {**receipt, "outcome": outcome, "commit_s": time.monotonic() - started}
+            end = {"outcome": "failed", "message": f"{error}"}
+        else:
+            end = {"outcome": outcome, "commit_s": time.monotonic() - started}
+        return {**receipt, **end, "retries": (row["retries"] or []) + self._publisher.retries("commit")}
 
 
 def error_of(status: str, stage: str, kind: str, message: str, **_: object) -> tuple[str, ...]:

@@ -213,6 +213,12 @@ class JobFolder:
             return {}
         return mapping_from_json(self._bytes(_LISTING), f"{self._store.address}/{_LISTING}")
 
+    def read_summary(self) -> dict[str, Any]:
+        """Of the last run that ended; empty where none did. Raises SpecError."""
+        if self._store.stat(_SUMMARY) is None:
+            return {}
+        return mapping_from_json(self._bytes(_SUMMARY), f"{self._store.address}/{_SUMMARY}")
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Raises OSError."""
         overwrite(self._store, _SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False).encode("utf-8", "replace"))

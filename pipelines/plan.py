@@ -68,7 +68,8 @@ def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None)
 def code_check_stages(job: Job, guard: LeaseGuard | None = None) -> list[Stage]:
     """Over committed parts, once the engines have gone: they take all CPUs."""
     tasks = tuple(task for task in job.tasks if task.code_check is not None)
-    return [Stage("code check", CodeCheck, (job.output, tasks, job.decode, guard), actors=job.workers, calls=1, cpus=1)]
+    held = guard.held if guard is not None else None
+    return [Stage("code check", CodeCheck, (job.output, tasks, job.decode, held), actors=job.workers, calls=1, cpus=1)]
 
 
 def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:

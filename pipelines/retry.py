@@ -22,7 +22,7 @@ from pipelines.manifests import Manifests
 from pipelines.planning import check_output
 from pipelines.progress import Progress
 from pipelines.retry_plan import Plan, Rows, add_rounds, plan_again
-from pipelines.rounds import definitions
+from pipelines.rounds import definitions, floors
 from pipelines.run import Clock, execute, going_on, lease_of
 from pipelines.summary.summary import Summary
 from schemas.errors import FAILURE_KINDS, JobConflict, SpecError
@@ -59,6 +59,8 @@ def retry(jobs: Sequence[Job], choice: Choice, progress: Progress) -> list[Summa
         defined = definitions(rounds)
         if any(defined.get(name) != job.definitions[name] for job in jobs for name in job.definitions):
             raise JobConflict(f"{output}: somebody has just changed its tasks; the same command again sees them")
+        # what a killed run answered is in the log, and may not be shown yet
+        view.publish_all(names, floors(rounds))
         manifests = Manifests.read(folder, view, rounds, names)
         chosen, changed = choose(Results(store), choice, names)
         plans: list[Plan] = []

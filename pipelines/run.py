@@ -23,10 +23,11 @@ from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
 from pipelines.growth import check_tasks, grow
 from pipelines.job import Job
+from pipelines.journal import Journal
 from pipelines.one_driver import one_driver
 from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.planning import Work, check_output, list_job, plan_work
-from pipelines.progress import Progress
+from pipelines.progress import Progress, Several
 from pipelines.rounds import Round, floors, manifests_of
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
@@ -109,8 +110,29 @@ def execute(
     clock: Clock,
     only: Sequence[int] | None = None,
 ) -> Summary:
-    """Do what is open of the rounds. only: of these alone. committed: learns how far it came. Raises as `run` does."""
+    """Do what is open of the rounds. only: of these alone. committed: learns how far it came. Raises as `run` does.
+
+    What it does and what happens stands in the output meanwhile (pipelines/journal.py).
+    """
     store = store_at(job.output)
+    with Journal(store, guard, name=job.spec.name, workers=job.workers) as journal:
+        both = Several(progress, journal)
+        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only)
+        journal.finished(summary)
+    return summary
+
+
+def _execute(
+    job: Job,
+    rounds: Sequence[Round],
+    guard: LeaseGuard,
+    committed: _Committed,
+    store: Store,
+    limit: int | None,
+    progress: Progress,
+    clock: Clock,
+    only: Sequence[int] | None,
+) -> Summary:
     folder, view, log = JobFolder(store), View(store), PartLog(store)
     listed = folder.read_listing()
     progress.listed(listed.get("inputs", 0), listed.get("skipped", {}))
@@ -122,10 +144,10 @@ def execute(
     clock.stop("probe")
     progress.planned(work.planned_rows + work.again_rows, work.committed_rows, work.pending.num_rows)
 
-    first = FirstRows()
-    again = partial(_asked_again, log, view, work, first)
+    first = FirstRows(round_.number for round_ in rounds if not round_.defines)
+    again = partial(_asked_again, log, view, work, first, progress)
     # once as soon as it shows, and once when nobody can commit anything any more
-    with _published(job, view, rounds), again(), _Cluster(job, progress) as cluster, again():
+    with _published(job, view, rounds, progress), again(), _Cluster(job, progress) as cluster, again():
         receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
         clock.stop("run")
         checked_parts = list(_check_code(job, cluster, log, progress, guard))
@@ -141,7 +163,7 @@ def execute(
     )
     summary.wall_s = clock.wall_s()
     try:
-        folder.write_summary(asdict(summary))
+        folder.write_summary({**asdict(summary), "rounds": len(rounds)})
     except (OSError, StoreLost) as error:
         summary.uncommitted.append(f"the summary: {error}")
         summary.exit_code = 1
@@ -171,6 +193,8 @@ def _answer(
         plan = stages(job, work.pending_rows / work.pending.num_rows, guard)
         with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
             for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
+                if receipt["outcome"] in ("no_engine", "lost", "refused"):
+                    progress.halted(receipt)
                 if receipt["outcome"] == "no_engine":
                     raise EngineError("engine_error", receipt["message"])
                 if receipt["outcome"] == "lost":
@@ -183,13 +207,15 @@ def _answer(
                 progress.receipt(receipt)
                 if may_stop:
                     first.receipt(receipt)
-                yield {**receipt, "failures": None}  # messages, which a long job need not keep
+                # without messages, which a long job need not keep
+                engine = receipt["engine"] and {**receipt["engine"], "death": None}
+                yield {**receipt, "failures": None, "retries": None, "engine": engine}
     finally:
         progress.ended()
 
 
 @contextlib.contextmanager
-def _published(job: Job, view: View, rounds: Sequence[Round]) -> Iterator[None]:
+def _published(job: Job, view: View, rounds: Sequence[Round], progress: Progress) -> Iterator[None]:
     """What is committed is shown at the end, also of a run that gives up. Raises StoreLost."""
     names, since = [task.name for task in job.tasks], floors(rounds)
     try:
@@ -200,20 +226,23 @@ def _published(job: Job, view: View, rounds: Sequence[Round]) -> Iterator[None]:
         with contextlib.suppress(OSError, SightreadError):
             view.publish_all(names, since)
         raise
+    progress.publishing()
     try:
-        view.publish_all(names, since)
+        progress.published(view.publish_all(names, since))
     except OSError as error:
         raise _refused(job, str(error)) from error
 
 
 @contextlib.contextmanager
-def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows) -> Iterator[None]:
+def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows, progress: Progress) -> Iterator[None]:
     """The rows that AllFailed tells of are open again."""
     try:
         yield
     except AllFailed:
         assert first.error is not None
-        _log.info("%d parts are taken out again", take_out(log, view, work.parts(), first.error))
+        parts = take_out(log, view, work.parts(), first.error)
+        _log.info("%d parts are taken out again", parts)
+        progress.taken_out(parts)
         raise
 
 
@@ -231,6 +260,7 @@ def _check_code(
                     raise StoreLost(checked["lost"])
                 if checked["refused"]:
                     raise _refused(job, checked["message"])
+                progress.checked(checked)
                 yield checked
 
 

@@ -11,7 +11,7 @@ kill interrupts is a part that is still pending. What was seen lies beside the r
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
-from operators.store.lease import LeaseGuard
 from operators.store.part_log import PartLog
 from schemas import tables
 from schemas.decode import DecodeSettings
@@ -41,15 +40,16 @@ _LARGEST_PX = 8_000_000
 
 class CodeCheck:
     """CODE_UNCHECKED in, CODE_CHECKED out. output: the address of the job's store. tasks: of the job, those with a
-    code_check. decode: how its inputs are opened. guard: of the run's lease, without which nothing is written.
+    code_check. decode: how its inputs are opened. held: whether the run has its lease, without
+    which nothing is written.
 
     Total: what cannot be read or written leaves the part as it is, and its row says why.
     """
 
     def __init__(
-        self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings, guard: LeaseGuard | None = None
+        self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings, held: Callable[[], bool] | None = None
     ) -> None:
-        self._guard = guard
+        self._held = held
         self._log = PartLog.at(output)
         self._tasks = {task.name: task for task in tasks}
         self._checker = CodeChecker()
@@ -105,7 +105,7 @@ class CodeCheck:
 
     def _go_on(self) -> None:
         """Raises StoreLost where another process has the output."""
-        if self._guard is not None and not self._guard.held():
+        if self._held is not None and not self._held():
             raise StoreLost(LEASE_LOST)
 
     def _check(self, task: Task, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -86,13 +86,16 @@ class Infer:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
             try:
+                retries = chunk["retries"].as_py() or []
                 for row in self._answer(chunk):
                     lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
-                    rows.append({**row, "engine": self._use(), "lacks": lacks})
+                    retries += self._full_inputs.retries()
+                    rows.append({**row, "engine": self._use(), "lacks": lacks, "retries": retries})
+                    retries = []
             except (EngineError, StoreLost) as error:  # no answers, for no fault of the units: nothing to commit
                 why = "fault" if isinstance(error, EngineError) else "lost"
                 rows += [
-                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, why: str(error)}
+                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, why: str(error), "engine": self._use()}
                     for task in chunk["tasks"].as_py()
                 ]
         return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
@@ -103,10 +106,12 @@ class Infer:
 
     def _use(self) -> dict[str, Any]:
         """How much of this actor's engine was in use so far, and how often it died."""
-        used = self._supervisor.utilization.snapshot()
+        stats = self._supervisor.stats
         return {
-            "actor": f"{socket.gethostname()}/{os.getpid()}", **used, "deaths": self._supervisor.stats.deaths
-        }  # fmt: skip
+            "actor": f"{socket.gethostname()}/{os.getpid()}",
+            **self._supervisor.utilization.snapshot(),
+            **{key: getattr(stats, key) for key in ("deaths", "death", "log")},
+        }
 
     def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if (lost := chunk["lost"].as_py()) is not None:

@@ -9,12 +9,14 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from operators.store.addresses import store_at
 from operators.store.chunk_id import ChunkId
 from operators.store.part_log import PartLog
+from operators.store.retries import retries_of
 from operators.store.store import Store
 from operators.store.view import View
 from schemas.errors import JobConflict, StoreLost
@@ -53,6 +55,10 @@ class Publisher:
         self._slices.setdefault((task, ChunkId.of(chunk_id).slice), _Slice()).open = True
         return outcome
 
+    def retries(self, stage: str) -> list[dict[str, Any]]:
+        """How often the store was asked again (tables.RETRIES), since this was last called."""
+        return retries_of(stage)
+
     def publish_due(self) -> None:
         """What cannot be published now is left to the end of the run, which says why."""
         if not self._publishing.acquire(blocking=False):
@@ -65,7 +71,7 @@ class Publisher:
                 slice_.open = False
                 try:
                     self._view.publish(task, number)
-                except (OSError, StoreLost, JobConflict) as error:
+                except (OSError, StoreLost, JobConflict, pa.ArrowException) as error:
                     _log.warning("%s: slice %d is not published yet: %s", task, number, error)
                 ended = time.monotonic()
                 slice_.due_s = ended + max(slice_.pause_s, (ended - started) / SHARE)

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from operators.store import sealed
 from operators.store.addresses import store_at
+from operators.store.shown import with_schema
 from operators.store.store import Store
-from operators.store.view import RESULTS, View, key_of, with_schema
+from operators.store.view import RESULTS, View, key_of
 from schemas import tables
 from schemas.address import is_remote
 from schemas.errors import JobConflict, SightreadError, SpecError, StoreLost
