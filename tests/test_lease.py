@@ -437,7 +437,7 @@ def test_a_holder_that_was_stopped_loses_it_and_one_that_goes_on_in_time_does_no
 def test_without_the_lease_nothing_is_committed(folder: Store) -> None:
     left_behind(folder)
     answered = {"chunk_id": "00000-0000-0123456789abcdef", "task": "ocr", "rows": b"never read"}
-    receipts = Commit(folder.address, LeaseGuard(folder.address, "mine"))(
+    receipts = Commit(folder.address, LeaseGuard(folder.address, "mine").held)(
         pa.Table.from_pylist([answered], schema=tables.ANSWERED)
     )
     assert [(row["outcome"], row["message"]) for row in receipts.to_pylist()] == [("lost", LEASE_LOST)]
@@ -447,7 +447,7 @@ def test_without_the_lease_nothing_is_committed(folder: Store) -> None:
 class _Engine:
     """Never answers."""
 
-    broken = None
+    broken: str | None = None
 
     def __init__(self) -> None:
         self.utilization, self.stats = Utilization(1), Stats()
