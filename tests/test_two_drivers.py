@@ -24,7 +24,10 @@ from tests.support.world import World, write_pdf, write_recording
 
 pytestmark = pytest.mark.slow
 
-PAGES, UNITS, DELAY_S = 60, 2, 0.2
+PAGES, UNITS, DELAY_S = 48, 2, 0.5
+OUTPUT = {"type": "object", "properties": {"shows": {"type": "string"}}, "required": ["shows"]}
+LOOK = {"name": "look", "prompt": "What does it show?", "output": OUTPUT}
+REPLY = '{"shows": "unit {unit}"}'
 LEASE_S = 5.0
 WAITING = 2
 """Chunks that wait for a call of a stage, beside those under way (pipelines/ray_data.py)."""
@@ -38,9 +41,9 @@ class Contested:
 
     def __post_init__(self) -> None:
         write_pdf(self.world.inputs / "a.pdf", pages=PAGES)
-        line = {"sample": "*", "task": "*", "reply": "unit {unit}", "delay_s": DELAY_S}
+        line = {"sample": "*", "task": "*", "reply": REPLY, "delay_s": DELAY_S}
         write_recording(self.world.recording, line | {"asked_log": str(self.world.folder / "asked")})
-        self.world.spec |= {"tasks": ["ocr"], "limits": {"chunk_units": UNITS}, "decode": {"workers": 1}}
+        self.world.spec |= {"tasks": [LOOK], "limits": {"chunk_units": UNITS}, "decode": {"workers": 1}}
         self.world.spec["engine"]["slots"] = 1
         self.world.variables["SIGHTREAD_LEASE_S"] = str(LEASE_S)
 
@@ -50,7 +53,7 @@ class Contested:
 
     @property
     def parts(self) -> int:
-        return len(PartLog.at(self.output).parts("ocr"))
+        return len(PartLog.at(self.output).parts("look"))
 
     @property
     def in_flight(self) -> int:
@@ -71,10 +74,11 @@ class Contested:
         return asked.total() - PAGES
 
     def is_complete(self) -> None:
-        there = View(store_at(self.output)).read("ocr", 0)
+        there = View(store_at(self.output)).read("look", 0)
         assert there is not None
         assert there.rows.column("unit_index").to_pylist() == list(range(PAGES))
-        assert there.rows.column("text").to_pylist() == [f"unit {page}" for page in range(PAGES)]
+        replies = [REPLY.replace("{unit}", str(page)) for page in range(PAGES)]
+        assert there.rows.column("text").to_pylist() == replies
         assert holder_of(store_at(self.output)) is None
 
 
