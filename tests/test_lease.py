@@ -434,6 +434,42 @@ def test_a_holder_that_was_stopped_loses_it_and_one_that_goes_on_in_time_does_no
     holding.communicate()
 
 
+_WAITS = {
+    "python": "while True: time.sleep(0.01)",
+    "a lock": "threading.Event().wait()",
+    "a thread": "t = threading.Thread(target=time.sleep, args=(60,), daemon=True); t.start(); t.join()",
+    "a pool": "concurrent.futures.ThreadPoolExecutor(1).submit(time.sleep, 60).result()",
+    "a child": "subprocess.run(['sleep', '60'])",
+    "a swallowed interrupt": "while True:\n        try: time.sleep(60)\n        except KeyboardInterrupt: pass",
+    "native code": "ctypes.CDLL(None).pause(); ctypes.CDLL(None).pause()",
+}
+
+
+@pytest.mark.parametrize("wait", _WAITS)
+def test_whatever_a_command_waits_for_it_ends_when_the_lease_is_lost(
+    tmp_path: Path, wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale_after(1, monkeypatch)
+    code = (
+        "import concurrent.futures, ctypes, subprocess, sys, threading, time\n"
+        "from operators.processes import ending; from operators.store.addresses import store_at\n"
+        "from pipelines.one_driver import one_driver\n"
+        "ending.LIMIT_S = 1.0; ending.listen()\n"
+        "try:\n"
+        "  with one_driver(store_at(sys.argv[1]), 'a test'):\n"
+        "    print('held', flush=True)\n"
+        f"    {_WAITS[wait]}\n"
+        "finally: ending.exit_if_told()"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload]
+    assert command.stdout.readline() == "held\n"
+    left_behind(store_at(str(tmp_path)))
+    _, printed = command.communicate(timeout=30)
+    assert command.returncode == 1
+    assert printed == f"sightread: the lease of {tmp_path} was lost: it was taken over by them since dawn (a test)\n"
+
+
 def test_without_the_lease_nothing_is_committed(folder: Store) -> None:
     left_behind(folder)
     answered = {"chunk_id": "00000-0000-0123456789abcdef", "task": "ocr", "rows": b"never read"}
