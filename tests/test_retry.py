@@ -242,6 +242,28 @@ def test_a_killed_retry_is_finished_once(
     assert small.again() == []
 
 
+def test_a_killed_retry_of_several_tasks_is_finished_by_a_spec_with_one_of_them(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small.inputs / "a.png").write_bytes(b"nothing yet")
+    small.spec["tasks"] = [task("shows"), task("names")]
+    small.replies(OK)
+    small.ask()
+    write_image(small.inputs / "a.png")
+    with monkeypatch.context() as killed:
+        killed.setattr("pipelines.retry.execute", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            small.again()
+    small.spec["tasks"] = [task("shows")]
+
+    small.ask(new=False)
+    assert small.asked() == 1
+    small.again()
+    assert small.asked() == 1
+    assert outcomes([*small.rows("shows"), *small.rows("names")]) == [("ok", 1, 1)] * 2
+    assert len(JobFolder(store_at(str(small.output))).rounds()) == 2
+
+
 def test_what_a_killed_retry_answered_is_not_asked_again(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
