@@ -8,7 +8,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -209,8 +209,8 @@ def _chunk_slices(
                 if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
                     if not round_.defines and not _finishes(job, round_, open_rounds):
                         continue
-                    if round_.defines and planned is job and round_.tasks.keys() - job.definitions.keys():
-                        planned = _job_of(round_, job.output)
+                    if planned is job and round_.tasks.keys() - job.definitions.keys():
+                        planned = _job_of(round_, job.output) if round_.defines else _retried(round_, job)
                     tasks = [task for task in planned.tasks if task.name in round_.tasks]
                     some = inputs.slice(index * SLICE, SLICE)
                     chunks = chunk_table(some, probe_of(planned), planned, tasks, slices, round_.number)
@@ -241,6 +241,19 @@ def _job_of(round_: Round, output: str) -> Job:
             f"more how that goes on ({error}); run its spec first"
         ) from error
     return job
+
+
+def _retried(retry: Round, job: Job) -> Job:
+    """The same of a retry that another engine may have been named for. Where that cannot be any more, the job: what it
+    does not ask about failed before, and stays as it is."""
+    try:
+        spec = JobSpec.model_validate(retry.spec)
+        specs = dict.fromkeys(retry.tasks, spec)
+        (planned,) = stored_jobs([replace(retry, kind="inputs")], specs, job.output, spec.engine)
+    except (ValueError, JobConflict, SpecError) as error:
+        _log.info("a retry of %s is finished as far as this spec goes: %s", ", ".join(sorted(retry.tasks)), error)
+        return job
+    return planned
 
 
 def _finishes(job: Job, retry: Round, open_rounds: Sequence[int] | None) -> bool:
