@@ -187,7 +187,7 @@ def test_an_engine_that_dies_as_it_loads_says_of_what_and_where_the_traceback_is
     assert text.count("sightread: the engine exited with code 1 (TypeError: ") == 3
     assert supervisor.stats.log == str(log)
     why, _, tail = (supervisor.stats.death or "").partition("\n")
-    assert why.startswith("exited with code 1 (TypeError: ")
+    assert why.startswith("the engine exited with code 1 (TypeError: ")
     assert "TypeError: " in tail.splitlines()[-1]  # the traceback, for who cannot read the file
 
 
