@@ -174,8 +174,8 @@ def _take(verified: Verified, checked: Checked, lost: Sequence[tuple[str, int]])
     plan, place = verified.plan, checked.place
     findings = [*checked.findings()]
     verified.rows += checked.file.rows.num_rows if checked.file is not None else 0
-    for chunk_id, units in lost:
-        findings.append(Finding(checked.key, f"{units} units of {chunk_id} are in neither log nor results"))
+    for chunk_id, number in lost:
+        findings.append(Finding(checked.key, f"{number} units of {chunk_id} are in neither log nor results"))
     there = {*checked.held.chunks, *(name.chunk_id for name in (*checked.parts, *checked.broken))}
     if not plan.findings:  # or one cannot tell
         unplanned = sorted(there - {*plan.planned(place)})
