@@ -50,8 +50,8 @@ STARTS = 14
 
 @dataclass(frozen=True)
 class Size:
-    """units: of the first inputs; half as many come later. kills: planned for each step. slots: requests that the engine
-    works on at once, each for delay_s. brief: all that is new comes at once, and no task is done anew."""
+    """units: of the first inputs; half as many come later. kills: planned for each step. slots: requests that the
+    engine works on at once, each for delay_s. brief: all that is new comes at once, and no task is done anew."""
 
     units: int
     chunk_units: int

@@ -50,7 +50,8 @@ class Met:
     def __str__(self) -> str:
         return (
             f"{self.reads} reads ({sum(self.repeated.values())} repeated), {self.files} files, {len(self.failed)} "
-            f"failed, {len(self.unreadable)} unreadable, {len(self.doubled)} doubled, {len(self.went_back)} went back"
+            f"failed, {len(self.unreadable)} unreadable, {len(self.doubled)} doubled, {len(self.went_back)} went back, "
+            f"{self.vanished} vanished"
         )
 
 
