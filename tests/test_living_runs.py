@@ -150,7 +150,8 @@ class Living:
     def _kill(self, process: subprocess.Popen[str]) -> str:
         """Who was killed; no one where the run ended before."""
         moment = self.chance.choice(["planning", "parts", "parts", "publish"])
-        victim = "driver" if moment == "planning" else self.chance.choice(list(VICTIMS))
+        is_first = not self.lived.killed
+        victim = "driver" if is_first or moment == "planning" else self.chance.choice(list(VICTIMS))
         before = {folder: self.place.keys(folder) for folder in ("_job/chunks", "_job/parts", "results")}
         parts = self.chance.randint(1, max(1, self.size.units // self.size.chunk_units // 2))
         while process.poll() is None:
