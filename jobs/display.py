@@ -120,7 +120,7 @@ class Display(Progress):
         left_s = (self._total - self._done) / rate if rate else 0.0
         return Text(
             f"{self._done}/{self._total} rows, {self._failures} failed, {rate:.2f} rows/s, "
-            f"{self._output_tokens / elapsed:.0f} tokens/s, {_clock(left_s)} to go"
+            f"{self._output_tokens / elapsed:.0f} tokens/s, {clock(left_s)} to go"
         )
 
     def _log(self, text: str) -> None:
@@ -132,8 +132,8 @@ class Display(Progress):
         show_line(self._console, text)
 
 
-def show_summary(summary: Summary, console: Console) -> None:
-    """The table at the end of a run."""
+def show_summary(summary: Summary, console: Console, going_on: str = "the same command again") -> None:
+    """The table at the end of a run. going_on: what does the rows that are still open."""
     table = Table(title=cell(summary.name), title_justify="left", show_edge=False)
     for column in ("task", "rows", "ok", "failed", "missing", "duplicate"):
         table.add_column(column, justify="left" if column == "task" else "right")
@@ -147,11 +147,11 @@ def show_summary(summary: Summary, console: Console) -> None:
             str(audit.duplicate + audit.unexpected),
         )
     console.print(table)
-    for line in _lines(summary):
+    for line in _lines(summary, going_on):
         show_line(console, line)
 
 
-def _lines(summary: Summary) -> Iterator[str]:
+def _lines(summary: Summary, going_on: str) -> Iterator[str]:
     """What stands below the table."""
     for kind, number in summary.unmatched.items():
         yield f"{number} {kind} units were not asked about: no task of this job takes them"
@@ -181,12 +181,13 @@ def _lines(summary: Summary) -> Iterator[str]:
     query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
     yield f'look at it: duckdb -c "{query}"'
     if not summary.complete:
-        yield "Not all rows are there yet; the same command again goes on."
+        yield f"Not all rows are there yet; {going_on} goes on."
     if summary.exit_code == 3:
         yield f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

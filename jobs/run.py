@@ -43,9 +43,11 @@ def run_spec(
     return shown(job, console, lambda: [run(job, limit=limit, progress=Display(console), growth=growth)])
 
 
-def shown(job: Job, console: Console, ask: Callable[[], Sequence[Summary]]) -> int:
+def shown(
+    job: Job, console: Console, ask: Callable[[], Sequence[Summary]], going_on: str = "the same command again"
+) -> int:
     """What is asked goes to the log of the output too, and how it ended is shown: the exit code. job: any that it is
-    about. Raises what `ask` does."""
+    about. going_on: what does the rows that are still open then. Raises what `ask` does."""
     from jobs.display import show_summary
 
     advice = ending.advising("what is answered is committed, and the same command again goes on")
@@ -60,7 +62,7 @@ def shown(job: Job, console: Console, ask: Callable[[], Sequence[Summary]]) -> i
         for summary in summaries:
             _log.info("%d new rows in %.1f s, exit code %d", summary.new_rows, summary.wall_s, summary.exit_code)
     for summary in summaries:
-        show_summary(summary, console)
+        show_summary(summary, console, going_on)
     return max((summary.exit_code for summary in summaries), default=0)
 
 

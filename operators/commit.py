@@ -6,17 +6,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.store.addresses import store_at
-from operators.store.chunk_id import ChunkId
-from operators.store.lease import LeaseGuard
-from operators.store.part_log import PartLog
 from operators.store.publisher import Publisher
-from operators.store.view import View
 from schemas import tables
 from schemas.errors import LEASE_LOST, JobConflict, StoreLost
 
@@ -28,18 +24,16 @@ _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\b0x[0-9a-fA-F]+|\b[0-9a-fA-F
 
 
 class Commit:
-    """ANSWERED in, RECEIPTS out. output: the address of the job's store. guard: of the run's lease, without which
-    nothing is written.
+    """ANSWERED in, RECEIPTS out. output: the address of the job's store. held: whether the run may write still; where
+    that is None, it may.
 
     Total: what cannot be written is a receipt that says so, `refused` where the store said no (a full disk) or
     nothing; the chunk stays open and the same command again does it. May be called by several threads.
     """
 
-    def __init__(self, output: str, guard: LeaseGuard | None = None) -> None:
-        store = store_at(output)
-        self._log = PartLog(store)
-        self._publisher = Publisher(View(store))
-        self._guard = guard
+    def __init__(self, output: str, held: Callable[[], bool] | None = None) -> None:
+        self._publisher = Publisher.at(output)
+        self._held = held
 
     def __call__(self, answered: pa.Table) -> pa.Table:
         receipts = [self._commit(row) for row in answered.to_pylist()]
@@ -49,21 +43,23 @@ class Commit:
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
         for why, outcome in (("fault", "no_engine"), ("lost", "lost")):
             if row[why] is not None:
-                return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": outcome, "message": row[why]}
-        if self._guard is not None and not self._guard.held():
+                same = {key: row[key] for key in ("chunk_id", "task", "engine", "retries")}
+                return same | {"outcome": outcome, "message": row[why]}
+        if self._held is not None and not self._held():
             return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "lost", "message": LEASE_LOST}
         started = time.monotonic()
         rows = pa.ipc.open_stream(row["rows"]).read_all()
         same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks")}
         receipt = {**same, "message": None, **count(rows)}
         try:
-            outcome = self._log.write(row["task"], row["chunk_id"], rows)
-            self._publisher.put(row["task"], ChunkId.of(row["chunk_id"]).slice)
+            outcome = self._publisher.write(row["task"], row["chunk_id"], rows)
         except (OSError, StoreLost) as error:
-            return {**receipt, "outcome": "refused", "message": f"{error}"}
+            end: dict[str, Any] = {"outcome": "refused", "message": f"{error}"}
         except (JobConflict, pa.ArrowException) as error:
-            return {**receipt, "outcome": "failed", "message": f"{error}"}
-        return {**receipt, "outcome": outcome, "commit_s": time.monotonic() - started}
+            end = {"outcome": "failed", "message": f"{error}"}
+        else:
+            end = {"outcome": outcome, "commit_s": time.monotonic() - started}
+        return {**receipt, **end, "retries": (row["retries"] or []) + self._publisher.retries("commit")}
 
 
 def error_of(status: str, stage: str, kind: str, message: str, **_: object) -> tuple[str, ...]:

@@ -21,15 +21,19 @@ ENOUGH = 50
 
 class FirstRows:
     """Told of the receipts of a run as they come. error: the one error of all rows so far, None from the first row on
-    that is ok or failed otherwise."""
+    that is ok or failed otherwise. retries: rounds that ask again for rows that failed: that they do so alike says
+    nothing of others, and they would be in the way of these ever after."""
 
-    def __init__(self) -> None:
+    def __init__(self, retries: Iterable[int] = ()) -> None:
+        self._retries = frozenset(retries)
         self.error: tuple[str, ...] | None = None
         self._asked = 0
         self._watching = True
 
     def receipt(self, receipt: dict[str, Any]) -> None:
         """Raises AllFailed once there are enough rows with one error and no others."""
+        if self._retries and ChunkId.of(receipt["chunk_id"]).round in self._retries:
+            return
         asked = receipt["ok"] + sum(failure["rows"] for failure in _asked(receipt["failures"]))
         if not self._watching or not asked:
             return

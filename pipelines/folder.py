@@ -78,13 +78,18 @@ class JobFolder:
         """For commands over a job that is there. Raises SpecError where none is, JobConflict for another version's."""
         self._check_layout()
 
+    def check_readable(self) -> None:
+        """For commands that read results wherever they lie. Raises JobConflict where another version put them."""
+        if self._store.stat(_IDENTITY) is not None:
+            self._check_layout()
+
     def _check_layout(self) -> None:
         layout = mapping_from_json(self._bytes(_IDENTITY), f"{self._store.address}/{_IDENTITY}").get("layout")
         if layout != LAYOUT:
+            there = "no layout" if layout is None else f"layout {layout!s:.20}"
             raise JobConflict(
-                f"{self._store.address} was begun by another version of sightread (layout {layout!s:.20}, this one "
-                f"writes {LAYOUT}), which cannot be gone on with; its Parquet stays readable, and this job needs "
-                "another `output:`"
+                f"{self._store.address} was begun by another version of sightread ({there}, this one writes {LAYOUT}), "
+                "which cannot be gone on with; its Parquet stays readable, and this job needs another `output:`"
             )
 
     # rounds
@@ -207,6 +212,12 @@ class JobFolder:
         if self._store.stat(_LISTING) is None:
             return {}
         return mapping_from_json(self._bytes(_LISTING), f"{self._store.address}/{_LISTING}")
+
+    def read_summary(self) -> dict[str, Any]:
+        """Of the last run that ended; empty where none did. Raises SpecError."""
+        if self._store.stat(_SUMMARY) is None:
+            return {}
+        return mapping_from_json(self._bytes(_SUMMARY), f"{self._store.address}/{_SUMMARY}")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Raises OSError."""

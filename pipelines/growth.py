@@ -4,6 +4,7 @@ Each becomes a round (pipelines/rounds.py), written before any work. Knows nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 import pyarrow as pa
 
 from operators.store.view import View
-from pipelines.folder import MOST_DIFFERENCES, JobFolder, differences
+from pipelines.folder import MOST_DIFFERENCES, SLICE, JobFolder, differences
 from pipelines.job import Job
 from pipelines.listing import Listing
-from pipelines.rounds import Kind, Round, definitions, lacking, manifests_of, now, who
+from pipelines.rounds import Kind, Round, definitions, floors, lacking, manifests_of, now, who
 from schemas import tables
 from schemas.errors import JobConflict, SpecError
 
 _STATE = ("size_bytes", "version", "modified_ns")
 """Of an input, what shows that it is another: where both listings know it."""
+_NOT_THERE = ("not_found", "permission", "unreachable")
+"""Kinds of errors that say nothing of what an input holds."""
 
 
 @dataclass(frozen=True)
@@ -31,35 +34,39 @@ class Difference:
     gone: int
 
 
-def compare(there: pa.Table, listed: pa.Table) -> Difference:
-    """there: all inputs of the job so far. Raises SpecError where a column that comes along has another type now."""
-    _check_types(there, listed)
-    before = {row["input_id"]: row for row in there.select(["input_id", "error", *_STATE]).to_pylist()}
-    others = _others(there), _others(listed)
-    columns_before = dict(zip(before, others[0], strict=True))
-    new, changed = [], []
-    for place, row in enumerate(listed.select(["input_id", "error", *_STATE]).to_pylist()):
-        known = before.pop(row["input_id"], None)
-        if known is None:
+def compare(manifests: Sequence[pa.Table], listed: pa.Table) -> Difference:
+    """manifests: of the inputs of the job so far, the last row of each counts. An input that could not be had and can
+    be had now is new; one that cannot be had any more is gone. Raises SpecError where a column that comes along has
+    another type now."""
+    known: dict[str, dict[str, Any]] = {}
+    for manifest in manifests:
+        _check_types(manifest, listed)
+        known |= {row["input_id"]: row for row in _compared(manifest)}
+    new, changed, gone = [], [], 0
+    for place, row in enumerate(_compared(listed)):
+        before = known.pop(row["input_id"], None)
+        if before is None or (before["error"] is not None and row["error"] is None):
             new.append(place)
-        elif _differs(known, row) or columns_before[row["input_id"]] != others[1][place]:
+        elif before["error"] is None and row["error"] is not None:
+            gone += row["error"]["kind"] in _NOT_THERE
+            changed += [place] * (row["error"]["kind"] not in _NOT_THERE)
+        elif _differs(before, row):
             changed.append(place)
-    return Difference(_rows(listed, new), _rows(listed, changed), len(before))
+    return Difference(_rows(listed, new), _rows(listed, changed), gone + len(known))
 
 
-def _differs(known: dict[str, Any], now: dict[str, Any]) -> bool:
-    if (known["error"] is None) != (now["error"] is None):
+def _compared(inputs: pa.Table) -> list[dict[str, Any]]:
+    """Of each input what is held against another listing: without its address."""
+    rows: list[dict[str, Any]] = inputs.drop_columns(["input_uri", "media"]).to_pylist()
+    return rows
+
+
+def _differs(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """A column that one of the two listings does not have says nothing, nor does a state that it does not know."""
+    if any(before[key] != now[key] and before[key] is not None and now[key] is not None for key in _STATE):
         return True
-    return any(known[key] != now[key] and known[key] is not None and now[key] is not None for key in _STATE)
-
-
-def _others(inputs: pa.Table) -> list[str]:
-    """What came along with each input, to be compared; a column that is null says nothing."""
-    names = inputs.schema.names[len(tables.INPUTS) :]
-    if not names:
-        return ["{}"] * inputs.num_rows
-    rows = inputs.select(names).to_pylist()
-    return [repr({name: row[name] for name in sorted(names) if row[name] is not None}) for row in rows]
+    others = (before.keys() & now.keys()) - {*tables.INPUTS.names}
+    return any(before[key] != now[key] and repr(before[key]) != repr(now[key]) for key in others)  # NaN is NaN
 
 
 def _check_types(there: pa.Table, listed: pa.Table) -> None:
@@ -112,9 +119,10 @@ def grow(
     changed: bool,
 ) -> list[Round]:
     """The rounds with those that are to follow. listing: of now; None where new inputs are left for later. changed:
-    whether inputs that changed are asked about again. redo: tasks that are done anew.
+    whether inputs that changed are asked about again. redo: tasks that are done anew; of those that are under way, what
+    is open.
 
-    Raises SpecError, StoreLost, JobConflict.
+    May be killed at any time and called again. Raises SpecError, StoreLost, JobConflict.
     """
     grown = list(rounds)
     spec = job.spec.model_dump(mode="json")
@@ -128,15 +136,16 @@ def grow(
         folder.add_round(round_)
         grown.append(round_)
 
+    redo = [name for name in redo if not _is_under_way(job, folder, view, grown, name)]
     if redo and (manifests := manifests_of(grown)):
         before = definitions(grown)
         retired = [name for name in redo if before[name].get("output") != job.definitions[name].get("output")]
         add("redo", manifests, redo, **{f"retired {name}": 1 for name in retired})
-        for name in retired:
-            view.retire(name)
+    for name, number in floors(grown).items():
+        view.retire(name, number)
     difference = None
     if listing is not None and grown:
-        difference = compare(folder.read_inputs(manifests_of(grown)), listing.inputs)
+        difference = compare([folder.read_inputs([number]) for number in manifests_of(grown)], listing.inputs)
     elif listing is not None:
         difference = Difference(listing.inputs, listing.inputs.slice(0, 0), 0)
     names = [task.name for task in job.tasks]
@@ -165,3 +174,22 @@ def grow(
     for lacked, some in lacking(grown, names, manifests_of(grown)).items():
         add("task", lacked, some)
     return grown
+
+
+def _is_under_way(job: Job, folder: JobFolder, view: View, rounds: Sequence[Round], task: str) -> bool:
+    """Whether a task is being done anew as it is defined now, and something of that is open: what the same command
+    again goes on with."""
+    anew = [round_ for round_ in rounds if round_.kind == "redo" and task in round_.tasks]
+    if not anew or differences(anew[-1].tasks[task], job.definitions[task]):
+        return False
+    last, committed = anew[-1], view.committed(task)
+    later = manifests_of(round_ for round_ in rounds[last.number + 1 :] if round_.defines and task in round_.tasks)
+    elsewhere = set(folder.read_inputs(later).column("input_id").to_pylist())
+    for index in range(math.ceil(folder.read_inputs(last.manifests).num_rows / SLICE)):
+        if not folder.has_chunks(last.number, index):
+            return True
+        chunks = folder.read_chunks(last.number, index).select(["chunk_id", "tasks", "units"])
+        for chunk_id, names, units in zip(*(column.to_pylist() for column in chunks.columns), strict=True):
+            if task in names and chunk_id not in committed and {unit["input_id"] for unit in units} - elsewhere:
+                return True
+    return False

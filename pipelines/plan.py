@@ -48,26 +48,28 @@ def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None)
     keeps Ray from fusing decode and infer into one actor.
     """
     engine = job.spec.engine
+    held = guard.held if guard is not None else None
     calls = math.ceil(TAIL * 2 * engine.concurrency / max(1.0, requests_per_chunk))
     return [
         Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1),
         Stage(
             "infer",
             Infer,
-            (replace(job.infer, logs=job.logs, held=guard.held if guard is not None else None),),
+            (replace(job.infer, logs=job.logs, held=held),),
             actors=engine.replicas,
             calls=min(MOST_CALLS, max(2, calls)),
             cpus=0,
             gpus=engine.gpus,
         ),
-        Stage("commit", Commit, (job.output, guard), actors=1, calls=COMMITS if is_remote(job.output) else 1, cpus=0),
+        Stage("commit", Commit, (job.output, held), actors=1, calls=COMMITS if is_remote(job.output) else 1, cpus=0),
     ]
 
 
-def code_check_stages(job: Job) -> list[Stage]:
+def code_check_stages(job: Job, guard: LeaseGuard | None = None) -> list[Stage]:
     """Over committed parts, once the engines have gone: they take all CPUs."""
     tasks = tuple(task for task in job.tasks if task.code_check is not None)
-    return [Stage("code check", CodeCheck, (job.output, tasks, job.decode), actors=job.workers, calls=1, cpus=1)]
+    held = guard.held if guard is not None else None
+    return [Stage("code check", CodeCheck, (job.output, tasks, job.decode, held), actors=job.workers, calls=1, cpus=1)]
 
 
 def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:

@@ -22,15 +22,19 @@ from operators.store.inputs.cache import checked_cache
 from operators.store.view import View
 from pipelines.chunking import Place, cut, with_full_inputs
 from pipelines.folder import SLICE, JobFolder
+from pipelines.growth import check_tasks, compare
 from pipelines.job import Job
 from pipelines.listing import Listing, check_values, list_inputs
 from pipelines.progress import Progress
 from pipelines.requests import counts
-from pipelines.rounds import Round
+from pipelines.rounds import Round, manifests_of
 from pipelines.slices import Slices
+from pipelines.stored_job import stored_jobs
 from schemas import tables
 from schemas.address import is_remote
-from schemas.errors import SpecError
+from schemas.decode import DecodeSettings
+from schemas.errors import JobConflict, SpecError
+from schemas.spec import JobSpec
 from schemas.task import Task
 
 _log = logging.getLogger(__name__)
@@ -187,21 +191,29 @@ def _chunk_slices(
 ) -> Iterator[tuple[Round, pa.Table]]:
     """The chunk manifests, in order; what is not in them yet is probed and written first, but for retries that others
     are to finish. lacks: takes those of the decoders."""
-    probe: Probe | None = None
+    probes: list[tuple[DecodeSettings, Probe]] = []
     slices = Slices()
+
+    def probe_of(planned: Job) -> Probe:
+        for decode, probe in probes:
+            if decode == planned.decode:
+                return probe
+        probes.append((planned.decode, Probe(planned.decode, workers=job.workers, fetching=progress)))
+        return probes[-1][1]
+
     try:
         for round_ in rounds:
-            tasks = [task for task in job.tasks if task.name in round_.tasks]
+            planned = job
             inputs = folder.read_inputs(round_.manifests)
             for index in range(round_.chunk_files or math.ceil(inputs.num_rows / SLICE)):
                 if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
-                    if not round_.defines and (not tasks or round_.number not in (open_rounds or [round_.number])):
+                    if not round_.defines and not _finishes(job, round_, open_rounds):
                         continue
-                    if len(tasks) < len(round_.tasks) and round_.defines:
-                        raise SpecError(_unknown_here(round_, tasks))
-                    probe = probe or Probe(job.decode, workers=job.workers, fetching=progress)
+                    if round_.defines and planned is job and round_.tasks.keys() - job.definitions.keys():
+                        planned = _job_of(round_, job.output)
+                    tasks = [task for task in planned.tasks if task.name in round_.tasks]
                     some = inputs.slice(index * SLICE, SLICE)
-                    chunks = chunk_table(some, probe, job, tasks, slices, round_.number)
+                    chunks = chunk_table(some, probe_of(planned), planned, tasks, slices, round_.number)
                     folder.write_chunks(round_.number, index, chunks)
                     chunks = folder.read_chunks(round_.number, index)  # who was first has the say
                 else:
@@ -211,17 +223,30 @@ def _chunk_slices(
                     progress.probed(min((index + 1) * SLICE, inputs.num_rows), inputs.num_rows)
                 yield round_, chunks
     finally:
-        if probe is not None:
+        for _, probe in probes:
             lacks |= probe.lacks
             probe.close()
 
 
-def _unknown_here(round_: Round, tasks: Sequence[Task]) -> str:
-    missing = sorted(round_.tasks.keys() - {task.name for task in tasks})
-    return (
-        f"tasks: an earlier run was stopped while it planned {missing[0]}, which this spec does not name; run its spec "
-        "first (`_job/rounds/` has it)"
-    )
+def _job_of(round_: Round, output: str) -> Job:
+    """The job that began a round, with the tasks that it asks about: it was stopped while it planned, and one with
+    other tasks goes on. Raises SpecError."""
+    try:
+        spec = JobSpec.model_validate(round_.spec)
+        (job,) = stored_jobs([round_], dict.fromkeys(round_.tasks, spec), output)
+    except (ValueError, JobConflict, SpecError) as error:
+        names = ", ".join(sorted(round_.tasks))
+        raise SpecError(
+            f"tasks: an earlier run was stopped while it planned {names}, and {output}/_job/rounds/ does not say any "
+            f"more how that goes on ({error}); run its spec first"
+        ) from error
+    return job
+
+
+def _finishes(job: Job, retry: Round, open_rounds: Sequence[int] | None) -> bool:
+    """Whether a run of the job plans what a retry left: one of its tasks, and not of another retry."""
+    asked = open_rounds is None or retry.number in open_rounds
+    return asked and not retry.tasks.keys().isdisjoint(task.name for task in job.tasks)
 
 
 def _learn(slices: Slices, chunks: pa.Table) -> None:
@@ -236,8 +261,12 @@ def _learn(slices: Slices, chunks: pa.Table) -> None:
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
     """What a run would list and cut of all that is there: the listing and rows of CHUNKS. Writes nothing. Raises what a
     run would."""
-    check_output(job, JobFolder(store_at(job.output)))
+    store = store_at(job.output)
+    folder = JobFolder(store)
+    rounds = folder.rounds() if check_output(job, folder) else []
+    check_tasks(job, rounds, View(store), redo=())
     listing = list_job(job)
+    compare(folder.read_inputs(manifests_of(rounds)), listing.inputs)
     probe = Probe(job.decode, workers=job.workers)
     slices = Slices()
     try:

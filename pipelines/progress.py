@@ -8,6 +8,8 @@ from operators.media.ahead import Fetching
 
 
 class Progress(Fetching):
+    """May be told in any thread of `fetched` and `waiting`; of the rest in one."""
+
     def listing(self, files: int) -> None:
         """So many files were looked at so far."""
 
@@ -32,5 +34,91 @@ class Progress(Fetching):
     def receipt(self, receipt: dict[str, Any]) -> None:
         """One part is committed (a row of RECEIPTS)."""
 
+    def halted(self, receipt: dict[str, Any]) -> None:
+        """What ends the run: a row of RECEIPTS that has no rows to tell of."""
+
+    def taken_out(self, parts: int) -> None:
+        """Parts whose rows all failed with the error that ends the run are open again."""
+
+    def checked(self, part: dict[str, Any]) -> None:
+        """The code of one part was tried out (a row of CODE_CHECKED)."""
+
+    def publishing(self) -> None:
+        """All is answered, and what readers see is brought up to it."""
+
+    def published(self, files: int) -> None:
+        """So many files of it were written."""
+
     def ended(self) -> None:
         """Nothing more will come; also after an error."""
+
+
+class Several(Progress):
+    """Tells all of them, in order."""
+
+    def __init__(self, *listeners: Progress) -> None:
+        self._listeners = listeners
+
+    def fetched(self, size_bytes: int) -> None:
+        for listener in self._listeners:
+            listener.fetched(size_bytes)
+
+    def waiting(self, address: str) -> None:
+        for listener in self._listeners:
+            listener.waiting(address)
+
+    def listing(self, files: int) -> None:
+        for listener in self._listeners:
+            listener.listing(files)
+
+    def listed(self, inputs: int, skipped: dict[str, int]) -> None:
+        for listener in self._listeners:
+            listener.listed(inputs, skipped)
+
+    def grown(self, new: int, changed: int, gone: int, *, asked_again: bool) -> None:
+        for listener in self._listeners:
+            listener.grown(new, changed, gone, asked_again=asked_again)
+
+    def remark(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.remark(text)
+
+    def probed(self, inputs: int, total: int) -> None:
+        for listener in self._listeners:
+            listener.probed(inputs, total)
+
+    def planned(self, rows: int, done: int, chunks: int) -> None:
+        for listener in self._listeners:
+            listener.planned(rows, done, chunks)
+
+    def starting(self, what: str) -> None:
+        for listener in self._listeners:
+            listener.starting(what)
+
+    def receipt(self, receipt: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener.receipt(receipt)
+
+    def halted(self, receipt: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener.halted(receipt)
+
+    def taken_out(self, parts: int) -> None:
+        for listener in self._listeners:
+            listener.taken_out(parts)
+
+    def checked(self, part: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener.checked(part)
+
+    def publishing(self) -> None:
+        for listener in self._listeners:
+            listener.publishing()
+
+    def published(self, files: int) -> None:
+        for listener in self._listeners:
+            listener.published(files)
+
+    def ended(self) -> None:
+        for listener in self._listeners:
+            listener.ended()

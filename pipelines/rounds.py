@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
@@ -46,9 +46,28 @@ class Round:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Round:
         """Raises ValueError, TypeError or KeyError for what is none."""
-        if data["kind"] not in get_args(Kind) or not isinstance(data["number"], int):
+        if data["kind"] not in get_args(Kind):
             raise ValueError(f"{data['kind']!r} is no kind of round")
+        for key, is_one in _ROUND.items():
+            if not is_one(data[key]):
+                raise ValueError(f"its {key} are others than a round has")
         return cls(**{**data, "manifests": tuple(data["manifests"])})
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+_ROUND: dict[str, Callable[[Any], bool]] = {
+    "number": _is_count,
+    "manifests": lambda value: isinstance(value, list) and all(map(_is_count, value)),
+    "tasks": lambda value: isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values()),
+    "began": lambda value: isinstance(value, str),
+    "by": lambda value: isinstance(value, str),
+    "spec": lambda value: isinstance(value, dict),
+    "counts": lambda value: isinstance(value, dict) and all(map(_is_count, value.values())),
+    "chunk_files": _is_count,
+}
 
 
 def now() -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 
 from operators.code_check.code_check import pending_code_checks
-from operators.processes import ending
 from operators.store.addresses import store_at
 from operators.store.lease import Lease, LeaseGuard
 from operators.store.part_log import PartLog
@@ -24,10 +23,12 @@ from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
 from pipelines.growth import check_tasks, grow
 from pipelines.job import Job
+from pipelines.journal import Journal
+from pipelines.one_driver import one_driver
 from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.planning import Work, check_output, list_job, plan_work
-from pipelines.progress import Progress
-from pipelines.rounds import Round, floors, manifests_of, now, who
+from pipelines.progress import Progress, Several
+from pipelines.rounds import Round, floors, manifests_of
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
 from schemas.errors import LEASE_LOST, AllFailed, EngineError, SightreadError, StoreLost
@@ -58,21 +59,29 @@ def run(
     store = store_at(job.output)
     folder, view = JobFolder(store), View(store)
     clock = Clock()
-    with going_on() as committed:
+    with going_on() as committed, contextlib.ExitStack() as until_the_end:
+
+        def only_driver() -> Lease:
+            folder.claim()
+            return until_the_end.enter_context(lease_of(store, job, "sightread run"))
+
         begun = check_output(job, folder)
         if begun:
             check_tasks(job, folder.rounds(), view, growth.redo)
-        # before the claim: a spec with a slip in its inputs can be corrected
-        listing = list_job(job, progress) if growth.new or not begun else None
-        folder.claim()
-        with lease_of(store, job, "sightread run") as lease:
+        # before anything is listed, which may take minutes; a new output is claimed after it, so that a spec with a
+        # slip in its inputs can be corrected
+        lease = only_driver() if begun else None
+        rounds = folder.rounds() if begun else []
+        listing = list_job(job, progress) if growth.new or not rounds else None
+        if lease is None:
+            lease = only_driver()
             rounds = folder.rounds()
-            redo = check_tasks(job, rounds, view, growth.redo)
-            folder.write_spec(job.spec.model_dump(mode="json"))
-            rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
-            clock.stop("list")
-            guard = LeaseGuard(job.output, lease.token)
-            return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
+        redo = check_tasks(job, rounds, view, growth.redo)
+        folder.write_spec(job.spec.model_dump(mode="json"))
+        rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
+        clock.stop("list")
+        guard = LeaseGuard(job.output, lease.token)
+        return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
 
 
 @contextlib.contextmanager
@@ -87,7 +96,7 @@ def going_on() -> Iterator[_Committed]:
 
 def lease_of(store: Store, job: Job, what: str) -> Lease:
     """what: the command. The process ends when the lease is lost."""
-    return Lease(store, who(), f"{what}, {job.spec.name}", now(), on_lost=partial(ending.end, 1))
+    return one_driver(store, f"{what}, {job.spec.name}")
 
 
 def execute(
@@ -101,8 +110,29 @@ def execute(
     clock: Clock,
     only: Sequence[int] | None = None,
 ) -> Summary:
-    """Do what is open of the rounds. only: of these alone. committed: learns how far it came. Raises as `run` does."""
+    """Do what is open of the rounds. only: of these alone. committed: learns how far it came. Raises as `run` does.
+
+    What it does and what happens stands in the output meanwhile (pipelines/journal.py).
+    """
     store = store_at(job.output)
+    with Journal(store, guard, name=job.spec.name, workers=job.workers) as journal:
+        both = Several(progress, journal)
+        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only)
+        journal.finished(summary)
+    return summary
+
+
+def _execute(
+    job: Job,
+    rounds: Sequence[Round],
+    guard: LeaseGuard,
+    committed: _Committed,
+    store: Store,
+    limit: int | None,
+    progress: Progress,
+    clock: Clock,
+    only: Sequence[int] | None,
+) -> Summary:
     folder, view, log = JobFolder(store), View(store), PartLog(store)
     listed = folder.read_listing()
     progress.listed(listed.get("inputs", 0), listed.get("skipped", {}))
@@ -114,13 +144,13 @@ def execute(
     clock.stop("probe")
     progress.planned(work.planned_rows + work.again_rows, work.committed_rows, work.pending.num_rows)
 
-    first = FirstRows()
-    again = partial(_asked_again, log, view, work, first)
+    first = FirstRows(round_.number for round_ in rounds if not round_.defines)
+    again = partial(_asked_again, log, view, work, first, progress)
     # once as soon as it shows, and once when nobody can commit anything any more
-    with _published(job, view, rounds), again(), _Cluster(job, progress) as cluster, again():
+    with _published(job, view, rounds, progress), again(), _Cluster(job, progress) as cluster, again():
         receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
         clock.stop("run")
-        checked_parts = list(_check_code(job, cluster, log, progress))
+        checked_parts = list(_check_code(job, cluster, log, progress, guard))
         if checked_parts:
             clock.stop("code check")
     clock.stop("publish")
@@ -133,7 +163,7 @@ def execute(
     )
     summary.wall_s = clock.wall_s()
     try:
-        folder.write_summary(asdict(summary))
+        folder.write_summary({**asdict(summary), "rounds": len(rounds)})
     except (OSError, StoreLost) as error:
         summary.uncommitted.append(f"the summary: {error}")
         summary.exit_code = 1
@@ -163,6 +193,8 @@ def _answer(
         plan = stages(job, work.pending_rows / work.pending.num_rows, guard)
         with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
             for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
+                if receipt["outcome"] in ("no_engine", "lost", "refused"):
+                    progress.halted(receipt)
                 if receipt["outcome"] == "no_engine":
                     raise EngineError("engine_error", receipt["message"])
                 if receipt["outcome"] == "lost":
@@ -175,13 +207,15 @@ def _answer(
                 progress.receipt(receipt)
                 if may_stop:
                     first.receipt(receipt)
-                yield {**receipt, "failures": None}  # messages, which a long job need not keep
+                # without messages, which a long job need not keep
+                engine = receipt["engine"] and {**receipt["engine"], "death": None}
+                yield {**receipt, "failures": None, "retries": None, "engine": engine}
     finally:
         progress.ended()
 
 
 @contextlib.contextmanager
-def _published(job: Job, view: View, rounds: Sequence[Round]) -> Iterator[None]:
+def _published(job: Job, view: View, rounds: Sequence[Round], progress: Progress) -> Iterator[None]:
     """What is committed is shown at the end, also of a run that gives up. Raises StoreLost."""
     names, since = [task.name for task in job.tasks], floors(rounds)
     try:
@@ -192,35 +226,41 @@ def _published(job: Job, view: View, rounds: Sequence[Round]) -> Iterator[None]:
         with contextlib.suppress(OSError, SightreadError):
             view.publish_all(names, since)
         raise
+    progress.publishing()
     try:
-        view.publish_all(names, since)
+        progress.published(view.publish_all(names, since))
     except OSError as error:
         raise _refused(job, str(error)) from error
 
 
 @contextlib.contextmanager
-def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows) -> Iterator[None]:
+def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows, progress: Progress) -> Iterator[None]:
     """The rows that AllFailed tells of are open again."""
     try:
         yield
     except AllFailed:
         assert first.error is not None
-        _log.info("%d parts are taken out again", take_out(log, view, work.parts(), first.error))
+        parts = take_out(log, view, work.parts(), first.error)
+        _log.info("%d parts are taken out again", parts)
+        progress.taken_out(parts)
         raise
 
 
-def _check_code(job: Job, cluster: _Cluster, log: PartLog, progress: Progress) -> Iterator[dict[str, Any]]:
+def _check_code(
+    job: Job, cluster: _Cluster, log: PartLog, progress: Progress, guard: LeaseGuard
+) -> Iterator[dict[str, Any]]:
     """Check the code in committed parts: rows of CODE_CHECKED. Raises StoreLost."""
     if unchecked := list(pending_code_checks(log, job.tasks)):
         _log.info("%d parts hold code to be checked", len(unchecked))
         progress.starting("to try the code out")
         parts = pa.Table.from_pylist(unchecked, schema=tables.CODE_UNCHECKED)
-        with contextlib.closing(cluster.execute(parts, code_check_stages(job))) as batches:
+        with contextlib.closing(cluster.execute(parts, code_check_stages(job, guard))) as batches:
             for checked in (checked for batch in batches for checked in batch.to_pylist()):
                 if checked["lost"]:
                     raise StoreLost(checked["lost"])
                 if checked["refused"]:
                     raise _refused(job, checked["message"])
+                progress.checked(checked)
                 yield checked
 
 

@@ -25,8 +25,11 @@ MEMORY = frozenset(("memory",))
 REMOTE = OBJECT_STORES | WEB | HUB | MEMORY
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?!/))(?:[^/]*|[^/:]*:(?![0-9]*/)[^:]*)@")
-"""Also in what is no address: with a slash too few, or one in the password."""
+_PASSWORD = re.compile(
+    r"((?<![A-Za-z0-9+.-])(?!(?i:abfss?|wasbs?):)[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?!/))(?:[^/]*|[^/:]*:(?![0-9]*/)[^:]*)@"
+)
+"""Also in what is no address: with a slash too few, or one in the password. Hadoop's addresses of Azure have a
+container's name there."""
 _INNER = re.compile(
     r"(?P<container>.+?\.tar)#(?P<member>.+)|(?P<table>.+\.parquet(?:\?[^#]*)?)#(?P<row>[0-9]+)",
     re.IGNORECASE | re.DOTALL,

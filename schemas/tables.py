@@ -112,6 +112,11 @@ CHUNKS = pa.schema(
 # What the decoders of a node lacked to be locked down: names in operators/processes/isolation.py.
 LACKS = pa.field("lacks", pa.list_(pa.string()))
 
+# How often stages asked a store again that said no for now, since their chunk before; the reason is the last one.
+RETRIES = pa.field(
+    "retries", pa.list_(pa.struct([("stage", pa.string()), ("times", pa.int64()), ("reason", pa.string())]))
+)
+
 # Why no input can be had any more: its store is lost, which ends the run. Then there are no units, rows or figures.
 LOST = pa.field("lost", pa.string())
 
@@ -123,6 +128,7 @@ DECODED_CHUNKS = pa.schema(
         ("passthrough", pa.large_binary()),
         ("units", pa.list_(pa.struct(UNIT_FIELDS))),
         LACKS,
+        RETRIES,
         LOST,
     ]
 )
@@ -137,6 +143,8 @@ ENGINE_USE = pa.struct(
         ("until_s", pa.float64()),  # its last answer
         ("busy_s", pa.float64()),  # slots in use, summed over that time
         ("deaths", pa.int32()),  # how often it was started anew
+        ("death", pa.string()),  # why it died last, and the last lines of its log; null where it never did
+        ("log", pa.string()),  # on the machine of the actor
     ]
 )
 
@@ -149,6 +157,7 @@ ANSWERED = pa.schema(
         ("rows", pa.large_binary()),
         ("engine", ENGINE_USE),
         LACKS,
+        RETRIES,
         ("fault", pa.string()),  # why no engine can be had; then there are no rows
         LOST,
     ]
@@ -176,6 +185,7 @@ RECEIPTS = pa.schema(
         ("commit_s", pa.float64()),
         ("engine", ENGINE_USE),
         LACKS,
+        RETRIES,
     ]
 )
 

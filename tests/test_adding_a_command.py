@@ -11,9 +11,12 @@ import pytest
 
 import jobs.commands
 from jobs.command import add_commands
-from operators.store.results import Results
+from operators.store.addresses import store_at
+from operators.store.part_log import PartLog
+from operators.store.view import View
 from schemas.checkout import ROOT
 from schemas.tables import results_schema
+from tests.support.parts import chunk
 
 PAGE = (ROOT / "docs" / "extending-command.md").read_text(encoding="utf-8")
 NAME = "jobs/commands/count.py"
@@ -28,7 +31,8 @@ def test_the_file_is_enough(
     (tmp_path / "count.py").write_text(files[NAME], encoding="utf-8")
     monkeypatch.setattr(jobs.commands, "__path__", [*jobs.commands.__path__, str(tmp_path)])
     output = str(tmp_path / "out")
-    Results.at(output).write_part("ocr", "c", results_schema(pa.string(), []).empty_table())
+    PartLog.at(output).write("ocr", chunk("c"), results_schema(pa.string(), []).empty_table())
+    View(store_at(output)).publish("ocr", 0)
 
     parser = argparse.ArgumentParser()
     add_commands(parser, ["jobs.commands.count"], metavar="command")

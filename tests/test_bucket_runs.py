@@ -1,5 +1,6 @@
 """Whole jobs from a bucket into a bucket, behind a proxy that injects faults, with everything killed that can be: the
-same command until it reports completion, and then a count by nobody of ours, with boto3 and pyarrow alone."""
+same command until it reports completion, and then a count by nobody of ours, with boto3 and pyarrow alone: of the rows
+that readers see, and of the log that they were made from."""
 
 from __future__ import annotations
 
@@ -39,6 +40,7 @@ VICTIMS = {
     "engine child": "operators.infer.engine_child",
     "committer": "ray::MapWorker(MapBatches(Commit))",
 }
+RESULTS, LOG = "results", "_job/parts"
 ATTEMPTS = 12
 """Starts of the command within which a job has to be complete."""
 
@@ -109,7 +111,7 @@ def run_with_kills(world: World, client: Any, parts: int, victims: list[str], se
         run = world.start()
         while run.poll() is None:
             time.sleep(0.2)
-            if schedule and len(part_keys(client, world)) >= schedule[0][0]:
+            if schedule and len(keys_below(client, world, LOG)) >= schedule[0][0]:
                 time.sleep(chance.random() / 2)
                 needle = VICTIMS[schedule[0][1]]
                 pids = [run.pid] if schedule[0][1] == "driver" else list(world.processes(needle))
@@ -130,17 +132,17 @@ def run_with_kills(world: World, client: Any, parts: int, victims: list[str], se
     return ended
 
 
-def part_keys(client: Any, world: World) -> list[str]:
+def keys_below(client: Any, world: World, place: str) -> list[str]:
     bucket, _, folder = str(world.spec["output"]).removeprefix("s3://").partition("/")
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/results/")
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/{place}/")
     return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
 
-def count(client: Any, world: World, expected: Counter[str], ended: Ended) -> None:
-    """Every row of every file there: by boto3 and pyarrow."""
+def count(client: Any, world: World, place: str, expected: Counter[str], ended: Ended) -> None:
+    """Every row of every file there: by boto3 and pyarrow. Adds to what ended comes to."""
     bucket = str(world.spec["output"]).split("/")[2]
     rows: Counter[tuple[str, int]] = Counter()
-    for key in part_keys(client, world):
+    for key in keys_below(client, world, place):
         body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
         try:
             table = pq.ParquetFile(io.BytesIO(body)).read(["input_uri", "unit_index", "status", "text"])
@@ -150,13 +152,11 @@ def count(client: Any, world: World, expected: Counter[str], ended: Ended) -> No
         for row in table.to_pylist():
             name = row["input_uri"].rpartition("#")[2].rpartition("/")[2]
             rows[name, row["unit_index"]] += 1
-            reply = REPLY.replace("{sample}", row["input_uri"].rpartition("/")[2]).replace(
-                "{unit}", str(row["unit_index"])
-            )
+            reply = REPLY.replace("{sample}", name).replace("{unit}", str(row["unit_index"]))
             ended.wrong += (row["status"], row["text"]) != ("ok", reply)
     planned = {(name, unit) for name, units in expected.items() for unit in range(units)}
-    ended.lost = len(planned - rows.keys())
-    ended.duplicate = rows.total() - len(rows)
+    ended.lost += len(planned - rows.keys())
+    ended.duplicate += rows.total() - len(rows)
     ended.wrong += len(rows.keys() - planned)
 
 
@@ -189,7 +189,8 @@ def test_nothing_is_lost_or_doubled_whatever_fails_and_whatever_is_killed(
         proxy.counts(anew=True)
         ended = run_with_kills(world, client, units // chunk_units, victims, seed)
         injected = proxy.counts().injected
-        count(client, world, expected, ended)
+        for place in (RESULTS, LOG):
+            count(client, world, place, expected, ended)
         figure(f"run {seed}: {units} units, {ended}, faults {injected}")
         runs.append(ended)
         assert ended.killed

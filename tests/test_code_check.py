@@ -30,20 +30,25 @@ from operators.code_check.code_checker import Checked, CodeChecker
 from operators.code_check.render_page import missing
 from operators.code_check.visual_similarity import compare
 from operators.store.addresses import store_at
+from operators.store.part_log import PartLog
 from operators.store.results import Results
+from operators.store.view import View
 from pipelines.catalogue import find
 from pipelines.folder import JobFolder
 from pipelines.job import Job, prepare
 from pipelines.local import answer
 from pipelines.reparse import reparse
+from pipelines.rounds import Round, now, who
 from schemas import tables
 from schemas.decode import DecodeSettings
+from tests.support.parts import chunk
 from tests.support.samples import recorded
 from tests.support.world import ROOT, write_image, write_recording
 from tests.test_code import GRAPH, code_of
 
 needs_browser = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 W, H = 1000, 800
+C = chunk("c")
 
 
 def leftovers() -> list[str]:
@@ -348,13 +353,18 @@ def answered(folder: Path, *replies: str) -> Job:
     job = prepare(parse(spec, "test"))
     rows = [{key: value for key, value in row.items() if key != "task"} for row in answer(job)]
     table = pa.Table.from_pylist(rows, schema=tables.results_schema(job.tasks[0].output.arrow_type, []))
-    assert Results(store_at(job.output)).write_part("code_html", "c1", table) == "committed"
-    JobFolder(store_at(job.output)).claim(job.identity, job.spec.model_dump(mode="json"))
+    store, folder = store_at(job.output), JobFolder(store_at(job.output))
+    assert PartLog(store).write("code_html", C, table) == "committed"
+    assert View(store).publish("code_html", 0)
+    folder.claim()
+    folder.add_round(Round(0, "first", (0,), job.definitions, now(), who(), job.spec.model_dump(mode="json")))
     return job
 
 
 def rows_of(output: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = Results(store_at(output)).read_part("code_html", "c1").rows.to_pylist()
+    """Of the part, as it was revised last."""
+    log = PartLog.at(output)
+    rows: list[dict[str, Any]] = log.read(log.last("code_html", C)).rows.to_pylist()
     return rows
 
 
@@ -365,22 +375,22 @@ def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
     replies = ("<html><p>Fresh bread</p><img src='http://127.0.0.1:9/x'></html>", "<html></html>", "no page")
     job = answered(tmp_path, *replies)
     output, operator = job.output, CodeCheck(job.output, job.tasks, job.decode)
-    results = Results(store_at(output))
-    part = pa.Table.from_pylist([{"chunk_id": "c1", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
+    log = PartLog.at(output)
+    part = pa.Table.from_pylist([{"chunk_id": C, "task": "code_html"}], schema=tables.CODE_UNCHECKED)
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
-        assert list(pending_code_checks(results, job.tasks)) == part.to_pylist()
+        assert list(pending_code_checks(log, job.tasks)) == part.to_pylist()
         assert operator(part).to_pylist()[0]["outcomes"] == ["no_browser", "no_browser"]
         operator.close()
-        assert list(pending_code_checks(results, job.tasks)) == []
+        assert list(pending_code_checks(log, job.tasks)) == []
     before = rows_of(output)
     assert [row["verified"]["ok"] for row in before] == [True, True, False]
 
-    assert list(pending_code_checks(results, job.tasks)) == part.to_pylist()
+    assert list(pending_code_checks(log, job.tasks)) == part.to_pylist()
     (row,) = operator(part).to_pylist()
     operator.close()
     assert (row["rows"], row["outcomes"], row["message"]) == (2, ["shown", "shown"], None)
-    assert list(pending_code_checks(results, job.tasks)) == []
+    assert list(pending_code_checks(log, job.tasks)) == []
     first, blank, nothing = rows_of(output)
     assert first["verified"]["faults"] == ["reaches_out"]
     assert first["verified"]["code_check"]["refused"] == ["image http://127.0.0.1:9/x"]
@@ -393,13 +403,19 @@ def test_a_part_is_tried_once_and_again_when_there_is_a_browser(
     for row, other in zip(rows_of(output), before, strict=True):
         assert {**row, "verified": None} == {**other, "verified": None}
 
-    (again,) = reparse(store_at(output), job.spec)
+    view, results = View(store_at(output)), Results.at(output)
+    assert view.publish("code_html", 0)
+    shown = results.rows("code_html").read_all().to_pylist()
+    assert [row["verified"] for row in shown] == [row["verified"] for row in rows_of(output)]
+
+    (again,) = reparse(store_at(output), {"code_html": job.spec})
     assert (again.rows, again.changed) == (3, 0)
 
 
-def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk_id", [chunk("gone"), "gone"])
+def test_what_cannot_be_written_is_told(tmp_path: Path, chunk_id: str) -> None:
     operator = CodeCheck(str(tmp_path), (find("code_html"),), DecodeSettings())
-    part = pa.Table.from_pylist([{"chunk_id": "gone", "task": "code_html"}], schema=tables.CODE_UNCHECKED)
+    part = pa.Table.from_pylist([{"chunk_id": chunk_id, "task": "code_html"}], schema=tables.CODE_UNCHECKED)
     (row,) = operator(part).to_pylist()
-    assert "gone" in row["message"]
+    assert chunk_id in row["message"]
     operator.close()

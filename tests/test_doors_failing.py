@@ -12,32 +12,37 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from jobs.cli import main
 from operators.commit import count, error_of
 from operators.store.memory import MemoryStore
+from operators.store.part_log import PartLog
 from operators.store.results import Results
+from operators.store.view import View
 from pipelines.first_rows import ENOUGH, FirstRows, take_out
 from schemas import tables
 from schemas.errors import AllFailed
+from tests.support.parts import chunk
 from tests.support.world import World, write_recording
 
 SCHEMA = tables.results_schema(pa.struct([("text", pa.string())]), [])
 
 
-def rows(chunk_id: str, *outcomes: tuple[str, str, str]) -> pa.Table:
+def rows(name: str, *outcomes: tuple[str, str, str]) -> pa.Table:
     """outcomes: status, kind and message of each row."""
     plain = {
         "input_uri": "/i.pdf", "unit_count": 9, "unit_kind": "page", "request_index": 0,
-        "prompt_tokens": 1, "output_tokens": 2, "decode_s": 0.1, "infer_s": 0.2, "chunk_id": "c", "job": "j",
-        "model": "m", "weights_sha256": "", "prompt_sha256": "", "spec_sha256": "", "version": "0",
+        "prompt_tokens": 1, "output_tokens": 2, "decode_s": 0.1, "infer_s": 0.2, "generation": 0, "attempt": 1,
+        "chunk_id": chunk(name), "job": "j", "model": "m", "weights_sha256": "", "prompt_sha256": "",
+        "spec_sha256": "", "version": "0",
     }  # fmt: skip
     values = [
         {
             **plain,
-            "input_id": chunk_id,
+            "input_id": name,
             "unit_index": index,
             "status": status,
             "error": {"stage": "infer", "kind": kind, "message": message, "attempts": 1} if kind else None,
@@ -93,8 +98,10 @@ def test_what_ray_did_twice_counts_once() -> None:
         first.receipt(receipt(*[DEAD] * 18))
 
 
-def test_what_is_taken_out_again_are_parts_of_that_error_alone() -> None:
-    results = Results(MemoryStore("memory://taken-out"))
+@pytest.mark.parametrize("published", [True, False])
+def test_what_is_taken_out_again_are_parts_of_that_error_alone(published: bool) -> None:
+    store = MemoryStore(f"memory://taken-out-{published}")
+    log, view = PartLog(store), View(store)
     parts = {
         "all": [DEAD] * 3,
         "others": [DEAD_TOO, GONE],
@@ -103,12 +110,17 @@ def test_what_is_taken_out_again_are_parts_of_that_error_alone() -> None:
         "unread": [GONE],
         "before": [DEAD],
     }
-    for chunk_id, outcomes in parts.items():
-        results.write_part("ocr", chunk_id, rows(chunk_id, *outcomes))
+    for name, outcomes in parts.items():
+        log.write("ocr", chunk(name), rows(name, *outcomes))
+    if published:
+        view.publish("ocr", 0)
     status, kind, message = DEAD
-    pending = [("ocr", chunk_id) for chunk_id in (*(parts.keys() - {"before"}), "not committed")]
-    assert take_out(results, pending, error_of(status, "infer", kind, message)) == 2
-    assert set(results.parts("ocr")) == {"mixed", "another", "unread", "before"}
+    pending = [("ocr", chunk(name)) for name in (*(parts.keys() - {"before"}), "not committed")]
+    assert take_out(log, view, pending, error_of(status, "infer", kind, message)) == 2
+    left = {"mixed", "another", "unread", "before"}
+    assert set(log.parts("ocr")) == view.committed("ocr") == set(map(chunk, left))
+    view.publish("ocr", 0)
+    assert set(Results(store).rows("ocr", ["input_id"]).read_all().column(0).to_pylist()) == left
 
 
 # whole runs, without Ray
@@ -134,6 +146,16 @@ def write_spec(folder: Path, texts: int, output: Path, **changes: Any) -> str:
     return str(path)
 
 
+def parts_of(output: Path) -> list[Path]:
+    return list((output / "_job/parts").rglob("*.parquet"))
+
+
+def nothing_is_kept(output: Path) -> bool:
+    """No part, and no row that readers see."""
+    rows = [pq.read_metadata(path).num_rows for path in (output / "results").rglob("*.parquet")]
+    return not parts_of(output) and not sum(rows)
+
+
 def asked(folder: Path) -> int:
     return (folder / "asked").read_text().count("\n") if (folder / "asked").exists() else 0
 
@@ -143,11 +165,10 @@ def test_the_first_refusal_of_the_store_ends_the_run(
     in_process: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
     spec = write_spec(in_process, 40, in_process / "out")
-    left = iter(range(4 + 3))  # identity, spec, two manifests, and three parts
     real = os.fsync
 
     def refused(handle: int) -> None:
-        if Path(f"/proc/self/fd/{handle}").readlink().suffix == ".tmp" and next(left, None) is None:
+        if Path(f"/proc/self/fd/{handle}").readlink().suffix == ".tmp" and len(parts_of(in_process / "out")) >= 3:
             raise OSError(number, os.strerror(number))
         real(handle)
 
@@ -159,7 +180,7 @@ def test_the_first_refusal_of_the_store_ends_the_run(
     assert "6 of 40 rows are committed, and the same command again goes on" in printed.err
     assert asked(in_process) == 8  # and not 40
     assert not list((in_process / "out/_job/tmp").iterdir())
-    assert len(list((in_process / "out").rglob("part-*.parquet"))) == 2 + 3
+    assert len(parts_of(in_process / "out")) == 3
     monkeypatch.setattr(os, "fsync", real)
     assert main(["run", spec]) == 0
     assert asked(in_process) == 8 + 34
@@ -179,7 +200,7 @@ def test_rows_that_all_fail_alike_end_the_run_and_are_asked_again(
     assert "(engine_failed: internal: FileNotFoundError" in printed.err
     assert "the same command asks again" in printed.err
     assert asked(in_process) == ENOUGH
-    assert not list((in_process / "out/results").rglob("*.parquet"))
+    assert nothing_is_kept(in_process / "out")
     (in_process / "made").mkdir()
     (in_process / "well").touch()
     assert main(["run", spec]) == 0
@@ -225,7 +246,7 @@ def test_replies_of_no_use_end_the_run_too(in_process: Path, capsys: pytest.Capt
     assert main(["run", spec]) == 1
     assert "invalid_output: unparsable: " in capsys.readouterr().err
     assert asked(in_process) == ENOUGH
-    assert not list((in_process / "out/results").rglob("*.parquet"))
+    assert nothing_is_kept(in_process / "out")
 
 
 def test_half_of_the_rows_may_fail_unless_a_spec_says_otherwise(
@@ -296,7 +317,7 @@ def test_an_engine_that_always_fails_ends_a_run_on_ray(
     assert "rows that were asked failed with one error" in printed.splitlines()[-1]
     before = asked(world.folder)
     assert before < inputs
-    assert world.parts() == []
+    assert nothing_is_kept(world.output)
     figure(f"an engine that always fails: {before} of {inputs} requests were asked")
     if inputs < 3000:
         return

@@ -23,6 +23,7 @@ from operators.store.local import LocalStore
 from pipelines.folder import JobFolder
 from pipelines.inline import output_of
 from pipelines.job import prepare
+from pipelines.rounds import Round, definitions, now
 from schemas.checkout import ROOT
 from schemas.errors import SightreadError, SpecError
 from schemas.spec import DecodeSpec, LimitsSpec, TaskSpec
@@ -121,8 +122,12 @@ def test_what_is_as_deep_as_a_spec_may_be_is_stored_and_read_again(spec: Spec) -
     assert 0 < len(jobs) < 14
     job, folder = jobs[-1], JobFolder(LocalStore("out"))
     for _ in range(2):
-        folder.claim(job.identity, job.spec.model_dump(mode="json"))
+        folder.claim()
+    spec_of_job = job.spec.model_dump(mode="json")
+    folder.write_spec(spec_of_job)
+    folder.add_round(Round(0, "first", (), job.definitions, now(), "a test", spec_of_job))
     assert parse_stored(folder.spec(), "stored") == job.spec
+    assert definitions(folder.rounds()) == job.definitions
 
 
 PLACES: dict[str, Callable[[Path], object]] = {

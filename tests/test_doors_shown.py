@@ -22,13 +22,12 @@ from jobs.display import Display, console_for, show_summary
 from jobs.logs import to_file, to_stderr
 from operators.infer.engine_log import EngineLog
 from operators.store.local import LocalStore
-from operators.store.results import Results
-from pipelines.folder import JobFolder
 from pipelines.summary.audit import TaskAudit
 from pipelines.summary.summary import Summary
 from schemas.checkout import ROOT
 from schemas.finding import Finding
 from schemas.printable import one_line, printable
+from tests.support.stored import begin, put_rows
 from tests.support.world import write_image, write_recording
 
 EVIL = "a\x1b]0;owned\x07b\x1b[2Jc\x9b8md\u202ee\u2066f\x7fg\r\nh\x08[bold red]i[/] [/x] :smile:"
@@ -160,13 +159,13 @@ def results_of(folder: Path) -> None:
     )
     rows = [{**row, "status": "ok", "error": None, "result": {"text": EVIL, "markdown": EVIL}}, row | failed]
     for task in (NAME, "parse_document"):
-        Results(LocalStore(str(folder))).write_part(task, "c", pa.Table.from_pylist(rows, schema=schema))
+        put_rows(LocalStore(str(folder)), task, pa.Table.from_pylist(rows, schema=schema))
 
 
 def test_rows_of_a_job(tmp_path: Path, shown: Callable[[Callable[[], object]], str]) -> None:
     folder = tmp_path / NAME
     results_of(folder)
-    JobFolder(LocalStore(str(folder))).claim({"decode": {}, "layout": 2}, {})
+    begin(LocalStore(str(folder)), {task: {"decode": {NAME: EVIL}} for task in (NAME, "parse_document")}, {EVIL: NAME})
     text = shown(lambda: main(["show", str(folder)]))
     assert r"\x1b]0;owned" in text.replace("\n", "")
     shown(lambda: main(["overlay", str(folder)]))
@@ -187,7 +186,7 @@ def test_addresses_for_other_programs_stay_as_they_are_in_a_pipe(
 
 def test_progress_and_summary(shown: Callable[[Callable[[], object]], str]) -> None:
     summary = Summary(
-        name=EVIL, output=f"/tmp/{NAME}", inputs=1, skipped={}, unmatched={EVIL: 1}, complete=False,
+        name=EVIL, output=f"/tmp/{NAME}", inputs=1, grown={}, skipped={}, unmatched={EVIL: 1}, complete=False,
         tasks={EVIL: TaskAudit(2, 2, 1, {EVIL: 1})}, failed_fraction=0.5, exit_code=1,
         uncommitted=[f"{EVIL}: {EVIL}"], code_checks={EVIL: 1},
     )  # fmt: skip

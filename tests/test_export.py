@@ -14,9 +14,11 @@ from jobs.cli import main
 from jobs.load import parse_stored
 from operators.store.addresses import store_at
 from operators.store.inputs import opened_input as opening
-from operators.store.results import Results
+from operators.store.part_log import PartLog
+from operators.store.view import View
 from pipelines import export as exporting
 from pipelines.folder import JobFolder
+from pipelines.growth import grow
 from pipelines.job import prepare
 from pipelines.listing import list_inputs
 from pipelines.planning import list_job, plan_work
@@ -46,26 +48,30 @@ def world(folder: Path, inputs: Path | str, *, output: str | None = None) -> str
     )
     job = prepare(spec)
     store = store_at(output)
-    job_folder, results = JobFolder(store), Results(store)
-    job_folder.claim(job.identity, spec.model_dump(mode="json"))
-    listing = list_job(job)
-    job_folder.write_inputs(listing.inputs, dict(listing.skipped))
-    work = plan_work(job, job_folder, results, listing.inputs, None, Progress())
-    for chunk in work.chunks.to_pylist():
+    job_folder, view, log = JobFolder(store), View(store), PartLog(store)
+    job_folder.claim()
+    rounds = grow(job, job_folder, view, job_folder.rounds(), (), list_job(job), changed=False)
+    work = plan_work(job, job_folder, view, rounds, None, Progress())
+    for chunk in work.pending.to_pylist():
         for task in chunk["tasks"]:
-            results.write_part(task, chunk["chunk_id"], rows_of(chunk["units"], task))
+            log.write(task, chunk["chunk_id"], rows_of(chunk, task))
+    view.publish_all(TASKS, {})
     return output
 
 
-def rows_of(units: list[dict[str, Any]], task: str) -> pa.Table:
-    names = ("input_id", "input_uri", "unit_index", "unit_kind", "page", "start_s", "end_s", "error")
+def rows_of(chunk: dict[str, Any], task: str) -> pa.Table:
+    names = (
+        *("input_id", "input_uri", "unit_index", "unit_count", "unit_kind", "page", "start_s", "end_s", "error"),
+        *("generation", "attempt"),
+    )
     schema = tables.results_schema(pa.struct([("text", pa.string()), ("score", pa.float64())]), [])
     return pa.Table.from_pylist(
         [
             {name: unit[name] for name in names}
+            | {"chunk_id": chunk["chunk_id"]}
             | {"request_index": 0, "status": "unreadable_input" if unit["error"] else "ok", "text": f"<{task}>"}
             | {"result": None if unit["error"] else {"text": f"{task} {unit['unit_index']} Füße", "score": math.nan}}
-            for unit in units
+            for unit in chunk["units"]
         ],
         schema=pa.schema([field.with_nullable(True) for field in schema]),
     )
@@ -104,7 +110,7 @@ def test_shards_read_back_by_webdataset_and_as_inputs(tmp_path: Path, capsys: py
         ["caption.json", "json", "ocr.json", "jpg"],
         ["caption.json", "json", "ocr.json"],
     ]
-    inputs, _ = JobFolder(store_at(output)).read_inputs()
+    inputs = JobFolder(store_at(output)).read_inputs([0])
     assert [sample["__key__"] for sample in samples] == inputs["input_id"].to_pylist()
     assert samples[0]["png"] == (tmp_path / "in/1.png").read_bytes()
     assert json.loads(samples[0]["json"]) == {
@@ -133,11 +139,11 @@ def test_shards_read_back_by_webdataset_and_as_inputs(tmp_path: Path, capsys: py
 
 def units(output: str) -> list[tuple[Any, ...]]:
     folder = JobFolder(store_at(output))
-    place = {name: row for row, name in enumerate(folder.read_inputs()[0]["input_id"].to_pylist())}
+    place = {name: row for row, name in enumerate(folder.read_inputs([0])["input_id"].to_pylist())}
     names = ("media", "unit_index", "unit_count", "unit_kind", "page", "start_s", "end_s")
     rows = [
         (place[unit["input_id"]], *(unit[name] for name in names), unit["error"] and unit["error"]["kind"])
-        for chunk in folder.read_chunks(0).to_pylist()
+        for chunk in folder.read_chunks(0, 0).to_pylist()
         for unit in chunk["units"]
     ]
     return sorted(rows, key=lambda row: row[:3:2])

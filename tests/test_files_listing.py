@@ -106,10 +106,16 @@ def test_a_null_of_parquet_is_an_empty_cell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["ftp://example.org/a.png", "s3:/b/a.pdf", "data:image/png;base64,iVBO", "FILE://x/a"]
+    ("entry", "why"),
+    [
+        ("ftp://example.org/a.png", "nothing is read from ftp: addresses"),
+        ("s3:/b/a.pdf", "it lacks a slash: s3://"),
+        ("data:image/png;base64,iVBO", "nothing is read from data: addresses"),
+        ("FILE://x/a", "nothing is read from FILE: addresses"),
+    ],
 )
-def test_an_entry_of_the_spec_that_nothing_is_read_from_is_refused(entry: str) -> None:
-    with pytest.raises(SpecError, match=r"nothing is read from (ftp|s3|data|FILE): addresses"):
+def test_an_entry_of_the_spec_that_nothing_is_read_from_is_refused(entry: str, why: str) -> None:
+    with pytest.raises(SpecError, match=why):
         listed(entry)
 
 

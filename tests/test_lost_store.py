@@ -24,6 +24,7 @@ DOCUMENT = {"name": "document_qa", "parameters": {"question": "What is it?"}}
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTREAD_STORE_PATIENCE_S", "1")
+    monkeypatch.setenv("SIGHTREAD_LEASE_S", "1")  # what is lost with the store is not let go
     monkeypatch.setattr(retries, "LONGEST_S", 0.05)
 
 
@@ -64,15 +65,17 @@ def break_at(monkeypatch: pytest.MonkeyPatch, proxy: FaultyProxy, place: str, tu
     ("place", "turn", "reason", "committed"),
     [
         ("operators.media.probe:Probe.__call__", 1, "s3://.*/in/0", "what is committed stays"),
-        ("pipelines.folder:JobFolder.write_chunks", 1, "s3://.*/out/_job/chunks/part-00000", "what is committed stays"),
-        ("pipelines.folder:JobFolder.read_chunks", 1, "s3://.*/out/_job/chunks/part-00000", "what is committed stays"),
+        ("pipelines.folder:JobFolder.add_round", 1, "s3://.*/_job/rounds/00000.json", "what is committed stays"),
+        ("pipelines.folder:JobFolder.write_chunks", 1, "s3://.*/_job/chunks/00000/part-", "what is committed stays"),
+        ("pipelines.folder:JobFolder.read_chunks", 1, "s3://.*/_job/chunks/00000/part-", "what is committed stays"),
         ("jobs.display:Display.receipt", 2, "inputs: s3://.*/in/2", "2 of 4 rows are committed"),
         (
             "operators.commit:Commit._commit",
             2,
-            "output: s3://.*/out takes nothing more: s3://.*/part-",
+            "output: s3://.*/out takes nothing more: s3://.*/out/_job/parts/task=ocr/00000/",
             "1 of 4 rows are committed",
         ),
+        ("operators.store.view:View.publish_all", 1, "s3://.*/out/_job/parts/task=ocr", "4 of 4 rows are committed"),
         ("pipelines.run:summarize", 1, "s3://.*/out/results", "4 of 4 rows are committed"),
         ("pipelines.summary.audit:_expected", 1, "s3://.*/out/results/task=", "4 of 4 rows are committed"),
     ],

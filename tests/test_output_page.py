@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.cli import main
 from operators.store.addresses import store_at
 from operators.store.part_log import PartLog
 from operators.store.store import Store
@@ -107,6 +108,35 @@ def test_footers_have_the_keys_of_the_page(output: Path) -> None:
         (part, {key for key, _, of_part in described if of_part.strip()}),
     ):
         assert json.loads(pq.ParquetFile(path).schema_arrow.metadata[b"sightread"]).keys() == keys
+
+
+def files_of_the_page() -> list[re.Pattern[str]]:
+    """Of the table of files: a pattern for each name in it."""
+    table = PAGE.partition("## Files")[2].partition("##")[0]
+    names = (name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall("`(.*?)`", cell))
+    patterns = []
+    for name in names:
+        pattern = re.sub(r"<(\w+)>", lambda part: r"[\w-]+" if part[1] in ("task", "chunk_id") else r"\d{5,}", name)
+        patterns.append(re.compile(pattern.replace(".", r"\.") + ("" if not name.endswith("/") else ".*")))
+    return patterns
+
+
+def test_every_file_that_a_run_leaves_is_on_the_page(in_process: Path) -> None:
+    (in_process / "rows.csv").write_text("question\nHow many?\nWhere?\n")
+    reply = {"sample": "*", "task": "*", "reply": json.dumps({"n": "2"})}
+    (in_process / "replies.jsonl").write_text(json.dumps(reply))
+    answer = {"type": "object", "properties": {"n": {"type": "string"}}, "required": ["n"]}
+    for task in ("first", "again"):
+        spec = {
+            "name": "rows", "inputs": ["rows.csv"], "output": "out",
+            "tasks": [{"name": task, "prompt": "{question}", "units": ["text"], "output": answer}],
+            "engine": {"kind": "scripted", "recording": "replies.jsonl"},
+        }  # fmt: skip
+        (in_process / "spec.yaml").write_text(json.dumps(spec))
+        assert main(["run", "spec.yaml"]) == 0
+    keys = store_at("out").list()
+    assert any(key.startswith("results/task=again/") for key in keys)
+    assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in files_of_the_page())] == []
 
 
 def test_figures_of_the_page() -> None:

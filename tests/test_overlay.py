@@ -13,10 +13,9 @@ from PIL import Image
 from jobs.commands.overlay import write_overlays
 from operators.overlay import Mark, draw
 from operators.store.memory import MemoryStore
-from operators.store.results import Results
-from pipelines.folder import JobFolder
 from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
+from tests.support.stored import begin, put_rows
 from tests.support.world import write_image
 
 
@@ -44,13 +43,15 @@ def test_overlays_of_a_job(tmp_path: Path) -> None:
         "width_px": 320, "height_px": 160,
         "result": {"objects": [{"label": "[bold]sign", "bbox_px": [32, 40, 160, 120]}]},
     }  # fmt: skip
-    rows = [{**row, "input_uri": str(tmp_path / name)} for name in ("a [1].png", "gone.png")]
+    inputs = {"0123": "a [1].png", "4567": "gone.png"}
+    rows = [{**row, "input_id": input_id, "input_uri": str(tmp_path / name)} for input_id, name in inputs.items()]
     empty = [{**row, "input_uri": str(tmp_path / "a [1].png"), "result": {"objects": [{"label": "", "bbox_px": None}]}}]
     output = f"memory://{tmp_path}"
     store = MemoryStore(output)
-    JobFolder(store).claim({"decode": {**asdict(DecodeSettings()), "of_an_older_version": 1}}, {})
+    decode = {**asdict(DecodeSettings()), "of_an_older_version": 1}
+    begin(store, {"ground_2d": {"decode": decode}, "caption": {"decode": decode}})
     for task, values in (("ground_2d", rows), ("caption", empty)):
-        Results(store).write_part(task, "0", pa.Table.from_pylist(values))  # without the columns that are null
+        put_rows(store, task, pa.Table.from_pylist(values))  # without the columns that are null
 
     drawing, failed = write_overlays(output, task=None, rows=5)
     key = "overlay/ground_2d/a_1_-0123-0.png"

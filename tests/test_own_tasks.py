@@ -22,7 +22,8 @@ from operators.media.decode import Decode
 from operators.media.full_input import LEAST_PAIR_TOKENS, frame_budget, page_tokens
 from operators.media.probe import Probe
 from operators.store.addresses import store_at
-from operators.store.results import Results
+from operators.store.part_log import PartLog, PartName
+from operators.store.view import View as StoredView
 from pipelines import task_modules
 from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
@@ -34,6 +35,7 @@ from schemas.errors import SpecError
 from schemas.request import Completion, Picture
 from schemas.spec import TaskSpec
 from schemas.task import Unit, View
+from tests.support.stored import begin
 from tests.support.world import ROOT, write_image, write_pdf, write_recording
 
 EXAMPLES = (ROOT / "docs/tasks.md").read_text(encoding="utf-8").split("## A task of your own")[1].split("\n## ")[0]
@@ -270,7 +272,7 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     )
     job = prepare(parse(spec, "test"))
     store = store_at(job.output)
-    JobFolder(store).claim(job.identity, job.spec.model_dump(mode="json"))
+    begin(store, job.definitions, job.spec.model_dump(mode="json"))
     probe, decode, ask = Probe(job.decode), Decode(job.decode), Infer(job.infer)
     try:
         Commit(job.output)(ask(decode(chunk_table(list_job(job).inputs, probe, job))))
@@ -286,16 +288,19 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
         {**row, "status": "invalid_output", "result": None, "verified": {**row["verified"], "faults": []}}
         for row in right.to_pylist()
     ]
-    results = Results(store)
-    results.replace_part(results.read_part("ocr_spotting", chunk_id), pa.Table.from_pylist(spoilt, schema=right.schema))
+    log, view = PartLog(store), StoredView(store)
+    log.revise(log.read(PartName("ocr_spotting", chunk_id)), pa.Table.from_pylist(spoilt, schema=right.schema))
+    assert view.publish("ocr_spotting", 0)
+    assert [row["status"] for row in pq.read_table(part).to_pylist()] == ["invalid_output"] * 2
     for path in (tmp_path / "replies.jsonl", tmp_path / "a.png", tmp_path / "b.png"):
         path.unlink()
-    (total,) = reparse(store, parse(JobFolder(store).spec(), "spec.yaml"))
+    specs = {task: parse(spec, "the spec") for task, spec in JobFolder(store).specs().items()}
+    (total,) = reparse(store, specs)
     counted = (total.rows, total.changed, total.ok_before, total.ok_after)
     assert counted == (2, 1, 0, 1)  # the other cannot be read today either
     assert pq.read_table(part).to_pylist() == right.to_pylist()
     assert pq.read_schema(part).metadata[b"sightread"]
-    (total,) = reparse(store, parse(JobFolder(store).spec(), "spec.yaml"))
+    (total,) = reparse(store, specs)
     assert total.changed == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from jobs.load import parse, parse_stored_all
 from operators.store.addresses import store_at
 from operators.store.publisher import Publisher
+from pipelines.first_rows import ENOUGH
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
+from pipelines.planning import list_job
 from pipelines.progress import Progress
 from pipelines.retry import Choice, retry
 from pipelines.run import Growth, run
@@ -146,6 +150,24 @@ def test_another_engine_answers_and_the_task_stays_what_it_was(small: Small, tmp
     assert [row["result"]["text"] for row in rows] == ["of a.pdf, unit 0", "by another"]
     assert rows[0]["spec_sha256"] != rows[1]["spec_sha256"]
     assert small.ask().new_rows == 0  # no conflict with the spec
+
+
+def test_rows_that_fail_again_are_kept_however_many_fail_alike(small: Small, tmp_path: Path) -> None:
+    table = tmp_path / "prompts.parquet"
+    pq.write_table(pa.table({"prompt": ["ok"] + ["bad"] * (ENOUGH + 10)}), table)
+    small.spec |= {"inputs": [str(table)], "tasks": [task("shows", units=["text"], prompt="{prompt}")]}
+    small.spec["limits"] = {"max_failed_fraction": 0.99}
+    first = prepare(parse(small.spec | {"engine": {"kind": "scripted", "recording": str(small.replies(BAD))}}, "spec"))
+    uri = list_job(first).inputs.column("input_uri")[0].as_py()
+    small.replies(BAD, {"sample": uri.rsplit("/", 1)[-1], **OK})
+    small.ask()
+    assert small.asked() == ENOUGH + 11
+
+    (summary,) = small.again()
+
+    assert small.asked() == ENOUGH + 10
+    assert Counter(row["attempt"] for row in small.rows("shows")) == {1: 1, 2: ENOUGH + 10}
+    assert (summary.exit_code, summary.complete) == (0, True)
 
 
 def test_of_several_requests_of_a_unit_those_that_failed(small: Small, tmp_path: Path) -> None:
@@ -369,3 +391,40 @@ def engine_of(recording: Path) -> Any:
 
 def _killed(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_the_command_asks_for_just_those_also_after_a_kill(world: World) -> None:
+    asked_log, other = world.folder / "asked.txt", world.folder / "other.yaml"
+    for number in range(6):
+        write_image(world.inputs / f"{number}.png")
+    ok = {**OK, "asked_log": str(asked_log)}
+    write_recording(world.recording, ok, {**ok, "sample": "1.png", **FAULT}, {"sample": "2.png", "fault": "hang"})
+    world.spec |= {"tasks": [task("shows")], "decode": {"workers": 1}}
+    world.spec["engine"] |= {"stall_s": 1.0}
+    assert "1 engine_error" in world.run()
+    section = {"kind": "scripted", "recording": str(world.folder / "other.jsonl")}
+    other.write_text(yaml.safe_dump({"engine": section}))
+    write_recording(world.folder / "other.jsonl", {**ok, "delay_s": 30})
+    asked_log.unlink()
+
+    retry = world.start("retry", str(world.output), "--kind", "timeout", "--engine", str(other))
+    world.wait_for(lambda: asked_log.exists())
+    retry.kill()
+    retry.wait()
+    world.wait_for(lambda: not world.processes("Infer"))
+    write_recording(world.folder / "other.jsonl", ok)
+    printed = world.run("retry", str(world.output), "--kind", "timeout", "--engine", str(other))
+
+    assert "1 rows are about to be asked for already" in printed
+    assert len(asked_log.read_text().splitlines()) == 2  # by the retry that was killed, and by the one that finished it
+    assert [(row["status"], row["attempt"]) for row in world.rows("shows")] == [
+        ("ok", 1), ("engine_failed", 1), ("ok", 2), ("ok", 1), ("ok", 1), ("ok", 1)
+    ]  # fmt: skip
+    assert "no row is to be asked for again" in world.run("retry", str(world.output), "--kind", "timeout")
+    refused = world.run("retry", str(world.output), "--where", "nosuch > 1", code=2)
+    assert refused.count("\n") == 1
+    assert (
+        'sightread: the condition cannot be asked of rows of shows: Binder Error: Referenced column "nosuch"' in refused
+    )
+    world.nothing_left()

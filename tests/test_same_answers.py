@@ -70,6 +70,16 @@ def test_the_same_in_another_order_and_at_another_pace(old: Path, tmp_path: Path
     assert same(old / "job", new / "job", code=0) == ["3 rows of 1 tasks equal, 0 differences"]
 
 
+def test_the_id_of_a_chunk_says_more_by_now(tmp_path: Path) -> None:
+    units, others = "9f86d081884c7d65", "0123456789abcdef"
+    old = write(tmp_path / "old", row(0, chunk_id=units))
+    new = write(tmp_path / "new", row(0, chunk_id=f"00000-0000-{units}", generation=0, attempt=1))
+    assert same(old, new, code=0) == ["1 rows of 1 tasks equal, 0 differences"]
+    for place, chunk_id in enumerate((f"00000-0000-{others}", others, f"00001-0000-{units}")):
+        other = write(tmp_path / f"{place}", row(0, chunk_id=chunk_id, generation=0, attempt=1))
+        same([old, new][place == 2], other, code=1)
+
+
 def test_known_renames_and_additions(old: Path, tmp_path: Path) -> None:
     rows = [row(unit, verified={"ok": True, "code_check": {"outcome": "shown"}}, media="pdf") for unit in range(3)]
     rows[1]["error"]["stage"] = "infer"

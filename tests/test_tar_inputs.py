@@ -14,13 +14,12 @@ from operators.store.inputs import tar_input
 from operators.store.inputs.opened_input import opened_input
 from operators.store.inputs.tar_input import TarPlace
 from operators.store.memory import MemoryStore
-from operators.store.results import Results
-from pipelines.folder import JobFolder
 from pipelines.listing import list_inputs
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import S3Server
+from tests.support.stored import begin, put_rows
 from tests.support.world import write_image
 from tests.test_tar_members import AFTER, END, header, index, tar_of
 
@@ -120,8 +119,8 @@ def test_a_member_is_drawn_into(tmp_path: Path) -> None:
         "unit_kind": "image", "status": "ok", "width_px": 320, "height_px": 160, "result": result,
     }  # fmt: skip
     store = MemoryStore(f"memory://{tmp_path}/out")
-    JobFolder(store).claim({"decode": asdict(DecodeSettings())}, {})
-    Results(store).write_part("ground_2d", "0", pa.Table.from_pylist([row]))
+    begin(store, {"ground_2d": {"decode": asdict(DecodeSettings())}})
+    put_rows(store, "ground_2d", pa.Table.from_pylist([row]))
     (drawing,) = write_overlays(store.address, task=None, rows=5)
     assert not drawing.failed, drawing.text
     assert len(store.list("overlay")) == 1

@@ -11,6 +11,7 @@ from jobs.echo import echo
 from operators.store.addresses import opened
 from operators.store.results import Results
 from operators.store.store import overwrite
+from pipelines.folder import JobFolder
 from schemas.errors import SpecError
 
 _COLUMNS = ("input_id", "input_uri", "unit_index", "page", "status", "error", "result")
@@ -40,6 +41,7 @@ def write_documents(output: str) -> Iterator[str]:
     Raises SpecError when the job has no parsed pages.
     """
     store = opened(output)
+    JobFolder(store).check_readable()
     results = Results(store)
     if "parse_document" not in results.tasks():
         raise SpecError(f"{output} holds no results of the task parse_document")

@@ -74,6 +74,7 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     store = opened(output)
     results = Results(store)
     folder = JobFolder(store)
+    folder.check_readable()
     drawn = 0
     for name in results.tasks() if task is None else {task} & set(results.tasks()):
         sandbox = Sandbox(_settings(folder, name))

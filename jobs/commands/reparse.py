@@ -6,16 +6,13 @@ Parsers and checks once more, from the output alone: the inputs may be gone.
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 from jobs.echo import echo
 from jobs.load import parse_stored_all
-from operators.processes import ending
 from operators.store.addresses import opened
-from operators.store.lease import Lease
 from pipelines.folder import JobFolder
+from pipelines.one_driver import one_driver
 from pipelines.reparse import reparse
-from pipelines.rounds import now, who
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     store = opened(options.output)
     specs = parse_stored_all(JobFolder(store).specs(), options.output)
-    with Lease(store, who(), "sightread reparse", now(), on_lost=partial(ending.end, 1)):
+    with one_driver(store, "sightread reparse"):
         totals = reparse(store, specs)
     for total in totals:
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""

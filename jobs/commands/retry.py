@@ -42,4 +42,4 @@ def run(options: argparse.Namespace) -> int:
     jobs = stored_jobs(folder.rounds(), specs, options.output, engine)
     choice = Choice(tuple(options.task), tuple(options.kind), options.where, options.limit)
     console = console_for()
-    return shown(jobs[0], console, lambda: retry(jobs, choice, Display(console)))
+    return shown(jobs[0], console, lambda: retry(jobs, choice, Display(console)), "`sightread run` with its spec")

@@ -11,6 +11,7 @@ from jobs.arguments import count
 from jobs.display import cell, console_for, show_line
 from operators.store.addresses import opened
 from operators.store.results import Results
+from pipelines.folder import JobFolder
 from schemas.errors import SpecError
 
 CELL_LINES = 12
@@ -36,7 +37,9 @@ def run(options: argparse.Namespace) -> int:
 
 def show_rows(output: str, *, rows: int) -> None:
     """output: an address. Raises SpecError when there is nothing to show."""
-    results = Results(opened(output))
+    store = opened(output)
+    JobFolder(store).check_readable()
+    results = Results(store)
     if not (tasks := results.tasks()):
         raise SpecError(f"{output} holds no results of a job")
     console = console_for()

@@ -11,7 +11,7 @@ kill interrupts is a part that is still pending. What was seen lies beside the r
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,13 +25,10 @@ from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
 from operators.media.opened import media_of, pictures
 from operators.media.sandbox import Sandbox
-from operators.store.addresses import store_at
-from operators.store.chunk_id import ChunkId
 from operators.store.part_log import PartLog
-from operators.store.results import Results
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import JobConflict, StoreLost
+from schemas.errors import LEASE_LOST, JobConflict, StoreLost
 from schemas.task import CodeKind, Task
 from schemas.unit import Locator
 
@@ -43,14 +40,17 @@ _LARGEST_PX = 8_000_000
 
 class CodeCheck:
     """CODE_UNCHECKED in, CODE_CHECKED out. output: the address of the job's store. tasks: of the job, those with a
-    code_check. decode: how its inputs are opened.
+    code_check. decode: how its inputs are opened. held: whether the run has its lease, without
+    which nothing is written.
 
     Total: what cannot be read or written leaves the part as it is, and its row says why.
     """
 
-    def __init__(self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings) -> None:
-        store = store_at(output)
-        self._log, self._results = PartLog(store), Results(store)
+    def __init__(
+        self, output: str, tasks: tuple[Task, ...], decode: DecodeSettings, held: Callable[[], bool] | None = None
+    ) -> None:
+        self._held = held
+        self._log = PartLog.at(output)
         self._tasks = {task.name: task for task in tasks}
         self._checker = CodeChecker()
         # as it is, not as the model sees it; of a clip the first frame, which shows a page as it opens
@@ -88,18 +88,25 @@ class CodeCheck:
 
     def _check_part(self, task: Task, chunk_id: str) -> list[str]:
         """The outcome of every check that was made."""
-        part = self._log.read(self._log.parts(task.name, ChunkId.of(chunk_id).slice)[chunk_id])
+        part = self._log.read(self._log.last(task.name, chunk_id))
         rows = part.rows.to_pylist()
         outcomes = []
         for row in filter(is_pending, rows):
+            self._go_on()
             code_check, faults = self._check(task, row)
             kept = [fault for fault in row["verified"]["faults"] if fault not in faults]
             row["verified"] |= {"ok": not (kept or faults), "faults": [*kept, *faults], "code_check": code_check}
             outcomes.append(code_check["outcome"])
         if outcomes:
+            self._go_on()
             schema = tables.results_schema(task.output.arrow_type, tables.passthrough_fields(part.rows.schema))
             self._log.revise(part, pa.Table.from_pylist(rows, schema=schema))
         return outcomes
+
+    def _go_on(self) -> None:
+        """Raises StoreLost where another process has the output."""
+        if self._held is not None and not self._held():
+            raise StoreLost(LEASE_LOST)
 
     def _check(self, task: Task, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """A value of tables.CODE_CHECK, and the faults that follow from it."""
@@ -133,7 +140,7 @@ class CodeCheck:
         key = f"screenshots/task={task}/{row['input_id']}-{row['unit_index']}-{row['request_index']}.png"
         png = io.BytesIO()
         Image.fromarray(picture).save(png, format="PNG")
-        self._results.put_beside(key, png.getvalue())
+        self._log.put_beside(key, png.getvalue())
         return key
 
 

@@ -22,6 +22,8 @@ class Stats:
     asked_again: int = 0
     answered: int = 0
     quarantined: int = 0
+    death: str | None = None  # why one died last, and the last lines of its log
+    log: str | None = None  # the file of what they print
 
 
 class EngineHandle(Protocol):

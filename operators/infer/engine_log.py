@@ -16,6 +16,7 @@ from schemas.printable import one_line
 
 LARGEST_BYTES = 16 << 20
 """What is kept of it: the log, and one before it, hold half of this at most."""
+TAIL_BYTES = 1000
 BEFORE = ".1"
 """Follows the name of the log that is continued in the one without it."""
 
@@ -53,6 +54,13 @@ class EngineLog:
     def note(self, text: str) -> None:
         """A line of ours between those of the engine, with the time."""
         self.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} sightread: {one_line(text)}\n".encode("utf-8", "replace"))
+
+    def tail(self) -> str:
+        """The last lines, for who cannot read the file."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            return file.read(TAIL_BYTES).decode("utf-8", "replace").strip()
+        return ""
 
     def close(self) -> None:
         """Nobody needs an empty file."""

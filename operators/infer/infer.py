@@ -6,6 +6,7 @@ threads at once, a chunk each, so that the engine always has requests waiting wh
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -31,6 +32,9 @@ from schemas.decode import DecodeSettings
 from schemas.errors import LEASE_LOST, EngineError, Failure, InputError, StoreLost
 from schemas.request import Completion, Request
 from schemas.task import Task
+
+LOOK_S = 1.0
+"""How often one looks, while an engine thinks, whether the answer is still wanted."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +86,16 @@ class Infer:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
             try:
+                retries = chunk["retries"].as_py() or []
                 for row in self._answer(chunk):
                     lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
-                    rows.append({**row, "engine": self._use(), "lacks": lacks})
+                    retries += self._full_inputs.retries()
+                    rows.append({**row, "engine": self._use(), "lacks": lacks, "retries": retries})
+                    retries = []
             except (EngineError, StoreLost) as error:  # no answers, for no fault of the units: nothing to commit
                 why = "fault" if isinstance(error, EngineError) else "lost"
                 rows += [
-                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, why: str(error)}
+                    {"chunk_id": chunk["chunk_id"].as_py(), "task": task, why: str(error), "engine": self._use()}
                     for task in chunk["tasks"].as_py()
                 ]
         return pa.Table.from_pylist(rows, schema=tables.ANSWERED)
@@ -99,16 +106,17 @@ class Infer:
 
     def _use(self) -> dict[str, Any]:
         """How much of this actor's engine was in use so far, and how often it died."""
-        used = self._supervisor.utilization.snapshot()
+        stats = self._supervisor.stats
         return {
-            "actor": f"{socket.gethostname()}/{os.getpid()}", **used, "deaths": self._supervisor.stats.deaths
-        }  # fmt: skip
+            "actor": f"{socket.gethostname()}/{os.getpid()}",
+            **self._supervisor.utilization.snapshot(),
+            **{key: getattr(stats, key) for key in ("deaths", "death", "log")},
+        }
 
     def _answer(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if (lost := chunk["lost"].as_py()) is not None:
             raise StoreLost(lost)
-        if self._settings.held is not None and not self._settings.held():
-            raise StoreLost(LEASE_LOST)
+        self._go_on()
         chunk_id: str = chunk["chunk_id"].as_py()
         tasks = [self._tasks[name] for name in chunk["tasks"].as_py()]
         units = [self._opened(row) for row in chunk["units"].values]
@@ -145,12 +153,21 @@ class Infer:
             if unit_request.conversation is not None:
                 ask_next(unit_request.conversation)
         while waiting:
-            request, reply = replies.get()
-            conversation = waiting.pop(request.request_id)
-            conversation.receive(request, reply)
-            ask_next(conversation)
+            with contextlib.suppress(queue.Empty):
+                request, reply = replies.get(timeout=LOOK_S)
+                conversation = waiting.pop(request.request_id)
+                conversation.receive(request, reply)
+                ask_next(conversation)
+            self._go_on()
         if self._supervisor.broken is not None:
             raise EngineError("engine_error", self._supervisor.broken)
+
+    def _go_on(self) -> None:
+        """Raises StoreLost where another process has the output: then the engine is let go, with all that it was asked
+        and did not answer."""
+        if self._settings.held is not None and not self._settings.held():
+            self._supervisor.close()
+            raise StoreLost(LEASE_LOST)
 
     def _row(
         self, chunk_id: str, task: Task, unit: Opened, request_index: int, unit_request: UnitRequest

@@ -82,7 +82,7 @@ class Supervisor:
         self._stall_s = stall_s
         self._load_s = load_s
         self.log = EngineLog(logs)
-        self.stats = Stats()
+        self.stats = Stats(log=str(self.log.path))
         self.broken: str | None = None
         """Why no engine can be had at all; set once and for good."""
         self._requests: dict[str, tuple[Request, Done]] = {}
@@ -264,6 +264,7 @@ class Supervisor:
         generation.child.kill()
         self.stats.deaths += 1
         reason = f" ({generation.last_error})" if generation.last_error else ""
+        self.stats.death = f"{death}{reason}\n{self.log.tail()}".strip()
         if self._requests or not generation.ready:  # at the end of a job its engine may be ended before we are
             self.log.note(f"{death}{reason}")
         if not generation.ready:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from operators.media.ahead import Ahead
 from operators.media.sandbox import Sandbox, failed
+from operators.media.source import retries_of
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import Failure, StoreLost
@@ -38,9 +39,12 @@ class Decode:
                 lost.append(str(error))
         place = chunks.schema.get_field_index("units")
         column = pa.chunked_array(decoded, type=tables.DECODED_CHUNKS.field("units").type)
-        lacks = pa.array([sorted(self._sandbox.lacks)] * chunks.num_rows, tables.LACKS.type)
+        lacks = [sorted(self._sandbox.lacks)] * chunks.num_rows
         chunks = chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column)
-        return chunks.append_column(tables.LACKS, lacks).append_column(tables.LOST, [pa.array(lost, pa.string())])
+        again = [retries_of("decode")] + [[]] * (chunks.num_rows - 1)
+        for field, values in ((tables.LACKS, lacks), (tables.RETRIES, again[: chunks.num_rows]), (tables.LOST, lost)):
+            chunks = chunks.append_column(field, [pa.array(values, field.type)])
+        return chunks
 
     def close(self) -> None:
         self._ahead.close()

@@ -18,6 +18,7 @@ import pyarrow as pa
 from operators.media.episode import heading
 from operators.media.opened import Opened, full_res_of, pictures, view_of
 from operators.media.sandbox import Sandbox
+from operators.media.source import retries_of
 from schemas.decode import DecodeSettings
 from schemas.request import Clip, Part, Picture
 from schemas.tables import FACT_FIELDS, UNIT_COLUMNS
@@ -77,6 +78,10 @@ class FullInputs:
     def lacks(self) -> set[str]:
         """Of its decoder."""
         return self._sandbox.lacks
+
+    def retries(self) -> list[dict[str, Any]]:
+        """Of this process, by all that is opened in it, since this was last called (RETRIES)."""
+        return retries_of("infer")
 
     def close(self) -> None:
         with self._turn:

@@ -18,6 +18,7 @@ from operators.store.inputs.opened_input import is_cell as is_cell
 from operators.store.inputs.opened_input import of_os as of_os
 from operators.store.inputs.opened_input import opened_input
 from operators.store.inputs.opened_input import origin_of as origin_of
+from operators.store.inputs.opened_input import retries_of as retries_of
 from schemas.errors import InputError
 from schemas.fetch import FetchSettings
 from schemas.input_uri import uri_of

@@ -28,6 +28,7 @@ _INTERRUPT = signal.SIGUSR2
 _lock = threading.Lock()
 _shown = threading.Event()
 _code: int | None = None
+_reason = ""
 _since = 0.0
 _advice = ""
 _raised = False
@@ -82,6 +83,11 @@ def end(code: int, reason: str) -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, _INTERRUPT)
 
 
+def exit_reason() -> str | None:
+    """Why this process is to end; None as long as it is not."""
+    return None if _code is None else _reason
+
+
 def exit_if_told() -> None:
     """Exit here and now if the process was told to end: what the interpreter would still do may hang in native code."""
     if interrupted := isinstance(sys.exc_info()[1], Ended):
@@ -113,13 +119,13 @@ def _watch(reads: int) -> None:
 
 
 def _tell(code: int, reason: str) -> None:
-    global _code, _since
+    global _code, _reason, _since
     with _lock:
         if _code is not None:
             if time.monotonic() - _since > _AGAIN_S:
                 os._exit(_code)
             return
-        _code, _since = code, time.monotonic()
+        _code, _reason, _since = code, reason, time.monotonic()
     with contextlib.suppress(OSError):
         os.write(2, f"sightread: {reason}{_advice}\n".encode())
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -33,10 +33,14 @@ class BucketStore:
             self._bucket.check(self._prefix, listed=True)
 
     def list(self, folder: str = "") -> list[str]:
+        return sorted(self.sizes(folder))
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Bytes of the same, by key."""
         below = self._key(folder) if folder else self._prefix
         skipped = len(self._prefix) + 1 if self._prefix else 0
         with _as_os_errors():
-            return sorted(entry.key[skipped:] for entry in self._bucket.below(below))
+            return {entry.key[skipped:]: entry.size_bytes for entry in self._bucket.below(below)}
 
     def stat(self, key: str) -> Stat | None:
         try:

@@ -2,17 +2,16 @@
 
     _job/lease.json
 
-The holder puts the file anew every few seconds, each time only in place of the one that it put before. Another that
-finds the file watches it: if it changes, somebody lives; if it stays the same for STALE_S of the watcher's own clock,
-the watcher puts its own in its place. No two clocks are ever compared. A holder that was stopped for longer than that
-finds another's file where its own was, and has lost the lease. Of a process of this machine that is gone one knows
-without waiting.
+The holder replaces the file every few seconds, each time only the one that it put before, and at last by one that says
+that it let go. Another that finds the file watches it: if it changes, somebody lives; if it stays the same for STALE_S
+of the watcher's clock, the watcher puts its own in place of the very file that it watched. No two clocks are ever
+compared. A holder that was stopped for longer than that finds another's file where its own was, and has lost the lease.
+Of a process of this machine one knows without waiting that it is gone, or that it lives (operators/store/holder.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
@@ -20,217 +19,212 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 from operators.store.addresses import store_at
+from operators.store.holder import MOST_BYTES, Holder, here
 from operators.store.store import Store, read
 from schemas.errors import OutputBusy, StoreLost
 
 KEY = "_job/lease.json"
 STALE_S = 40.0
 """SIGHTREAD_LEASE_S says otherwise, for tests; the heart beats eight times in that time."""
+LET_GO_S = 5.0
+"""How long the end of a command may wait to let the output go, where the store does not answer."""
+_GAP_S = 2.0
+"""A look that takes longer than that, and than a quarter of STALE_S, says nothing of the time before it."""
+_TRIES = 3
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Holder:
-    """token: of this holding alone. since: ISO 8601, as the holder's clock says; shown, never compared. place: machine,
-    boot and namespace of its process, and process and its start: whether it is gone can be told on the same machine."""
+class _Seen:
+    """A lease as it was read. holder: None where the file says nothing that one can read."""
 
-    token: str
-    who: str
-    what: str
-    since: str
-    place: dict[str, str]
-    beat: int = 0
+    holder: Holder | None
+    version: str
+
+    @property
+    def is_free(self) -> bool:
+        return self.holder is not None and (self.holder.ended or self.holder.is_gone)
+
+    @property
+    def token(self) -> str | None:
+        return self.holder.token if self.holder is not None else None
+
+    @property
+    def lives(self) -> bool:
+        """Whether one knows it without watching."""
+        return self.holder is not None and self.holder.lives(stale_s() / 4)
+
+    def __str__(self) -> str:
+        return str(self.holder) if self.holder is not None else "a process whose lease this version cannot read"
 
 
 class Lease:
-    """Held within `with lease:`; lost is set, and `on_lost` called once, when another has it."""
+    """Held within `with lease:`; `on_lost` is called once, with a sentence, from a thread, when another has it."""
 
     def __init__(self, store: Store, who: str, what: str, since: str, on_lost: Callable[[str], None]) -> None:
         """what: is done with the output, as another is told."""
         self._store = store
-        self._holder = Holder(uuid.uuid4().hex, who, what, since, _place())
+        self._holder = Holder(uuid.uuid4().hex, who, what, since, here(), beat_s=time.monotonic())
         self._on_lost = on_lost
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
 
     @property
     def token(self) -> str:
         return self._holder.token
 
     def __enter__(self) -> Lease:
-        """Raises OutputBusy with who has it, and since when; StoreLost, OSError."""
-        self._take()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        """Raises OutputBusy with who has it, and since when; StoreLost."""
+        try:
+            self._take()
+        except OSError as error:
+            raise StoreLost(f"output: {self._store.address} cannot be written: {error}") from error
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        if self._thread is not None:
-            self._thread.join(timeout=stale_s())
-        with contextlib.suppress(OSError, StoreLost):  # who finds it sees that nobody's heart beats
-            there = holder_of(self._store)
-            if there is not None and there.token == self.token:
-                self._store.delete(KEY)
+        self._thread.join(timeout=LET_GO_S)
 
     def _take(self) -> None:
         while True:
-            if self._store.put_if_absent(KEY, _as_json(self._holder)):
+            self._holder = replace(self._holder, beat_s=time.monotonic())
+            if self._store.put_if_absent(KEY, self._holder.as_json()):
                 return
-            there = _current(self._store)
-            if there is None:
+            seen = _look(self._store)
+            if seen is None or not self._is_left(seen):
                 continue  # it was let go just now
-            holder, version = there
-            if holder is None or not _is_gone(holder):
-                holder = self._watch(version) if holder is not None else None
-                if holder is not None:
-                    raise OutputBusy(
-                        f"output: {self._store.address} is being written by {holder.who} since {holder.since} "
-                        f"({holder.what}); wait for it, or stop it"
-                    )
-                if (there := _current(self._store)) is None:
-                    continue
-                version = there[1]
-            if self._store.replace_if_same(KEY, _as_json(self._holder), version):
-                _log.info("the lease of %s was left behind; taken over", self._store.address)
+            left_by = "" if seen.holder is not None and seen.holder.ended else str(seen)
+            mine = replace(self._holder, beat_s=time.monotonic(), left_by=left_by)
+            if self._store.replace_if_same(KEY, mine.as_json(), seen.version):
+                self._holder = mine
+                if left_by:
+                    _log.info("the lease of %s was left behind by %s; taken over", self._store.address, left_by)
                 return
 
-    def _watch(self, version: str) -> Holder | None:
-        """The holder, once its heart is seen to beat; None if it does not."""
-        deadline = time.monotonic() + stale_s()
-        while time.monotonic() < deadline:
-            time.sleep(stale_s() / 20)
-            there = _current(self._store)
-            if there is None:
-                return None
-            if there[1] != version and there[0] is not None:
-                return there[0]
-        return None
+    def _is_left(self, seen: _Seen) -> bool:
+        """Whether nobody holds it any more, as far as this very file goes; False where another is there by now. Raises
+        OutputBusy where its holder lives."""
+        if seen.is_free:
+            return True
+        now: _Seen | None = seen
+        if not seen.lives:
+            _log.warning(
+                "another process wrote to %s (%s); watching whether it lives, up to %g s",
+                *(self._store.address, seen, stale_s()),
+            )
+            now = _watched(self._store, seen, stale_s())
+            if now is None or now.version == seen.version:
+                return now is not None
+            if now.is_free:
+                return False
+        raise OutputBusy(f"output: {self._store.address} is being written by {now}; wait for it, or stop it")
 
-    def _beat(self) -> None:
+    def _live(self) -> None:
         while not self._ended.wait(stale_s() / 8):
             try:
-                if self._renewed() or self._ended.is_set():
-                    continue
-                holder = holder_of(self._store)
-                other = "nobody" if holder is None else f"{holder.who} since {holder.since}"
-                self._on_lost(f"the lease of {self._store.address} was lost: it is held by {other}")
-                return
+                other = self._renewed()
             except (OSError, StoreLost) as error:  # the run itself finds out what becomes of the store
                 _log.info("the lease of %s could not be renewed: %s", self._store.address, error)
+                continue
+            if other is not None:
+                if not self._ended.is_set():
+                    self._on_lost(f"the lease of {self._store.address} was lost: it was taken over by {other}")
+                return
+        with contextlib.suppress(OSError, StoreLost):  # who finds it sees that nobody's heart beats
+            self._renewed(ended=True)
 
-    def _renewed(self) -> bool:
-        for _ in range(2):  # a store may have put it, and its answer got lost
-            there = _current(self._store)
-            if there is None or there[0] is None or there[0].token != self.token:
-                return False
-            self._holder = replace(self._holder, beat=self._holder.beat + 1)
-            if self._store.replace_if_same(KEY, _as_json(self._holder), there[1]):
-                return True
-        return False
+    def _renewed(self, *, ended: bool = False) -> _Seen | None:
+        """Put the file anew; returns what is there instead, where it is another's. ended: let it go."""
+        renewed = replace(self._holder, beat=self._holder.beat + 1, beat_s=time.monotonic(), ended=ended)
+        for _ in range(_TRIES):  # it may be replaced between two looks at it
+            seen = _look(self._store)
+            if seen is not None and seen.token != self.token:
+                return seen
+            if seen is None:  # somebody deleted it: then nobody else has it
+                done = self._store.put_if_absent(KEY, renewed.as_json())
+            else:
+                done = self._store.replace_if_same(KEY, renewed.as_json(), seen.version)
+            if done:
+                self._holder = renewed
+                break
+        return None
 
 
 @dataclass
 class LeaseGuard:
     """Asks, in another process than the holder's, whether it still has the lease: what is done without one is done
-    twice. Crosses processes. output: an address."""
+    twice. Crosses processes, and may be asked by several threads. output: an address."""
 
     output: str
     token: str
-    _asked: float = -math.inf
+    _asked_s: float = -math.inf
     _held: bool = True
 
     def held(self) -> bool:
-        """As it was a few seconds ago. True where the store does not say: whoever writes finds out."""
-        if self._held and time.monotonic() - self._asked > stale_s() / 8:
-            self._asked = time.monotonic()
+        """As it was an eighth of the stale time ago; False for good once it was lost. True where the store does not
+        say: whoever writes finds out."""
+        if self._held and time.monotonic() - self._asked_s > stale_s() / 8:
+            self._asked_s = time.monotonic()
             with contextlib.suppress(OSError, StoreLost):
-                there = holder_of(store_at(self.output))
-                self._held = there is None or there.token == self.token
+                seen = _look(store_at(self.output))
+                if seen is not None and seen.token != self.token:
+                    self._held = False
         return self._held
 
 
 def holder_of(store: Store) -> Holder | None:
     """Who has the output, as far as the file says; None where nobody has. Raises OSError, StoreLost."""
-    there = _current(store)
-    return there[0] if there is not None else None
+    seen = _look(store)
+    return seen.holder if seen is not None and seen.holder is not None and not seen.holder.ended else None
 
 
 def is_beating(store: Store) -> bool:
     """Whether the holder lives; it is watched for some seconds, unless its process can be looked at. Raises OSError,
     StoreLost."""
-    there = _current(store)
-    if there is None or there[0] is None or _is_gone(there[0]):
+    seen = _look(store)
+    if seen is None or seen.is_free:
         return False
-    if _is_here(there[0]):
+    if seen.lives:
         return True
-    deadline = time.monotonic() + stale_s() / 2
-    while time.monotonic() < deadline:
-        time.sleep(stale_s() / 20)
-        now = _current(store)
-        if now is None or now[1] != there[1]:
-            return now is not None
-    return False
+    now = _watched(store, seen, stale_s() / 4)
+    return now is not None and now.version != seen.version and not now.is_free
 
 
 def stale_s() -> float:
     try:
-        return max(1.0, float(os.environ.get("SIGHTREAD_LEASE_S", STALE_S)))
+        return max(0.2, float(os.environ.get("SIGHTREAD_LEASE_S", STALE_S)))
     except ValueError:
         return STALE_S
 
 
-def _current(store: Store) -> tuple[Holder | None, str] | None:
-    """What the file says, and its version; no holder where it says nothing that one can read, None where it is not."""
+def _look(store: Store) -> _Seen | None:
+    """None where there is no file. Raises OSError, StoreLost."""
     if (there := store.stat(KEY)) is None:
         return None
+    if there.size_bytes > MOST_BYTES:
+        return _Seen(None, there.version)
     try:
-        data: dict[str, Any] = json.loads(read(store, KEY))
-        return Holder(**data), there.version
+        return _Seen(Holder.of(read(store, KEY)), there.version)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, RecursionError):
-        return None, there.version
+    except ValueError:
+        return _Seen(None, there.version)
 
 
-def _as_json(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder), indent=1).encode()
-
-
-def _place() -> dict[str, str]:
-    return {**_machine(), "process": str(os.getpid()), "started": _started(os.getpid()) or ""}
-
-
-def _machine() -> dict[str, str]:
-    facts = {}
-    with contextlib.suppress(OSError):
-        facts["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        facts["namespace"] = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  a name, no path
-    return facts
-
-
-def _is_here(holder: Holder) -> bool:
-    here = _machine()
-    return bool(here) and all(holder.place.get(key) == value for key, value in here.items())
-
-
-def _is_gone(holder: Holder) -> bool:
-    """Whether it was a process of this machine that is no more."""
-    process = holder.place.get("process", "")
-    return _is_here(holder) and process.isdigit() and _started(int(process)) != holder.place.get("started")
-
-
-def _started(process: int) -> str | None:
-    """When a process began, in ticks since the boot; None where it is no more."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
+def _watched(store: Store, seen: _Seen, for_s: float) -> _Seen | None:
+    """What is there once it is another file, its holder is gone, or it stayed the same for so long; None where there is
+    none. Only what was looked at counts: if the store, or this process, was away for longer than a moment, the time
+    starts anew, since the holder could not renew it either."""
+    silent_s, looked_s = 0.0, time.monotonic()
+    while True:
+        time.sleep(min(1.0, for_s / 20))
+        now = _look(store)
+        gap_s, looked_s = time.monotonic() - looked_s, time.monotonic()
+        silent_s = silent_s + gap_s if gap_s <= max(_GAP_S, stale_s() / 4) else 0.0
+        if now is None or now.version != seen.version or now.is_free or silent_s >= for_s:
+            return now

@@ -94,7 +94,8 @@ class LocalStore:
                 raise FileNotFoundError(errno.ENOENT, "a link that leads nowhere", str(path)) from None
             return None
         # every replacement is another inode, and one that is used again has another time
-        return Stat(there.st_size, f"{there.st_ino:x}-{there.st_mtime_ns:x}-{there.st_size:x}")
+        version = f"{there.st_ino:x}-{there.st_mtime_ns:x}-{there.st_size:x}"
+        return Stat(there.st_size, version, there.st_mtime)
 
     def open(self, key: str) -> IO[bytes]:
         path = self._path(key)

@@ -90,7 +90,7 @@ class Bucket:
             if status_of(error) in (400, 401, 403):  # an answer to HEAD has no body that says why
                 self._piece(key, None, 0, 1, obstore)
             raise
-        return Stat(meta["size"], _version(meta))
+        return Stat(meta["size"], _version(meta), meta["last_modified"].timestamp())
 
     def below(self, prefix: str = "") -> Iterator[Object]:
         """Everything below a folder, or all of the bucket, in the order that the store lists it in; none where there is

@@ -23,7 +23,7 @@ import pyarrow as pa
 from operators.store import sealed
 from operators.store.addresses import store_at
 from operators.store.chunk_id import ChunkId
-from operators.store.store import Store
+from operators.store.store import Store, overwrite
 from schemas.address import is_remote
 from schemas.errors import JobConflict
 
@@ -124,23 +124,28 @@ class PartLog:
 
     def parts(self, task: str, slice_: int | None = None) -> dict[str, PartName]:
         """By chunk_id, each in its last revision; of one slice of the results, or of all."""
-        last: dict[str, PartName] = {}
-        for name in self._names(folder_of(task, slice_)):
-            if name.chunk_id not in last or last[name.chunk_id].revision < name.revision:
-                last[name.chunk_id] = name
-        return last
+        return {chunk_id: names[-1] for chunk_id, names in self.revisions(task, slice_).items()}
+
+    def last(self, task: str, chunk_id: str) -> PartName:
+        """The last revision of a part. Raises JobConflict where the log has none."""
+        try:
+            return self.parts(task, ChunkId.of(chunk_id).slice)[chunk_id]
+        except (KeyError, ValueError):
+            raise JobConflict(f"{self._store.address} has no part {chunk_id} of {task}") from None
+
+    def put_beside(self, key: str, data: bytes) -> None:
+        """A file of the job's store that no row is read from; the last writer wins. Raises OSError."""
+        overwrite(self._store, key, data)
 
     def read(self, name: PartName, columns: Sequence[str] | None = None) -> Part:
         """With the columns that it was written with. Raises JobConflict when it is not one of ours; OSError."""
         with self._store.open(name.key) as file:
             try:
-                parquet, footer = sealed.opened(file)
-                there = parquet.schema_arrow.names
-                rows = parquet.read(columns=there if columns is None else [key for key in columns if key in there])
-            except (sealed.Broken, pa.ArrowException, OSError) as error:
+                rows, footer = sealed.read_checked(file, columns)
+            except sealed.Broken as error:
                 raise self._no_part(name.key, error) from error
-        if (footer.get("task"), footer.get("chunk_id")) != (name.task, name.chunk_id):
-            raise self._no_part(name.key, ValueError(f"it is of {footer.get('task')}/{footer.get('chunk_id')}"))
+        if (there := name_in(footer)) != name:
+            raise self._no_part(name.key, ValueError(f"it is {there or 'something else'}"))
         return Part(name, rows, footer)
 
     def read_all(self, names: Sequence[PartName]) -> Iterator[Part]:
@@ -150,6 +155,13 @@ class PartLog:
             return
         with ThreadPoolExecutor(READS, thread_name_prefix="parts") as executor:
             yield from executor.map(self.read, names)
+
+    def revisions(self, task: str, slice_: int | None = None) -> dict[str, list[PartName]]:
+        """All that is there, by chunk_id, the last at last."""
+        there: dict[str, list[PartName]] = {}
+        for name in sorted(self._names(folder_of(task, slice_)), key=lambda name: name.revision):
+            there.setdefault(name.chunk_id, []).append(name)
+        return there
 
     def delete(self, name: PartName) -> None:
         """With all that it took the place of. Without it in the results too, the chunk is open again."""
@@ -162,11 +174,26 @@ class PartLog:
                 yield name
 
     def _no_part(self, key: str, error: Exception) -> JobConflict:
-        return JobConflict(f"{self._store.address}/{key} is not a part that sightread wrote: {error}")
+        return JobConflict(
+            f"{self._store.address}/{key} is not a part that sightread wrote ({error}); `sightread verify "
+            f"{self._store.address} --repair` mends it"
+        )
 
 
 def folder_of(task: str, slice_: int | None = None) -> str:
     return f"{PARTS}/task={task}" if slice_ is None else f"{PARTS}/task={task}/{slice_:05d}"
+
+
+def name_in(footer: dict[str, Any]) -> PartName | None:
+    """Of the part that bears this footer; None where it is none of a part."""
+    task, chunk_id, revision = (footer.get(key) for key in ("task", "chunk_id", "revision"))
+    if not (isinstance(task, str) and isinstance(chunk_id, str) and isinstance(revision, int)):
+        return None
+    name = PartName(task, chunk_id, revision)
+    try:
+        return PartName.of(name.key)
+    except ValueError:
+        return None
 
 
 def _footer(name: PartName, rows: pa.Table) -> dict[str, Any]:

@@ -15,15 +15,16 @@ import pyarrow.parquet as pq
 
 from operators.store import sealed
 from operators.store.addresses import store_at
-from operators.store.store import Store, overwrite
-from operators.store.view import RESULTS, View, key_of, with_schema
+from operators.store.shown import with_schema
+from operators.store.store import Store
+from operators.store.view import RESULTS, View, key_of
 from schemas import tables
 from schemas.address import is_remote
 from schemas.errors import JobConflict, SightreadError, SpecError, StoreLost
 
 READS = 4
 """Files that are read at once where a store answers over a network."""
-_LOCKED = {
+_LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",  # a name in it is a column, never one of our variables
     "lock_configuration": "true",
@@ -58,10 +59,6 @@ class Results:
     def files(self, task: str) -> list[str]:
         """The keys of its files."""
         return [key_of(task, slice_) for slice_ in self._view.slices(task)]
-
-    def put_beside(self, key: str, data: bytes) -> None:
-        """A file of the job's store that no row is read from; the last writer wins. Raises OSError."""
-        overwrite(self._store, key, data)
 
     def rows(self, task: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """All rows of a task, file by file as they are asked for; columns that a file lacks are null in it.

@@ -10,9 +10,11 @@ import logging
 import math
 import os
 import random
+import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from schemas.errors import InputError, SpecError, StoreLost
 
@@ -26,8 +28,14 @@ TIMEOUT_S = 20.0
 LONGEST_SETTING_S = 30 * 86_400.0
 FIRST_S, LONGEST_S = 0.1, 15.0
 
+MOST_REASON = 300
+"""Characters of a reason that are kept."""
+
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_counting = threading.Lock()
+_times, _reason = 0, ""
+_haste = threading.local()
 
 
 class MayPass(OSError):
@@ -69,13 +77,14 @@ def patiently(ask: Callable[[], _T], about: str, patience_s: float = PATIENCE_S)
     Raises StoreLost after patience_s, and where credentials cannot be had; InputError permission after REFUSALS; and
     whatever else `ask` raises.
     """
+    patience_s = min(patience_s, getattr(_haste, "patience_s", math.inf))
     started_s, refusals, wait_s = time.monotonic(), 0, FIRST_S
     while True:
         try:
             return ask()
         except Refused as error:
             refusals += 1
-            if refusals >= REFUSALS:
+            if refusals >= REFUSALS or time.monotonic() - started_s + wait_s > getattr(_haste, "patience_s", math.inf):
                 lost = isinstance(error, NoCredentials)
                 raise StoreLost(f"{error}") if lost else InputError("permission", f"{error}") from None
             reason: OSError = error
@@ -84,6 +93,31 @@ def patiently(ask: Callable[[], _T], about: str, patience_s: float = PATIENCE_S)
                 lasted = f"for {time.monotonic() - started_s:.0f} s"
                 raise StoreLost(f"{about} does not answer {lasted}: {error}") from None
             reason = error
+        _count(f"{about}: {reason}")
         _log.info("%s: %s; tried again in about %.1f s", about, reason, wait_s)
         time.sleep(wait_s * random.uniform(0.5, 1.0))
         wait_s = min(LONGEST_S, wait_s * 2)
+
+
+@contextmanager
+def in_haste(patience_s: float) -> Iterator[None]:
+    """In this thread nobody is waited for longer: what is asked can be done without."""
+    _haste.patience_s = patience_s
+    try:
+        yield
+    finally:
+        del _haste.patience_s
+
+
+def _count(reason: str) -> None:
+    global _times, _reason
+    with _counting:
+        _times, _reason = _times + 1, reason[:MOST_REASON]
+
+
+def retries_of(stage: str) -> list[dict[str, Any]]:
+    """How often this process asked again since this was last called, as RETRIES has it; empty where it never did."""
+    global _times
+    with _counting:
+        times, _times = _times, 0
+        return [{"stage": stage, "times": times, "reason": _reason}] if times else []

@@ -9,13 +9,20 @@ what the rows say.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 FOOTER_KEY = b"sightread"
+GROUP_BYTES = 128 << 20
+"""Of a row group, before it is packed: more than 2 GB of text in lists or structs could be written in one, and not
+read."""
+_STEP = 256
+"""Rows that are weighed together."""
 _SEAL = b"sightread:sha256"
 _TAIL = 8
 """Bytes behind the footer: its length (4, little-endian) and PAR1."""
@@ -26,14 +33,27 @@ class Broken(ValueError):
 
 
 def sealed(rows: pa.Table, footer: dict[str, Any]) -> memoryview:
-    """A Parquet file of the rows. footer: JSON that `footer_of` gives back."""
-    sink = pa.BufferOutputStream()
+    """A Parquet file of the rows. footer: JSON, which `opened` gives back."""
+    sink = io.BytesIO()
     table = rows.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()})
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    data = memoryview(sink.getvalue())
-    start = _footer_start(data)
-    digest = _digest(data[:start], data[start:])
-    return memoryview(b"".join((data[:start], _SEAL, digest, data[start:])))
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        for group in _groups(table):
+            writer.write_table(group, row_group_size=group.num_rows)
+    with sink.getbuffer() as data:
+        start = _footer_start(data)
+        digest, end = _digest(data[:start], data[start:]), bytes(data[start:])
+    sink.seek(start)
+    sink.write(_SEAL + digest + end)
+    return sink.getbuffer()
+
+
+def _groups(table: pa.Table) -> Iterator[pa.Table]:
+    start = size_bytes = 0
+    for end in range(_STEP, table.num_rows + _STEP, _STEP):
+        size_bytes += table.slice(end - _STEP, _STEP).nbytes
+        if size_bytes >= GROUP_BYTES or end >= table.num_rows:
+            yield table.slice(start, end - start)
+            start, size_bytes = end, 0
 
 
 def check_seal(data: memoryview) -> None:
@@ -47,15 +67,29 @@ def check_seal(data: memoryview) -> None:
 
 
 def opened(file: IO[bytes]) -> tuple[pq.ParquetFile, dict[str, Any]]:
-    """With its footer. Raises Broken for what is no file of ours."""
+    """With its footer, which alone is read. Raises Broken for what is no file of ours."""
     try:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         footer = json.loads((parquet.schema_arrow.metadata or {})[FOOTER_KEY])
         if not isinstance(footer, dict):
             raise ValueError(f"its footer is a {type(footer).__name__}")
-    except (KeyError, ValueError, OSError, RecursionError) as error:
+    except (KeyError, ValueError, OSError, RecursionError, MemoryError, pa.ArrowException) as error:
         raise Broken(f"{error!r}") from error
     return parquet, footer
+
+
+def read_checked(file: IO[bytes], columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """Its rows and its footer, once its seal was found intact. columns: as many as are there. Raises Broken; OSError
+    where it cannot be read."""
+    data = file.read()
+    check_seal(memoryview(data))
+    parquet, footer = opened(io.BytesIO(data))
+    there = parquet.schema_arrow.names
+    try:
+        rows = parquet.read(columns=there if columns is None else [name for name in columns if name in there])
+    except (ValueError, OSError, MemoryError, pa.ArrowException) as error:  # a seal may be forged
+        raise Broken(f"{error!r}") from error
+    return rows.replace_schema_metadata(None), footer
 
 
 def _footer_start(data: memoryview) -> int:

@@ -16,10 +16,12 @@ Data: TypeAlias = bytes | memoryview
 @dataclass(frozen=True)
 class Stat:
     """version: changes with every replacement by other bytes (S3's is a hash of them); it means something to
-    `replace_if_same` of the same store alone."""
+    `replace_if_same` of the same store alone. modified_s: since the epoch, by the store's clock; None where
+    it does not say."""
 
     size_bytes: int
     version: str
+    modified_s: float | None = None
 
 
 class Store(Protocol):
@@ -54,6 +56,15 @@ def overwrite(store: Store, key: str, data: Data) -> None:
         there = store.stat(key)
         if store.put_if_absent(key, data) if there is None else store.replace_if_same(key, data, there.version):
             return
+
+
+def sizes(store: Store, folder: str) -> dict[str, int]:
+    """Bytes of all files below a folder, by key. A store whose listing says them has a verb of this name."""
+    if (listed := getattr(store, "sizes", None)) is not None:
+        by_key: dict[str, int] = listed(folder)
+        return by_key
+    stats = ((key, store.stat(key)) for key in store.list(folder))
+    return {key: there.size_bytes for key, there in stats if there is not None}
 
 
 def read(store: Store, key: str) -> bytes:

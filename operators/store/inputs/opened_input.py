@@ -22,6 +22,7 @@ from operators.store.inputs.origin import origin_of as origin_of
 from operators.store.inputs.rights import rights_kept
 from operators.store.inputs.tar_input import is_place, local_member, reader, remote_member, remote_shard, shard_of
 from operators.store.inputs.tar_members import ReadAt
+from operators.store.retries import retries_of as retries_of
 from schemas.address import is_remote
 from schemas.errors import InputError, SpecError
 from schemas.fetch import FetchSettings
