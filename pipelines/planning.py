@@ -279,7 +279,7 @@ def outlook(job: Job) -> tuple[Listing, pa.Table]:
     rounds = folder.rounds() if check_output(job, folder) else []
     check_tasks(job, rounds, View(store), redo=())
     listing = list_job(job)
-    compare([folder.read_inputs(manifests_of(rounds))], listing.inputs)
+    compare([folder.read_inputs([number]) for number in manifests_of(rounds)], listing.inputs)
     probe = Probe(job.decode, workers=job.workers)
     slices = Slices()
     try:
