@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from operators.store.chunk_id import ChunkId
 from operators.store.part_log import PartLog, PartName
-from operators.store.soundness import Checked, Place, intact, owner_of
+from operators.store.soundness import Checked, Place, holds_all, intact, owner_of
 from operators.store.store import Store
 from operators.store.view import View
 from pipelines.verify import READS, Plan, Verified, look, lost_chunks
@@ -42,10 +42,9 @@ def _to_its_place(store: Store, key: str) -> Iterator[str]:
         store.delete(target)
         store.put_if_absent(target, data)
         yield f"{target}: put back from {key}"
-    if not intact(store, target):
-        return
-    store.delete(key)
-    yield f"{key}: a copy of {target}, removed"
+    if intact(store, target) and (PartName.of(target) is not None or holds_all(store, target, data)):
+        store.delete(key)
+        yield f"{key}: a copy of {target}, removed"
 
 
 def _fix(store: Store, plan: Plan, place: Place) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from operators.store.chunk_id import ChunkId
-from operators.store.part_log import PartLog, PartName
+from operators.store.part_log import PartName
 from operators.store.soundness import Checked, Finding, Inventory, Place, check_slice, owner_of
 from operators.store.store import Store
 from operators.store.view import key_of
@@ -149,11 +149,7 @@ def verify(store: Store, progress: Callable[[int, int], None] = _quiet) -> Verif
 
 def look(store: Store, plan: Plan, place: Place, parts: Sequence[PartName] | None, executor: Executor) -> Checked:
     """parts: None: as they are now. Raises OSError, StoreLost."""
-    if parts is None:
-        parts = [name for names in PartLog(store).revisions(*place).values() for name in names]
-    floor = plan.floor(place[0])
-    expected = any(ChunkId.of(name.chunk_id).round >= floor for name in parts)
-    return check_slice(store, place, parts, expected=expected, executor=executor)
+    return check_slice(store, place, parts, floor=plan.floor(place[0]), executor=executor)
 
 
 def lost_chunks(plan: Plan, checked: Checked) -> Iterator[tuple[str, int]]:
@@ -187,8 +183,8 @@ def _take(verified: Verified, checked: Checked, lost: Sequence[tuple[str, int]])
     verified.findings += findings
     answered = checked.held.chunks.keys() | checked.last().keys()
     for chunk_id in plan.planned(place):
-        if chunk_id not in answered and (units := plan.units(place, chunk_id)):
-            verified.open_units[place[0]] = verified.open_units.get(place[0], 0) + len(units)
+        if chunk_id not in answered and (left := plan.units(place, chunk_id)):
+            verified.open_units[place[0]] = verified.open_units.get(place[0], 0) + len(left)
 
 
 def _stranger(store: Store, key: str) -> str:

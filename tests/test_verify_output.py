@@ -6,14 +6,17 @@ import random
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.cli import main
+from jobs.load import parse
 from operators.store.addresses import store_at
 from operators.store.part_log import PartLog, PartName
 from operators.store.store import Store, read
 from operators.store.view import View, key_of
+from pipelines.compact import compact
 from pipelines.folder import JobFolder
 from pipelines.repair import repair
 from pipelines.rounds import Round
@@ -24,6 +27,7 @@ from tests.support.result_rows import OTHER, chunk_id, rows
 from tests.support.world import World, write_image, write_recording
 
 FILE = key_of("ocr", 0)
+SPEC = {"name": "t", "inputs": ["in"], "output": "out", "engine": {"kind": "scripted", "recording": "x"}}
 
 
 @pytest.fixture
@@ -182,7 +186,7 @@ def test_results_of_a_type_that_is_done_anew_are_not_missed() -> None:
     store = finished(store_at(f"memory://{uuid.uuid4().hex}"))
     folder = JobFolder(store)
     folder.add_round(Round(1, "redo", (0,), {"ocr": {}}, "then", "somebody", {}, {"retired ocr": 1}))
-    View(store).retire("ocr")
+    View(store).retire("ocr", 1)
     assert faults(store) == {}
     chunk = chunk_id(0, 1, "redo")
     PartLog(store).write("ocr", chunk, rows(chunk, [{"input_id": "00", "unit_index": 0, "generation": 1}], OTHER))
@@ -205,6 +209,46 @@ def test_the_command_says_what_it_saw(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.splitlines()[-1] == "8 files, 8 rows: 1 thing is wrong"
     (tmp_path / "results" / "a\x1b[2Jb").unlink()
     assert main(["verify", str(tmp_path)]) == 0
+
+
+class Dying:
+    """A store whose writer is killed after so many changes."""
+
+    def __init__(self, store: Store, changes: int) -> None:
+        self._store, self._left = store, changes
+        self.address = store.address
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("put_if_absent", "replace_if_same", "delete"):
+            if not self._left:
+                raise InterruptedError
+            self._left -= 1
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("what", ["repair", "compact"])
+def test_a_kill_between_any_two_steps_costs_nothing(what: str) -> None:
+    spec = parse({**SPEC, "tasks": ["ocr"]}, "test")
+    for changes in range(20):
+        store = finished(store_at(f"memory://{uuid.uuid4().hex}"))
+        before = texts(store)
+        if what == "repair":
+            flip(store, PartName("ocr", FIRST, 1).key, 5000)
+            store.delete(PartName("ocr", [*CHUNKS][1]).key)
+            store.put_if_absent(f"{FILE}.bak", read(store, FILE))
+            flip(store, key_of("ocr", 1), 5000)
+        dying = Dying(store, changes)
+        try:
+            done = list(repair(dying, verify(dying)) if what == "repair" else compact(dying, {"ocr": spec}))
+        except InterruptedError:
+            done = []
+        repaired(store)
+        list(compact(store, {"ocr": spec}))
+        assert verify(store).findings == []
+        assert texts(store) == before
+        if done:
+            return
+    pytest.fail("it never ended")
 
 
 def test_what_cannot_be_asked_from_here_is_left_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from operators.store.shown import Piece, shown
 from operators.store.store import Data, Store, read
 from operators.store.view import Slice, View, key_of
 from schemas.errors import JobConflict
+from tests.support.object_server import S3Server
 from tests.support.result_rows import OTHER, TEXT, chunk_id, rows
 
 Key = tuple[str, int, int]
@@ -512,3 +513,11 @@ def test_units_that_a_file_lost_for_a_while_stay_gone(store: Store) -> None:
     assert len(texts(store)) == 1
     view.rebuild("ocr", 0)
     assert len(texts(store)) == 1
+
+
+def test_of_files_in_a_bucket_the_footer_alone_is_asked_for(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_at(f"{s3.new_bucket()}/out")
+    chunk = put(store)
+    View(store).publish("ocr", 0)
+    monkeypatch.setattr(type(store), "open", lambda *_: pytest.fail("all of it was asked for"))
+    assert View(store).committed("ocr") == {chunk}

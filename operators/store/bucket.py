@@ -54,6 +54,14 @@ class BucketStore:
         with _as_os_errors():
             return io.BytesIO(self._bucket.read(self._key(key))[0])
 
+    def end(self, key: str, size_bytes: int) -> bytes:
+        """The last bytes of a file, or all of a smaller one: its footer alone. Raises OSError too where it is replaced
+        meanwhile."""
+        with _as_os_errors():
+            there = self._bucket.stat(self._key(key))
+            start = max(0, there.size_bytes - size_bytes)
+            return b"".join(self._bucket.pieces(self._key(key), there.version, start, there.size_bytes))
+
     def put_if_absent(self, key: str, data: Data) -> bool:
         with _as_os_errors():
             return self._bucket.put(self._key(key), data)

@@ -4,6 +4,7 @@ of a task at a time. Changes nothing; knows no plan.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 
 from operators.store import sealed
 from operators.store.chunk_id import ChunkId
-from operators.store.part_log import PARTS, PartName, identity_of, name_in
+from operators.store.part_log import PARTS, PartLog, PartName, identity_of, name_in
 from operators.store.shown import Piece, shown
 from operators.store.store import Store
 from operators.store.view import RESULTS, Held, Slice, held_in, key_of, place_of
@@ -107,11 +108,16 @@ class Checked:
 
 
 def check_slice(
-    store: Store, place: Place, parts: Sequence[PartName], *, expected: bool, executor: Executor
+    store: Store, place: Place, parts: Sequence[PartName] | None, *, floor: int, executor: Executor
 ) -> Checked:
-    """expected: whether there must be a file if there are parts. Raises OSError, StoreLost."""
+    """parts: None: as they are now. floor: the round from which on a part must show in a file. Raises OSError,
+    StoreLost."""
     checked = Checked(place)
     reading = executor.submit(_file, store, place)
+    if parts is None:  # behind the file: what it holds was in the log before
+        reading.result()
+        parts = [name for names in PartLog(store).revisions(*place).values() for name in names]
+    expected = any(ChunkId.of(name.chunk_id).round >= floor for name in parts)
     for name, read in zip(parts, executor.map(lambda name: _part(store, name), parts), strict=True):
         if isinstance(read, str):
             checked.broken[name] = read
@@ -162,6 +168,14 @@ def intact(store: Store, key: str) -> bool:
     except FileNotFoundError:
         return False
     return owner is not None and owner[0] == key
+
+
+def holds_all(store: Store, key: str, data: memoryview) -> bool:
+    """Whether a file of results holds what another does, of which data is all. Raises OSError, StoreLost."""
+    held = held_in(sealed.opened(io.BytesIO(data))[1])
+    with store.open(key) as file:
+        there = held_in(sealed.opened(file)[1])
+    return all(there.chunks.get(chunk_id, -1) >= revision for chunk_id, revision in held.chunks.items())
 
 
 def _last(names: Sequence[PartName]) -> dict[str, PartName]:

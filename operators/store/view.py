@@ -12,6 +12,8 @@ Ray or of what the rows say.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +31,8 @@ from schemas.errors import JobConflict
 
 RESULTS = "results"
 _KEY = re.compile(rf"{RESULTS}/task=([^/]*)/part-(\d{{5,}})\.parquet", re.ASCII)
+_END_BYTES = 256 << 10
+"""Of a file, in which its footer lies: of some thousand chunks."""
 _PATIENCE = 5
 """Times that a part which was listed may be gone when it is read."""
 
@@ -105,13 +109,11 @@ class View:
         """Of the footer alone; nothing where there is no file. Raises JobConflict for one that is none of ours."""
         key = key_of(task, slice_)
         try:
-            with self._store.open(key) as file:
-                _, footer = sealed.opened(file)
+            return held_in(self._footer(key))
         except FileNotFoundError:
             return Held()
         except sealed.Broken as error:
             raise self._no_file(key, error) from error
-        return held_in(footer)
 
     def committed(self, task: str) -> set[str]:
         """The chunk_id of every chunk that is in the log or in the view."""
@@ -244,6 +246,14 @@ class View:
         base = Slice(former.of_chunks(kept), Held(kept, kept), former.version)
         new = [name for chunk_id, name in parts.items() if chunk_id not in without and chunk_id not in kept]
         return _merged(base, list(self._log.read_all(new)), pruned)
+
+    def _footer(self, key: str) -> dict[str, Any]:
+        """Raises sealed.Broken, OSError."""
+        if (end := getattr(self._store, "end", None)) is not None:  # of a bucket, which opens nothing but whole files
+            with contextlib.suppress(sealed.Broken, OSError):  # a long footer, or a file that is replaced meanwhile
+                return sealed.opened(io.BytesIO(end(key, _END_BYTES)))[1]
+        with self._store.open(key) as file:
+            return sealed.opened(file)[1]
 
     def _no_file(self, key: str, error: Exception) -> JobConflict:
         return JobConflict(
