@@ -21,8 +21,10 @@ from operators.store import retries
 from operators.store.addresses import store_at
 from operators.store.lease import KEY, Lease, LeaseGuard, holder_of
 from operators.store.memory import MemoryStore
+from operators.store.publisher import Publisher
 from operators.store.store import Store, overwrite
 from pipelines import event_log
+from pipelines import journal as journal_module
 from pipelines.event_log import EVENTS, PROGRESS, EventLog, read_events, read_progress, write_progress
 from pipelines.journal import MOST_WAITING, Journal
 from pipelines.progress import Progress, Several
@@ -285,6 +287,32 @@ def test_a_disk_that_is_full_ends_nothing_and_leaves_no_thread(tmp_path: Path) -
         assert len(told._waiting) <= MOST_WAITING
     assert "journal" not in {thread.name for thread in threading.enumerate()}
     assert store.list("_job/events.jsonl") == []
+
+
+def test_a_bucket_that_throttles_is_counted_and_one_that_is_gone_keeps_no_run(
+    proxy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_PATIENCE_S", 0.3)
+    store = store_at(f"{proxy.new_bucket()}/out")
+    retries.retries_of("before")
+    proxy.faults(0.5, seed=1, kinds=["503"])
+    for number in range(5):
+        overwrite(store, f"part{number}", b"rows")
+    (again,) = Publisher.at(store.address).retries("commit")
+    assert again["stage"] == "commit"
+    assert again["times"] >= 1
+    assert again["reason"].startswith(f"{store.address.rpartition('/')[0]}/out/part")
+    proxy.faults()
+    with Lease(store, "ann@host", "x", now(), on_lost=lambda _: None) as lease:
+        with journal(store, lease, every_s=0.05) as told:
+            told.planned(40, 0, 4)
+            proxy.faults(1.0, kinds=["503"])
+            told.starting("the engine")
+        assert "journal" not in {thread.name for thread in threading.enumerate()}
+        proxy.faults()
+        with journal(store, lease):
+            pass
+    assert "run began" in kinds(store)
 
 
 def test_several_are_told_of_all_that_one_is_told_of() -> None:
