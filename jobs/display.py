@@ -6,7 +6,6 @@ What is shown while it runs is logged too. Knows nothing of how a job is run.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -170,9 +169,10 @@ def _lines(summary: Summary, going_on: str) -> Iterator[str]:
         )
         if engine.deaths:
             folder = local_path(summary.output)
-            elsewhere = f"sightread-{os.getuid()}/ in the temporary folder of its node"
-            logs = elsewhere if folder is None else f"{folder}/_job/logs/"
-            yield f"the engine died {engine.deaths} times and was started anew; its log: {logs}"
+            logs = f"its log: {folder}/_job/logs/"
+            if folder is None:  # it lies on the node, which may be gone
+                logs = f"the last lines of its log: sightread status {summary.output} --events 50"
+            yield f"the engine died {engine.deaths} times and was started anew; {logs}"
     if summary.isolation_lacks:
         yield f"decoders ran without: {', '.join(summary.isolation_lacks)} (sightread doctor says what it means)"
     results = Results.at(summary.output)

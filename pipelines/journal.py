@@ -70,7 +70,7 @@ class Journal(Progress):
         self._new_rows = self._output_tokens = 0
         self._ending: str | None = None
         self._facts: dict[str, Any] = {
-            "state": "probing", "at": now(), "began": now(), "who": who(), "what": "", "job": name,
+            "state": "listing", "at": now(), "began": now(), "who": who(), "what": "", "job": name,
             "host": socket.gethostname(), "pid": os.getpid(), "version": VERSION,
             "inputs": None, "probed": 0, "to_probe": 0, "planned_rows": None, "done_rows": 0, "open_chunks": None,
             "fetched_inputs": 0, "fetched_bytes": 0, "store_retries": 0, "exit_code": None, "why": None,

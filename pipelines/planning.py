@@ -8,7 +8,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -209,8 +209,8 @@ def _chunk_slices(
                 if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
                     if not round_.defines and not _finishes(job, round_, open_rounds):
                         continue
-                    if round_.defines and planned is job and round_.tasks.keys() - job.definitions.keys():
-                        planned = _job_of(round_, job.output)
+                    if planned is job and round_.tasks.keys() - job.definitions.keys():
+                        planned = _job_of(round_, job.output) if round_.defines else _retried(round_, job)
                     tasks = [task for task in planned.tasks if task.name in round_.tasks]
                     some = inputs.slice(index * SLICE, SLICE)
                     chunks = chunk_table(some, probe_of(planned), planned, tasks, slices, round_.number)
@@ -243,6 +243,19 @@ def _job_of(round_: Round, output: str) -> Job:
     return job
 
 
+def _retried(retry: Round, job: Job) -> Job:
+    """The same of a retry that another engine may have been named for. Where that cannot be any more, the job: what it
+    does not ask about failed before, and stays as it is."""
+    try:
+        spec = JobSpec.model_validate(retry.spec)
+        specs = dict.fromkeys(retry.tasks, spec)
+        (planned,) = stored_jobs([replace(retry, kind="inputs")], specs, job.output, spec.engine)
+    except (ValueError, JobConflict, SpecError) as error:
+        _log.info("a retry of %s is finished as far as this spec goes: %s", ", ".join(sorted(retry.tasks)), error)
+        return job
+    return planned
+
+
 def _finishes(job: Job, retry: Round, open_rounds: Sequence[int] | None) -> bool:
     """Whether a run of the job plans what a retry left: one of its tasks, and not of another retry."""
     asked = open_rounds is None or retry.number in open_rounds
@@ -266,7 +279,7 @@ def outlook(job: Job) -> tuple[Listing, pa.Table]:
     rounds = folder.rounds() if check_output(job, folder) else []
     check_tasks(job, rounds, View(store), redo=())
     listing = list_job(job)
-    compare([folder.read_inputs(manifests_of(rounds))], listing.inputs)
+    compare([folder.read_inputs([number]) for number in manifests_of(rounds)], listing.inputs)
     probe = Probe(job.decode, workers=job.workers)
     slices = Slices()
     try:

@@ -61,27 +61,34 @@ def run(
     clock = Clock()
     with going_on() as committed, contextlib.ExitStack() as until_the_end:
 
-        def only_driver() -> Lease:
+        def only_driver() -> tuple[LeaseGuard, Journal]:
             folder.claim()
-            return until_the_end.enter_context(lease_of(store, job, "sightread run"))
+            lease = until_the_end.enter_context(lease_of(store, job, "sightread run"))
+            guard = LeaseGuard(job.output, lease.token)
+            return guard, until_the_end.enter_context(_journal(store, job, guard))
 
         begun = check_output(job, folder)
         if begun:
             check_tasks(job, folder.rounds(), view, growth.redo)
         # before anything is listed, which may take minutes; a new output is claimed after it, so that a spec with a
         # slip in its inputs can be corrected
-        lease = only_driver() if begun else None
+        driver = only_driver() if begun else None
         rounds = folder.rounds() if begun else []
+        if driver is not None:
+            progress = Several(progress, driver[1])
         listing = list_job(job, progress) if growth.new or not rounds else None
-        if lease is None:
-            lease = only_driver()
+        if driver is None:
+            driver = only_driver()
+            progress = Several(progress, driver[1])
             rounds = folder.rounds()
+        guard, journal = driver
         redo = check_tasks(job, rounds, view, growth.redo)
         folder.write_spec(job.spec.model_dump(mode="json"))
         rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
         clock.stop("list")
-        guard = LeaseGuard(job.output, lease.token)
-        return execute(job, rounds, guard, committed, limit=limit, progress=progress, clock=clock)
+        summary = _execute(job, rounds, guard, committed, store, limit, progress, clock, None)
+        journal.finished(summary)
+        return summary
 
 
 @contextlib.contextmanager
@@ -115,11 +122,15 @@ def execute(
     What it does and what happens stands in the output meanwhile (pipelines/journal.py).
     """
     store = store_at(job.output)
-    with Journal(store, guard, name=job.spec.name, workers=job.workers) as journal:
+    with _journal(store, job, guard) as journal:
         both = Several(progress, journal)
         summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only)
         journal.finished(summary)
     return summary
+
+
+def _journal(store: Store, job: Job, guard: LeaseGuard) -> Journal:
+    return Journal(store, guard, name=job.spec.name, workers=job.workers)
 
 
 def _execute(

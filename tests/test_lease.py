@@ -13,21 +13,31 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from jobs.load import parse
 from operators.commit import Commit
+from operators.infer.engine_handle import Stats
+from operators.infer.infer import Infer
+from operators.infer.utilization import Utilization
+from operators.media.decode import Decode
+from operators.media.probe import Probe
 from operators.store import lease
 from operators.store.addresses import store_at
 from operators.store.holder import Holder, here
 from operators.store.lease import KEY, Lease, LeaseGuard, holder_of, is_beating
 from operators.store.store import Store, overwrite, read
+from pipelines.job import prepare
+from pipelines.planning import chunk_table, list_job
 from schemas import tables
 from schemas.checkout import ROOT
 from schemas.errors import LEASE_LOST, OutputBusy, StoreLost
+from schemas.request import Request
 
 TAKERS = 8
 ELSEWHERE = {**here(), "boot": "of another machine"}
@@ -424,14 +434,98 @@ def test_a_holder_that_was_stopped_loses_it_and_one_that_goes_on_in_time_does_no
     holding.communicate()
 
 
+_WAITS = {
+    "python": "while True: time.sleep(0.01)",
+    "a lock": "threading.Event().wait()",
+    "a thread": "t = threading.Thread(target=time.sleep, args=(60,), daemon=True); t.start(); t.join()",
+    "a pool": "concurrent.futures.ThreadPoolExecutor(1).submit(time.sleep, 60).result()",
+    "a child": "subprocess.run(['sleep', '60'])",
+    "a swallowed interrupt": "while True:\n        try: time.sleep(60)\n        except KeyboardInterrupt: pass",
+    "native code": "ctypes.CDLL(None).pause(); ctypes.CDLL(None).pause()",
+}
+
+
+@pytest.mark.parametrize("wait", _WAITS)
+def test_whatever_a_command_waits_for_it_ends_when_the_lease_is_lost(
+    tmp_path: Path, wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale_after(1, monkeypatch)
+    code = (
+        "import concurrent.futures, ctypes, subprocess, sys, threading, time\n"
+        "from operators.processes import ending; from operators.store.addresses import store_at\n"
+        "from pipelines.one_driver import one_driver\n"
+        "ending.LIMIT_S = 1.0; ending.listen()\n"
+        "try:\n"
+        "  with one_driver(store_at(sys.argv[1]), 'a test'):\n"
+        "    print('held', flush=True)\n"
+        f"    {_WAITS[wait]}\n"
+        "finally: ending.exit_if_told()"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload]
+    assert command.stdout.readline() == "held\n"
+    left_behind(store_at(str(tmp_path)))
+    _, printed = command.communicate(timeout=30)
+    assert command.returncode == 1
+    assert printed == f"sightread: the lease of {tmp_path} was lost: it was taken over by them since dawn (a test)\n"
+
+
 def test_without_the_lease_nothing_is_committed(folder: Store) -> None:
     left_behind(folder)
     answered = {"chunk_id": "00000-0000-0123456789abcdef", "task": "ocr", "rows": b"never read"}
-    receipts = Commit(folder.address, LeaseGuard(folder.address, "mine"))(
+    receipts = Commit(folder.address, LeaseGuard(folder.address, "mine").held)(
         pa.Table.from_pylist([answered], schema=tables.ANSWERED)
     )
     assert [(row["outcome"], row["message"]) for row in receipts.to_pylist()] == [("lost", LEASE_LOST)]
     assert folder.list() == [KEY]
+
+
+class _Engine:
+    """Never answers."""
+
+    broken: str | None = None
+
+    def __init__(self) -> None:
+        self.utilization, self.stats = Utilization(1), Stats()
+        self.asked: list[str] = []
+        self.closed = threading.Event()
+
+    def submit(self, request: Request, _: object) -> None:
+        self.asked.append(request.request_id)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_without_the_lease_an_engine_is_let_go_and_asked_nothing_more(
+    folder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale_after(0.4, monkeypatch)
+    monkeypatch.setattr("operators.infer.infer.LOOK_S", 0.05)
+    (tmp_path / "t.csv").write_text("question\nwhy\nhow\n")
+    (tmp_path / "r.jsonl").write_text('{"reply": "x"}\n')
+    spec = {
+        "name": "n", "inputs": [str(tmp_path / "t.csv")], "tasks": [{"name": "text", "prompt": "{question}"}],
+        "output": folder.address, "engine": {"kind": "scripted", "recording": str(tmp_path / "r.jsonl")},
+    }  # fmt: skip
+    job = prepare(parse(spec, "spec"))
+    probe, decode = Probe(job.decode, workers=1), Decode(job.decode)
+    decoded = decode(chunk_table(list_job(job).inputs, probe, job))
+    probe.close()
+    decode.close()
+    with lease_on(folder) as held:
+        engine = _Engine()
+        infer = Infer(replace(job.infer, held=LeaseGuard(folder.address, held.token).held), engine)
+        with ThreadPoolExecutor(1) as executor:
+            answered = executor.submit(infer, decoded)
+            wait_for(lambda: len(engine.asked) == 2)
+            assert not engine.closed.is_set()
+            left_behind(folder)
+            (row,) = answered.result(timeout=20).to_pylist()
+        assert (row["lost"], row["rows"]) == (LEASE_LOST, None)
+        assert engine.closed.is_set()
+        (row,) = infer(decoded).to_pylist()
+        assert (row["lost"], len(engine.asked)) == (LEASE_LOST, 2)
 
 
 # a store that says no

@@ -39,11 +39,8 @@ VICTIMS = {
     "engine child": "operators.infer.engine_child",
     "committer": "ray::MapWorker(MapBatches(Commit))",
 }
-WRITES = {
-    "planning": ("_job/inputs/", "_job/rounds/", "_job/chunks/", "_job/listing"),
-    "data": ("_job/parts/",),
-    "publish": ("results/",),
-}
+WRITES = {"planning": "^_job/(inputs|listing|rounds|chunks)", "data": "^_job/parts/", "publish": "^results/"}
+"""By what a process is at, the keys that it writes then."""
 STARTS = 14
 """Of the command within which a step has to be complete."""
 
@@ -142,15 +139,16 @@ class Living:
 
     def _death(self, how: How) -> tuple[str, How]:
         name = self.chance.choice(list(WRITES))
-        write = self.chance.randint(1, {"planning": 1, "data": 12, "publish": 4}[name])
+        most = {"planning": 2, "data": max(2, self.size.units // self.size.chunk_units // 2), "publish": 2}
+        write = self.chance.randint(1, most[name])
         moment = self.chance.choice(["before", "within", "after"])
-        key = "^" + self.chance.choice(WRITES[name])
-        return f"{moment} {name}", How(how.slice_units, key=key, write=write, moment=moment)
+        return f"{moment} {name}", How(how.slice_units, key=WRITES[name], write=write, moment=moment)
 
     def _kill(self, process: subprocess.Popen[str]) -> str:
         """Who was killed; no one where the run ended before."""
         moment = self.chance.choice(["planning", "parts", "parts", "publish"])
-        victim = "driver" if moment == "planning" else self.chance.choice(list(VICTIMS))
+        is_first = not self.lived.killed
+        victim = "driver" if is_first or moment == "planning" else self.chance.choice(list(VICTIMS))
         before = {folder: self.place.keys(folder) for folder in ("_job/chunks", "_job/parts", "results")}
         parts = self.chance.randint(1, max(1, self.size.units // self.size.chunk_units // 2))
         while process.poll() is None:

@@ -19,16 +19,19 @@ import pytest
 from tests.support import some_results
 from tests.support.some_results import CHUNKS, RESULTS, SLICES, UNITS
 
-OUTPUTS = {"half": some_results.half, "finished": some_results.finished}
+OUTPUTS = {"half": some_results.half, "finished": some_results.finished, "grown": some_results.grown}
 
 
 def by_duckdb(pattern: str) -> pa.Table:
     with duckdb.connect() as db:
-        return db.sql(f"select * from read_parquet('{pattern}', hive_partitioning=false)").to_arrow_table()
+        return db.sql(
+            f"select * from read_parquet('{pattern}', hive_partitioning=false, union_by_name=true)"
+        ).to_arrow_table()
 
 
 def by_polars(pattern: str) -> pa.Table:
-    return polars.read_parquet(pattern, hive_partitioning=False).to_arrow()
+    rows = polars.scan_parquet(pattern, hive_partitioning=False, missing_columns="insert", extra_columns="ignore")
+    return rows.collect().to_arrow()
 
 
 def by_pandas(pattern: str) -> pa.Table:
@@ -79,7 +82,8 @@ def by_pyarrow(output: str, task: str) -> pa.Table:
     """What is there: file by file, by the names of their columns."""
     files = sorted(Path(output, "results", f"task={task}").glob("*.parquet"))
     assert len(files) > 1
-    return pa.concat_tables([pq.ParquetFile(path).read() for path in files]).replace_schema_metadata(None)
+    tables = [pq.ParquetFile(path).read().replace_schema_metadata(None) for path in files]
+    return pa.concat_tables(tables, promote_options="default")
 
 
 @pytest.mark.parametrize("task", RESULTS)
@@ -88,6 +92,8 @@ def by_pyarrow(output: str, task: str) -> pa.Table:
 def test_readers_read_alike(outputs: dict[str, str], reader: str, output: str, task: str) -> None:
     there = by_pyarrow(outputs[output], task)
     read = READERS[reader](f"{outputs[output]}/results/task={task}/*.parquet")
+    if output == "grown" and reader in ("Polars", "pandas, a folder"):  # the columns of the first file
+        there = there.drop_columns(["aisle"])
     assert plain(read) == plain(there)
     assert types(read) == types(there)
 
@@ -98,11 +104,12 @@ def test_what_they_read_is_a_row_for_each_unit(outputs: dict[str, str], output: 
         table = by_pyarrow(outputs[output], task)
         units = list(zip(*(table.column(name).to_pylist() for name in ("input_id", "unit_index")), strict=True))
         assert len(units) == len(set(units))
-        if output == "finished":
+        if output != "half":
             assert len(units) == SLICES * CHUNKS * UNITS
+        if output == "finished":
             assert set(table.column("generation").to_pylist()) == {0, 1}
             assert set(table.column("attempt").to_pylist()) == {1, 2}
-        else:
+        if output == "half":
             assert 0 < len(units) < SLICES * CHUNKS * UNITS
         results = [row["result"] for row in table.to_pylist()]
         assert (results.count(None) == len(results)) == (task == "never")

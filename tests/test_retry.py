@@ -18,7 +18,6 @@ from operators.store.publisher import Publisher
 from pipelines.first_rows import ENOUGH
 from pipelines.folder import JobFolder
 from pipelines.job import prepare
-from pipelines.planning import list_job
 from pipelines.progress import Progress
 from pipelines.retry import Choice, retry
 from pipelines.run import Growth, run
@@ -63,6 +62,13 @@ class Small(World):
         count = len(self.asked_log.read_text().splitlines()) if self.asked_log.exists() else 0
         self.asked_log.unlink(missing_ok=True)
         return count
+
+    def texts(self, *prompts: str | list[str], tasks: tuple[str, ...] = ("shows",)) -> None:
+        """Inputs that no decoder is needed for: `prompts.parquet#0` and so on, with a shelf beside each."""
+        rows = [{"prompt": prompt, "shelf": shelf} for shelf, prompt in enumerate(prompts)]
+        pq.write_table(pa.Table.from_pylist(rows), self.folder / "prompts.parquet")
+        self.spec["inputs"] = [str(self.folder / "prompts.parquet")]
+        self.spec["tasks"] = [task(name, units=["text"], prompt="{prompt}") for name in tasks]
 
     def ask(self, **growth: Any) -> Summary:
         return run(prepare(parse(self.spec, "the spec")), growth=Growth(**growth))
@@ -123,7 +129,7 @@ def test_only_failed_rows_are_asked_again_by_kind_or_condition(small: Small, tmp
 
 
 def test_a_failure_never_takes_the_place_of_an_answer(small: Small, tmp_path: Path) -> None:
-    write_image(small.inputs / "a.png")
+    small.texts("a")
     small.replies(OK)
     small.ask()
     small.asked()
@@ -137,8 +143,8 @@ def test_a_failure_never_takes_the_place_of_an_answer(small: Small, tmp_path: Pa
 
 
 def test_another_engine_answers_and_the_task_stays_what_it_was(small: Small, tmp_path: Path) -> None:
-    write_pdf(small.inputs / "a.pdf", pages=2)
-    small.replies(OK, {"unit": 1, **FAULT})
+    small.texts("a", "b")
+    small.replies(OK, {"sample": "prompts.parquet#1", **FAULT})
     small.ask()
     small.asked()
     other = small.replies({"reply": '{"text": "by another"}'}, path=tmp_path / "other.jsonl")
@@ -147,19 +153,15 @@ def test_another_engine_answers_and_the_task_stays_what_it_was(small: Small, tmp
 
     assert small.asked() == 1
     rows = small.rows("shows")
-    assert [row["result"]["text"] for row in rows] == ["of a.pdf, unit 0", "by another"]
+    assert [row["result"]["text"] for row in rows] == ["of prompts.parquet#0, unit 0", "by another"]
     assert rows[0]["spec_sha256"] != rows[1]["spec_sha256"]
     assert small.ask().new_rows == 0  # no conflict with the spec
 
 
-def test_rows_that_fail_again_are_kept_however_many_fail_alike(small: Small, tmp_path: Path) -> None:
-    table = tmp_path / "prompts.parquet"
-    pq.write_table(pa.table({"prompt": ["ok"] + ["bad"] * (ENOUGH + 10)}), table)
-    small.spec |= {"inputs": [str(table)], "tasks": [task("shows", units=["text"], prompt="{prompt}")]}
+def test_rows_that_fail_again_are_kept_however_many_fail_alike(small: Small) -> None:
+    small.texts(*["a"] * (ENOUGH + 11))
     small.spec["limits"] = {"max_failed_fraction": 0.99}
-    first = prepare(parse(small.spec | {"engine": {"kind": "scripted", "recording": str(small.replies(BAD))}}, "spec"))
-    uri = list_job(first).inputs.column("input_uri")[0].as_py()
-    small.replies(BAD, {"sample": uri.rsplit("/", 1)[-1], **OK})
+    small.replies(BAD, {"sample": "prompts.parquet#0", **OK})
     small.ask()
     assert small.asked() == ENOUGH + 11
 
@@ -171,10 +173,7 @@ def test_rows_that_fail_again_are_kept_however_many_fail_alike(small: Small, tmp
 
 
 def test_of_several_requests_of_a_unit_those_that_failed(small: Small, tmp_path: Path) -> None:
-    table = tmp_path / "prompts.parquet"
-    prompts = [{"prompt": ["one", "two", "three"], "shelf": 7}, {"prompt": ["four", "five"], "shelf": 8}]
-    pq.write_table(pa.Table.from_pylist(prompts), table)
-    small.spec |= {"inputs": [str(table)], "tasks": [task("shows", units=["text"], prompt="{prompt}")]}
+    small.texts(["one", "two", "three"], ["four", "five"])
     once = tmp_path / "once"
     small.replies(OK, {"request": 1, "once": str(once), **BAD})
     small.ask()
@@ -187,7 +186,7 @@ def test_of_several_requests_of_a_unit_those_that_failed(small: Small, tmp_path:
     assert small.asked() == 1
     rows = small.query(f"select * from '{small.output}/results/task=shows/*.parquet' order by shelf, request_index")
     assert [(row["shelf"], row["request_index"], row["status"], row["attempt"]) for row in rows] == [
-        (7, 0, "ok", 1), (7, 1, "ok", 2), (7, 2, "ok", 1), (8, 0, "ok", 1), (8, 1, "ok", 2)
+        (0, 0, "ok", 1), (0, 1, "ok", 2), (0, 2, "ok", 1), (1, 0, "ok", 1), (1, 1, "ok", 2)
     ]  # fmt: skip
     assert (summary.tasks["shows"].planned, summary.complete) == (5, True)
 
@@ -243,6 +242,28 @@ def test_a_killed_retry_is_finished_once(
     assert small.again() == []
 
 
+def test_a_killed_retry_of_several_tasks_is_finished_by_a_spec_with_one_of_them(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small.inputs / "a.png").write_bytes(b"nothing yet")
+    small.spec["tasks"] = [task("shows"), task("names")]
+    small.replies(OK)
+    small.ask()
+    write_image(small.inputs / "a.png")
+    with monkeypatch.context() as killed:
+        killed.setattr("pipelines.retry.execute", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            small.again()
+    small.spec["tasks"] = [task("shows")]
+
+    small.ask(new=False)
+    assert small.asked() == 1
+    small.again()
+    assert small.asked() == 1
+    assert outcomes([*small.rows("shows"), *small.rows("names")]) == [("ok", 1, 1)] * 2
+    assert len(JobFolder(store_at(str(small.output))).rounds()) == 2
+
+
 def test_what_a_killed_retry_answered_is_not_asked_again(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,15 +287,15 @@ def test_what_a_killed_retry_answered_is_not_asked_again(
 def test_what_a_retry_left_that_was_killed_before_its_round_misleads_nobody(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_image(small.inputs / "a.png")
-    small.replies(OK, {"sample": "a.png", **BAD})
+    small.texts("a")
+    small.replies(OK, {"sample": "prompts.parquet#0", **BAD})
     small.ask()
     with monkeypatch.context() as killed:
         killed.setattr(JobFolder, "add_round", _killed)
         with pytest.raises(KeyboardInterrupt):
             small.again()
     small.asked()
-    write_image(small.inputs / "b.png")
+    small.texts("a", "b")
 
     summary = small.ask()
 
@@ -307,11 +328,11 @@ def test_what_is_asked_anew_meanwhile_is_not_asked_by_a_killed_retry(
 
 
 def test_tasks_that_failed_alike_are_decoded_for_once(small: Small, tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        write_image(small.inputs / name)
-    small.spec["tasks"] = [task("shows"), task("names")]
+    small.texts("a", "b", tasks=("shows", "names"))
     once = tmp_path / "once"
-    small.replies(OK, {"sample": "a.png", "once": str(once), **BAD}, {"task": "shows", "once": str(once), **BAD})
+    small.replies(
+        OK, {"sample": "prompts.parquet#0", "once": str(once), **BAD}, {"task": "shows", "once": str(once), **BAD}
+    )
     small.ask()
     small.asked()
     once.touch()
@@ -324,12 +345,11 @@ def test_tasks_that_failed_alike_are_decoded_for_once(small: Small, tmp_path: Pa
 
 
 def test_each_task_is_asked_as_the_spec_that_defined_it_last_says(small: Small, tmp_path: Path) -> None:
-    write_image(small.inputs / "a.png")
-    small.spec["tasks"] = [task("shows"), task("names")]
+    small.texts("a", tasks=("shows", "names"))
     once = tmp_path / "once"
     small.replies(OK, {"once": str(once), **BAD})
     small.ask()
-    small.spec |= {"name": "second", "tasks": [task("names", prompt="What is its name?")]}
+    small.spec |= {"name": "second", "tasks": [task("names", units=["text"], prompt="Name it: {prompt}")]}
     small.ask(redo=("names",))
     small.asked()
     once.touch()
@@ -368,7 +388,7 @@ def test_a_choice_that_cannot_be_made_is_one_sentence(begun: Small) -> None:
 
 @pytest.fixture
 def begun(small: Small) -> Small:
-    write_image(small.inputs / "a.png")
+    small.texts("a")
     small.replies(OK)
     small.ask()
     small.asked()
@@ -376,7 +396,6 @@ def begun(small: Small) -> Small:
 
 
 def test_a_run_that_was_stopped_while_it_planned_goes_on_first(begun: Small) -> None:
-    write_image(begun.inputs / "b.png")
     JobFolder(store_at(str(begun.output))).add_round(
         replace(JobFolder(store_at(str(begun.output))).rounds()[0], number=1, kind="redo")
     )

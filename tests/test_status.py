@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,34 @@ def test_a_job_of_a_folder_and_of_a_bucket(
         assert (status["log"]["files"], status["view"]["files"]) == (3, 2)
         assert main(["status", address]) == 0
         assert "ended with exit code 0" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_run_that_lists_once_more_says_so(in_process: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the lease by then, and a bucket takes its time."""
+    write_image(in_process / "a.png")
+    recording = write_recording(in_process / "r.jsonl", {"sample": "*", "task": "caption", "reply": "text"})
+    spec = {"name": "papers", "inputs": ["*.png"], "tasks": ["caption"], "output": "out", "decode": {"workers": 1}}
+    Path("spec.yaml").write_text(yaml.safe_dump(spec | {"engine": {"kind": "scripted", "recording": str(recording)}}))
+    assert main(["run", "spec.yaml", "--limit", "1"]) == 0
+    seen = []
+
+    def slowly(*arguments: Any) -> Any:
+        deadline = time.monotonic() + 20
+        while (progress := status_of(store_at("out")).progress) is None or progress["state"] == "ended":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        seen.append(progress["state"])
+        raise SpecError("inputs: no more")
+
+    monkeypatch.setattr("pipelines.run.list_job", slowly)
+    assert main(["run", "spec.yaml"]) == 2
+    assert seen == ["listing"]
+    status = status_of(store_at("out"))
+    assert status.progress is not None
+    assert (status.progress["state"], status.progress["why"], status.progress["exit_code"]) == (
+        "ended", "inputs: no more", 2,
+    )  # fmt: skip
+    assert status.tasks["caption"].units.published == 1
 
 
 @pytest.mark.slow

@@ -185,6 +185,10 @@ def test_an_engine_that_dies_as_it_loads_says_of_what_and_where_the_traceback_is
     text = log.read_text()
     assert text.count("Traceback (most recent call last)") == 3
     assert text.count("sightread: the engine exited with code 1 (TypeError: ") == 3
+    assert supervisor.stats.log == str(log)
+    why, _, tail = (supervisor.stats.death or "").partition("\n")
+    assert why.startswith("the engine exited with code 1 (TypeError: ")
+    assert "TypeError: " in tail.splitlines()[-1]  # the traceback, for who cannot read the file
 
 
 def test_the_log_of_an_engine_is_for_its_user_alone_and_gone_if_it_printed_nothing(

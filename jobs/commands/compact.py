@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from functools import partial
 
 from jobs.echo import echo
 from jobs.load import parse_stored_all
-from operators.processes import ending
 from operators.store.addresses import opened
-from operators.store.lease import Lease
 from pipelines.compact import compact
 from pipelines.folder import JobFolder
-from pipelines.rounds import now, who
+from pipelines.one_driver import one_driver
 from schemas.printable import one_line
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -34,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     store = opened(options.output)
     specs = parse_stored_all(JobFolder(store).specs(), options.output)
     code = 0
-    with Lease(store, who(), "sightread compact", now(), on_lost=partial(ending.end, 1)):
+    with one_driver(store, "sightread compact"):
         for freed in compact(store, specs, options.older_than):
             for sentence in freed.unreadable:
                 echo(one_line(sentence))

@@ -20,7 +20,7 @@ from jobs.display import cell, clock, console_for, show_line
 from operators.store.addresses import opened
 from pipelines.status import EVENTS, RoundStatus, Status, TaskStatus, status_of
 
-LONGEST = 300
+LONGEST = 1500
 """Characters of an event that are shown."""
 
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from functools import partial
 
 from jobs.echo import echo
-from operators.processes import ending
 from operators.store.addresses import opened
-from operators.store.lease import Lease
 from operators.store.store import Store
-from pipelines.rounds import now, who
+from pipelines.one_driver import one_driver
 from pipelines.verify import Verified, verify
 from schemas.errors import SightreadError
 from schemas.printable import one_line
@@ -35,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     store = opened(options.output)
     if not options.repair:
         return _show(verify(store, _Progress()))
-    with Lease(store, who(), "sightread verify --repair", now(), on_lost=partial(ending.end, 1)) as lease:
+    with one_driver(store, "sightread verify --repair") as lease:
         return _repair(store, options.output, lease.token)
 
 

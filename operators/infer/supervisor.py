@@ -271,7 +271,8 @@ class Supervisor:
             self._load_deaths += 1
             if self._load_deaths >= LOAD_ATTEMPTS:
                 times = f"while it was loading, {LOAD_ATTEMPTS} times in a row"
-                self._give_up(f"{death} {times}{reason}; its log: {self.log.path}")
+                log = f"; its log: {self.log.path}" if self.log.path.is_file() else ""
+                self._give_up(f"{death} {times}{reason}{log}")
                 return
         poisoned = self._bisector.died(self._requests)
         if poisoned is not None:

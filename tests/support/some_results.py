@@ -5,7 +5,7 @@ throughout, and one that came along with later inputs alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,27 @@ def finished(folder: Path) -> str:
     return str(folder)
 
 
+def grown(folder: Path) -> str:
+    """The address of an output whose last slice is of inputs that a further column came along with."""
+    log, view = _opened(folder)
+    for task in RESULTS:
+        for slice_ in range(SLICES):
+            for chunk in range(CHUNKS):
+                further = [pa.field("aisle", pa.string())] if slice_ == SLICES - 1 else []
+                _put(log, task, ChunkId(slice_, int(bool(further)), f"{chunk:016x}"), further=further)
+    view.publish_all(RESULTS, {})
+    return str(folder)
+
+
 def _opened(folder: Path) -> tuple[PartLog, View]:
     store = store_at(str(folder))
     return PartLog(store), View(store)
 
 
-def _put(log: PartLog, task: str, chunk_id: ChunkId, attempt: int = 1) -> None:
+def _put(log: PartLog, task: str, chunk_id: ChunkId, attempt: int = 1, further: Sequence[pa.Field] = ()) -> None:
     """Units of a chunk are those of the input that its hash numbers."""
     passthrough = [pa.field("shelf", pa.string()), pa.field("weight", pa.int64()), pa.field("empty", pa.null())]
+    passthrough += further
     schema = tables.results_schema(RESULTS[task], passthrough)
     generation = chunk_id.round if attempt == 1 else 0
     number = chunk_id.slice * 100 + int(chunk_id.units, 16)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-OUTPUTS = ("half", "finished")
+OUTPUTS = ("half", "finished", "grown")
 TASKS = ("look", "find", "never")
 
 
@@ -20,6 +20,7 @@ def write(folder: Path) -> None:
     assert tuple(some_results.RESULTS) == TASKS
     some_results.half(folder / "half")
     some_results.finished(folder / "finished")
+    some_results.grown(folder / "grown")
 
 
 def read(folder: Path) -> None:
@@ -30,7 +31,7 @@ def read(folder: Path) -> None:
     print("PySpark", spark.version)
     for output in OUTPUTS:
         for task in TASKS:
-            frame = spark.read.parquet(f"{folder}/{output}/results/task={task}/*.parquet")
+            frame = spark.read.option("mergeSchema", "true").parquet(f"{folder}/{output}/results/task={task}/*.parquet")
             rows = [row.asDict(recursive=True) for row in frame.collect()]
             types = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
             (folder / f"{output}-{task}.json").write_text(json.dumps({"types": types, "rows": rows}))
