@@ -13,14 +13,14 @@ from operators.store.chunk_id import ChunkId
 from operators.store.part_log import PartLog, PartName
 from operators.store.soundness import Checked, Place, holds_all, intact, owner_of
 from operators.store.store import Store
-from operators.store.view import View
+from operators.store.view import View, place_of
 from pipelines.verify import READS, Plan, Verified, look, lost_chunks
 
 
 def repair(store: Store, verified: Verified) -> Iterator[str]:
     """A line for whatever is done. Raises OSError, StoreLost, JobConflict."""
     for key in verified.strangers:
-        yield from _to_its_place(store, key)
+        yield from _to_its_place(store, verified.plan, key)
     for place in verified.faulty:
         yield from _fix(store, verified.plan, place)
     view = View(store)
@@ -29,16 +29,16 @@ def repair(store: Store, verified: Verified) -> Iterator[str]:
             view.publish(task, slice_)
 
 
-def _to_its_place(store: Store, key: str) -> Iterator[str]:
-    """Remove a copy; where what it was copied from is gone or broken, the copy takes its place."""
+def _to_its_place(store: Store, plan: Plan, key: str) -> Iterator[str]:
+    """Remove a copy; where what it was copied from is gone or broken, the copy takes its place if it is of this job."""
     try:
         owner = owner_of(store, key)
-    except FileNotFoundError:
+    except OSError:  # gone, or nothing that can be read
         return
     if owner is None or owner[0] == key:
         return
     target, data = owner
-    if not intact(store, target):
+    if not intact(store, target) and _is_planned(plan, target):
         store.delete(target)
         store.put_if_absent(target, data)
         yield f"{target}: put back from {key}"
@@ -47,13 +47,19 @@ def _to_its_place(store: Store, key: str) -> Iterator[str]:
         yield f"{key}: a copy of {target}, removed"
 
 
+def _is_planned(plan: Plan, key: str) -> bool:
+    if (name := PartName.of(key)) is not None:
+        return name.chunk_id in plan.planned((name.task, ChunkId.of(name.chunk_id).slice))
+    return place_of(key) in plan.places
+
+
 def _fix(store: Store, plan: Plan, place: Place) -> Iterator[str]:
     task, slice_ = place
     view, log = View(store), PartLog(store)
     with ThreadPoolExecutor(READS, thread_name_prefix="repair") as executor:
         checked = look(store, plan, place, None, executor)
         for name in checked.broken:
-            yield from _to_its_place(store, name.key)
+            yield from _to_its_place(store, plan, name.key)
         checked = look(store, plan, place, None, executor)
         if noted := _only_in_the_file(checked):
             view.prune(task, slice_, noted)

@@ -306,9 +306,13 @@ def test_a_file_that_is_none_of_ours_is_named(store: Store, log: PartLog, result
     store.put_if_absent("results/task=ocr/part-00001.parquet", b"half a file")
     with pytest.raises(JobConflict, match=r"part-00001.parquet is no file of results"):
         results.rows("ocr")
-    with pytest.raises(JobConflict, match=r"files of ocr cannot be read: .*not a parquet file\.$"):
+    with pytest.raises(
+        JobConflict, match=r"files of ocr cannot be read: .*not a parquet file\.; .* --repair` mends what is broken$"
+    ):
         list(results.query("ocr", "select * from results", ("status",)))
-    with pytest.raises(JobConflict, match=r"files of ocr cannot be read: .*not a parquet file\.$"):
+    with pytest.raises(
+        JobConflict, match=r"files of ocr cannot be read: .*not a parquet file\.; .* --repair` mends what is broken$"
+    ):
         audit(results, find("ocr"), chunks(0))
     with pytest.raises(JobConflict, match=r"part-00001.parquet is not as sightread wrote it.*verify .* --repair"):
         View(store).committed("ocr")

@@ -108,6 +108,15 @@ def test_copies_are_removed_and_what_is_not_ours_is_named_and_stays(store: Store
     assert len(texts(store) if not store.delete("results/task=ocr/notes.parquet") else []) == 8
 
 
+def test_a_copy_from_another_output_is_named_and_stays(store: Store) -> None:
+    strange = chunk_id(0, 0, "of another")
+    other = store_at(f"memory://{uuid.uuid4().hex}")
+    PartLog(other).write("ocr", strange, rows(strange, [{"input_id": "z", "unit_index": 0}]))
+    store.put_if_absent("results/copy.parquet", read(other, PartName("ocr", strange).key))
+    list(repair(store, verify(store)))
+    assert faults(store).keys() == {"results/copy.parquet"}
+
+
 def test_a_file_under_another_name_goes_back(store: Store) -> None:
     before = texts(store)
     for original, other in (

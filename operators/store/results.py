@@ -71,7 +71,7 @@ class Results:
         def batches() -> Iterator[pa.RecordBatch]:
             try:
                 for file in self._files(keys):
-                    parquet = pq.ParquetFile(file)
+                    parquet = pq.ParquetFile(file, page_checksum_verification=True)
                     there = [name for name in schema.names if name in parquet.schema_arrow.names]
                     yield from with_schema(parquet.read(columns=there), schema).to_batches()
             except StoreLost as error:  # who reads makes an error of its own of it
@@ -126,7 +126,13 @@ class Results:
     def unreadable(self, task: str, error: Exception) -> SightreadError:
         """Of what DuckDB raises when reading the parts did: that the store is lost, or the first sentence; behind it
         comes a traceback."""
-        return self._lost or JobConflict(f"{self.folder}: the files of {task} cannot be read: {_first_line(error)}")
+        return self._lost or JobConflict(
+            f"{self.folder}: the files of {task} cannot be read: {_first_line(error)}{self._remedy}"
+        )
+
+    @property
+    def _remedy(self) -> str:
+        return f"; `sightread verify {self._store.address} --repair` mends what is broken"
 
     def _files(self, keys: Sequence[str]) -> Iterator[IO[bytes]]:
         """Each open until the next is asked for. Where a store answers over a network, the next READS are asked for
@@ -153,7 +159,9 @@ class Results:
                 try:
                     schema = sealed.opened(file)[0].schema_arrow.remove_metadata()
                 except sealed.Broken as error:
-                    raise JobConflict(f"{self._store.address}/{key} is no file of results: {error}") from error
+                    raise JobConflict(
+                        f"{self._store.address}/{key} is no file of results: {error}{self._remedy}"
+                    ) from error
             if schema not in schemas:
                 schemas.append(schema)
         try:
