@@ -45,8 +45,8 @@ def rows(*unit_indices: int, text: str = "a", input_id: str = "i", chunk_id: str
     return pa.Table.from_pylist([{**plain, "unit_index": index} for index in unit_indices], schema=SCHEMA)
 
 
-def chunks(*unit_indices: int) -> pa.Table:
-    units = [{"input_id": "i", "unit_index": index, "generation": 0, "attempt": 1} for index in unit_indices]
+def chunks(*unit_indices: int, generation: int = 0) -> pa.Table:
+    units = [{"input_id": "i", "unit_index": index, "generation": generation, "attempt": 1} for index in unit_indices]
     return pa.Table.from_pylist([{"chunk_id": C, "tasks": ["ocr"], "units": units}], schema=tables.CHUNKS)
 
 
@@ -246,6 +246,15 @@ def test_the_audit_sees_what_is_missing_duplicate_and_unexpected(store: Store, l
     broken = audit(results, find("ocr"), chunks(0, 1))
     assert (broken.missing, broken.duplicate, broken.unexpected) == (0, 1, 1)
     assert not broken.complete
+
+
+def test_the_audit_takes_no_row_of_before_for_one_that_was_planned_anew(
+    store: Store, log: PartLog, results: Results
+) -> None:
+    log.write("ocr", C, rows(0, 1, 2))
+    View(store).publish("ocr", 0)
+    anew = audit(results, find("ocr"), chunks(0, 1, generation=1))  # of the input, which has a page less by now
+    assert (anew.planned, anew.rows, anew.missing, anew.unexpected) == (2, 3, 2, 0)
 
 
 def first_round(spec: dict[str, Any], tasks: dict[str, dict[str, Any]]) -> Round:

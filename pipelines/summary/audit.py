@@ -19,8 +19,9 @@ from schemas.task import Task
 
 @dataclass(frozen=True)
 class TaskAudit:
-    """Rows of one task. missing: planned units without a row; duplicate: rows beyond the first of their identity;
-    unexpected: rows that no plan asked for. The last three are 0, or something is broken."""
+    """Rows of one task. missing: planned units without a row, or with one of before they were planned anew; duplicate:
+    rows beyond the first of their identity; unexpected: rows that no plan asked for. The last three are 0, or something
+    is broken."""
 
     planned: int
     rows: int
@@ -42,13 +43,14 @@ def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
         db.register("expected", _expected(task, chunks))
         db.execute(
             """create temp table planned as
-            select input_id, unit_index, unnest(range(requests))::int as request_index from expected"""
+            select input_id, unit_index, unnest(range(requests))::int as request_index, generation from expected"""
         )
-        db.register("parts", results.rows(task.name, ("input_id", "unit_index", "request_index", "status", "error")))
+        names = ("input_id", "unit_index", "request_index", "generation", "status", "error")
+        db.register("parts", results.rows(task.name, names))
         try:  # the parts are read once
             db.execute(
                 """create temp table committed as
-                select input_id, unit_index, request_index, status, error.kind as kind from parts"""
+                select input_id, unit_index, request_index, generation, status, error.kind as kind from parts"""
             )
         except duckdb.InvalidInputException as error:
             raise results.unreadable(task.name, error) from error
@@ -58,10 +60,14 @@ def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
                 "select count(*) from planned",
                 "select count(*) from committed",
                 "select count(*) from committed where status = 'ok'",
-                "select count(*) from planned anti join committed using (input_id, unit_index, request_index)",
+                # a row of before its input was asked about anew stands there until the new one does
+                """select count(*) from planned anti join committed
+                   using (input_id, unit_index, request_index, generation)""",
                 """select coalesce(sum(n - 1), 0)::bigint from
                    (select count(*) as n from committed group by input_id, unit_index, request_index)""",
-                "select count(*) from committed anti join planned using (input_id, unit_index, request_index)",
+                """select count(*) from committed anti join planned using (input_id, unit_index, request_index)
+                   where generation >= coalesce((select max(generation) from planned
+                                                 where planned.input_id = committed.input_id), 0)""",
             )
         )
         failed = dict(
@@ -76,7 +82,7 @@ def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
 def _expected(task: Task, chunks: pa.Table) -> pa.Table:
     """The units that the task takes, each with its number of requests."""
     latest = latest_generations(chunks)
-    columns: dict[str, list[Any]] = {"input_id": [], "unit_index": [], "requests": []}
+    columns: dict[str, list[Any]] = {"input_id": [], "unit_index": [], "requests": [], "generation": []}
     for row in range(chunks.num_rows):
         if task.name not in chunks.column("tasks")[row].as_py():
             continue
@@ -89,7 +95,8 @@ def _expected(task: Task, chunks: pa.Table) -> pa.Table:
                 columns["input_id"].append(input_id)
                 columns["unit_index"].append(unit_index)
                 columns["requests"].append(requests)
-    types = {"input_id": pa.string(), "unit_index": pa.int32(), "requests": pa.int64()}
+                columns["generation"].append(generation)
+    types = {"input_id": pa.string(), "unit_index": pa.int32(), "requests": pa.int64(), "generation": pa.int32()}
     return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
 
 
