@@ -53,6 +53,7 @@ def reparse(store: Store, specs: Mapping[str, JobSpec]) -> list[Reparsed]:
         task = next(task for task in map(bind, spec.tasks) if task.name == name)
         split = folder.decoding(name).get("line_reader") is not None
         total = Reparsed(name)
+        view.publish_all([name], since)  # a run that was killed may have left slices that nobody sees yet
         for slice_ in view.slices(name):
             for part in view.parts(name, slice_):
                 if ChunkId.of(part.name.chunk_id).round >= since.get(name, 0):

@@ -86,7 +86,9 @@ def run(
         folder.write_spec(job.spec.model_dump(mode="json"))
         rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
         clock.stop("list")
-        summary = _execute(job, rounds, guard, committed, store, limit, progress, clock, None)
+        summary = _execute(
+            *(job, rounds, guard, committed, store, limit, progress, clock, None), listed_now=listing is not None
+        )
         journal.finished(summary)
         return summary
 
@@ -143,17 +145,21 @@ def _execute(
     progress: Progress,
     clock: Clock,
     only: Sequence[int] | None,
+    *,
+    listed_now: bool = False,
 ) -> Summary:
+    """listed_now: whether this very run listed."""
     folder, view, log = JobFolder(store), View(store), PartLog(store)
     listed = folder.read_listing()
     progress.listed(listed.get("inputs", 0), listed.get("skipped", {}))
-    if any(listed.get(key) for key in ("new", "changed", "gone")):
+    if listed_now and any(listed.get(key) for key in ("new", "changed", "gone")):
         progress.grown(listed["new"], listed["changed"], listed["gone"], asked_again=listed["asked_again"] > 0)
 
     work = plan_work(job, folder, view, rounds, limit, progress, only)
     committed.rows, committed.planned = work.committed_rows, work.planned_rows
     clock.stop("probe")
-    progress.planned(work.planned_rows + work.again_rows, work.committed_rows, work.pending.num_rows)
+    # rows that are asked again are there until then, and are to be had all the same
+    progress.planned(work.planned_rows, max(0, work.committed_rows - work.again_rows), work.pending.num_rows)
 
     first = FirstRows(round_.number for round_ in rounds if not round_.defines)
     again = partial(_asked_again, log, view, work, first, progress)
