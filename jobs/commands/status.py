@@ -17,6 +17,7 @@ from rich.table import Table
 
 from jobs.arguments import count
 from jobs.display import cell, clock, console_for, show_line
+from jobs.echo import echo
 from operators.store.addresses import opened
 from pipelines.status import EVENTS, RoundStatus, Status, TaskStatus, status_of
 
@@ -33,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     status = status_of(opened(options.output), events=options.events)
     if options.json:
-        print(json.dumps({**asdict(status), "planning": status.planning}))
+        echo(json.dumps({**asdict(status), "planning": status.planning}))
         return 0
     console = console_for()
     show = partial(show_line, console)

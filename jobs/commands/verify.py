@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 
+from jobs.display import console_for, show_line
 from jobs.echo import echo
 from operators.store.addresses import opened
 from operators.store.store import Store
@@ -90,8 +91,9 @@ def _show(verified: Verified, *, only_faults: bool = False) -> int:
 class _Progress:
     def __init__(self) -> None:
         self._shown_at = time.monotonic()
+        self._console = console_for(sys.stderr)
 
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() - self._shown_at > _SHOWN_EVERY_S:
             self._shown_at = time.monotonic()
-            print(f"{done} of {total} files read", file=sys.stderr)
+            show_line(self._console, f"{done} of {total} files read")

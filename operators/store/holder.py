@@ -23,6 +23,9 @@ MOST_BYTES = 64 << 10
 _LONGEST = 200
 _MACHINE = ("host", "boot", "namespace")
 
+let_go: set[str] = set()
+"""The tokens of leases that this very process held, and holds no more: it may be that no store took that up."""
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -65,9 +68,11 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was a process of this machine that is no more."""
+        """Whether it was a process of this machine that is no more, or this one, which could not say that it let go."""
         process, started = self._here
-        return process is not None and _started(process) != started and not _is_hidden(process)
+        if process is None:
+            return False
+        return self.token in let_go if _started(process) == started else not _is_hidden(process)
 
     def lives(self, within_s: float) -> bool:
         """Whether it is a process of this machine that is not stopped and renewed its lease within that time."""

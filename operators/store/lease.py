@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from operators.store.addresses import store_at
-from operators.store.holder import MOST_BYTES, Holder, here
+from operators.store.holder import MOST_BYTES, Holder, here, let_go
 from operators.store.store import Store, read
 from schemas.errors import OutputBusy, StoreLost
 
@@ -89,6 +89,7 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(timeout=LET_GO_S)
+        let_go.add(self.token)
 
     def _take(self) -> None:
         while True:
