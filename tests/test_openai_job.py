@@ -83,7 +83,8 @@ def test_troubles_cost_no_unit_and_the_key_stays_where_it_is(world: World) -> No
     assert KEY not in ended.stdout
     assert places_of(KEY, world.folder) == []
     assert KEY not in json.dumps([*rows, failed], default=str)  # Parquet is compressed: as it is read
-    assert places_of(KEY_NAME, world.output) == [str(world.output / "_job/spec.yaml")]
+    specs = {str(world.output / "_job" / name) for name in ("spec.yaml", "rounds/00000.json")}
+    assert set(places_of(KEY_NAME, world.output)) == specs
 
 
 def test_a_key_that_is_missing_or_wrong_is_one_sentence_and_the_job_goes_on_later(
