@@ -53,6 +53,7 @@ def failures(kind: str, rows: int, message: str = "why") -> list[dict[str, Any]]
 @pytest.fixture(params=["folder", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """One that lines are appended in, and one that they cannot be appended in."""
+    retries.retries_of("driver")  # those of tests before this one, in the same process
     return store_at(str(tmp_path / "out") if request.param == "folder" else f"memory://{tmp_path.name}")
 
 
