@@ -148,6 +148,7 @@ class History:
     store: Store
     logged: dict[str, list[Answers]] = field(default_factory=dict)  # by chunk, every revision
     pruned: dict[str, tuple[int, Answers]] = field(default_factory=dict)
+    late: dict[str, Answers] = field(default_factory=dict)  # in the log again after they were pruned
 
     def __post_init__(self) -> None:
         self.racing = Interrupted(self.store)
@@ -160,6 +161,8 @@ class History:
         self.log.write("ocr", part.chunk, part.table())
         if part.chunk not in self.pruned:
             self.logged.setdefault(part.chunk, [part])
+        else:
+            self.late[part.chunk] = part
 
     def revise(self, number: int, texts: list[int]) -> None:
         if not self.logged:
@@ -184,7 +187,10 @@ class History:
             view.rebuild("ocr", 0)
         elif what == "restore":
             view.restore("ocr", 0)
+            # of what was pruned, a late writer may have brought an answer: better than none
+            self.logged |= {chunk: [part] for chunk, part in self.late.items() if chunk in self.pruned}
             self.pruned.clear()
+            self.late.clear()
         elif what == "take out":
             for chunk in some:
                 self.log.delete(self.log.parts("ocr")[chunk])
