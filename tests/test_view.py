@@ -162,7 +162,7 @@ class History:
         if part.chunk not in self.pruned:
             self.logged.setdefault(part.chunk, [part])
         else:
-            self.late[part.chunk] = part
+            self.late.setdefault(part.chunk, part)  # the first writer wins
 
     def revise(self, number: int, texts: list[int]) -> None:
         if not self.logged:
