@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import random
@@ -287,6 +286,8 @@ def _cache(folder: str, size_mb: str) -> Cache:
 
 
 def _hash(name: str) -> str:
+    import hashlib  # OpenSSL: decoders come by here and have none of their memory to spare for it
+
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
 
 
