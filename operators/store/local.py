@@ -113,7 +113,7 @@ class LocalStore:
                 os.link(temporary, final)
             except FileExistsError:
                 return False
-            _sync(final.parent)
+            sync_folder(final.parent)
             return True
 
     def replace_if_same(self, key: str, data: Data, version: str) -> bool:
@@ -123,7 +123,7 @@ class LocalStore:
             if there is None or there.version != version:
                 return False
             temporary.replace(final)
-            _sync(final.parent)
+            sync_folder(final.parent)
             return True
 
     def delete(self, key: str) -> None:
@@ -171,7 +171,7 @@ class LocalStore:
             os.close(handle)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

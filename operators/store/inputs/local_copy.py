@@ -20,6 +20,7 @@ from pathlib import Path
 
 from operators.store.inputs.cache import node_cache
 from operators.store.inputs.origin import Entry, origin_of
+from operators.store.local import sync_folder
 from schemas.errors import InputError, StoreLost
 from schemas.fetch import FetchSettings
 
@@ -61,9 +62,9 @@ class LocalCopy:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 for _ in pool.map(lambda named: self._fetch_file(named[1], part / named[0]), self.entries):
                     pass
-            _sync(part)
+            sync_folder(part)
             part.rename(copy)
-            _sync(copy.parent)
+            sync_folder(copy.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -97,11 +98,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
