@@ -124,6 +124,9 @@ class View:
 
     def publish(self, task: str, slice_: int) -> bool:
         """Take in what the log has; whether there was anything. Raises JobConflict, OSError."""
+        held = self.held(task, slice_)  # the footer alone: most slices of a large output have nothing new
+        if all(map(held.has, self._log.parts(task, slice_).values())):
+            return False
         return self._swap(task, slice_, lambda former, parts: self._grown(former, parts))
 
     def parts(self, task: str, slice_: int) -> Iterator[Part]:
