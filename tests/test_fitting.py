@@ -15,9 +15,8 @@ from schemas.output import Output
 from schemas.task import View
 
 KEYS = ("a", "b", "c")
-NUMBERS = st.sampled_from(
-    [0, 1, 2, -1, 1.0, 0.5, 2**53, 2**53 + 1, 2**63, -(2**63), 10**400, 1e300, float("nan"), float("inf"), True, False]
-)
+EDGES = (2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**400, 1e300)
+NUMBERS = st.sampled_from([*EDGES, 0, 1, 2, -1, 1.0, 0.5, float("nan"), float("inf"), True, False])
 TEXTS = st.sampled_from(["", "a", "ab", "é", "𐌀", "\ud800", "a\udfff", "abc"])
 VALUES = st.recursive(
     st.none() | NUMBERS | TEXTS,
@@ -73,6 +72,12 @@ def near(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     return st.one_of(inner, inner, inner, st.none(), VALUES)
 
 
+def without_glance(schema: dict[str, Any]) -> Output:
+    output = Output(schema)
+    output.__dict__["_glance"] = lambda _: False
+    return output
+
+
 def verdict(of: Output, value: Any) -> str | None:
     try:
         assert of.check(value) is value
@@ -86,9 +91,13 @@ def verdict(of: Output, value: Any) -> str | None:
 def test_a_glance_says_what_both_say(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     value = data.draw(near(schema))
-    quick, slow = Output(schema), Output(schema)
-    slow.__dict__["_glance"] = lambda _: False
-    assert verdict(quick, value) == verdict(slow, value)
+    assert verdict(Output(schema), value) == verdict(without_glance(schema), value)
+
+
+@pytest.mark.parametrize("kind", ["string", "integer", "number", "boolean"])
+def test_so_it_does_at_the_edges_of_scalars(kind: str) -> None:
+    for value in (*EDGES, 1, 1.0, 0.5, float("nan"), float("inf"), True, None, "a", "é", "\ud800", b"a", {}, []):
+        assert verdict(Output({"type": kind}), value) == verdict(without_glance({"type": kind}), value), repr(value)
 
 
 @pytest.mark.parametrize("name", names())
