@@ -1,4 +1,4 @@
-"""What the asking process does for one unit, counted: nothing that the answer does not need."""
+"""Another look at a page is drawn when it is asked for, and not before; pictures and checks are counted."""
 
 from __future__ import annotations
 
