@@ -30,6 +30,7 @@ from tests.support.world import World, write_image, write_pdf
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.timeout(1100),
     pytest.mark.skipif("SIGHTREAD_VLLM_PYTHON" not in os.environ, reason="SIGHTREAD_VLLM_PYTHON names no interpreter"),
 ]
