@@ -259,12 +259,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         yield Embedded(options["gcs-address"], Path(options["temp_dir"]), world)
 
 
-def intrude(run: Embedded, variables: dict[str, str]) -> dict[str, str]:
-    python = sys.executable
-    if as_stranger([python, "-c", "import ray"], {}).returncode:
+@pytest.fixture(scope="module")
+def strangers_have_ray() -> None:
+    if as_stranger([sys.executable, "-c", "import ray"], {}).returncode:
         pytest.skip("this environment lies where another user cannot read it")
+
+
+def intrude(run: Embedded, variables: dict[str, str]) -> dict[str, str]:
     done = as_stranger(
-        [python, "-c", INTRUDER, run.gcs, str(run.folder)], {"RAY_BACKEND_LOG_LEVEL": "fatal", **variables}
+        [sys.executable, "-c", INTRUDER, run.gcs, str(run.folder)], {"RAY_BACKEND_LOG_LEVEL": "fatal", **variables}
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
@@ -272,6 +275,7 @@ def intrude(run: Embedded, variables: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("strangers_have_ray")
 @pytest.mark.parametrize(
     "variables",
     [{}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}],
@@ -285,6 +289,7 @@ def test_another_user_of_the_machine_gets_nowhere(variables: dict[str, str], run
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("strangers_have_ray")
 def test_the_same_attempts_get_in_with_the_token(run: Embedded) -> None:
     """Else the test above would prove nothing."""
     (raylet, *_) = run.world.processes("/raylet --")
