@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -274,15 +275,24 @@ def intrude(run: Embedded, variables: dict[str, str]) -> dict[str, str]:
     return told
 
 
+WITHOUT_RIGHTS = {
+    "without a token": {},
+    "disabled": {"RAY_AUTH_MODE": "disabled"},
+    "a wrong token": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+}
+
+
+@pytest.fixture(scope="module")
+def intruders(strangers_have_ray: None, run: Embedded) -> Iterator[dict[str, Future[dict[str, str]]]]:
+    """All at once: each of them waits for what never answers."""
+    with ThreadPoolExecutor(len(WITHOUT_RIGHTS)) as pool:
+        yield {name: pool.submit(intrude, run, variables) for name, variables in WITHOUT_RIGHTS.items()}
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("strangers_have_ray")
-@pytest.mark.parametrize(
-    "variables",
-    [{}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}],
-    ids=["without a token", "disabled", "a wrong token"],
-)
-def test_another_user_of_the_machine_gets_nowhere(variables: dict[str, str], run: Embedded) -> None:
-    told = intrude(run, variables)
+@pytest.mark.parametrize("name", WITHOUT_RIGHTS)
+def test_another_user_of_the_machine_gets_nowhere(name: str, intruders: dict[str, Future[dict[str, str]]]) -> None:
+    told = intruders[name].result()
     assert len(told) == 7
     assert not {how: outcome for how, outcome in told.items() if outcome.startswith("in: ")}
     print(json.dumps(told, indent=1))
