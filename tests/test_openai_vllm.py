@@ -30,7 +30,6 @@ VLLM = os.environ.get("SIGHTREAD_VLLM_PYTHON") or str(ROOT / ".venv-vllm" / "bin
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.vllm,
     pytest.mark.skipif(not Path(VLLM).exists(), reason="no interpreter that has vLLM"),
     pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped"),
     pytest.mark.timeout(900),
