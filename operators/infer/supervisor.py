@@ -312,8 +312,9 @@ class Supervisor:
         if self._generation is not None:
             generation, self._generation = self._generation, None
             generation.end()
-            generation.child.channel.shutdown()  # the child takes that for the end
-            generation.child.wait(CLOSE_S)
+            generation.child.channel.shutdown()  # the child takes that for the end, once it is loaded
+            if generation.ready:
+                generation.child.wait(CLOSE_S)
             generation.child.kill()
         self.log.close()
         for request_id in self._bisector.drain():
