@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from operators.code_check.row_check import RowCheck
 from operators.infer.infer import Infer, to_ipc
 from operators.media.decode import Decode
 from operators.media.probe import Probe
 from pipelines.chunking import cut, tasks_for, with_full_inputs
+from pipelines.entries.braces import expanded
+from pipelines.entries.local_files import absolute
 from pipelines.job import Job
 from pipelines.planning import list_job
 from schemas import tables
-from schemas.errors import EngineError, StoreLost
+from schemas.address import canonical, is_remote, without_query
+from schemas.errors import EngineError, SpecError, StoreLost
+from schemas.input_uri import path_of, uri_of
 
 MOST_AT_ONCE = 32
 PROBED_TOGETHER = 8
@@ -35,6 +40,32 @@ Rows: TypeAlias = list[dict[str, Any]]
 def answer(job: Job) -> Iterator[dict[str, Any]]:
     """Result rows of every task over the job's inputs, in order, each with its `task`."""
     return LocalRun(job, list_job(job).inputs, in_order=True).rows()
+
+
+def check_there(inputs: pa.Table, entries: Sequence[str]) -> None:
+    """inputs: as entries of `inputs` were listed. Raises SpecError for an entry that itself cannot be had: it is not
+    there, or nothing that is read."""
+    faults = {
+        row["input_uri"].rstrip("/"): row["error"]["message"]
+        for row in inputs.filter(inputs.column("error").is_valid()).select(["input_uri", "error"]).to_pylist()
+    }
+    for address in (address for entry in entries for address in (expanded(entry) if "{" in entry else (entry,))):
+        uri = canonical(address) if is_remote(address) else uri_of(absolute(path_of(address).expanduser()))
+        if (message := faults.get(uri.rstrip("/"))) is not None:
+            raise SpecError(f"{without_query(address)}: {message}")
+
+
+def checked_code(job: Job, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows whose code is to be tried out, as `rows` of LocalRun gives them: each as soon as it was, with what came of
+    it in `verified`."""
+    tasks = {task.name: task for task in job.tasks}
+    check = RowCheck(job.decode)
+    try:
+        for row in rows:
+            check(tasks[row["task"]], row)
+            yield row
+    finally:
+        check.close()
 
 
 class LocalRun:
