@@ -22,7 +22,7 @@ class Waiting:
         terminal = next((place for place in (console, self._stderr) if place.is_terminal), None)
         self._status = None if terminal is None else Status("", console=terminal)
         self._what = what
-        self._began = self._told = time.monotonic()
+        self._began = self._last = time.monotonic()
 
     def __enter__(self) -> Waiting:
         if self._status is not None:
@@ -41,6 +41,6 @@ class Waiting:
         text = f"{self._what} ({now - self._began:.0f} s)"
         if self._status is not None:
             self._status.update(cell(text))
-        elif now - self._told > _PLAIN_EVERY_S:
-            self._told = now
+        elif now - self._last > _PLAIN_EVERY_S:
+            self._last = now
             show_line(self._stderr, text)

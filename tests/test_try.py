@@ -124,9 +124,8 @@ def test_a_task_of_ones_own(world: World, tried: Try) -> None:
         "output": {"type": "object", "properties": {"total": {"type": "number"}}},
     }
     world.spec["tasks"] = [invoice, "beside:SHOUT"]
-    (world.folder / "beside.py").write_text(
-        "from dataclasses import replace\nfrom pipelines.tasks.caption import TASK\nSHOUT = replace(TASK, name='shout')\n"
-    )
+    imports = "from dataclasses import replace\nfrom pipelines.tasks.caption import TASK\n"
+    (world.folder / "beside.py").write_text(f"{imports}SHOUT = replace(TASK, name='shout')\n")
     picture = write_image(world.folder / "a.png")
     text = tried(world.spec_file, picture)
     assert '{"total": 12.5}' in text
