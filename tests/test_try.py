@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ from pipelines import local
 from pipelines.job import prepare
 from pipelines.local import LocalRun
 from pipelines.planning import list_job
-from schemas.checkout import ROOT
+from schemas.checkout import NANO, ROOT
 from tests.support.world import World, write_image, write_pdf, write_recording
 
 Try = Callable[..., str]
@@ -47,9 +48,9 @@ def headings(text: str) -> list[str]:
 
 
 @pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Settings of the engines that were started."""
-    started: list[object] = []
+    started: list[Any] = []
     real = local.Infer
     monkeypatch.setattr(local, "Infer", lambda settings: (started.append(settings.engine), real(settings))[1])
     return started
@@ -63,8 +64,16 @@ def test_one_file_is_answered(world: World, tried: Try) -> None:
     assert "[bold]Page 1[/bold]" in text  # what a model wrote is shown, not obeyed
 
 
-def test_nano_answers(world: World, tried: Try) -> None:
-    assert "ticket" in tried(write_image(world.folder / "a.png", "ticket")).lower()
+def test_nano_answers_for_a_spec_that_wants_a_gpu(
+    world: World, tried: Try, engines: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.machine.gpus", list)
+    world.spec["engine"] = {"kind": "torch", "model": "Qwen/Qwen3-VL-8B-Instruct", "gpus_per_replica": 1}
+    picture = write_image(world.folder / "a.png", "ticket")
+    assert "ticket" in tried(world.spec_file, picture, "--task", "ocr", "--model", NANO).lower()
+    assert [(engine.model, engine.device) for engine in engines] == [(str(NANO), "cpu")]
+    world.spec["engine"]["model"] = str(NANO)
+    assert "engine: it takes 1 GPUs and this machine has none" in tried(world.spec_file, picture, code=2)
 
 
 def test_a_spec_is_asked_about_several_files(world: World, tried: Try) -> None:
@@ -81,7 +90,7 @@ def test_a_spec_is_asked_about_several_files(world: World, tried: Try) -> None:
         f"{name}, image, {task}" for name in ("a.png", "b.png") for task in ("ocr", "caption")
     )
     assert "caption of b.png 0" in text
-    assert headings(tried(world.spec_file, picture, "--task", "ocr")) == ["a.png, image"]
+    assert headings(tried(world.spec_file, "--task", "ocr", picture)) == ["a.png, image"]
     assert not world.output.exists()
     table = world.folder / "t.csv"
     table.write_text(f"path,width,name\n{picture},x,one\n{picture},3,two\n")
@@ -185,7 +194,7 @@ def test_code_is_tried_out(world: World, tried: Try) -> None:
 def test_what_is_wrong_is_said_before_an_engine_is_started(
     world: World,
     tried: Try,
-    engines: list[object],
+    engines: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
     sentence: str,

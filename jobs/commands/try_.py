@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path, PurePath
 from typing import Any
 
+from jobs import machine
 from jobs.arguments import count
 from jobs.load import is_spec, load, parse
 from jobs.shown_rows import answer_of, beginning, remarks_of, unit_of
@@ -90,7 +91,10 @@ def _spec(spec_file: Path | None, files: list[str], options: argparse.Namespace)
         if options.recording:
             data = {**data, "engine": {"kind": "scripted", "recording": options.recording}}
         elif options.model and isinstance(data.get("engine"), dict):
-            data = {**data, "engine": {**data["engine"], "model": options.model}}
+            section = {**data["engine"], "model": options.model}
+            if "gpus_per_replica" in section and not machine.gpus():
+                del section["gpus_per_replica"]  # a small model shows here what a large one is asked elsewhere
+            data = {**data, "engine": section}
         return data
 
     if spec_file is not None:
@@ -105,6 +109,8 @@ def _spec(spec_file: Path | None, files: list[str], options: argparse.Namespace)
         data = {"name": "try", "inputs": files, "tasks": tasks, "engine": engine, "output": "unused"}
         spec = parse(change(data), "sightread try")
     chosen = [task for task in spec.tasks if not options.task or task.name in options.task]
+    if spec.engine.gpus and not machine.gpus():
+        raise SpecError(f"engine: it takes {spec.engine.gpus:g} GPUs and this machine has none; --model names another")
     if options.prompt:
         if len(chosen) > 1:
             raise SpecError(f"--prompt is for one task: name it with --task ({', '.join(t.name for t in chosen)})")
