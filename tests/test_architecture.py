@@ -74,7 +74,7 @@ LIBRARIES = {
     "playwright": ["operators/code_check/render_page.py"],
     "obstore": ["operators/store/objects.py", "operators/store/object_client.py"],
     "webdataset": ["operators/store/shard_writer.py"],
-    "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
+    "duckdb": ["operators/store/results.py"],
     "json_repair": ["pipelines/replies/elements.py"],
     "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],
     "pydantic": ["schemas", "jobs/load.py"],

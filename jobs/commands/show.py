@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from jobs.arguments import count
 from jobs.display import cell, console_for, show_line
@@ -18,11 +20,6 @@ CELL_LINES = 12
 CELL_CHARACTERS = 700
 
 _COLUMNS = ("input_uri", "unit_index", "request_index", "page", "start_s", "end_s", "status", "error", "result")
-_QUERY = """
-select parse_filename(input_uri) as name, coalesce(page, unit_index + 1) as number, start_s, end_s, status,
-    error.kind as kind, to_json(result) as result, count(*) over () as total
-from results order by input_uri, unit_index, request_index limit $rows
-"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -44,23 +41,30 @@ def show_rows(output: str, *, rows: int) -> None:
         raise SpecError(f"{output} holds no results of a job")
     console = console_for()
     for task in tasks:
-        first = list(results.query(task, _QUERY, _COLUMNS, rows=rows))
         table = Table(title=cell(task), title_justify="left", show_lines=True)
         for column in ("input", "unit", "status", "result"):
             table.add_column(column, overflow="fold")
+        first = [row for batch in results.batches(task, _COLUMNS, first=rows) for row in batch.to_pylist()]
         for row in first:
-            in_time = row["start_s"] is not None
-            unit = f"{row['start_s']:.1f}–{row['end_s']:.1f} s" if in_time else str(row["number"])
-            shown = _begin(row["result"]) if row["status"] == "ok" else str(row["kind"])
-            table.add_row(cell(row["name"]), unit, cell(row["status"]), cell(shown, lines=True))
+            table.add_row(cell(row["input_uri"].rpartition("/")[2]), *_cells(row))
         console.print(table)
-        if first and first[0]["total"] > len(first):
-            show_line(console, f"and {first[0]['total'] - len(first)} more")
+        if (more := results.count(task) - len(first)) > 0:
+            show_line(console, f"and {more} more")
 
 
-def _begin(result: str) -> str:
+def _cells(row: dict[str, Any]) -> tuple[str | Text, ...]:
+    in_time = row["start_s"] is not None
+    number = row["unit_index"] + 1 if row["page"] is None else row["page"]
+    unit = f"{row['start_s']:.1f}–{row['end_s']:.1f} s" if in_time else f"{number}"
+    shown = _begin(row["result"]) if row["status"] == "ok" else str((row["error"] or {}).get("kind"))
+    return unit, cell(row["status"]), cell(shown, lines=True)
+
+
+def _begin(value: Any) -> str:
     """What a cell shows: the text alone where there is one, and of a long one the beginning."""
-    value = json.loads(result)
-    text = str(value["text"]) if isinstance(value, dict) and "text" in value else result
+    if isinstance(value, dict) and "text" in value:
+        text = str(value["text"])
+    else:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     begin = "\n".join(text.splitlines()[:CELL_LINES])[:CELL_CHARACTERS]
     return begin + (" …" if len(begin) < len(text.rstrip()) else "")
