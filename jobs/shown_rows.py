@@ -11,6 +11,9 @@ CHARACTERS = 700
 """Of a long text, where only its beginning is shown."""
 
 
+UNIT_COLUMNS = ("unit_kind", "request_index", "page", "start_s", "end_s")
+
+
 def unit_of(row: Mapping[str, Any]) -> str:
     """Which unit of its input, and which request about it where that is not the first; empty for what is none."""
     if row["start_s"] is not None:

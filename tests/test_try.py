@@ -16,11 +16,14 @@ import pytest
 from jobs.cli import main
 from jobs.commands.try_ import FIRST_UNITS
 from jobs.load import load
+from operators.store.local import LocalStore
 from pipelines import local
 from pipelines.job import prepare
 from pipelines.local import LocalRun
 from pipelines.planning import list_job
 from schemas.checkout import NANO, ROOT
+from schemas.tables import results_schema
+from tests.support.stored import begin, put_rows
 from tests.support.world import World, write_image, write_pdf, write_recording
 
 Try = Callable[..., str]
@@ -295,3 +298,22 @@ def test_nothing_heavy_is_imported(world: World) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_show_says_the_same_of_a_row(world: World, tried: Try, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its fault with its answer, and the sentence of its error."""
+    picture = write_image(world.inputs / "a.jpg", "some words")
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size * 2 // 3])
+    (world.inputs / "b.jpg").write_bytes(b"")
+    run, _ = job_of(world, [OK])
+    rows = list(run.rows())
+    (task,) = run._job.tasks
+    store = LocalStore(str(world.folder / "out"))
+    put_rows(store, "caption", pa.Table.from_pylist(rows, schema=results_schema(task.output.arrow_type, [])))
+    begin(store, {"caption": {}})
+    assert main(["show", store.address]) == 0
+    shown = capsys.readouterr().out
+    text = tried(world.inputs, "--task", "caption", "--recording", world.recording, code=1)
+    for part in ("caption of a.jpg 0", "in doubt: truncated", "empty_file: the file is empty"):
+        assert part in shown
+        assert part in text
