@@ -135,10 +135,11 @@ class _Answers:
                 waiting.tell(f"{self.shown} answered")
                 if row["status"] == "ok" and row["task"] in self._code_tasks:
                     code.append(row)
-            waiting.tell("the code is tried out")
-            for row in checked_code(self._job, code) if code else ():
-                self._heading(row)
-                show_line(self.console, remarks_of(row))
+            if code:
+                waiting.tell("the code is tried out")
+                for row in checked_code(self._job, code):
+                    self._heading(row)
+                    show_line(self.console, remarks_of(row))
 
     def _row(self, row: dict[str, Any]) -> None:
         self.shown += 1
