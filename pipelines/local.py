@@ -13,6 +13,8 @@ import pyarrow as pa
 from operators.infer.infer import Infer
 from operators.media.decode import Decode
 from operators.media.probe import Probe
+from operators.processes.leave_pandas_out import leave_pandas_out
+from pipelines import task_modules
 from pipelines.job import Job
 from pipelines.planning import chunk_table, list_job
 from schemas.errors import EngineError, StoreLost
@@ -20,6 +22,8 @@ from schemas.errors import EngineError, StoreLost
 
 def answer(job: Job) -> Iterator[dict[str, Any]]:
     """Result rows of every task over the job's inputs, in order, each with its `task`."""
+    if not any(task_modules.names_code(task.name) for task in job.spec.tasks):
+        leave_pandas_out()
     inputs = list_job(job).inputs
     probe = Probe(job.decode, workers=job.workers)
     try:
