@@ -9,9 +9,7 @@ nothing is to be had there. Our children need none of this: they make no arrays 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from importlib.abc import MetaPathFinder
 
 
 def leave_pandas_out() -> None:
@@ -28,13 +26,10 @@ def leave_pandas_out() -> None:
         sys.meta_path.remove(_refusal)
 
 
-class _Refusal:
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name == "pandas":
-            raise ModuleNotFoundError("pandas is not needed here", name=name)
-        return None
+class _Refusal(MetaPathFinder):
+    def find_spec(self, fullname: str, _path: object, _target: object = None, /) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is not needed here", name=fullname)
 
 
 _refusal = _Refusal()
