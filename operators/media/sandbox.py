@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -149,8 +150,8 @@ class Sandbox:
                     part = _Part(address, version, media, pending[:])
                 else:
                     part = _screen(files, pending[0])
-                head = {"units": [asdict(unit) for unit in part.units]}
-                order = self._order(part, replace(settings, timeout_s=time_s), head, length)
+                head = {"units": [vars(unit) for unit in part.units]}
+                order = self._order(part, _with_time(settings, time_s), head, length)
                 for _ in part.units:
                     yield order.unit()
                     pending.pop(0)
@@ -285,7 +286,7 @@ class _Order:
         """Raises ChildDied."""
         try:
             # a child that starts takes a large order only when it is there
-            self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._sent_s + START_S)
+            self._child.send({**head, "settings": _plain(self._settings)}, fds=[fd], deadline=self._sent_s + START_S)
         except ChildDied as death:
             raise _NotReady(death.kind, str(death)) from death
 
@@ -368,6 +369,17 @@ class _Order:
 
     def _nonsense(self, error: Exception | str) -> ChildDied:
         return ChildDied("crashed", f"{self._child.name} sent nonsense: {error}"[:300])
+
+
+@lru_cache(maxsize=8)
+def _plain(settings: DecodeSettings) -> dict[str, Any]:
+    """As every order says them; nobody changes it."""
+    return asdict(settings)
+
+
+@lru_cache(maxsize=8)
+def _with_time(settings: DecodeSettings, timeout_s: float) -> DecodeSettings:
+    return replace(settings, timeout_s=timeout_s)
 
 
 def _is_hang(death: ChildDied) -> bool:
