@@ -53,9 +53,10 @@ def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> It
     """
     pages = _pages(source, units)
     numbers = [unit.page - 1 for unit in units if unit.page is not None]
-    with opened_pages(source, numbers, rebuilt=any(page.rebuilt for page in pages if page)) as (document, places):
+    rebuilt = any(page.rebuilt for page in pages if page)
+    with opened_pages(source, numbers, rebuilt=rebuilt, form=settings.draw_forms) as (document, places):
         notes = _init_forms(document, settings)
-        for number, facts in zip(numbers, pages, strict=True):
+        for left, number, facts in zip(reversed(range(len(numbers))), numbers, pages, strict=True):
             try:
                 if facts is None or number not in places:
                     raise InputError("malformed", _LOST)
@@ -68,7 +69,10 @@ def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> It
             except pypdfium2.PdfiumError as error:
                 decoded = InputError("malformed", f"page {number + 1}: {error}")
             progress()
-            yield decoded
+            if left:
+                yield decoded
+    if numbers:  # behind the last one nobody asks on, and the document would be neither kept nor closed
+        yield decoded
 
 
 def _planned(number: int, page: PageFacts | None, settings: DecodeSettings) -> Planned:
