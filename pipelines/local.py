@@ -18,10 +18,13 @@ from operators.code_check.row_check import RowCheck
 from operators.infer.infer import Infer, to_ipc
 from operators.media.decode import Decode
 from operators.media.probe import Probe
+from operators.processes.leave_pandas_out import leave_pandas_out
+from pipelines import task_modules
 from pipelines.chunking import cut, tasks_for, with_full_inputs
 from pipelines.entries.braces import expanded
 from pipelines.entries.local_files import absolute
 from pipelines.job import Job
+from pipelines.listing import Listing
 from pipelines.planning import list_job
 from schemas import tables
 from schemas.address import canonical, is_remote, without_query
@@ -39,7 +42,14 @@ Rows: TypeAlias = list[dict[str, Any]]
 
 def answer(job: Job) -> Iterator[dict[str, Any]]:
     """Result rows of every task over the job's inputs, in order, each with its `task`."""
-    return LocalRun(job, list_job(job).inputs, in_order=True).rows()
+    return LocalRun(job, listed(job).inputs, in_order=True).rows()
+
+
+def listed(job: Job) -> Listing:
+    """The inputs of a job, for a process that asks about them itself. Raises as list_job does."""
+    if not any(task_modules.names_code(task.name) for task in job.spec.tasks):
+        leave_pandas_out()
+    return list_job(job)
 
 
 def check_there(inputs: pa.Table, entries: Sequence[str]) -> None:

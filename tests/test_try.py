@@ -294,7 +294,7 @@ def test_nothing_heavy_is_imported(world: World) -> None:
     code = (
         "import sys; from jobs.cli import main; "
         f"code = main(['try', {str(picture)!r}, '--recording', {str(world.recording)!r}]); "
-        "print([name for name in ('ray', 'torch', 'duckdb') if name in sys.modules], code)"
+        "print([name for name in ('ray', 'torch', 'duckdb', 'pandas') if name in sys.modules], code)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] 0"

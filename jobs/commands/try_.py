@@ -17,8 +17,7 @@ from jobs.shown_rows import answer_of, beginning, remarks_of, unit_of
 from jobs.terminal import cell, console_for, show_line
 from jobs.waiting import Waiting
 from pipelines.job import Job, prepare
-from pipelines.local import LocalRun, check_there, checked_code
-from pipelines.planning import list_job
+from pipelines.local import LocalRun, check_there, checked_code, listed
 from schemas.address import name_of
 from schemas.checkout import NANO
 from schemas.errors import SpecError
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if spec_file is None and not files:
         raise SpecError("name a file to ask about, or a job spec")
     job = prepare(_spec(spec_file, files, options))
-    listing = list_job(job)
+    listing = listed(job)
     check_there(listing.inputs, files)
     asked = LocalRun(job, listing.inputs, limit=options.limit or (None if files else FIRST_UNITS))
     answers = _Answers(job)

@@ -35,7 +35,7 @@ class Decode:
                 decoded.append(self._chunk(units.as_py()))
                 lost.append(None)
             except StoreLost as error:
-                decoded.append(_NO_UNITS)
+                decoded.append(pa.array([[]], tables.DECODED_CHUNKS.field("units").type))
                 lost.append(str(error))
         place = chunks.schema.get_field_index("units")
         column = pa.chunked_array(decoded, type=tables.DECODED_CHUNKS.field("units").type)
@@ -77,14 +77,14 @@ class Decode:
         for index, ((address, version, media, here), some) in enumerate(files):
             if not here:
                 for unit in some:
-                    yield failed(Failure(**unit["error"])) if unit["error"] else _NOTHING
+                    yield failed(Failure(**unit["error"])) if unit["error"] else _nothing()
             else:
                 version = run.version(index)
                 yield from self._sandbox.decode(address, media, [Indexed.of(unit) for unit in some], version=version)
 
 
-_NO_UNITS = pa.array([[]], tables.DECODED_CHUNKS.field("units").type)
-_NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
+def _nothing() -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
 
 
 def _is_decoded_here(unit: dict[str, Any]) -> bool:
