@@ -87,7 +87,8 @@ def run(
         rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
         clock.stop("list")
         summary = _execute(
-            *(job, rounds, guard, committed, store, limit, progress, clock, None), listed_now=listing is not None
+            *(job, rounds, guard, committed, store, limit, progress, clock, None, journal),
+            listed_now=listing is not None,
         )
         journal.finished(summary)
         return summary
@@ -126,7 +127,7 @@ def execute(
     store = store_at(job.output)
     with _journal(store, job, guard) as journal:
         both = Several(progress, journal)
-        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only)
+        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only, journal)
         journal.finished(summary)
     return summary
 
@@ -145,6 +146,7 @@ def _execute(
     progress: Progress,
     clock: Clock,
     only: Sequence[int] | None,
+    journal: Journal,
     *,
     listed_now: bool = False,
 ) -> Summary:
@@ -174,6 +176,7 @@ def _execute(
 
     summary = summarize(
         *(job, listed, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
+        used=journal.used.summary(),
         lacks=work.lacks,
         limited=work.planned_rows + work.again_rows > work.committed_rows + work.pending_rows,
         seconds=clock.seconds,
