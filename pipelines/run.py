@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.planning import Work, check_output, list_job, plan_work
 from pipelines.progress import Progress, Several
 from pipelines.rounds import Round, floors, manifests_of
+from pipelines.summary.stored import stored
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
 from schemas.errors import LEASE_LOST, AllFailed, EngineError, SightreadError, StoreLost
@@ -183,7 +184,8 @@ def _execute(
     )
     summary.wall_s = clock.wall_s()
     try:
-        folder.write_summary({**asdict(summary), "rounds": len(rounds)})
+        idle = not (receipts or checked_parts)
+        folder.write_summary(stored(summary, len(rounds), folder.read_summary if idle else None))
     except (OSError, StoreLost) as error:
         summary.uncommitted.append(f"the summary: {error}")
         summary.exit_code = 1

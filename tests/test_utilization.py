@@ -233,11 +233,13 @@ def test_busy_and_idle_add_up_whatever_receipts_tell(receipts: list[dict[str, An
      ({"commit": 0.8, "publish": 0.1}, "commit"), ({"commit": 0.8, "publish": 0.7}, "publish"),
      # none of them could have held it back
      ({}, "Ray"), ({"enough": False}, "requests"), ({"enough": False, "decode": 0.8}, "decode"),
+     ({"parts": 3, "commit": 0.8}, "requests"), ({"parts": 1, "engine": 0.95}, "engine"),
      ({"deaths": 1, "decode": 0.8}, "engine deaths"), ({"deaths": 1, "engine": 0.95}, "engine")],
 )  # fmt: skip
 def test_a_run_names_what_held_it_up(change: dict[str, Any], bottleneck: str) -> None:
-    deaths, enough = change.pop("deaths", 0), change.pop("enough", True)
-    assert bottleneck_of({"engine": 0.055, "decode": 0.015} | change, deaths, enough=enough) == bottleneck
+    deaths, parts, enough = (change.pop(key, usual) for key, usual in (("deaths", 0), ("parts", 9), ("enough", True)))
+    shares = {"engine": 0.055, "decode": 0.015} | change
+    assert bottleneck_of(shares, deaths, parts=parts, enough=enough) == bottleneck
 
 
 @pytest.mark.parametrize("value", [None, 7, {}, {"stages": [{}]}, {"stages": 3}, {"utilization": 0.9, "decode": 0.1}])

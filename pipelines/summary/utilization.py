@@ -27,6 +27,8 @@ ENGINE_BUSY = 0.9
 """Share of its slots from which the engine is what the others wait for, whatever else is busy."""
 BUSY = 0.5
 """Share of its time from which a stage may be."""
+FEW = 4
+"""Parts that are too few for stages to work beside each other."""
 ENOUGH = 10
 """Requests a slot, below which even the bare engine idles at the end: a fifth of its slots at five."""
 _SECONDS = ("busy_s", "idle_s", "share")
@@ -115,7 +117,7 @@ class Used:
         self._workers = dict(workers or {})
         self._engines: dict[str, dict[str, Any]] = {}
         self._busy_s: Counter[str] = Counter()
-        self._rows = self._output_tokens = 0
+        self._parts = self._rows = self._output_tokens = 0
         self._since_s: float | None = None
         self._until_s = 0.0
         # when, and the CPU-seconds of this process by then
@@ -148,6 +150,7 @@ class Used:
             # what was done before an engine could be asked took nothing from it
             late_s = max(0.0, (self._since_s or call["began_s"] + call["busy_s"]) - call["began_s"])
             self._busy_s[call["stage"]] += max(0.0, call["busy_s"] - late_s)
+        self._parts += 1
         self._rows += receipt["rows"] or 0
         self._output_tokens += receipt["output_tokens"] or 0
 
@@ -160,7 +163,8 @@ class Used:
         engines = list(self._engines.values())
         if self._since_s is None or (span_s := self._until_s - self._since_s) <= 0:
             return None
-        busy_s = dict(self._busy_s) | {
+        busy_s = dict.fromkeys(self._workers, 0.0) | dict(self._busy_s)
+        busy_s |= {
             "parse": sum(engine["parse_s"] or 0.0 for engine in engines),
             "open": sum(engine["open_s"] or 0.0 for engine in engines),
             "engine": sum(engine["busy_s"] for engine in engines),
@@ -171,7 +175,7 @@ class Used:
         stages = [
             _stage(name, workers.get(WITHIN.get(name, name), 1), seconds, span_s)
             for name, seconds in sorted(busy_s.items(), key=lambda item: _place(item[0]))
-            if seconds or name in ("parse", "engine", "driver")
+            if seconds or name != "open"
         ]
         deaths = sum(engine["deaths"] for engine in engines)
         shares = {stage.stage: stage.share for stage in stages}
@@ -181,7 +185,7 @@ class Used:
             since_s=self._since_s,
             span_s=span_s,
             deaths=deaths,
-            bottleneck=bottleneck(shares, deaths, enough=self._rows >= ENOUGH * slots),
+            bottleneck=bottleneck(shares, deaths, parts=self._parts, enough=self._rows >= ENOUGH * slots),
             stages=stages,
         )
 
@@ -209,12 +213,15 @@ def _at(moment_s: float, looks: Iterable[tuple[float, float]]) -> float:
     return used
 
 
-def bottleneck(shares: Mapping[str, float], deaths: int, *, enough: bool) -> str:
-    """shares: of the time of each stage. enough: whether there were requests enough to keep all busy at once."""
+def bottleneck(shares: Mapping[str, float], deaths: int, *, parts: int, enough: bool) -> str:
+    """shares: of the time of each stage. parts: of so many, receipts came. enough: whether there were requests enough
+    to keep all slots busy."""
     if shares["engine"] >= ENGINE_BUSY:
         return "engine"
     if deaths:
         return "engine deaths"
+    if parts < FEW:
+        return "requests"
     stage = max((name for name in shares if name not in WITHIN), key=lambda name: shares[name])
     if shares[stage] >= BUSY:
         inner = {name: shares[name] for name, outer in WITHIN.items() if outer == stage and name in shares}
