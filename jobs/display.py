@@ -27,10 +27,23 @@ from schemas.printable import one_line, printable
 
 _PLAIN_EVERY_S = 10.0
 _LISTED_EVERY_S = 3.0
-_PROBED_AFTER_S, _PROBED_MOST_S = 3.0, 60.0
-"""From one line about what is probed to the next: each time half as long again, and no longer at last."""
 
 _log = logging.getLogger(__name__)
+
+
+class Seldom:
+    """When something that goes on is told of again: each time half as long again after the time before, up to a minute."""
+
+    def __init__(self, first_s: float = 3.0) -> None:
+        self._pause_s = first_s
+        self._at_s = time.monotonic()
+
+    def again(self) -> bool:
+        if time.monotonic() - self._at_s < self._pause_s:
+            return False
+        self._at_s = time.monotonic()
+        self._pause_s = min(60.0, 1.5 * self._pause_s)
+        return True
 
 
 class Display(Progress):
@@ -40,12 +53,12 @@ class Display(Progress):
         self._console = console
         self._live: Live | None = None
         self._pace = Pace()
-        self._total = self._done = self._failures = 0
+        self._total = self._before = self._fresh = self._failures = 0
         self._fetched = self._fetched_bytes = 0
         self._fetching = threading.Lock()
         self._logged_at = 0.0
-        self._listed_at = self._probed_at = time.monotonic()
-        self._probed_after_s = _PROBED_AFTER_S
+        self._listed_at = time.monotonic()
+        self._planning, self._probing = Seldom(), Seldom()
 
     def listing(self, files: int) -> None:
         if time.monotonic() - self._listed_at > _LISTED_EVERY_S:
@@ -76,13 +89,14 @@ class Display(Progress):
                 self._line(f"fetching {address.partition('?')[0]}")
 
     def probed(self, inputs: int, total: int) -> None:
-        if total > inputs and time.monotonic() - self._probed_at >= self._probed_after_s:
-            self._probed_at = time.monotonic()
-            self._probed_after_s = min(_PROBED_MOST_S, 1.5 * self._probed_after_s)
+        if total > inputs and self._probing.again():
             self._line(f"probed {inputs} of {total} inputs")
 
     def planned(self, rows: int, done: int, chunks: int) -> None:
-        self._total, self._done = rows, done
+        known = self._total > 0  # more is planned while others are answered
+        self._total, self._before = rows, done
+        if known and not self._planning.again():
+            return
         if done == rows:
             self._line(f"{rows} rows, all committed before; nothing to do")
         else:
@@ -99,7 +113,7 @@ class Display(Progress):
         if receipt["outcome"] == "failed":
             self._line(f"not committed: {receipt['task']}/{receipt['chunk_id']}: {receipt['message']}")
             return
-        self._done += receipt["rows"]
+        self._fresh += receipt["rows"]
         self._pace.add(receipt["rows"], receipt["output_tokens"], time.monotonic(), asked_ago_s(receipt) or 0.0)
         self._failures += sum(failure["rows"] for failure in receipt["failures"])
         if self._console.is_terminal:
@@ -107,7 +121,7 @@ class Display(Progress):
                 self._live = Live(console=self._console, refresh_per_second=4, transient=True)
                 self._live.start()
             self._live.update(self._status())
-        if time.monotonic() - self._logged_at > _PLAIN_EVERY_S or self._done == self._total:
+        if time.monotonic() - self._logged_at > _PLAIN_EVERY_S or self._before + self._fresh == self._total:
             if self._live is None:
                 self._line(self._status().plain)
             else:
@@ -119,11 +133,11 @@ class Display(Progress):
             self._live = None
 
     def _status(self) -> Text:
-        now_s = time.monotonic()
-        text = f"{self._done}/{self._total} rows, {self._failures} failed"
+        now_s, done = time.monotonic(), self._before + self._fresh
+        text = f"{done}/{self._total} rows, {self._failures} failed"
         if (rates := self._pace.rates(now_s)) is not None:
             text += f", {rates[0]:.2f} rows/s, {rates[1]:.0f} tokens/s"
-        if (left_s := self._pace.left_s(self._total - self._done, now_s)) is not None:
+        if (left_s := self._pace.left_s(self._total - done, now_s)) is not None:
             text += f", {clock(left_s)} to go"
         return Text(text)
 

@@ -66,7 +66,8 @@ class Journal(Progress):
         self._pace = Pace()
         self._began_s = time.monotonic()
         self._asked_s: float | None = None  # when the engine got its first request
-        self._new_rows = self._output_tokens = 0
+        self._receipts = self._new_rows = self._output_tokens = 0
+        self._before_rows = self._chunks = 0
         self._ending: str | None = None
         self._facts: dict[str, Any] = {
             "state": "listing", "at": now(), "began": now(), "who": who(), "what": "", "job": name,
@@ -134,8 +135,18 @@ class Journal(Progress):
         self._state("probing", probed=inputs, to_probe=total)
 
     def planned(self, rows: int, done: int, chunks: int) -> None:
-        self._state("starting", planned_rows=rows, done_rows=done, open_chunks=chunks)
-        self._event("planned", rows=rows, done=done, chunks=chunks)
+        with self._lock:
+            self._before_rows, self._chunks = done, chunks
+            state = {"state": "starting"} if not self._receipts else {}
+            self._facts |= {**state, "planned_rows": rows, **self._done()}
+        self._count("planned", "planned", rows=rows, done=done, chunks=chunks)
+
+    def _done(self) -> dict[str, int]:
+        """Of what is planned by now."""
+        return {
+            "done_rows": self._before_rows + self._new_rows,
+            "open_chunks": max(0, self._chunks - self._receipts),
+        }
 
     def starting(self, what: str) -> None:
         self._state("starting")
@@ -154,10 +165,10 @@ class Journal(Progress):
             if self._asked_s is None and took_s is not None:
                 self._asked_s = now_s - took_s
             self._pace.add(receipt["rows"], receipt["output_tokens"], now_s, took_s or 0.0)
-            self._facts["done_rows"] += receipt["rows"]
-            self._facts["open_chunks"] = max(0, (self._facts["open_chunks"] or 0) - 1)
+            self._receipts += 1
             self._new_rows += receipt["rows"]
             self._output_tokens += receipt["output_tokens"]
+            self._facts |= self._done()
         for failure in receipt["failures"] or ():
             kind = {key: failure[key] for key in ("stage", "kind")}
             with self._lock:

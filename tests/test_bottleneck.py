@@ -51,6 +51,7 @@ def seed(world: World, place: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_one_slow_place_is_named_with_the_shares_that_are_seen_from_outside(
     tmp_path: Path, amount: Callable[[int, int], int], figure: Callable[[str], None]
 ) -> None:

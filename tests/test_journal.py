@@ -115,6 +115,19 @@ def test_a_run_as_it_is_told_of(store: Store, lease: Lease) -> None:
     assert progress["tokens_per_s_run"] > 0
 
 
+def test_what_is_planned_while_others_are_answered(store: Store, lease: Lease) -> None:
+    with journal(store, lease) as told:
+        for piece in range(1, 31):
+            told.planned(100 * piece, piece, 4 * piece)
+            told.receipt(receipt(piece))
+    progress = progress_of(store)
+    counted = {key: progress[key] for key in ("planned_rows", "done_rows", "new_rows", "open_chunks")}
+    assert counted == {"planned_rows": 3000, "done_rows": 330, "new_rows": 300, "open_chunks": 90}
+    planned = [event for event in read_events(store) if event["kind"] == "planned"]
+    assert [event["times"] for event in planned] == [1, 10]
+    assert planned[0]["rows"] == 100
+
+
 def test_it_is_written_while_the_run_goes_on(store: Store, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.pace.LEAST_S", 0.001)
     engine = ENGINE | {"since_s": time.time()}

@@ -99,3 +99,19 @@ def test_lines_about_what_is_probed_come_ever_more_seldom(clock: dict[str, float
     lines = printed.getvalue().splitlines()
     assert len(lines) < 15  # of 1954, over six minutes
     assert lines[0] == "probed 7680 of 1000000 inputs"
+
+
+def test_what_is_planned_while_others_are_answered_adds_to_them(clock: dict[str, float]) -> None:
+    printed = io.StringIO()
+    display = Display(Console(file=printed, width=100))
+    for piece in range(1, 1001):
+        display.planned(100 * piece, piece, 4 * piece)
+        display.receipt(receipt(clock["now_s"] - 1))
+        clock["now_s"] += 0.1
+    lines = printed.getvalue().splitlines()
+    assert len([line for line in lines if "chunks to go" in line]) < 10
+    assert lines[0] == "100 rows to have, 1 of them committed before; 4 chunks to go"
+    # of 1000 pieces a row each was there before, and ten each have come
+    clock["now_s"] += 11
+    display.receipt(receipt(clock["now_s"] - 1))
+    assert printed.getvalue().splitlines()[-1].startswith("11010/100000 rows, 0 failed, ")
