@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Seldom:
-    """When something that goes on is told of again: each time half as long again after the time before, up to a minute."""
+    """When something that goes on is told of again: after pauses each half as long again, up to a minute."""
 
     def __init__(self, first_s: float = 3.0) -> None:
         self._pause_s = first_s
