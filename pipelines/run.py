@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from pipelines.plan import Stage, code_check_stages, stages
 from pipelines.planning import Work, check_output, list_job, plan_work
 from pipelines.progress import Progress, Several
 from pipelines.rounds import Round, floors, manifests_of
+from pipelines.summary.stored import stored
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
 from schemas.errors import LEASE_LOST, AllFailed, EngineError, SightreadError, StoreLost
@@ -87,7 +88,8 @@ def run(
         rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
         clock.stop("list")
         summary = _execute(
-            *(job, rounds, guard, committed, store, limit, progress, clock, None), listed_now=listing is not None
+            *(job, rounds, guard, committed, store, limit, progress, clock, None, journal),
+            listed_now=listing is not None,
         )
         journal.finished(summary)
         return summary
@@ -126,7 +128,7 @@ def execute(
     store = store_at(job.output)
     with _journal(store, job, guard) as journal:
         both = Several(progress, journal)
-        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only)
+        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only, journal)
         journal.finished(summary)
     return summary
 
@@ -145,6 +147,7 @@ def _execute(
     progress: Progress,
     clock: Clock,
     only: Sequence[int] | None,
+    journal: Journal,
     *,
     listed_now: bool = False,
 ) -> Summary:
@@ -174,13 +177,15 @@ def _execute(
 
     summary = summarize(
         *(job, listed, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
+        used=journal.used.summary(),
         lacks=work.lacks,
         limited=work.planned_rows + work.again_rows > work.committed_rows + work.pending_rows,
         seconds=clock.seconds,
     )
     summary.wall_s = clock.wall_s()
     try:
-        folder.write_summary({**asdict(summary), "rounds": len(rounds)})
+        idle = not (receipts or checked_parts)
+        folder.write_summary(stored(summary, len(rounds), folder.read_summary if idle else None))
     except (OSError, StoreLost) as error:
         summary.uncommitted.append(f"the summary: {error}")
         summary.exit_code = 1

@@ -145,7 +145,6 @@ class Supervisor:
             if not self._closed:
                 self._watch()
                 self._send()
-                self.utilization.note(len(self._bisector.running), time.time())
         self._end()
 
     def _start(self) -> None:
@@ -169,6 +168,7 @@ class Supervisor:
         except OSError as error:  # an interpreter that is not there, or no process to be had
             self._give_up(f"the engine cannot be started: {error}")
             return
+        self.utilization.started_anew()
         generation = self._generation = _Running(child, number)
         threading.Thread(target=self._read, args=(generation,), daemon=True).start()
         threading.Thread(target=self._write, args=(generation,), daemon=True).start()
@@ -220,6 +220,7 @@ class Supervisor:
                 generation.progress = message["alive"]
                 self._moved(generation)
         elif self._bisector.answered(message["answer"]):
+            self.utilization.answered(message["used_s"], time.time())
             self._moved(generation)
             del generation.asked_at[message["answer"]]
             self._finish(message["answer"], unpack_answer(message))
@@ -293,6 +294,7 @@ class Supervisor:
         for request_id in self._bisector.admit():
             if idle:
                 self._moved(generation)
+                self.utilization.asked(time.time())
                 idle = False
             self.stats.asked += 1
             self.stats.asked_again += request_id in self._bisector.deaths
