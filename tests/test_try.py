@@ -16,6 +16,7 @@ import pytest
 from jobs.cli import main
 from jobs.commands.try_ import FIRST_UNITS
 from jobs.load import load
+from operators.processes.child import Limits, spawn
 from operators.store.local import LocalStore
 from pipelines import local
 from pipelines.job import prepare
@@ -317,3 +318,13 @@ def test_show_says_the_same_of_a_row(world: World, tried: Try, capsys: pytest.Ca
     for part in ("caption of a.jpg 0", "in doubt: truncated", "empty_file: the file is empty"):
         assert part in shown
         assert part in text
+
+
+def test_an_engine_that_nobody_asks_any_more_ends_without_a_word() -> None:
+    """Its supervisor closed before it said what to build."""
+    printed: list[bytes] = []
+    child = spawn("operators.infer.engine_child", limits=Limits(), name="the engine", printed=printed.append)
+    child.channel.shutdown()
+    assert child.wait(60)
+    child.kill()
+    assert b"".join(printed) == b""
