@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -43,6 +43,7 @@ from pipelines.planning import (
 from pipelines.progress import Progress, Several
 from pipelines.rounds import Round, floors
 from pipelines.source import Source
+from pipelines.summary.stored import stored
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
 from schemas.errors import LEASE_LOST, AllFailed, EngineError, JobConflict, SightreadError, StoreLost
@@ -118,7 +119,7 @@ def run(
                 ahead = ListingAhead(folder, guard.token, lister, pieces, intake)
                 until_the_end.callback(ahead.stop)
         clock.stop("list")
-        going = _Run(job, store, guard, progress, clock, committed, limit)
+        going = _Run(job, store, guard, progress, journal, clock, committed, limit)
         summary = going.to_its_end(rounds, ahead, listed_now=lister is not None)
         journal.finished(summary)
         return summary
@@ -155,7 +156,7 @@ def execute(
     """
     store = store_at(job.output)
     with _journal(store, job, guard) as journal:
-        going = _Run(job, store, guard, Several(progress, journal), clock, committed, only=only)
+        going = _Run(job, store, guard, Several(progress, journal), journal, clock, committed, only=only)
         summary = going.to_its_end(list(rounds), None, listed_now=False)
         journal.finished(summary)
     return summary
@@ -174,6 +175,7 @@ class _Run:
     store: Store
     guard: LeaseGuard
     progress: Progress
+    journal: Journal
     clock: Clock
     committed: _Committed
     limit: int | None = None
@@ -219,13 +221,15 @@ class _Run:
                 receipts,
                 checked_parts,
             ),
+            used=self.journal.used.summary(),
             lacks=figures.lacks,
             limited=figures.planned_rows + figures.again_rows > figures.committed_rows + figures.pending_rows,
             seconds=self.clock.seconds,
         )
         summary.wall_s = self.clock.wall_s()
         try:
-            folder.write_summary({**asdict(summary), "rounds": len(rounds)})
+            idle = not (receipts or checked_parts)
+            folder.write_summary(stored(summary, len(rounds), folder.read_summary if idle else None))
         except (OSError, StoreLost) as error:
             summary.uncommitted.append(f"the summary: {error}")
             summary.exit_code = 1

@@ -8,7 +8,7 @@ see. What is read while others write is of slightly different moments.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,8 +27,9 @@ from operators.store.view import RESULTS, Held, View
 from pipelines.event_log import read_events, read_progress
 from pipelines.folder import JobFolder
 from pipelines.rounds import Round, definitions, manifests_of
+from pipelines.summary.utilization import UtilizationSummary
 from schemas.address import is_remote
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, SpecError
 
 EVENTS = 10
 READS = 8
@@ -114,13 +115,14 @@ class Files:
 @dataclass(frozen=True)
 class Status:
     """job: the name in the last spec; None where nothing was asked for yet. holder: of the lease, and whether its heart
-    `beats`. progress: what the last run wrote down of itself, with its `age_s`. problems: files that are not as they
-    were written."""
+    `beats`. progress: what the last run wrote down of itself, with its `age_s`. utilization: of the last run that asked
+    an engine. problems: files that are not as they were written."""
 
     output: str
     job: str | None
     holder: dict[str, Any] | None
     progress: dict[str, Any] | None
+    utilization: UtilizationSummary | None
     inputs: dict[str, Any]
     tasks: dict[str, TaskStatus]
     rounds: list[RoundStatus]
@@ -168,12 +170,14 @@ def status_of(store: Store, *, events: int = EVENTS) -> Status:
             _count_rows(tasks[name], shown, _again(partial(_rows, store, name)))
         except JobConflict as error:
             problems.append(f"{error}")
+    progress = _progress(store)
     waiting = sum(not _holds(held.get(name.task, {}), name) for name in of_log.values())
     return Status(
         output=store.address,
         job=str(rounds[-1].spec.get("name")) if rounds else None,
         holder=_holder(store),
-        progress=_progress(store),
+        progress=progress,
+        utilization=_utilization(progress, folder),
         inputs={"asked": len(ids.of(manifests_of(rounds))), "listing": listing or None},
         tasks=tasks,
         rounds=shown,
@@ -336,6 +340,17 @@ def _progress(store: Store) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError):
         return {**progress, "age_s": None}
     return {**progress, "age_s": max(0.0, round(age_s, 1))}
+
+
+def _utilization(progress: Mapping[str, Any] | None, folder: JobFolder) -> UtilizationSummary | None:
+    """Of the run that goes on or was the last, or of the last one that came to its end and had asked something."""
+    use = UtilizationSummary.of((progress or {}).get("utilization"))
+    if use is not None:
+        return use
+    try:
+        return UtilizationSummary.of(folder.read_summary().get("engine"))
+    except SpecError:
+        return None
 
 
 # how it is read

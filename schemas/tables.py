@@ -140,6 +140,21 @@ RETRIES = pa.field(
     "retries", pa.list_(pa.struct([("stage", pa.string()), ("times", pa.int64()), ("reason", pa.string())]))
 )
 
+# Calls that worked on a chunk so far: `busy_s` is all that one took, whatever it waited for (the start of a child, what
+# goes to and fro). Of a chunk that is several parts, the first tells of those before it.
+SPENT = pa.field(
+    "spent",
+    pa.list_(
+        pa.struct(
+            [
+                ("stage", pa.string()),  # decode, commit, publish (which is within commit), and others
+                ("began_s", pa.float64()),  # since the epoch
+                ("busy_s", pa.float64()),
+            ]
+        )
+    ),
+)
+
 # Why no input can be had any more: its store is lost, which ends the run. Then there are no units, rows or figures.
 LOST = pa.field("lost", pa.string())
 
@@ -153,6 +168,7 @@ DECODED_CHUNKS = pa.schema(
         PLAN,
         LACKS,
         RETRIES,
+        SPENT,
         LOST,
     ]
 )
@@ -166,6 +182,8 @@ ENGINE_USE = pa.struct(
         ("since_s", pa.float64()),  # its first request
         ("until_s", pa.float64()),  # its last answer
         ("busy_s", pa.float64()),  # slots in use, summed over that time
+        ("parse_s", pa.float64()),  # in which the actor made requests and read replies
+        ("open_s", pa.float64()),  # in which it opened whole inputs
         ("deaths", pa.int32()),  # how often it was started anew
         ("death", pa.string()),  # why it died last, and the last lines of its log; null where it never did
         ("log", pa.string()),  # on the machine of the actor
@@ -182,6 +200,7 @@ ANSWERED = pa.schema(
         ("engine", ENGINE_USE),
         LACKS,
         RETRIES,
+        SPENT,
         ("fault", pa.string()),  # why no engine can be had; then there are no rows
         LOST,
         PLAN,
@@ -205,13 +224,12 @@ RECEIPTS = pa.schema(
         ("failures", pa.list_(FAILED_ROWS)),
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
-        ("decode_s", pa.float64()),
         ("infer_s", pa.float64()),
-        ("commit_s", pa.float64()),
         ("engine", ENGINE_USE),
         LACKS,
         RETRIES,
         PLAN,
+        SPENT,
     ]
 )
 

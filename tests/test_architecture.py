@@ -80,7 +80,7 @@ LIBRARIES = {
     "playwright": ["operators/code_check/render_page.py"],
     "obstore": ["operators/store/objects.py", "operators/store/object_client.py"],
     "webdataset": ["operators/store/shard_writer.py"],
-    "duckdb": ["operators/store/results.py", "pipelines/summary/audit.py"],
+    "duckdb": ["operators/store/results.py"],
     "json_repair": ["pipelines/replies/elements.py"],
     "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],
     "pydantic": ["schemas", "jobs/load.py"],
@@ -204,7 +204,8 @@ def test_a_heavy_library_has_one_room(library: str) -> None:
         ("pipelines.run", {"ray", "torch", "av", "pypdfium2", "playwright"}),
         ("model.prompts.pixels", {"torch", "numpy"}),
         ("model.engines.openai_engine", {"torch", "ray", "transformers"}),
-        ("operators.media.decode", {"ray", "torch", "av", "pypdfium2"}),
+        ("operators.media.decode", {"ray", "torch", "av", "pypdfium2", "pandas"}),
+        ("operators.commit", {"ray", "torch", "pandas"}),
         # a child's start is inside the deadline of the first page that it decodes
         ("operators.media.pdf.render_pdf", {"ray", "torch", "jsonschema", "pydantic", "pikepdf"}),
         # every run of tests loads it

@@ -288,13 +288,17 @@ def test_what_is_no_progress_is_none(output: Output, data: bytes, capsys: pytest
 def test_names_of_others_steer_no_terminal(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     evil = "\x1b[2J[bold]x[/bold]\u202e\n"
     EventLog(output.store).add([{"at": now(), "kind": evil, "message": evil, evil: "\udcff"}])
-    write_progress(output.store, {"state": evil, "who": evil, "began": evil, "at": now(), "why": evil})
+    stage = {"stage": evil, "workers": 1, "busy_s": 1.0, "idle_s": 1.0, "share": 0.5}
+    use = {"utilization": 0.5, "tokens_per_s": 1, "since_s": 0, "span_s": 2, "deaths": 0, "bottleneck": evil}
+    progress = {"state": evil, "who": evil, "began": evil, "at": now(), "why": evil}
+    write_progress(output.store, {**progress, "utilization": {**use, "stages": [stage]}})
     output.add("inputs", [evil.replace("/", "")], ["b"], counts={evil: 1})
     assert main(["status", output.store.address]) == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "[bold]x[/bold]" in text
+    assert "1.0 s" in text
     assert main(["status", output.store.address, "--json"]) == 0
     text = capsys.readouterr().out
     assert text.isascii()

@@ -24,7 +24,7 @@ read."""
 _STEP = 256
 """Rows that are weighed together."""
 _SEAL = b"sightread:sha256"
-_TAIL = 8
+TAIL_BYTES = 8
 """Bytes behind the footer: its length (4, little-endian) and PAR1."""
 
 
@@ -100,11 +100,18 @@ def read_checked(file: IO[bytes], columns: Sequence[str] | None = None) -> tuple
     return rows.replace_schema_metadata(None), footer
 
 
+def footer_bytes(tail: bytes) -> int:
+    """From where it begins to the end of the file. tail: the last TAIL_BYTES. Raises Broken."""
+    if len(tail) < TAIL_BYTES or tail[-4:] != b"PAR1":
+        raise Broken("it does not end as Parquet does")
+    return TAIL_BYTES + int.from_bytes(tail[:-4], "little")
+
+
 def _footer_start(data: memoryview) -> int:
     """Raises Broken."""
-    if len(data) < 2 * _TAIL or bytes(data[-4:]) != b"PAR1" or bytes(data[:4]) != b"PAR1":
+    if len(data) < 2 * TAIL_BYTES or bytes(data[-4:]) != b"PAR1" or bytes(data[:4]) != b"PAR1":
         raise Broken("it does not begin and end as Parquet does")
-    start = len(data) - _TAIL - int.from_bytes(data[-_TAIL:-4], "little")
+    start = len(data) - footer_bytes(bytes(data[-TAIL_BYTES:]))
     if start < len(b"PAR1"):
         raise Broken("its footer is longer than the file")
     return start
