@@ -51,7 +51,8 @@ def _surroundings(pixels: RGB) -> RGB:
     rows, columns = -(-height // _BLOCK_PX), -(-width // _BLOCK_PX)
     side = _BLOCK_PX // 4
     few = pixels[::4, ::4]
-    few = np.pad(few, ((0, rows * side - few.shape[0]), (0, columns * side - few.shape[1]), (0, 0)), mode="edge")
+    if few.shape[:2] != (rows * side, columns * side):
+        few = np.pad(few, ((0, rows * side - few.shape[0]), (0, columns * side - few.shape[1]), (0, 0)), mode="edge")
     blocks = few.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(rows, columns, -1, 3)
     middle = np.median(blocks, axis=2).astype(np.uint8)
     return np.repeat(np.repeat(middle, _BLOCK_PX, 1)[:, :width], _BLOCK_PX, 0)[:height]
