@@ -32,10 +32,11 @@ def is_blank(pixels: RGB) -> bool:
     background = np.median(sample.reshape(-1, 3), axis=0).astype(np.uint8)
     flat = bool((_apart(sample, background).max(axis=2) <= _FLAT).mean() >= _FLAT_SHARE)
     around = np.tile(background, width) if flat else _surroundings(pixels).reshape(height, -1)
-    differing = np.flatnonzero(_apart(pixels.reshape(height, -1), around) > (_FAINT if flat else _GRAIN))
-    if len(differing) > 3 * _MANY_PIXELS:
+    differs = _apart(pixels.reshape(height, -1), around) > (_FAINT if flat else _GRAIN)
+    if np.count_nonzero(differs) > 3 * _MANY_PIXELS:
         return False
-    foreground = np.unique(differing // 3)  # in any of the channels: dark yellow and white differ in blue alone
+    pixel = np.flatnonzero(differs) // 3  # in any of the channels: dark yellow and white differ in blue alone
+    foreground = pixel[np.flatnonzero(np.diff(pixel, prepend=-1))]  # each once: they are in order
     smallest = max(_PRINT_SHARE * max(height, width), _PRINT_PX)
     return len(foreground) <= _MANY_PIXELS and _largest(foreground // width, foreground % width) < smallest
 
