@@ -85,13 +85,17 @@ class Infer:
     def __call__(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
+            plan = chunk["plan"].as_py()
+            if not chunk["tasks"].as_py():  # a plan that comes alone
+                rows.append({"chunk_id": "", "task": "", "plan": plan})
+                continue
             try:
                 retries = chunk["retries"].as_py() or []
                 for row in self._answer(chunk):
                     lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
                     retries += self._full_inputs.retries()
-                    rows.append({**row, "engine": self._use(), "lacks": lacks, "retries": retries})
-                    retries = []
+                    rows.append({**row, "engine": self._use(), "lacks": lacks, "retries": retries, "plan": plan})
+                    retries, plan = [], None
             except (EngineError, StoreLost) as error:  # no answers, for no fault of the units: nothing to commit
                 why = "fault" if isinstance(error, EngineError) else "lost"
                 rows += [

@@ -40,6 +40,8 @@ class Decode:
         place = chunks.schema.get_field_index("units")
         column = pa.chunked_array(decoded, type=tables.DECODED_CHUNKS.field("units").type)
         lacks = [sorted(self._sandbox.lacks)] * chunks.num_rows
+        if "plan" not in chunks.schema.names:
+            chunks = chunks.append_column(tables.PLAN, pa.nulls(chunks.num_rows, tables.PLAN.type))
         chunks = chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column)
         again = [retries_of("decode")] + [[]] * (chunks.num_rows - 1)
         for field, values in ((tables.LACKS, lacks), (tables.RETRIES, again[: chunks.num_rows]), (tables.LOST, lost)):

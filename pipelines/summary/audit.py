@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from operators.store.results import Results
-from pipelines.planning import latest_generations
+from pipelines.generations import Generations
 from pipelines.requests import counts
 from schemas.task import Task
 
@@ -81,17 +81,18 @@ def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
 
 def _expected(task: Task, chunks: pa.Table) -> pa.Table:
     """The units that the task takes, each with its number of requests."""
-    latest = latest_generations(chunks)
+    generations = Generations.in_chunks(chunks)
     columns: dict[str, list[Any]] = {"input_id": [], "unit_index": [], "requests": [], "generation": []}
     for row in range(chunks.num_rows):
         if task.name not in chunks.column("tasks")[row].as_py():
             continue
         units = chunks.column("units")[row].values
         names = ("input_id", "unit_index", "generation", "attempt")
-        plain = zip(*(units.field(name).to_pylist() for name in names), counts(task, chunks, row), strict=True)
-        for input_id, unit_index, generation, attempt, requests in plain:
+        plain_columns = (units.field(name).to_pylist() for name in names)
+        plain = zip(*plain_columns, counts(task, chunks, row), generations.current(task.name, units), strict=True)
+        for input_id, unit_index, generation, attempt, requests, is_current in plain:
             # what was asked again is planned once, and what was planned anew as it was planned last
-            if attempt == 1 and latest[task.name, input_id] == generation:
+            if attempt == 1 and is_current:
                 columns["input_id"].append(input_id)
                 columns["unit_index"].append(unit_index)
                 columns["requests"].append(requests)
