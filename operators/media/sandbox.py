@@ -51,7 +51,7 @@ ORDERS_PER_LOOK = 200
 GROWTH = 0.125
 """A child is replaced whose address space has grown by more than this share of its limit since its first order, of
 what native code leaks: looked at once in so many orders."""
-ORDERS_PER_CHILD = 5_000
+ORDERS_PER_CHILD = 2_000
 """And so is one that has had so many: what a file did to it does not stay for ever."""
 
 _ENVIRONMENT = {
