@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.processes import ending, orphan_reaper
-from pipelines import ray_head, ray_watch, task_modules
+from pipelines import ray_head, ray_stand_ins, ray_watch, task_modules
 from pipelines.plan import Stage, check_resources
 from schemas.checkout import ROOT
 from schemas.errors import ClusterLost
@@ -111,8 +111,12 @@ def _join_cluster(address: str) -> None:
     # Ray asks for minutes, and the log of its core says so
     if host and port.isdigit() and not ray_watch.answers_within(address, ANSWER_S):
         raise ClusterLost(f"RAY_ADDRESS: {address} does not answer")
+    options: dict[str, Any] = {}
+    if folders := task_modules.folders():
+        variables = {task_modules.VARIABLE: os.pathsep.join(folders)}
+        options["runtime_env"] = {"worker_process_setup_hook": task_modules.HOOK, "env_vars": variables}
     try:
-        _init(ignore_reinit_error=True)
+        _init(ignore_reinit_error=True, **options)
     except ClusterLost as error:
         hint = "" if _sends_token() else "; where it asks for a token, set RAY_AUTH_MODE=token (docs/clusters.md)"
         raise ClusterLost(f"RAY_ADDRESS: {address}: {error}{hint}") from error
@@ -134,9 +138,6 @@ def _init(address: str | None = None, **options: Any) -> None:
     """Raises ClusterLost."""
     import ray
 
-    if folders := task_modules.folders():
-        variables = {task_modules.VARIABLE: os.pathsep.join(folders)}
-        options["runtime_env"] = {"worker_process_setup_hook": task_modules.HOOK, "env_vars": variables}
     # the folder of the driver is the first where workers look for modules: ours, not whatever the user stands in
     with contextlib.chdir(ROOT):
         try:
@@ -204,7 +205,8 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     _log.info("%d chunks through %s", chunks.num_rows, " -> ".join(stage.name for stage in plan))
-    dataset: ray.data.Dataset = ray.data.from_arrow([chunks.slice(index, 1) for index in range(chunks.num_rows)])
+    # of blocks: `from_arrow` starts a process that looks at their schema
+    dataset: ray.data.Dataset = ray.data.from_blocks([chunks.slice(index, 1) for index in range(chunks.num_rows)])
     for stage in plan:
         dataset = dataset.map_batches(
             stage.operator,
@@ -221,4 +223,5 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
             batch_format="pyarrow",
             batch_size=None,
         )
-    yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    with ray_stand_ins.stand_ins() if _head is not None else contextlib.nullcontext():
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -6,8 +6,8 @@ writable for everybody, so they lie in one that nobody else can enter.
 
 The head stands apart from the driver's process group, so that what ends the driver does not end Ray under it, and is
 started without what `ray.init` and `ray start` bring along and no run needs: monitor, log monitor, API server, client
-server, and metrics, which no token guards. Nothing of it runs
-from the folder where the driver stands. Heavy is only what `main`, in the head itself, imports.
+server, the two agents of a raylet (1.7 CPU-seconds, and four ports), and metrics, which no token guards. Nothing of it
+runs from the folder where the driver stands. Heavy is only what `main`, in the head itself, imports.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import ctypes
 import functools
 import json
 import os
+import re
 import secrets
 import select
 import shutil
@@ -26,8 +27,10 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from operators.processes import orphan_reaper
+from pipelines import task_modules
 from schemas.checkout import ROOT
 from schemas.errors import ClusterLost
 
@@ -37,6 +40,12 @@ LONGEST_FOLDER = 43
 LOOK_S = 0.5
 _ESSENTIAL = ("gcs_server", "raylet")
 _PR_SET_PDEATHSIG = 1
+_SETUP_HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
+"""Of ray._private.ray_constants, which takes half a second to import."""
+_AGENT = re.compile(r"(?s)(--(?:dashboard|runtime_env)_agent_command=).*")
+_PORTS_OF_AGENTS = "dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port"
+NO_PORT = -1
+"""As an agent says it that has none."""
 
 
 @dataclass
@@ -96,7 +105,13 @@ def environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in ("RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")}
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(path)]  # noqa: PTH117
     python = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *paths])}
-    return kept | python | settings()
+    return kept | python | settings() | _task_modules()
+
+
+def _task_modules() -> dict[str, str]:
+    """What Ray would have its runtime env agent tell workers, which a head of ours does not start."""
+    folders = task_modules.folders()
+    return {task_modules.VARIABLE: os.pathsep.join(folders), _SETUP_HOOK: task_modules.HOOK} if folders else {}
 
 
 def settings() -> dict[str, str]:
@@ -146,6 +161,12 @@ def _remove(process: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def without_agents(command: list[str]) -> list[str]:
+    """Of a raylet: it ends with its agents and refuses to have none, so they are processes that wait."""
+    idle = subprocess.list2cmdline([sys.executable, "-IS", "-c", "import signal; signal.pause()"])
+    return [_AGENT.sub(lambda match: match[1] + idle, argument) for argument in command]
+
+
 def main() -> None:
     """Ends when the driver does, or what Ray cannot be without, or what tells it to."""
     folder, cpus, store_bytes, driver = sys.argv[1], *map(int, sys.argv[2:])
@@ -153,12 +174,27 @@ def main() -> None:
     if os.getppid() != driver:  # it went before the tie was made
         os._exit(1)
 
+    from ray._private import services
     from ray._private.node import Node  # what ray.init and `ray start` are made of; Ray is pinned
     from ray._private.parameter import RayParams
+    from ray._raylet import persist_port  # type: ignore[attr-defined]
 
     class Head(Node):
         def start_api_server(self, **_: object) -> None:
             """Not at all: without a dashboard it is still a process, whose metrics everybody may read."""
+
+        def start_raylet(self, *arguments: Any, **named: Any) -> None:
+            """As it is, but for the agents that it would start."""
+            for name in _PORTS_OF_AGENTS:
+                persist_port(self._session_dir, self._node_id, name, NO_PORT)
+            started = services.start_ray_process
+            services.start_ray_process = lambda command, *rest, **others: started(
+                without_agents(command), *rest, **others
+            )
+            try:
+                super().start_raylet(*arguments, **named)
+            finally:
+                services.start_ray_process = started
 
     node = Head(
         RayParams(

@@ -1,0 +1,59 @@
+"""What a small job starts and loads: processes and modules are counted, never seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.ray_head import without_agents
+from pipelines.ray_stand_ins import StandIn
+from tests.support.world import ROOT, World
+
+HEAVY = {"torch", "duckdb", "transformers", "tokenizers", "matplotlib", "scipy", "av"}
+"""Libraries that take tenths of a second to import, and that no part of Ray needs."""
+
+
+@pytest.mark.slow
+def test_a_small_job_starts_its_actors_and_little_beside(world: World, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.loaded", str(tmp_path)],
+        cwd=ROOT,
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    # no agent that works, no monitor, no actor of Ray Data's for figures, places or an autoscaler, no task
+    assert result["lives"] == [
+        *("Loaded", "LoadedToo", "gcs_server", "pipelines.ray_head", "raylet", "signal.pause", "signal.pause")
+    ]
+    for modules, path in result["told"]:
+        assert str(tmp_path) in path  # modules of tasks are looked for there, though no agent tells workers so
+        assert not HEAVY & set(modules), HEAVY & set(modules)
+    assert not HEAVY & set(result["driver"])
+    assert result["variables"] == []
+    world.nothing_left()
+
+
+def test_a_raylet_is_told_of_agents_that_wait() -> None:
+    command = ["/raylet", "--head", "--dashboard_agent_command=python agent.py --a=b", "--runtime_env_agent_command=x"]
+    told = without_agents(command)
+    assert told[:2] == command[:2]
+    waiting = {argument.partition("=")[2] for argument in told[2:]}
+    assert len(waiting) == 1
+    assert waiting.pop().endswith('-c "import signal; signal.pause()"')
+    assert [argument.partition("=")[0] for argument in told] == [argument.partition("=")[0] for argument in command]
+
+
+def test_a_stand_in_answers_where_somebody_waits_and_takes_the_rest() -> None:
+    stand_in = StandIn()
+    assert stand_in.update_iteration_metrics.remote("figures", tag=1) is None
+    with pytest.raises(AttributeError):
+        stand_in.__getstate_of_an_actor__  # noqa: B018  what pickling asks for is no method of an actor
