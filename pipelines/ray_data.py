@@ -8,6 +8,7 @@ its checkpoints, save modes or error budgets are used.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ import pyarrow as pa
 
 from operators.processes import ending, orphan_reaper
 from pipelines import ray_head, ray_stand_ins, ray_watch, task_modules
+from pipelines.one_actor import in_one_actor
 from pipelines.plan import Stage, check_resources
 from schemas.checkout import ROOT
 from schemas.errors import ClusterLost
@@ -68,21 +70,31 @@ def connect(workers: int) -> None:
 def _start(cpus: int, timeout_s: float) -> None:
     """Raises ClusterLost; then nothing is left of it."""
     global _head
-    _head = head = ray_head.start(cpus, _object_store_bytes(), timeout_s)
-    orphan_reaper.leave(word=ending.unannounced("the run was killed, or Ray ended it"))
-    threading.Thread(target=_watch, args=(head,), name="ray head", daemon=True).start()
-    variables = {**ray_head.settings(), ray_head.TOKEN: head.token}
+    with _environment(ray_head.settings()):  # Ray's core reads some when it is loaded
+        # a second of work, while the head starts
+        threading.Thread(target=importlib.import_module, args=("ray.data",), name="import", daemon=True).start()
+        _head = head = ray_head.start(cpus, _object_store_bytes(), timeout_s)
+        orphan_reaper.leave(word=ending.unannounced("the run was killed, or Ray ended it"))
+        threading.Thread(target=_watch, args=(head,), name="ray head", daemon=True).start()
+        try:
+            # stderr: a line that it has read a setting. The token: Ray has read it then, and nobody else is to have it
+            with _held_back_stderr(), _environment({ray_head.TOKEN: head.token}):
+                _init(head.address, _temp_dir=str(head.folder), log_to_driver=False, logging_level=logging.ERROR)
+        except BaseException:
+            _head = None
+            head.stop()
+            orphan_reaper.leave(word="")
+            raise
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """This process has them meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
-        with _held_back_stderr():  # a line that it has read a setting
-            _init(head.address, _temp_dir=str(head.folder), log_to_driver=False, logging_level=logging.ERROR)
-    except BaseException:
-        _head = None
-        head.stop()
-        orphan_reaper.leave(word="")
-        raise
-    finally:  # Ray has read it; what this process starts from now on has no use for it
+        yield
+    finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name)
@@ -196,6 +208,8 @@ def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
+    if chunks.num_rows == 1 and len(plan) > 1 and _head is not None:  # on a cluster no node may have all that they take
+        plan = [in_one_actor(plan)]
     cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     check_resources(plan, cluster.get("CPU", 0), cluster.get("GPU", 0))
     context = DataContext.get_current()

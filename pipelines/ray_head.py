@@ -43,6 +43,7 @@ _PR_SET_PDEATHSIG = 1
 _SETUP_HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 """Of ray._private.ray_constants, which takes half a second to import."""
 _AGENT = re.compile(r"(?s)(--(?:dashboard|runtime_env)_agent_command=).*")
+_PRESTARTED = re.compile(r"^(--num_prestart_python_workers=)\d+$")
 _PORTS_OF_AGENTS = "dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port"
 NO_PORT = -1
 """As an agent says it that has none."""
@@ -161,10 +162,15 @@ def _remove(process: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def without_agents(command: list[str]) -> list[str]:
-    """Of a raylet: it ends with its agents and refuses to have none, so they are processes that wait."""
+def lean(command: list[str]) -> list[str]:
+    """The command of a raylet, without what it would start for nobody.
+
+    It ends with its agents and refuses to have none, so they are processes that wait. As many workers as there are CPUs
+    start with the first driver, whatever it needs; the first is always needed.
+    """
     idle = subprocess.list2cmdline([sys.executable, "-IS", "-c", "import signal; signal.pause()"])
-    return [_AGENT.sub(lambda match: match[1] + idle, argument) for argument in command]
+    command = [_AGENT.sub(lambda match: match[1] + idle, argument) for argument in command]
+    return [_PRESTARTED.sub("\\g<1>1", argument) for argument in command]
 
 
 def main() -> None:
@@ -188,9 +194,7 @@ def main() -> None:
             for name in _PORTS_OF_AGENTS:
                 persist_port(self._session_dir, self._node_id, name, NO_PORT)
             started = services.start_ray_process
-            services.start_ray_process = lambda command, *rest, **others: started(
-                without_agents(command), *rest, **others
-            )
+            services.start_ray_process = lambda command, *rest, **others: started(lean(command), *rest, **others)
             try:
                 super().start_raylet(*arguments, **named)
             finally:

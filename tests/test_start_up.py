@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.ray_head import without_agents
+from pipelines.ray_head import lean
 from pipelines.ray_stand_ins import StandIn
 from tests.support.world import ROOT, World
 
@@ -42,11 +42,12 @@ def test_a_small_job_starts_its_actors_and_little_beside(world: World, tmp_path:
     world.nothing_left()
 
 
-def test_a_raylet_is_told_of_agents_that_wait() -> None:
-    command = ["/raylet", "--head", "--dashboard_agent_command=python agent.py --a=b", "--runtime_env_agent_command=x"]
-    told = without_agents(command)
-    assert told[:2] == command[:2]
-    waiting = {argument.partition("=")[2] for argument in told[2:]}
+def test_a_raylet_is_told_to_start_little() -> None:
+    agents = ["--dashboard_agent_command=python agent.py --a=b", "--runtime_env_agent_command=x"]
+    command = ["/raylet", "--head", "--num_prestart_python_workers=64", *agents]
+    told = lean(command)
+    assert told[:3] == ["/raylet", "--head", "--num_prestart_python_workers=1"]
+    waiting = {argument.partition("=")[2] for argument in told[3:]}
     assert len(waiting) == 1
     assert waiting.pop().endswith('-c "import signal; signal.pause()"')
     assert [argument.partition("=")[0] for argument in told] == [argument.partition("=")[0] for argument in command]
