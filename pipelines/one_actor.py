@@ -1,15 +1,17 @@
 """A plan whose stages have nothing to do side by side: one actor that is all of them, instead of one for each, which
-costs 1.5 CPU-seconds to start and waits for the others.
+costs 1.5 CPU-seconds to start and waits for the others. Imports no plan: the actor would load it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipelines.plan import Stage
+if TYPE_CHECKING:
+    from pipelines.plan import Stage
 
 
 class AllStages:
@@ -27,10 +29,11 @@ class AllStages:
 
 def in_one_actor(plan: list[Stage]) -> Stage:
     """For one chunk at a time."""
-    return Stage(
-        ", ".join(stage.name for stage in plan),
-        AllStages,
-        tuple((stage.operator, stage.arguments) for stage in plan),
+    return replace(
+        plan[0],
+        name=", ".join(stage.name for stage in plan),
+        operator=AllStages,
+        arguments=tuple((stage.operator, stage.arguments) for stage in plan),
         actors=1,
         calls=1,
         cpus=sum(stage.cpus for stage in plan),

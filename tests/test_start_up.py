@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.one_actor import in_one_actor
+from pipelines.plan import Stage
 from pipelines.ray_head import lean
 from pipelines.ray_stand_ins import StandIn
 from tests.support.world import ROOT, World
@@ -31,15 +33,33 @@ def test_a_small_job_starts_its_actors_and_little_beside(world: World, tmp_path:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     # no agent that works, no monitor, no actor of Ray Data's for figures, places or an autoscaler, no task
-    assert result["lives"] == [
-        *("Loaded", "LoadedToo", "gcs_server", "pipelines.ray_head", "raylet", "signal.pause", "signal.pause")
-    ]
-    for modules, path in result["told"]:
+    beside = ("gcs_server", "pipelines.ray_head", "raylet", "signal.pause", "signal.pause")
+    assert result["1"]["lives"] == ["AllStages", *beside]
+    assert result["2"]["lives"] == [*["Loaded"] * 2, *["LoadedToo"] * 2, *beside]
+    for modules, path in result["1"]["told"] + result["2"]["told"]:
         assert str(tmp_path) in path  # modules of tasks are looked for there, though no agent tells workers so
         assert not HEAVY & set(modules), HEAVY & set(modules)
     assert not HEAVY & set(result["driver"])
     assert result["variables"] == []
     world.nothing_left()
+
+
+def test_stages_in_one_actor_are_made_from_the_last_and_called_from_the_first() -> None:
+    made = []
+
+    class Adds:
+        def __init__(self, letter: str) -> None:
+            made.append(letter)
+            self.letter = letter
+
+        def __call__(self, told: str) -> str:
+            return told + self.letter
+
+    plan = [Stage(letter, Adds, (letter,), actors=3, calls=4, cpus=1, gpus=0.5) for letter in "ab"]
+    stage = in_one_actor(plan)
+    assert (stage.name, stage.actors, stage.calls, stage.cpus, stage.gpus) == ("a, b", 1, 1, 2, 1)
+    assert stage.operator(*stage.arguments)("") == "ab"
+    assert made == ["b", "a"]
 
 
 def test_a_raylet_is_told_to_start_little() -> None:

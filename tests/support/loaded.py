@@ -1,4 +1,5 @@
-"""A small Ray as a run starts it, one row through actors that say what is loaded beside them, and who lives meanwhile.
+"""A small Ray as a run starts it; one row, then two, through actors that say what is loaded beside them, and who lives
+meanwhile.
 
 python -m tests.support.loaded FOLDER: prints it as JSON; FOLDER is where modules of tasks are looked for.
 """
@@ -57,11 +58,13 @@ def _name(line: str) -> str:
 def main() -> None:
     task_modules.look_in(Path(sys.argv[1]))
     ray_data.connect(1)
-    plan = [Stage(kind.__name__, kind, (), actors=1, calls=1, cpus=0) for kind in (Loaded, LoadedToo)]
+    plan = [Stage(kind.__name__, kind, (), actors=2, calls=1, cpus=0) for kind in (Loaded, LoadedToo)]
     result: dict[str, Any] = {}
     try:
-        for table in ray_data.execute(pa.table({"told": ["[]"]}), plan):
-            result = {"lives": lives(), "told": [json.loads(line) for line in table.column("told").to_pylist()[1:]]}
+        for rows in (1, 2):
+            for table in ray_data.execute(pa.table({"told": ["[]"] * rows}), plan):
+                told = [json.loads(line) for line in table.column("told").to_pylist()[-len(plan) :]]
+                result[str(rows)] = {"lives": lives(), "told": told}
     finally:
         ray_data.disconnect()
     result["driver"] = sorted(name for name in sys.modules if "." not in name)
