@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,29 @@ START_S = (60.0, 120.0, 240.0)
 ANSWER_S = 15.0
 """How long a cluster may take until its port answers."""
 
+_ahead: _Ahead | None = None
 _head: ray_head.Head | None = None
 _connected = False
+_settings = contextlib.ExitStack()
+"""Of an embedded Ray, in the environment of this process."""
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """What is under way when a Ray of our own is needed. loading: a second of work, beside that of the head."""
+
+    head: ray_head.Starting
+    loading: threading.Thread
+
+
+def begin(workers: int) -> None:
+    """Begin to start what `connect` will join, where that is a small cluster in this machine; `disconnect` ends it too.
+    Raises ClusterLost.
+    """
+    global _ahead
+    _set_variables()
+    if _ahead is None and _head is None and not os.environ.get("RAY_ADDRESS"):
+        _ahead = _begin(_cpus(workers))
 
 
 def connect(workers: int) -> None:
@@ -48,17 +70,13 @@ def connect(workers: int) -> None:
     """
     global _connected
     _connected = True
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    # else its core prints a stack when a signal ends the driver
-    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
+    _set_variables()
     if address := os.environ.get("RAY_ADDRESS"):
         _join_cluster(address)
         return
-    cpus = max(os.cpu_count() or 1, workers) + 1
     for attempt, timeout_s in enumerate(START_S, start=1):
         try:
-            _start(cpus, timeout_s)
+            _start(_cpus(workers), timeout_s)
             break
         except ClusterLost as error:
             if attempt == len(START_S):
@@ -67,24 +85,54 @@ def connect(workers: int) -> None:
     _log.info("started Ray in this machine")
 
 
+def _set_variables() -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # else its core prints a stack when a signal ends the driver
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
+
+
+def _cpus(workers: int) -> int:
+    return max(os.cpu_count() or 1, workers) + 1
+
+
+def _begin(cpus: int) -> _Ahead:
+    _settings.enter_context(_environment(ray_head.settings()))  # Ray's core reads some when it is loaded
+    try:
+        head = ray_head.begin(cpus, _object_store_bytes())
+    except BaseException:
+        _settings.close()
+        raise
+    loading = threading.Thread(target=importlib.import_module, args=("ray.data",), name="import of Ray", daemon=True)
+    loading.start()
+    return _Ahead(head, loading)
+
+
 def _start(cpus: int, timeout_s: float) -> None:
     """Raises ClusterLost; then nothing is left of it."""
-    global _head
-    with _environment(ray_head.settings()):  # Ray's core reads some when it is loaded
-        # a second of work, while the head starts
-        threading.Thread(target=importlib.import_module, args=("ray.data",), name="import", daemon=True).start()
-        _head = head = ray_head.start(cpus, _object_store_bytes(), timeout_s)
+    global _ahead, _head
+    ahead, _ahead = _ahead or _begin(cpus), None
+    try:
+        _head = head = ahead.head.up(timeout_s)
         orphan_reaper.leave(word=ending.unannounced("the run was killed, or Ray ended it"))
         threading.Thread(target=_watch, args=(head,), name="ray head", daemon=True).start()
-        try:
-            # stderr: a line that it has read a setting. The token: Ray has read it then, and nobody else is to have it
-            with _held_back_stderr(), _environment({ray_head.TOKEN: head.token}):
-                _init(head.address, _temp_dir=str(head.folder), log_to_driver=False, logging_level=logging.ERROR)
-        except BaseException:
-            _head = None
-            head.stop()
-            orphan_reaper.leave(word="")
-            raise
+        ahead.loading.join()
+        # stderr: a line that it has read a setting. The token: Ray has read it then, and nobody else is to have it
+        with _held_back_stderr(), _environment({ray_head.TOKEN: head.token}):
+            _init(head.address, _temp_dir=str(head.folder), log_to_driver=False, logging_level=logging.ERROR)
+    except BaseException:
+        _end(_head)
+        raise
+
+
+def _end(head: ray_head.Head | ray_head.Starting | None) -> None:
+    """All that an embedded Ray is."""
+    global _head
+    _head = None
+    if head is not None:
+        head.stop()
+        orphan_reaper.leave(word="")
+    _settings.close()
 
 
 @contextlib.contextmanager
@@ -188,15 +236,17 @@ def _held_back_stderr() -> Iterator[None]:
 
 
 def disconnect() -> None:
-    global _connected, _head
-    import ray
+    """From what was joined, or only begun: an embedded Ray ends with that."""
+    global _ahead, _connected, _head
+    ahead, head, joined = _ahead, _head, _connected
+    _ahead, _head, _connected = None, None, False
+    if joined and (head is None or head.process.poll() is None):  # else it would wait for what is gone
+        import ray
 
-    head, _head, _connected = _head, None, False
-    if head is None or head.process.poll() is None:  # else it would wait for what is gone
         ray.shutdown()
-    if head is not None:
-        head.stop()
-        orphan_reaper.leave(word="")
+    if ahead is not None:
+        ahead.loading.join()  # native code that is being loaded while a process exits may end it otherwise
+    _end(head or (ahead and ahead.head))
 
 
 def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:

@@ -38,6 +38,7 @@ TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105  the name of the variable
 LONGEST_FOLDER = 43
 """Bytes of the path of our folder: Ray appends 63 to it for its sockets, whose paths have at most 107 (unix(7))."""
 LOOK_S = 0.5
+_LOG, _RAYS = "log", "r"
 _ESSENTIAL = ("gcs_server", "raylet")
 _PR_SET_PDEATHSIG = 1
 _SETUP_HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
@@ -70,17 +71,39 @@ class Head:
         _remove(self.process, self.folder.parent)
 
 
-def start(cpus: int, store_bytes: int, timeout_s: float) -> Head:
-    """Start a head and wait until it can be joined. Raises ClusterLost with the reason; then nothing of it is left."""
+@dataclass
+class Starting:
+    """A head that is not up yet. folder: ours, which Ray's will lie in."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    token: str = field(repr=False)
+
+    def up(self, timeout_s: float) -> Head:
+        """Once it can be joined. Raises ClusterLost with the reason; then nothing of it is left."""
+        try:
+            address = _address(self.process, self.folder / _LOG, timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+        return Head(self.process, address, self.folder / _RAYS, self.token)
+
+    def stop(self) -> None:
+        """Kills all its processes and removes its folder."""
+        _remove(self.process, self.folder)
+
+
+def begin(cpus: int, store_bytes: int) -> Starting:
+    """Begin to start a head, from a thread that lives as long as it is to. Raises ClusterLost."""
     orphan_reaper.start()
-    parent = _folder()
-    orphan_reaper.leave(folder=parent)
+    folder = _folder()
+    orphan_reaper.leave(folder=folder)
     token = _token()
-    folder = parent / "r"
-    with (parent / "log").open("wb") as log:
+    with (folder / _LOG).open("wb") as log:
+        arguments = folder / _RAYS, cpus, store_bytes, os.getpid()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipelines.ray_head", *map(str, (folder, cpus, store_bytes, os.getpid()))],
-            cwd=parent,
+            [sys.executable, "-P", "-m", "pipelines.ray_head", *map(str, arguments)],
+            cwd=folder,
             env=environment() | {TOKEN: token},
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -89,10 +112,10 @@ def start(cpus: int, store_bytes: int, timeout_s: float) -> Head:
         )
     try:
         orphan_reaper.leave(session=process.pid)
-        return Head(process, _address(process, parent / "log", timeout_s), folder, token)
     except BaseException:
-        _remove(process, parent)
+        _remove(process, folder)
         raise
+    return Starting(process, folder, token)
 
 
 @functools.cache

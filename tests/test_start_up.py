@@ -62,6 +62,41 @@ def test_stages_in_one_actor_are_made_from_the_last_and_called_from_the_first() 
     assert made == ["b", "a"]
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_head_that_is_only_begun_ends_too(joined: bool, world: World) -> None:
+    """joined: whether the run comes as far as to wait for it, and finds that it did not start."""
+    code = f"""
+import os
+from pipelines import ray_data, ray_head
+from schemas.errors import ClusterLost
+
+ray_data._set_variables()
+before = dict(os.environ)
+folders = []
+ray_head._folder, made = (lambda: folders.append(made()) or folders[-1]), ray_head._folder
+ray_data.START_S = (0.01,)
+ray_data.begin(1)
+ray_data.begin(1)
+(head, folder), told = (ray_data._ahead.head.process, folders[0]), "-"
+if {joined}:
+    try:
+        ray_data.connect(1)
+    except ClusterLost as error:
+        told = error
+    assert ray_data._ahead is None
+print(len(folders), folder.exists() or head.poll(), told)
+ray_data.disconnect()
+left = [name for name in ray_head.settings() if os.environ.get(name) != before.get(name)]
+print(len(folders), folder.exists() or head.poll(), left)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=world.environment, capture_output=True, text=True, check=False
+    )
+    meanwhile = "1 -9 Ray did not start within 0.01 s; tried 1 times" if joined else "1 True -"
+    assert done.stdout == f"{meanwhile}\n1 -9 []\n", done.stderr
+    world.nothing_left()
+
+
 def test_a_raylet_is_told_to_start_little() -> None:
     agents = ["--dashboard_agent_command=python agent.py --a=b", "--runtime_env_agent_command=x"]
     command = ["/raylet", "--head", "--num_prestart_python_workers=64", *agents]
