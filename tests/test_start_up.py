@@ -62,6 +62,30 @@ def test_stages_in_one_actor_are_made_from_the_last_and_called_from_the_first() 
     assert made == ["b", "a"]
 
 
+def test_an_engine_that_answers_has_loaded_no_compiler() -> None:
+    """torch has one, which takes as long to load as torch itself."""
+    code = """
+import asyncio, sys
+from pathlib import Path
+import numpy as np
+from model.engines.torch_engine import TorchEngine
+from model.prompts.rgb import pack
+from schemas.request import Message, Request, Sampling
+
+async def answer():
+    engine = TorchEngine(Path("model/nano/checkpoint"))
+    message = Message("user", (pack(np.zeros((64, 64, 3), np.uint8)), "Read it."))
+    completion = await engine.generate(Request("a", (message,), Sampling(max_tokens=3)))
+    await engine.close()
+    return completion.output_tokens
+
+heavy = {"torch._dynamo", "torch._inductor", "sympy", "torch", "ray"}
+print(asyncio.run(answer()) > 0, sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True ['torch']\n"
+
+
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_head_that_is_only_begun_ends_too(joined: bool, world: World) -> None:
     """joined: whether the run comes as far as to wait for it, and finds that it did not start."""
