@@ -246,7 +246,7 @@ def disconnect() -> None:
         ray.shutdown()
     if ahead is not None:
         ahead.loading.join()  # native code that is being loaded while a process exits may end it otherwise
-    _end(head or (ahead and ahead.head))
+    _end(ahead.head if ahead is not None else head)
 
 
 def execute(chunks: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:
