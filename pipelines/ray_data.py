@@ -238,9 +238,9 @@ def _held_back_stderr() -> Iterator[None]:
 def disconnect() -> None:
     """From what was joined, or only begun: an embedded Ray ends with that."""
     global _ahead, _connected, _head
-    ahead, head, joined = _ahead, _head, _connected
+    ahead, head, connected = _ahead, _head, _connected
     _ahead, _head, _connected = None, None, False
-    if joined and (head is None or head.process.poll() is None):  # else it would wait for what is gone
+    if connected and (head is None or head.process.poll() is None):  # else it would wait for what is gone
         import ray
 
         ray.shutdown()
