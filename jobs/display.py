@@ -6,7 +6,6 @@ What is shown while it runs is logged too. Knows nothing of how a job is run.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,13 +16,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import cell as cell
+from jobs.terminal import console_for as console_for
+from jobs.terminal import show_line as show_line
 from operators.store.addresses import local_path
 from operators.store.results import Results
 from pipelines.pace import Pace, asked_ago_s
 from pipelines.progress import Progress
 from pipelines.summary.summary import Summary
 from pipelines.summary.utilization import UtilizationSummary
-from schemas.printable import one_line, printable
 
 _PLAIN_EVERY_S = 10.0
 _LISTED_EVERY_S = 3.0
@@ -227,18 +228,3 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
-
-
-def show_line(console: Console, text: str) -> None:
-    """A line, whatever names, reasons and messages of others are in it: nothing is taken for markup, nothing steers the
-    terminal."""
-    console.print(cell(text), soft_wrap=True)
-
-
-def cell(text: str, *, lines: bool = False) -> Text:
-    """The same for a cell of a table. lines: whether its ends of lines stay."""
-    return Text(printable(text) if lines else one_line(text))
-
-
-def console_for(stream: Any = None) -> Console:
-    return Console(file=stream or sys.stdout, width=None if sys.stdout.isatty() else 140)

@@ -47,6 +47,8 @@ class Commit:
         return pa.Table.from_pylist(receipts, schema=tables.RECEIPTS)
 
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
+        if not row["task"]:
+            return {key: row[key] for key in ("chunk_id", "task", "plan")} | {"outcome": "planned"}
         for why, outcome in (("fault", "no_engine"), ("lost", "lost")):
             if row[why] is not None:
                 same = {key: row[key] for key in ("chunk_id", "task", "engine", "retries")}
@@ -54,7 +56,7 @@ class Commit:
         if self._held is not None and not self._held():
             return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "lost", "message": LEASE_LOST}
         rows = pa.ipc.open_stream(row["rows"]).read_all()
-        same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks")}
+        same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks", "plan")}
         receipt = {**same, "message": None, **count(rows)}
         try:
             outcome = self._publisher.write(row["task"], row["chunk_id"], rows)

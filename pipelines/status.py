@@ -7,7 +7,6 @@ see. What is read while others write is of slightly different moments.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from operators.store.results import Results
 from operators.store.store import Store, sizes
 from operators.store.view import RESULTS, Held, View
 from pipelines.event_log import read_events, read_progress
-from pipelines.folder import SLICE, JobFolder
+from pipelines.folder import JobFolder
 from pipelines.rounds import Round, definitions, manifests_of
 from pipelines.summary.utilization import UtilizationSummary
 from schemas.address import is_remote
@@ -156,7 +155,7 @@ def status_of(store: Store, *, events: int = EVENTS) -> Status:
     rounds = folder.rounds()
     listing = folder.read_listing()
     ids = _Ids(folder)
-    shown = [_round(round_, ids) for round_ in rounds]
+    shown = [_round(folder, round_, ids) for round_ in rounds]
     chunks = [chunk for round_ in shown for chunk in _chunks(store, folder, round_)]
     logged = sizes(store, PARTS)
     seen = sizes(store, RESULTS)
@@ -203,30 +202,26 @@ class _Ids:
         ids: set[str] = set()
         for number in manifests:
             if number not in self._known:
-                self._known[number] = set(self._folder.read_inputs([number]).column("input_id").to_pylist())
+                self._known[number] = set(self._folder.read_ids(number).to_pylist())
             ids |= self._known[number]
         return ids
 
 
-def _round(round_: Round, ids: _Ids) -> RoundStatus:
+def _round(folder: JobFolder, round_: Round, ids: _Ids) -> RoundStatus:
     inputs = len(ids.of(round_.manifests))
     return RoundStatus(
         *(round_.number, round_.kind, round_.began, round_.by, sorted(round_.tasks), dict(round_.counts)),
         inputs=inputs,
-        expected=round_.chunk_files or math.ceil(inputs / SLICE),
+        expected=round_.chunk_files or folder.chunk_files(round_),
     )
 
 
 def _chunks(store: Store, folder: JobFolder, round_: RoundStatus) -> Iterator[_Chunk]:
     """Of a round, as far as it is planned; counts the manifests that are there."""
 
-    def read(index: int) -> pa.Table | None:
-        return folder.read_chunks(round_.number, index) if folder.has_chunks(round_.number, index) else None
-
-    for table in _in_order(store, read, range(round_.expected)):
-        if table is None:
-            continue
-        round_.manifests += 1
+    planned = sorted(index for index in folder.planned(round_.number) if index < round_.expected)
+    round_.manifests = len(planned)
+    for table in _in_order(store, partial(folder.read_chunks, round_.number), planned):
         columns = (table.column(key).to_pylist() for key in ("chunk_id", "tasks"))
         for chunk_id, tasks, units in zip(*columns, table.column("units"), strict=True):
             fields = [units.values.field(key).to_pylist() for key in ("input_id", "generation")]

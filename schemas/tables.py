@@ -41,6 +41,7 @@ INPUTS = pa.schema(
         ("version", pa.string()),  # of what lies elsewhere: its ETag, and where in it a part lies; null: not known yet
         ("modified_ns", pa.int64()),  # of what lies here: since the epoch; null where it cannot be had
         ("error", FAILURE),  # set when listing already knows that it cannot be read
+        ("slice", pa.int32()),  # the file of the results that its rows are in; null until it is a job's input
     ]
 )
 
@@ -109,6 +110,28 @@ CHUNKS = pa.schema(
     ]
 )
 
+# What came of a piece of the inputs when it was planned: it travels with the first of its chunks that are to be done,
+# or alone where there is none, so that the driver counts what others plan. planned_rows: of its chunks; again_rows:
+# those of the pending that take the place of rows.
+PLAN = pa.field(
+    "plan",
+    pa.struct(
+        [
+            *((key, pa.int32()) for key in ("round", "piece")),
+            *((key, pa.int64()) for key in ("inputs", "planned_rows", "committed_rows", "pending_rows", "again_rows")),
+            ("pending_chunks", pa.int64()),
+            ("lacks", pa.list_(pa.string())),
+            # why nothing more can be planned, which ends the run: the output or the spec is not as it was, or a store
+            # is lost
+            ("conflict", pa.string()),
+            ("lost", pa.string()),
+        ]
+    ),
+)
+
+# A chunk on its way to the decoders.
+QUEUED_CHUNKS = pa.schema([*CHUNKS, PLAN])
+
 # What the decoders of a node lacked to be locked down: names in operators/processes/isolation.py.
 LACKS = pa.field("lacks", pa.list_(pa.string()))
 
@@ -142,6 +165,7 @@ DECODED_CHUNKS = pa.schema(
         ("tasks", pa.list_(pa.string())),
         ("passthrough", pa.large_binary()),
         ("units", pa.list_(pa.struct(UNIT_FIELDS))),
+        PLAN,
         LACKS,
         RETRIES,
         SPENT,
@@ -179,6 +203,7 @@ ANSWERED = pa.schema(
         SPENT,
         ("fault", pa.string()),  # why no engine can be had; then there are no rows
         LOST,
+        PLAN,
     ]
 )
 
@@ -191,7 +216,7 @@ RECEIPTS = pa.schema(
         ("chunk_id", pa.string()),
         ("task", pa.string()),
         # committed, duplicate (another attempt was first), refused (by the store, which takes no others either), failed
-        # (there is something else in its place), no_engine or lost (a store of inputs)
+        # (there is something else in its place), no_engine or lost (a store of inputs), planned (a plan without a part)
         ("outcome", pa.string()),
         ("message", pa.string()),  # why it failed
         ("rows", pa.int64()),
@@ -203,6 +228,7 @@ RECEIPTS = pa.schema(
         ("engine", ENGINE_USE),
         LACKS,
         RETRIES,
+        PLAN,
         SPENT,
     ]
 )

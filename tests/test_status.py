@@ -52,8 +52,10 @@ class Output:
         """inputs: of a manifest of its own."""
         number = len(self.rounds)
         if inputs:
-            rows = [{"input_id": name, "input_uri": f"s3://far/{name}.png"} for name in inputs]
-            self.folder.write_inputs(number, pa.Table.from_pylist(rows, schema=tables.INPUTS))
+            rows = [{"input_id": name, "input_uri": f"s3://far/{name}.png", "slice": SLICE} for name in inputs]
+            for piece, start in enumerate(range(0, len(rows), 512)):
+                some = pa.Table.from_pylist(rows[start : start + 512], schema=tables.INPUTS)
+                self.folder.write_piece(number, piece, some)
         manifests = (number,) if inputs else ()
         definitions = {task: {"module": "no.such.module"} for task in tasks}
         spec = {"name": "papers", "engine": {"kind": "gone", "model": "/nowhere"}}
@@ -370,7 +372,7 @@ def test_a_run_that_lists_once_more_says_so(in_process: Path, monkeypatch: pytes
         seen.append(progress["state"])
         raise SpecError("inputs: no more")
 
-    monkeypatch.setattr("pipelines.run.list_job", slowly)
+    monkeypatch.setattr("pipelines.run.lister_of", slowly)
     assert main(["run", "spec.yaml"]) == 2
     assert seen == ["listing"]
     status = status_of(store_at("out"))

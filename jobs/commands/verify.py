@@ -9,8 +9,8 @@ import argparse
 import sys
 import time
 
-from jobs.display import console_for, show_line
 from jobs.echo import echo
+from jobs.terminal import console_for, show_line
 from operators.store.addresses import opened
 from operators.store.store import Store
 from pipelines.one_driver import one_driver

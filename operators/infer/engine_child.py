@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     channel = parent_channel()
     order = channel.recv()
-    assert order is not None
+    if order is None:  # the supervisor has closed before it asked for anything
+        return
     try:
         asyncio.run(_serve(channel, order.head["engine"]))
     except MemoryError:

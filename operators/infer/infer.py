@@ -89,13 +89,18 @@ class Infer:
     def _answered(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
+            plan = chunk["plan"].as_py()
+            if not chunk["tasks"].as_py():  # a plan that comes alone
+                rows.append({"chunk_id": "", "task": "", "plan": plan})
+                continue
             retries, spent = (chunk[key].as_py() or [] for key in ("retries", "spent"))
             try:
                 for row in self._answer(chunk):
                     lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
                     retries += self._full_inputs.retries()
-                    rows.append({**row, "engine": self._use(), "lacks": lacks, "retries": retries, "spent": spent})
-                    retries, spent = [], []
+                    with_ = {"lacks": lacks, "retries": retries, "spent": spent, "plan": plan}
+                    rows.append({**row, "engine": self._use(), **with_})
+                    retries, spent, plan = [], [], None
             except (EngineError, StoreLost) as error:  # no answers, for no fault of the units: nothing to commit
                 why = "fault" if isinstance(error, EngineError) else "lost"
                 rows += [
