@@ -22,6 +22,7 @@ from operators.store.retries import in_haste, retries_of
 from operators.store.store import Store
 from pipelines.event_log import EventLog, shortened, write_progress
 from pipelines.pace import Pace, asked_ago_s
+from pipelines.plan import commits_at_once
 from pipelines.progress import Progress
 from pipelines.rounds import now, who
 from pipelines.summary.summary import Summary
@@ -62,7 +63,7 @@ class Journal(Progress):
         self._failures: Counter[str] = Counter()
         self._deaths: dict[str, int] = {}
         self._checked: Counter[str] = Counter()
-        self.used = Used({"decode": workers})
+        self.used = Used({"decode": workers, "commit": commits_at_once(store.address)})
         self._pace = Pace()
         self._began_s = time.monotonic()
         self._asked_s: float | None = None  # when the engine got its first request

@@ -53,11 +53,9 @@ class Pace:
         return (self._rows - rows) / span_s, (self._tokens - tokens) / span_s
 
     def left_s(self, rows: int, now_s: float) -> float | None:
-        """Until so many more are there; None while that cannot be told."""
+        """Until so many more are there; None while that cannot be told, and where none are known of."""
         rates = self.rates(now_s)
-        if rows <= 0:
-            return 0.0
-        return rows / rates[0] if rates is not None and rates[0] > 0 else None
+        return rows / rates[0] if rows > 0 and rates is not None and rates[0] > 0 else None
 
 
 def asked_ago_s(receipt: Mapping[str, Any]) -> float | None:

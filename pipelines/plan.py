@@ -61,8 +61,12 @@ def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None)
             cpus=0,
             gpus=engine.gpus,
         ),
-        Stage("commit", Commit, (job.output, held), actors=1, calls=COMMITS if is_remote(job.output) else 1, cpus=0),
+        Stage("commit", Commit, (job.output, held), actors=1, calls=commits_at_once(job.output), cpus=0),
     ]
+
+
+def commits_at_once(output: str) -> int:
+    return COMMITS if is_remote(output) else 1
 
 
 def code_check_stages(job: Job, guard: LeaseGuard | None = None) -> list[Stage]:

@@ -27,6 +27,7 @@ from pipelines import event_log
 from pipelines import journal as journal_module
 from pipelines.event_log import EVENTS, PROGRESS, EventLog, read_events, read_progress, write_progress
 from pipelines.journal import MOST_WAITING, Journal
+from pipelines.plan import COMMITS
 from pipelines.progress import Progress, Several
 from pipelines.rounds import now
 from schemas.errors import StoreLost
@@ -126,6 +127,17 @@ def test_what_is_planned_while_others_are_answered(store: Store, lease: Lease) -
     planned = [event for event in read_events(store) if event["kind"] == "planned"]
     assert [event["times"] for event in planned] == [1, 10]
     assert planned[0]["rows"] == 100
+
+
+def test_a_bucket_takes_several_parts_at_once() -> None:
+    guard = LeaseGuard("s3://bucket/out", "")
+    for address, parts in (("s3://bucket/out", COMMITS), ("/out", 1)):
+        told = Journal(store_at(address), guard, name="papers", workers=3)
+        told.receipt(receipt())
+        use = told.used.summary()
+        assert use is not None
+        workers = {stage.stage: stage.workers for stage in use.stages}
+        assert (workers["decode"], workers["commit"]) == (3, parts)
 
 
 def test_it_is_written_while_the_run_goes_on(store: Store, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def test_the_start_of_the_engine_is_no_part_of_it() -> None:
             assert pace.left_s(1000, float(second)) is None
     assert pace.rates(700.0) == pytest.approx((10.0, 100.0), rel=0.05)
     assert pace.left_s(1000, 700.0) == pytest.approx(100.0, rel=0.05)
-    assert pace.left_s(0, 700.0) == 0.0
+    assert pace.left_s(0, 700.0) is None, "more may be planned while others are answered"
 
 
 @given(st.integers(1, 64), st.floats(0.5, 300), st.integers(2, 12), st.randoms())

@@ -58,6 +58,8 @@ class Decode:
 
     def _chunk(self, units: list[dict[str, Any]]) -> pa.ListArray:
         """The decoded units as a list array of one row. Pictures stay in Arrow buffers all the way."""
+        if not units:
+            return _NO_UNITS
         parts = pa.Table.from_batches(list(self._units(units)), schema=tables.DECODED).combine_chunks()
         columns = {name: parts.column(name).chunk(0) for name in parts.schema.names}
         planned = pa.Table.from_pylist(
