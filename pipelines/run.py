@@ -199,7 +199,7 @@ class _Run:
             _Cluster(job, self.progress) as cluster,
             again(),
         ):
-            receipts = list(self._answer(cluster, self._feed(rounds, before, ahead), first))
+            receipts = list(self._answer(cluster, self._feed(cluster, rounds, before, ahead), first))
             if ahead is not None:
                 ahead.check()
                 self._listed(folder.read_listing(), listed_now=True)
@@ -242,10 +242,12 @@ class _Run:
             asked_again = listed["asked_again"] > 0
             self.progress.grown(listed["new"], listed["changed"], listed["gone"], asked_again=asked_again)
 
-    def _feed(self, rounds: Sequence[Round], before: Before, ahead: ListingAhead | None) -> pa.Table | Source:
+    def _feed(
+        self, cluster: _Cluster, rounds: Sequence[Round], before: Before, ahead: ListingAhead | None
+    ) -> pa.Table | Source:
         """What is to be done: rows of QUEUED_CHUNKS where that is little, else what gives them."""
         if ahead is None:
-            queued = self._planned_here(rounds, before)
+            queued = self._planned_here(cluster, rounds, before)
             self.clock.stop("probe")
             if queued is not None:
                 self._plan()
@@ -256,7 +258,7 @@ class _Run:
         only = None if self.only is None else tuple(self.only)
         return Source(self.job, tuple(there), before, ahead.run if ahead is not None else None, only, self.limit)
 
-    def _planned_here(self, rounds: Sequence[Round], before: Before) -> pa.Table | None:
+    def _planned_here(self, cluster: _Cluster, rounds: Sequence[Round], before: Before) -> pa.Table | None:
         """None where it is so much that others are to plan it, while the first of it is answered."""
         folder = JobFolder(self.store)
         every = list(places(folder, rounds))
@@ -267,6 +269,8 @@ class _Run:
         plans: list[dict[str, Any]] = []
         try:
             unplanned = sum(not planner.is_planned(*place) for place in every)
+            if unplanned:
+                cluster.begin()
             if unplanned > 1:
                 return None
             for place in every:
@@ -459,22 +463,31 @@ class _Cluster:
     def __init__(self, job: Job, progress: Progress) -> None:
         self._workers = job.workers
         self._progress = progress
-        self._connected = False
+        self._begun = self._connected = False
 
     def __enter__(self) -> _Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._connected:
+        if self._begun:
             from pipelines import ray_data
 
             ray_data.disconnect()
+
+    def begin(self) -> None:
+        """Have it start, while inputs are looked into for work that is to be had."""
+        if not self._begun:
+            from pipelines import ray_data
+
+            self._progress.starting("Ray")
+            self._begun = True
+            ray_data.begin(self._workers)
 
     def connect(self) -> None:
         if not self._connected:
             from pipelines import ray_data  # seconds, and not for `plan`
 
-            self._progress.starting("Ray")
+            self.begin()
             self._connected = True
             ray_data.connect(self._workers)
 

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from jobs.load import parse
+from pipelines.job import prepare
 from pipelines.one_actor import in_one_actor
 from pipelines.plan import Stage
+from pipelines.progress import Progress
 from pipelines.ray_head import lean
 from pipelines.ray_stand_ins import StandIn
-from tests.support.world import ROOT, World
+from pipelines.run import run
+from schemas.errors import JobConflict
+from tests.support.in_process import InProcess
+from tests.support.world import ROOT, World, write_image, write_recording
 
 HEAVY = {"torch", "duckdb", "transformers", "tokenizers", "matplotlib", "scipy", "av"}
 """Libraries that take tenths of a second to import, and that no part of Ray needs."""
@@ -119,6 +125,41 @@ print(len(folders), folder.exists() or head.poll(), left)
     meanwhile = "1 -9 Ray did not start within 0.01 s; tried 1 times" if joined else "1 True -"
     assert done.stdout == f"{meanwhile}\n1 -9 []\n", done.stderr
     world.nothing_left()
+
+
+def test_ray_starts_before_inputs_are_looked_into_and_only_where_there_are_some(
+    in_process: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Counted(InProcess):
+        def begin(self) -> None:
+            told.append("begin")
+
+        def connect(self) -> None:
+            told.append("connect")
+
+    class Planned(Progress):
+        def planned(self, rows: int, done: int, chunks: int) -> None:
+            told.append(f"{chunks} chunks")
+
+    monkeypatch.setattr("pipelines.run._Cluster", Counted)
+    write_image(in_process / "a.png")
+    recording = write_recording(in_process / "replies.jsonl", {"sample": "*", "task": "*", "reply": "text"})
+    spec = {
+        "name": "test",
+        "inputs": [str(in_process / "*.png")],
+        "tasks": ["caption"],
+        "engine": {"kind": "scripted", "recording": str(recording)},
+        "output": str(in_process / "out"),
+    }
+    assert run(prepare(parse(spec, "test")), progress=Planned()).exit_code == 0
+    assert list(dict.fromkeys(told)) == ["begin", "1 chunks", "connect"]
+    told.clear()
+    assert run(prepare(parse(spec, "test")), progress=Planned()).exit_code == 0  # nothing to do
+    with pytest.raises(JobConflict):
+        run(prepare(parse({**spec, "tasks": [{"name": "caption", "prompt": "Other?"}]}, "test")))
+    assert told == ["0 chunks"]
 
 
 def test_a_raylet_is_told_to_start_little() -> None:
