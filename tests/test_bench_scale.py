@@ -63,10 +63,14 @@ def test_cpu_is_that_of_a_process_and_of_all_it_started_by_part(tmp_path: Path) 
     assert 0 < ran.seen["sign"] < ran.seconds
 
 
-def test_a_command_that_fails_says_its_last_words_and_one_that_hangs_is_killed(tmp_path: Path) -> None:
+def test_a_command_that_fails_says_its_last_words_and_one_that_hangs_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(SightreadError, match="ended with 3: no such thing"):
         measured([sys.executable, "-c", "print('no such thing'); exit(3)"], cwd=tmp_path, log=tmp_path / "log")
-    hang = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    monkeypatch.setattr("jobs.bench.scale_meter._LEAVE_S", 0.2)
+    hang = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); "
+    hang += "time.sleep(600)"
     with pytest.raises(SightreadError, match="had not ended after"):
         measured([sys.executable, "-c", hang], cwd=tmp_path, log=tmp_path / "log", limit_s=1)
     assert not Path(f"/proc/{int((tmp_path / 'log').read_text())}").exists()

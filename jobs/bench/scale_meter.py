@@ -34,7 +34,7 @@ _MARKS = (
     ("/ray/", RAY),
     ("ray_head", RAY),
 )
-_LOOK_S, _SAMPLE_S = 0.05, 0.25
+_LOOK_S, _SAMPLE_S, _LEAVE_S = 0.05, 0.25, 20.0
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -112,16 +112,22 @@ def measured(
         seconds = time.monotonic() - started
         tree.sample()  # the process itself is a zombie now, and its times are whole
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            if not _ended(process.pid):
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(20)
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _end(process)
     if process.returncode:
         last = log.read_text(errors="replace").strip()[-1000:]
         raise SightreadError(f"{' '.join(command)} ended with {process.returncode}: {last}")
     return Ran(seconds, seen, tree.cpu_s(), tree.peak_mb)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With its group; what it started for itself may need the time to go in order."""
+    with contextlib.suppress(ProcessLookupError):
+        if not _ended(process.pid):
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LEAVE_S)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _ended(pid: int) -> bool:
