@@ -14,8 +14,8 @@ from rich.console import Console
 from jobs.bench.scale import measure
 from jobs.bench.scale_inputs import link_pictures, put_pictures, small_picture, write_pages
 from jobs.bench.scale_meter import DECODER, DRIVER, ENGINE, OTHERS, PROBE, Ran, measured, written
-from jobs.bench.scale_report import Driver, Figures, around_engine_ms, drivers, show, unit_ms
-from jobs.bench.scale_rounds import FIRST_ASK, FIRST_ROW, Checkout, Grown, Rounds, Unit
+from jobs.bench.scale_report import Driver, Figures, around_engine_ms, comparisons, drivers, show, unit_ms
+from jobs.bench.scale_rounds import FIRST_ASK, FIRST_ROW, RUN, Checkout, Grown, Rounds, Single, Unit
 from jobs.cli import main
 from jobs.command import Command
 from operators.store.store import sizes
@@ -133,6 +133,30 @@ def test_ten_million_are_reckoned_from_the_two_largest_jobs() -> None:
         pytest.approx(290 + 9901),
         pytest.approx(0.3 / 1000 * 10e6 / 3600),
     )
+
+
+def test_what_is_compared_is_said_in_a_line() -> None:
+    def runs(first_s: float, cpu_s: float) -> list[Ran]:
+        return [Ran(9.0, {FIRST_ROW: first_s}, {DRIVER: cpu_s})]
+
+    figures = Figures(
+        grown=[
+            Grown("this", "files", 100, Ran(9.0, {FIRST_ROW: 12.5}, {}, 220.0), 100),
+            Grown("this", "files", 50, Ran(9.0, {FIRST_ROW: 11.0}, {}, 200.0), 50),
+            Grown("this", "files", 10, Ran(9.0, {FIRST_ROW: 10.0}, {}, 100.0), 10),
+            Grown("this", "keys", 10, Ran(9.0, {FIRST_ROW: 10.0}, {}, 100.0), 10),
+        ],
+        units=[
+            Unit("this", "page", (1, 2), (ran(0.0, **{DECODER: 0.0}), ran(1.0, **{DECODER: 2.0}))),
+            Unit("old", "page", (1, 2), (ran(0.0, **{DECODER: 0.0}), ran(4.0, **{DECODER: 2.0}))),
+        ],
+        single=[Single("", "bare pools", FIRST_ROW, runs(10.0, 20.0)), Single("this", RUN, FIRST_ROW, runs(9.0, 22.0))],
+    )
+    assert list(comparisons(figures)) == [
+        "this, 100 files: first row +2.5 s beside 10, 1.10 times the driver's memory beside 50",
+        "a page: 0.50 times the CPU of old without the engine, 0.25 the driver's",
+        "run, this: 0.90 times the seconds, 1.10 the CPU of bare pools",
+    ]
 
 
 CLI = """

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from math import nan
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.bench.scale_meter import DRIVER, ENGINE, PARTS, Ran
-from jobs.bench.scale_rounds import FIRST_ASK, FIRST_ROW, Grown, Single, Unit, median
+from jobs.bench.scale_rounds import FIRST_ASK, FIRST_ROW, RUN, Grown, Single, Unit, median
 
 MANY = 10_000_000
 _FEW = 1000
@@ -56,17 +57,22 @@ class Driver:
 
 
 def drivers(grown: Sequence[Grown]) -> Iterator[Driver]:
-    series: dict[tuple[str, str], list[Grown]] = defaultdict(list)
-    for one in grown:
-        series[one.checkout, one.where].append(one)
-    for (checkout, where), ones in series.items():
-        for less, more in list(pairwise(sorted(ones, key=lambda one: one.inputs)))[-1:]:
+    for (checkout, where), ones in _series(grown).items():
+        for less, more in list(pairwise(ones))[-1:]:
             if (rows := more.rows - less.rows) < _FEW:
                 continue
             ms = (more.run.driver_s - less.run.driver_s) * 1000 / rows
             kb = (more.run.driver_mb - less.run.driver_mb) * 1000 / rows
             many_mb = more.run.driver_mb + kb * (MANY - more.rows) / 1000
             yield Driver(checkout, where, (less.inputs, more.inputs), ms, kb, many_mb, ms * MANY / 3.6e6)
+
+
+def _series(grown: Sequence[Grown]) -> dict[tuple[str, str], list[Grown]]:
+    """By checkout and where the inputs lie, the smallest first."""
+    series: dict[tuple[str, str], list[Grown]] = defaultdict(list)
+    for one in sorted(grown, key=lambda one: one.inputs):
+        series[one.checkout, one.where].append(one)
+    return series
 
 
 def unit_ms(unit: Unit) -> dict[str, float]:
@@ -91,8 +97,40 @@ def show(figures: Figures, console: Console) -> None:
         console.print(_unit_table(figures.units, cores))
     if figures.grown:
         console.print(_grown_table(figures.grown, cores))
-        for driver in drivers(figures.grown):
-            console.print(escape(_extrapolated(driver)), highlight=False, soft_wrap=True)
+    for line in (*map(_extrapolated, drivers(figures.grown)), *comparisons(figures)):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def comparisons(figures: Figures) -> Iterator[str]:
+    """Jobs of many inputs beside those of few, a unit beside that of another checkout, `run` beside bare pools."""
+    for (checkout, where), ones in _series(figures.grown).items():
+        least, *_, most = ones if len(ones) > 1 else (*ones, *ones)
+        if most is least:
+            continue
+        later_s = most.run.seen.get(FIRST_ROW, nan) - least.run.seen.get(FIRST_ROW, nan)
+        line = f"{checkout}, {most.inputs:,} {where}: first row {later_s:+.1f} s beside {least.inputs:,}"
+        if (middle := ones[-2]).run.driver_mb:
+            times = most.run.driver_mb / middle.run.driver_mb
+            line += f", {times:.2f} times the driver's memory beside {middle.inputs:,}"
+        yield line
+    for unit in figures.units:
+        first = next(other for other in figures.units if other.kind == unit.kind)
+        if unit is not first:
+            times = _over(around_engine_ms(first), around_engine_ms(unit))
+            driver = _over(unit_ms(first).get(DRIVER, nan), unit_ms(unit).get(DRIVER, nan))
+            line = f"a {unit.kind}: {times:.2f} times the CPU of {unit.checkout} without the engine"
+            yield f"{line}, {driver:.2f} the driver's"
+    pools = [one for one in figures.single if not one.checkout]
+    for one in figures.single:
+        for pool in pools if one.what == RUN else ():
+            first_s = _over(median(one.first_s()), median(pool.first_s()))
+            cpu_s = _over(median(one.cpu_s()), median(pool.cpu_s()))
+            yield f"{one.what}, {one.checkout}: {first_s:.2f} times the seconds, {cpu_s:.2f} the CPU of {pool.what}"
+
+
+def _over(one: float, other: float) -> float:
+    """How many times; of too little to be seen there is none."""
+    return one / other if other > 0 else nan
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -22,6 +22,7 @@ from operators.store.view import RESULTS
 from schemas.checkout import ROOT
 
 FIRST_ROW, FIRST_ASK, FIRST_ANSWER = "first row", "first ask", "first answer"
+RUN, TRY = "run", "try"
 SLOTS = 16
 DONE = 0.99
 """Share of the inputs that a job has done when it is resumed; half of a small job, of which this may be all chunks."""
@@ -173,8 +174,8 @@ class Rounds:
                 add("", what, FIRST_ROW, self._pools(how, f"{place}{what}"))
             for checkout in self._checkouts:
                 job = self._job(checkout, [str(small)], "caption")
-                add(checkout.name, "run", FIRST_ROW, self._run(job, f"{place}run"))
-                add(checkout.name, "try", FIRST_ANSWER, self._try(checkout, larger, f"{place}try"))
+                add(checkout.name, RUN, FIRST_ROW, self._run(job, f"{place}run"))
+                add(checkout.name, TRY, FIRST_ANSWER, self._try(checkout, larger, f"{place}try"))
         return list(results.values())
 
     def _job(self, checkout: Checkout, inputs: list[str], task: str, recording: Path | None = None) -> _Job:
