@@ -83,7 +83,8 @@ def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:
     if asked_cpus > cpus:
         raise SpecError(f"decode.workers: the plan takes {asked_cpus:g} CPUs and the cluster has {cpus:g}; lower it")
     if asked_gpus > gpus:
+        engine = max(plan, key=lambda stage: stage.gpus)
         raise SpecError(
-            f"engine: {plan[1].actors} replicas of {plan[1].gpus:g} GPUs take {asked_gpus:g} "
+            f"engine: {engine.actors} replicas of {engine.gpus:g} GPUs take {asked_gpus:g} "
             f"and the cluster has {gpus:g}; lower engine.replicas or gpus_per_replica"
         )

@@ -144,7 +144,7 @@ def test_all_heads_of_a_process_have_one_token(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(subprocess, "Popen", popen)
     for _ in range(2):
         with pytest.raises(OSError, match="none today"):
-            ray_head.start(1, 1, 1)
+            ray_head.begin(1, 1)
     assert len(tokens) == 2
     assert len(set(tokens)) == 1
     assert len(tokens[0]) == 64
@@ -188,7 +188,7 @@ orphan_reaper.start()
 folders = []
 ray_head._folder, made = (lambda: folders.append(made()) or folders[-1]), ray_head._folder
 try:
-    ray_head.start(1, 100 << 20, 0.2)
+    ray_head.begin(1, 100 << 20).up(0.2)
 except ClusterLost as error:
     print(error, [folder.exists() for folder in folders])
 """

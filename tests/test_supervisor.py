@@ -26,7 +26,7 @@ from model.engines.scripted_kind import Settings
 from operators.infer.engine_log import EngineLog
 from operators.infer.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
 from operators.infer.poison_bisector import PoisonBisector
-from operators.infer.supervisor import WEIGH_S, Supervisor
+from operators.infer.supervisor import TICK_S, WEIGH_S, Supervisor
 from operators.processes.child import Child, Limits
 from schemas.checkout import ROOT
 from schemas.errors import EngineError, Failure
@@ -167,6 +167,22 @@ def test_a_kill_from_outside_costs_nobody_a_failure_and_no_answer_is_asked_again
     assert all(isinstance(future.result(60), Completion) for future in futures)
     again = Counter(log.read_text().split()) - asked_before
     assert not answered & again.keys()
+    assert supervisor.stats.deaths == 1
+
+
+def test_an_engine_that_dies_while_nobody_waits_is_started_for_the_next_request(start: Start) -> None:
+    """At the end of a job Ray ends it before its supervisor: a large one would be loaded once more for nothing."""
+    supervisor = start(OK)
+    assert isinstance(supervisor.ask(request(0)).result(60), Completion)
+    pid = supervisor.child_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while supervisor.stats.deaths == 0:
+        time.sleep(0.01)
+    time.sleep(3 * TICK_S)
+    assert supervisor.child_pid is None
+    assert isinstance(supervisor.ask(request(1)).result(60), Completion)
+    assert supervisor.child_pid != pid
     assert supervisor.stats.deaths == 1
 
 

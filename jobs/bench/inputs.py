@@ -24,7 +24,7 @@ def write_inputs(folder: Path, units: int, *, seed: int = 0) -> None:
     pages = units - clips - pictures
     for first in range(0, pages, PAGES_A_FILE):
         count = min(PAGES_A_FILE, pages - first)
-        content = tuple(tuple(Line(_words(chance, 9)) for _ in range(28)) for _ in range(count))
+        content = tuple(tuple(Line(words(chance, 9)) for _ in range(28)) for _ in range(count))
         (folder / f"pages-{first:05d}.pdf").write_bytes(pdf_bytes(content))
     for number in range(pictures):
         _picture(chance, (640, 352)).save(folder / f"picture-{number:05d}.png")
@@ -32,13 +32,18 @@ def write_inputs(folder: Path, units: int, *, seed: int = 0) -> None:
         encode_clip(folder / f"clip-{number:05d}.mp4", [_picture(chance, (320, 192)) for _ in range(6)] * 4, 8)
 
 
+def write_picture(path: Path) -> None:
+    """One of these, as PNG; always the same."""
+    _picture(random.Random(0), (640, 352)).save(path)
+
+
 def _picture(chance: random.Random, size: tuple[int, int]) -> Image.Image:
     picture = Image.new("RGB", size, tuple(chance.randrange(128, 256) for _ in range(3)))
     draw = ImageDraw.Draw(picture)
     for row in range(3):
-        draw.text((20, 20 + 60 * row), _words(chance, 4), fill="black", font=ImageFont.load_default(28))
+        draw.text((20, 20 + 60 * row), words(chance, 4), fill="black", font=ImageFont.load_default(28))
     return picture
 
 
-def _words(chance: random.Random, count: int) -> str:
+def words(chance: random.Random, count: int) -> str:
     return " ".join(chance.choice(WORDS) for _ in range(count))

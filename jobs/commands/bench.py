@@ -9,7 +9,7 @@ import argparse
 
 from jobs.command import add_commands
 
-BENCHES = ("nano", "engine", "long", "pipeline")
+BENCHES = ("nano", "engine", "long", "pipeline", "scale")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

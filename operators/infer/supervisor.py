@@ -92,6 +92,7 @@ class Supervisor:
         self._bisector = PoisonBisector(limit=2 * engine.slots)
         self.utilization = Utilization(engine.slots)
         self._generation: _Running | None = None
+        self._started = 0
         self._load_deaths = 0
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._closed = False
@@ -148,7 +149,6 @@ class Supervisor:
         self._end()
 
     def _start(self) -> None:
-        number = self._generation.number + 1 if self._generation is not None else 0
         try:
             if self._localize is not None:
                 self._engine, self._localize = self._localize(self._engine), None
@@ -169,7 +169,8 @@ class Supervisor:
             self._give_up(f"the engine cannot be started: {error}")
             return
         self.utilization.started_anew()
-        generation = self._generation = _Running(child, number)
+        generation = self._generation = _Running(child, self._started)
+        self._started += 1
         threading.Thread(target=self._read, args=(generation,), daemon=True).start()
         threading.Thread(target=self._write, args=(generation,), daemon=True).start()
 
@@ -199,6 +200,8 @@ class Supervisor:
         assert request.request_id not in self._requests, f"request {request.request_id} is under way already"
         self._requests[request.request_id] = (request, done)
         self._bisector.submit(request.request_id)
+        if self._generation is None:
+            self._start()
 
     def _receive(self, generation: _Running, message: dict[str, Any] | ChildDied | None) -> None:
         """message: checked by ENGINE_MESSAGES; None when the child closed its channel; or why it cannot go on."""
@@ -284,7 +287,10 @@ class Supervisor:
             deaths = self._bisector.deaths.pop(poisoned)
             self.stats.quarantined += 1
             self._finish(poisoned, Failure("infer", death.kind, f"{death} over this request{reason}", deaths))
-        self._start()
+        if self._requests or not generation.ready:
+            self._start()
+        else:  # nobody waits for it, and at the end of a job nobody will
+            self._generation = None
 
     def _send(self) -> None:
         generation = self._generation

@@ -37,7 +37,7 @@ class Decode:
                 decoded.append(self._chunk(units.as_py()))
                 lost.append(None)
             except StoreLost as error:
-                decoded.append(_no_units())
+                decoded.append(self._chunk([]))
                 lost.append(str(error))
             spent.append([{"stage": "decode", "began_s": began_s, "busy_s": time.monotonic() - started}])
         place = chunks.schema.get_field_index("units")
@@ -59,7 +59,7 @@ class Decode:
     def _chunk(self, units: list[dict[str, Any]]) -> pa.ListArray:
         """The decoded units as a list array of one row. Pictures stay in Arrow buffers all the way."""
         if not units:
-            return _no_units()
+            return pa.array([[]], tables.DECODED_CHUNKS.field("units").type)
         parts = pa.Table.from_batches(list(self._units(units)), schema=tables.DECODED).combine_chunks()
         columns = {name: parts.column(name).chunk(0) for name in parts.schema.names}
         planned = pa.Table.from_pylist(
@@ -93,10 +93,6 @@ class Decode:
 
 def _nothing() -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
-
-
-def _no_units() -> pa.ListArray:
-    return pa.array([[]], tables.DECODED_CHUNKS.field("units").type)
 
 
 def _is_decoded_here(unit: dict[str, Any]) -> bool:

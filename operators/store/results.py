@@ -30,7 +30,7 @@ READS = 8
 LARGE_READS = 1
 """The same where a large column is read."""
 _LARGE = frozenset(("result", "text", "verified"))
-BATCH = 4096
+BATCH = 1024
 """Rows of a batch at most."""
 _LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
