@@ -330,6 +330,7 @@ class _Run:
                     if receipt["plan"] is not None:
                         self._take(receipt["plan"])
                     if receipt["outcome"] == "planned":
+                        self.journal.used.add(receipt)
                         continue
                     if receipt["outcome"] in ("no_engine", "lost", "refused"):
                         progress.halted(receipt)

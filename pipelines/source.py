@@ -58,7 +58,9 @@ class Source:
         )
         try:
             for number, place in enumerate(self._places(folder)):
+                began_s, started = time.time(), time.monotonic()
                 if number % self.readers == reader and (planned := planner.plan(*place)) is not None:
+                    planned.plan.update(began_s=began_s, busy_s=time.monotonic() - started)
                     yield from planned.queued()
         except (JobConflict, SpecError) as error:
             yield alone({"conflict": str(error)})

@@ -121,6 +121,9 @@ PLAN = pa.field(
             *((key, pa.int64()) for key in ("inputs", "planned_rows", "committed_rows", "pending_rows", "again_rows")),
             ("pending_chunks", pa.int64()),
             ("lacks", pa.list_(pa.string())),
+            # when it was planned, since the epoch, and how long that took; null where the driver did it
+            ("began_s", pa.float64()),
+            ("busy_s", pa.float64()),
             # why nothing more can be planned, which ends the run: the output or the spec is not as it was, or a store
             # is lost
             ("conflict", pa.string()),

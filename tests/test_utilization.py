@@ -168,14 +168,15 @@ def test_a_run_says_how_busy_its_stages_were(clock: dict[str, float]) -> None:
     used = Used({"decode": 2, "commit": 1})
     clock |= {"now_s": 15.0, "cpu_s": 2.5}
     used.add(receipt(call("decode", 8.0, 4.0), call("commit", 14.0, 0.5), until_s=14.0, busy_s=1.0))
-    used.add({**receipt(call("probe", 11.0, 1.0)), "engine": None})
+    plan = call("", 11.0, 1.0) | {"inputs": 512}  # it came alone
+    used.add({"rows": None, "output_tokens": None, "engine": None, "spent": [], "plan": plan})
     clock |= {"now_s": 20.0, "cpu_s": 4.5}
     used.add(receipt(deaths=1, parse_s=1.0))
     used.add(receipt(call("decode", 13.0, 3.0), actor="b", since_s=11.0, busy_s=4.0, open_s=0.5, deaths=2))
     used.add(receipt(call("commit", 17.0, 2.0), call("publish", 18.0, 1.0), until_s=18.0, busy_s=1.5))
     summary = used.summary()
     assert summary is not None
-    assert (summary.since_s, summary.span_s, summary.deaths, summary.tokens_per_s) == (10.0, 10.0, 3, 50.0)
+    assert (summary.since_s, summary.span_s, summary.deaths, summary.tokens_per_s) == (10.0, 10.0, 3, 40.0)
     rows = {stage.stage: (stage.workers, round(stage.busy_s, 3)) for stage in summary.stages}
     assert rows == {
         "probe": (1, 1.0),

@@ -146,11 +146,13 @@ class Used:
             if self._since_s is None or engine["since_s"] < self._since_s:
                 self._since_s = engine["since_s"]
                 self._cpu_since_s = _at(self._since_s, self._looks)
-        for call in receipt["spent"] or ():
+        plan = receipt.get("plan") or {}
+        planned = [{**plan, "stage": "probe"}] if plan.get("busy_s") else []
+        for call in [*planned, *(receipt["spent"] or ())]:
             # what was done before an engine could be asked took nothing from it
             late_s = max(0.0, (self._since_s or call["began_s"] + call["busy_s"]) - call["began_s"])
             self._busy_s[call["stage"]] += max(0.0, call["busy_s"] - late_s)
-        self._parts += 1
+        self._parts += receipt["rows"] is not None
         self._rows += receipt["rows"] or 0
         self._output_tokens += receipt["output_tokens"] or 0
 
