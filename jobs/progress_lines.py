@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from jobs.display import console_for, show_line
+from jobs.terminal import console_for, show_line
 
 SHOWN_EVERY_S = 5.0
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.store.addresses import store_at
@@ -57,6 +57,7 @@ def table_of(answered: list[tuple[Any, ...]]) -> pa.Table:
     return pa.Table.from_pylist(plain, schema=ROWS)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(UNIT, REQUEST, GENERATION, KIND), max_size=12),
     st.lists(st.tuples(UNIT, st.integers(0, 3), GENERATION), max_size=8, unique_by=lambda one: one[0]),
@@ -77,6 +78,7 @@ CHUNK = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(CHUNK, max_size=6, unique_by=lambda chunk: chunk[0:3:2]))
 def test_of_a_manifest_counts_what_is_asked_for_now(chunks: list[tuple[Any, ...]]) -> None:
     """An input is in the slice of its number; of the chunks of another task nothing is planned."""

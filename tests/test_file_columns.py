@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.commands import show
@@ -86,6 +86,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeStore]:
     MemoryStore._stores.pop(store.address)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3 * HOLE_BYTES), st.integers(0, HOLE_BYTES)), max_size=6), st.data())
 def test_a_file_by_ranges_reads_as_the_file_does(wanted: list[tuple[int, int]], data: st.DataObject) -> None:
     content = random.Random(7).randbytes(3 * HOLE_BYTES)
