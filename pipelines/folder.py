@@ -230,9 +230,11 @@ class JobFolder:
             for key in self._store.list(folder):
                 self._store.delete(key)
 
-    def read_chunks(self, round_: int, index: int) -> pa.Table:
-        """Rows of CHUNKS. Raises JobConflict for a manifest that is not as one was written."""
-        return self._table(_chunks(round_, index), tables.CHUNKS, complete=tables.CHUNKS.names)
+    def read_chunks(self, round_: int, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of CHUNKS, or some of their columns. Raises JobConflict for what is not as a manifest was written."""
+        names = tables.CHUNKS.names if columns is None else columns
+        schema = pa.schema([tables.CHUNKS.field(name) for name in names])
+        return self._table(_chunks(round_, index), schema, complete=names, some=columns)
 
     def _numbers(self, folder: str) -> set[int]:
         """Of the files that are there."""
@@ -290,11 +292,20 @@ class JobFolder:
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise self._broken(key, error) from error
 
-    def _table(self, key: str, schema: pa.Schema, complete: Sequence[str], *, others: bool = False) -> pa.Table:
-        """others: whether columns may follow. complete: the columns that have no nulls."""
+    def _table(
+        self,
+        key: str,
+        schema: pa.Schema,
+        complete: Sequence[str],
+        *,
+        others: bool = False,
+        some: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """others: whether columns may follow. complete: the columns that have no nulls. some: the only ones that are
+        read; None: all."""
         try:
             with self._store.open(key) as file:
-                table = pq.ParquetFile(file).read()
+                table = pq.ParquetFile(file).read(columns=some)
             head = table.select(table.schema.names[: len(schema)])
             if head.schema.names != schema.names or (table.num_columns > len(schema) and not others):
                 raise ValueError(f"its columns are {', '.join(table.schema.names[:20])}")

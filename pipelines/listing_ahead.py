@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from pipelines.listing import Lister
 from schemas.errors import SightreadError
 
 _log = logging.getLogger(__name__)
+
+LOOK_S = 0.05
 
 
 class ListingAhead:
@@ -34,9 +37,11 @@ class ListingAhead:
         self._folder.write_listing({**self._folder.read_listing(), "of": self.run, "over": False})
         self._thread.start()
 
-    @property
-    def is_over(self) -> bool:
-        return not self._thread.is_alive()
+    def brings_any(self) -> bool:
+        """Whether there is anything to be asked about; waits until that is known."""
+        while self._thread.is_alive() and not self.intake.asked:
+            time.sleep(LOOK_S)
+        return self.intake.asked > 0
 
     def stop(self) -> None:
         """Nobody wants the rest: it ends with the piece that is under way."""

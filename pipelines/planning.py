@@ -17,6 +17,7 @@ import pyarrow as pa
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
 from operators.store.addresses import in_process, store_at
+from operators.store.chunk_id import ChunkId
 from operators.store.inputs.cache import checked_cache
 from operators.store.view import View
 from pipelines.chunking import Place, cut, with_full_inputs
@@ -288,12 +289,21 @@ def places(folder: JobFolder, rounds: Iterable[Round]) -> Iterator[tuple[Round, 
             yield round_, index
 
 
-def chunks_in(folder: JobFolder, rounds: Iterable[Round]) -> pa.Table:
-    """Rows of CHUNKS, as far as they are planned. Raises JobConflict."""
-    pieces = [
-        folder.read_chunks(round_.number, index) for round_ in rounds for index in sorted(folder.planned(round_.number))
-    ]
-    return pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
+def planned_slices(folder: JobFolder, rounds: Iterable[Round]) -> Iterator[tuple[int, pa.Table]]:
+    """By slice of the results, the rows of CHUNKS that are planned of it. Raises JobConflict."""
+    places_of: dict[int, list[tuple[int, int]]] = {}
+    for round_ in rounds:
+        for index in sorted(folder.planned(round_.number)):
+            for slice_ in {*_slices(folder.read_chunks(round_.number, index, ["chunk_id"]))}:
+                places_of.setdefault(slice_, []).append((round_.number, index))
+    for slice_, places_ in sorted(places_of.items()):
+        pieces = [folder.read_chunks(*place) for place in places_]
+        mine = [piece.filter(pa.array([one == slice_ for one in _slices(piece)], pa.bool_())) for piece in pieces]
+        yield slice_, pa.concat_tables(mine)
+
+
+def _slices(chunks: pa.Table) -> list[int]:
+    return [ChunkId.of(chunk_id).slice for chunk_id in chunks.column("chunk_id").to_pylist()]
 
 
 def inputs_in(folder: JobFolder, rounds: Iterable[Round]) -> int:

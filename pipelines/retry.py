@@ -23,7 +23,8 @@ from pipelines.planning import check_output
 from pipelines.progress import Progress
 from pipelines.retry_plan import Plan, Rows, add_rounds, plan_again
 from pipelines.rounds import definitions, floors
-from pipelines.run import Clock, execute, going_on, lease_of
+from pipelines.run import execute, going_on, lease_of
+from pipelines.running import Clock
 from pipelines.summary.summary import Summary
 from schemas.errors import FAILURE_KINDS, JobConflict, SpecError
 

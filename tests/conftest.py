@@ -40,7 +40,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The current folder; runs start no Ray."""
     from tests.support.in_process import InProcess
 
-    monkeypatch.setattr("pipelines.run._Cluster", InProcess)
+    monkeypatch.setattr("pipelines.running.Cluster", InProcess)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

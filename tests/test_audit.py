@@ -16,7 +16,7 @@ from operators.store.results import Results
 from operators.store.view import View
 from pipelines.catalogue import find
 from pipelines.summary import audit as audits
-from pipelines.summary.audit import PLANNED, TaskAudit, audit, audit_at, compare
+from pipelines.summary.audit import PLANNED, TaskAudit, audit, audit_slice, compare
 from schemas import tables
 from tests.support.result_rows import chunk_id, rows
 
@@ -128,5 +128,5 @@ def test_slices_are_audited_alone_and_added_up() -> None:
     assert audit(Results(store), find("ocr"), chunks) == TaskAudit(planned=6, rows=6, ok=6)
     assert audit(Results(store), find("ocr"), chunks.slice(0, 2)) == TaskAudit(planned=4, rows=6, ok=6, unexpected=2)
     none = PLANNED.empty_table()
-    assert audit_at(store.address, "ocr", 1, [none]) == TaskAudit(rows=2, ok=2, unexpected=2)
-    assert audit_at(store.address, "ocr", 7, []) == TaskAudit()
+    assert audit_slice(Results(store), "ocr", 1, [none]) == TaskAudit(rows=2, ok=2, unexpected=2)
+    assert audit_slice(Results(store), "ocr", 7, []) == TaskAudit()

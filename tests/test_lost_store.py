@@ -76,7 +76,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, proxy: FaultyProxy, place: str, tu
             "1 of 4 rows are committed",
         ),
         ("operators.store.view:View.publish_all", 1, "s3://.*/out/_job/parts/task=ocr", "4 of 4 rows are committed"),
-        ("pipelines.run:summarize", 1, "s3://.*/out/results", "4 of 4 rows are committed"),
+        ("pipelines.running:summarize", 1, "s3://.*/out/results", "4 of 4 rows are committed"),
         ("pipelines.summary.audit:_expected", 1, "s3://.*/out/results/task=", "4 of 4 rows are committed"),
     ],
 )

@@ -143,7 +143,7 @@ def test_ray_starts_before_inputs_are_looked_into_and_only_where_there_are_some(
         def planned(self, rows: int, done: int, chunks: int) -> None:
             told.append(f"{chunks} chunks")
 
-    monkeypatch.setattr("pipelines.run._Cluster", Counted)
+    monkeypatch.setattr("pipelines.running.Cluster", Counted)
     write_image(in_process / "a.png")
     recording = write_recording(in_process / "replies.jsonl", {"sample": "*", "task": "*", "reply": "text"})
     spec = {

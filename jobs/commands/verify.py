@@ -54,7 +54,8 @@ def _ask(store: Store, output: str, token: str, after: Verified) -> None:
     from operators.store.lease import LeaseGuard
     from pipelines.folder import JobFolder
     from pipelines.progress import Progress
-    from pipelines.run import Clock, execute, going_on
+    from pipelines.run import execute, going_on
+    from pipelines.running import Clock
     from pipelines.stored_job import stored_jobs
 
     console = console_for()

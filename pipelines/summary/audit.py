@@ -77,9 +77,9 @@ def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
     )
 
 
-def audit_at(output: str, task: str, slice_: int, planned: Iterable[pa.Table]) -> TaskAudit:
-    """As `audit_slice`, in any process. output: an address. Raises SpecError too."""
-    return audit_slice(Results.at(output), task, slice_, planned)
+def expected(task: Task, chunks: pa.Table) -> list[pa.Table]:
+    """Of PLANNED, from rows of CHUNKS that are of one slice."""
+    return [*_expected(task, chunks).values()]
 
 
 def audit_slice(results: Results, task: str, slice_: int, planned: Iterable[pa.Table]) -> TaskAudit:

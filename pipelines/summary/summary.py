@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ from operators.store.results import Results
 from operators.store.store import Store
 from pipelines.job import Job
 from pipelines.planning import unmatched
-from pipelines.summary.audit import TaskAudit, audit
+from pipelines.summary.audit import TaskAudit, audit_slice, expected
+from pipelines.summary.tally import Tally
 from pipelines.summary.utilization import UtilizationSummary
 
 
@@ -48,32 +49,26 @@ def summarize(
     job: Job,
     listed: Mapping[str, Any],
     inputs: int,
-    chunks: pa.Table,
+    planned: Iterable[tuple[int, pa.Table]],
     store: Store,
-    receipts: Sequence[dict[str, Any]],
-    checked_parts: Sequence[dict[str, Any]],
+    tally: Tally,
     *,
     used: UtilizationSummary | None,
     lacks: Collection[str] = (),
     limited: bool,
     seconds: dict[str, float],
 ) -> Summary:
-    """listed: by the last listing. inputs: of the job. chunks: all that are planned. receipts, checked_parts: rows of
-    RECEIPTS and CODE_CHECKED of this run. used: how busy its stages were. lacks: of the decoders that probed. limited:
-    whether it left planned chunks for another. seconds: by step."""
+    """listed: by the last listing. inputs: of the job. planned: by slice of the results, rows of CHUNKS. tally: of this
+    run. used: how busy its stages were. lacks: of the decoders that probed. limited: whether it left planned chunks for
+    another. seconds: by step."""
     results = Results(store)
-    audits = {task.name: audit(results, task, chunks) for task in job.tasks}
+    audits, left_over = _audited(results, job, planned)
     rows = sum(task.rows for task in audits.values())
     failed = sum(task.rows - task.ok for task in audits.values())
     fraction = failed / rows if rows else 0.0
     sound = all(task.duplicate == task.unexpected == 0 for task in audits.values())
     complete = all(task.complete for task in audits.values())
-    uncommitted = [
-        f"{part['task']}/{part['chunk_id']}: {part['message']}"
-        for part in (*(receipt for receipt in receipts if receipt["outcome"] == "failed"), *checked_parts)
-        if part["message"] is not None
-    ]
-    if not sound or uncommitted or not (complete or limited):
+    if not sound or tally.uncommitted or not (complete or limited):
         exit_code = 1
     else:
         exit_code = 3 if fraction > job.spec.limits.max_failed_fraction else 0
@@ -83,24 +78,35 @@ def summarize(
         inputs=inputs,
         grown={key: listed.get(key, 0) for key in ("new", "changed", "gone")},
         skipped=dict(listed.get("skipped", {})),
-        unmatched=unmatched(chunks, job.tasks),
+        unmatched=dict(left_over),
         tasks=audits,
         complete=complete,
         failed_fraction=fraction,
         exit_code=exit_code,
-        new_rows=sum(receipt["rows"] for receipt in receipts if receipt["outcome"] == "committed"),
-        seconds={**seconds, **_stage_seconds(receipts)},
-        prompt_tokens=sum(receipt["prompt_tokens"] for receipt in receipts),
-        output_tokens=sum(receipt["output_tokens"] for receipt in receipts),
-        uncommitted=uncommitted,
-        code_checks=dict(Counter(outcome for part in checked_parts for outcome in part["outcomes"])),
+        new_rows=tally.new_rows,
+        seconds={**seconds, "decode": tally.decode_s, "infer": tally.infer_s},
+        prompt_tokens=tally.prompt_tokens,
+        output_tokens=tally.output_tokens,
+        uncommitted=tally.uncommitted,
+        code_checks=dict(tally.code_checks),
         engine=used,
-        isolation_lacks=sorted({*lacks, *(lack for row in (*receipts, *checked_parts) for lack in row["lacks"] or ())}),
+        isolation_lacks=sorted({*lacks, *tally.lacks}),
     )
 
 
-def _stage_seconds(receipts: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Seconds summed over chunks and units."""
-    calls = (call for receipt in receipts for call in receipt["spent"] or ())
-    decode_s = sum(call["busy_s"] for call in calls if call["stage"] == "decode")
-    return {"decode": decode_s, "infer": sum(receipt["infer_s"] for receipt in receipts)}
+def _audited(
+    results: Results, job: Job, planned: Iterable[tuple[int, pa.Table]]
+) -> tuple[dict[str, TaskAudit], Counter[str]]:
+    """By task, a slice after the other; and the units that no task takes, by kind."""
+    audits = {task.name: TaskAudit() for task in job.tasks}
+    there = {task.name: {*results.slices(task.name)} for task in job.tasks}
+    left_over: Counter[str] = Counter()
+    for slice_, chunks in planned:
+        left_over.update(unmatched(chunks, job.tasks))
+        for task in job.tasks:
+            audits[task.name] += audit_slice(results, task.name, slice_, expected(task, chunks))
+            there[task.name].discard(slice_)
+    for name, slices in there.items():  # that nobody planned
+        for slice_ in slices:
+            audits[name] += audit_slice(results, name, slice_, [])
+    return audits, left_over

@@ -49,10 +49,10 @@ def main() -> None:
 
 def _here() -> None:
     from operators.store import publisher
-    from pipelines import run
+    from pipelines import running
     from tests.support.in_process import InProcess
 
-    run._Cluster = InProcess  # type: ignore[misc]
+    running.Cluster = InProcess  # type: ignore[misc]
     slice_ = publisher._Slice
     publisher._Slice = lambda: slice_(pause_s=0.2)  # type: ignore[misc, assignment]
 

@@ -6,22 +6,30 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from pipelines.cluster import Cluster
 from pipelines.plan import Stage
-from pipelines.run import _Cluster
+from pipelines.source import Source
 
 
-class InProcess(_Cluster):
+def chunks_of(feed: pa.Table | Source) -> Iterator[pa.Table]:
+    if isinstance(feed, Source):
+        for reader in range(feed.readers):
+            yield from feed.chunks(reader)
+    else:
+        yield from (feed.slice(index, 1) for index in range(feed.num_rows))
+
+
+class InProcess(Cluster):
     def begin(self) -> None:
         """Nothing to start."""
 
     def connect(self) -> None:
         """Nothing to join."""
 
-    def execute(self, table: pa.Table, plan: list[Stage]) -> Iterator[pa.Table]:  # type: ignore[override]
+    def execute(self, feed: pa.Table | Source, plan: list[Stage]) -> Iterator[pa.Table]:  # type: ignore[override]
         operators = [stage.operator(*stage.arguments) for stage in plan]
         try:
-            for index in range(table.num_rows):
-                rows = table.slice(index, 1)
+            for rows in chunks_of(feed):
                 for operator in operators:
                     rows = operator(rows)
                 yield rows
