@@ -168,8 +168,9 @@ class Tree:
                 process = self._processes[key] = _Process(OTHERS, members.get(parent))
             members[pid] = key
             process.used, process.waited, process.last = used, waited, self._samples
-            if process.part in (OTHERS, RAY):
-                process.part = self._part(pid, process)
+            # again each time: a child has its parent's title until it becomes its program, an idle worker none
+            if (part := self._part(pid, process)) not in (OTHERS, RAY) or process.part == OTHERS:
+                process.part = part
 
     def _part(self, pid: int, process: _Process) -> str:
         if pid == self._root:
