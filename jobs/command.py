@@ -24,7 +24,7 @@ class Command(argparse.ArgumentParser):
         # before the command or behind it; here it has no default, which would undo the one before
         self.add_argument("-v", "--verbose", action="count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         self._module = module
-        self._loaded = False
+        self._loaded = self._mixes = False
 
     def load(self) -> None:
         """Import the module and take its arguments; once."""
@@ -32,11 +32,16 @@ class Command(argparse.ArgumentParser):
             self._loaded = True
             module = importlib.import_module(self._module)
             module.add(self)
+            # as many as there are, also where options stand between them
+            self._mixes = any(action.nargs == "*" and not action.option_strings for action in self._actions)
             if run := getattr(module, "run", None):  # none where the module only has subcommands
                 self.set_defaults(run=run)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.load()
+        if self._mixes:
+            self._mixes = False  # it calls this one
+            return self.parse_known_intermixed_args(args, namespace)
         return super().parse_known_args(args, namespace)
 
 

@@ -6,7 +6,6 @@ What is shown while it runs is logged too. Knows nothing of how a job is run.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,16 +16,35 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import cell as cell
+from jobs.terminal import console_for as console_for
+from jobs.terminal import show_line as show_line
 from operators.store.addresses import local_path
 from operators.store.results import Results
+from pipelines.pace import Pace, asked_ago_s
 from pipelines.progress import Progress
 from pipelines.summary.summary import Summary
-from schemas.printable import one_line, printable
+from pipelines.summary.utilization import UtilizationSummary
 
 _PLAIN_EVERY_S = 10.0
 _LISTED_EVERY_S = 3.0
 
 _log = logging.getLogger(__name__)
+
+
+class Seldom:
+    """When something that goes on is told of again: after pauses each half as long again, up to a minute."""
+
+    def __init__(self, first_s: float = 3.0) -> None:
+        self._pause_s = first_s
+        self._at_s = time.monotonic()
+
+    def again(self) -> bool:
+        if time.monotonic() - self._at_s < self._pause_s:
+            return False
+        self._at_s = time.monotonic()
+        self._pause_s = min(60.0, 1.5 * self._pause_s)
+        return True
 
 
 class Display(Progress):
@@ -35,12 +53,13 @@ class Display(Progress):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._started = time.monotonic()
-        self._total = self._done = self._fresh = self._failures = 0
-        self._output_tokens = self._fetched = self._fetched_bytes = 0
+        self._pace = Pace()
+        self._total = self._before = self._fresh = self._failures = 0
+        self._fetched = self._fetched_bytes = 0
         self._fetching = threading.Lock()
         self._logged_at = 0.0
         self._listed_at = time.monotonic()
+        self._planning, self._probing = Seldom(), Seldom()
 
     def listing(self, files: int) -> None:
         if time.monotonic() - self._listed_at > _LISTED_EVERY_S:
@@ -71,11 +90,14 @@ class Display(Progress):
                 self._line(f"fetching {address.partition('?')[0]}")
 
     def probed(self, inputs: int, total: int) -> None:
-        if total > inputs:
+        if total > inputs and self._probing.again():
             self._line(f"probed {inputs} of {total} inputs")
 
     def planned(self, rows: int, done: int, chunks: int) -> None:
-        self._total, self._done = rows, done
+        known = self._total > 0  # more is planned while others are answered
+        self._total, self._before = rows, done
+        if known and not self._planning.again():
+            return
         if done == rows:
             self._line(f"{rows} rows, all committed before; nothing to do")
         else:
@@ -87,22 +109,20 @@ class Display(Progress):
 
     def starting(self, what: str) -> None:
         self._line(f"starting {what}")
-        self._started = time.monotonic()
 
     def receipt(self, receipt: dict[str, Any]) -> None:
         if receipt["outcome"] == "failed":
             self._line(f"not committed: {receipt['task']}/{receipt['chunk_id']}: {receipt['message']}")
             return
-        self._done += receipt["rows"]
         self._fresh += receipt["rows"]
-        self._output_tokens += receipt["output_tokens"]
+        self._pace.add(receipt["rows"], receipt["output_tokens"], time.monotonic(), asked_ago_s(receipt) or 0.0)
         self._failures += sum(failure["rows"] for failure in receipt["failures"])
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, refresh_per_second=4, transient=True)
                 self._live.start()
             self._live.update(self._status())
-        if time.monotonic() - self._logged_at > _PLAIN_EVERY_S or self._done == self._total:
+        if time.monotonic() - self._logged_at > _PLAIN_EVERY_S or self._before + self._fresh == self._total:
             if self._live is None:
                 self._line(self._status().plain)
             else:
@@ -114,13 +134,13 @@ class Display(Progress):
             self._live = None
 
     def _status(self) -> Text:
-        elapsed = max(1e-6, time.monotonic() - self._started)
-        rate = self._fresh / elapsed
-        left_s = (self._total - self._done) / rate if rate else 0.0
-        return Text(
-            f"{self._done}/{self._total} rows, {self._failures} failed, {rate:.2f} rows/s, "
-            f"{self._output_tokens / elapsed:.0f} tokens/s, {clock(left_s)} to go"
-        )
+        now_s, done = time.monotonic(), self._before + self._fresh
+        text = f"{done}/{self._total} rows, {self._failures} failed"
+        if (rates := self._pace.rates(now_s)) is not None:
+            text += f", {rates[0]:.2f} rows/s, {rates[1]:.0f} tokens/s"
+        if (left_s := self._pace.left_s(self._total - done, now_s)) is not None:
+            text += f", {clock(left_s)} to go"
+        return Text(text)
 
     def _log(self, text: str) -> None:
         self._logged_at = time.monotonic()
@@ -146,12 +166,16 @@ def show_summary(summary: Summary, console: Console, going_on: str = "the same c
             str(audit.duplicate + audit.unexpected),
         )
     console.print(table)
+    if summary.engine is not None:
+        console.print(use_table(summary.engine))
     for line in _lines(summary, going_on):
         show_line(console, line)
 
 
 def _lines(summary: Summary, going_on: str) -> Iterator[str]:
     """What stands below the table."""
+    if summary.engine is not None:
+        yield use_line(summary.engine)
     for kind, number in summary.unmatched.items():
         yield f"{number} {kind} units were not asked about: no task of this job takes them"
     if summary.code_checks:
@@ -161,18 +185,12 @@ def _lines(summary: Summary, going_on: str) -> Iterator[str]:
         yield f"not committed: {line}"
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary.seconds.items() if seconds >= 0.05)
     yield f"{summary.new_rows} new rows in {summary.wall_s:.1f} s ({spent})"
-    if (engine := summary.engine) is not None:
-        yield (
-            f"engine: {engine.utilization:.0%} of its slots in use over {engine.span_s:.1f} s, "
-            f"{engine.tokens_per_s:.0f} tokens/s; decode {engine.decode:.0%} busy, commit {engine.commit:.0%}; "
-            f"bottleneck: {engine.bottleneck}"
-        )
-        if engine.deaths:
-            folder = local_path(summary.output)
-            logs = f"its log: {folder}/_job/logs/"
-            if folder is None:  # it lies on the node, which may be gone
-                logs = f"the last lines of its log: sightread status {summary.output} --events 50"
-            yield f"the engine died {engine.deaths} times and was started anew; {logs}"
+    if summary.engine is not None and summary.engine.deaths:
+        folder = local_path(summary.output)
+        logs = f"its log: {folder}/_job/logs/"
+        if folder is None:  # it lies on the node, which may be gone
+            logs = f"the last lines of its log: sightread status {summary.output} --events 50"
+        yield f"the engine died {summary.engine.deaths} times and was started anew; {logs}"
     if summary.isolation_lacks:
         yield f"decoders ran without: {', '.join(summary.isolation_lacks)} (sightread doctor says what it means)"
     results = Results.at(summary.output)
@@ -186,23 +204,27 @@ def _lines(summary: Summary, going_on: str) -> Iterator[str]:
         yield f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows"
 
 
+def use_table(use: UtilizationSummary) -> Table:
+    """A line for each stage; its busy and its idle seconds add up to its workers x the span."""
+    table = Table(show_edge=False)
+    for column in ("stage", "workers", "busy", "idle", "share"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage in use.stages:
+        seconds = (f"{seconds:,.1f} s" for seconds in (stage.busy_s, stage.idle_s))
+        table.add_row(cell(stage.stage), str(stage.workers), *seconds, f"{stage.share:.1%}")
+    return table
+
+
+def use_line(use: UtilizationSummary) -> str:
+    """What stands below it."""
+    return (
+        f"bottleneck: {use.bottleneck}; {use.utilization:.1%} of the engine's slots in use, "
+        f"{use.tokens_per_s:.0f} tokens/s; busy + idle = workers x {use.span_s:.1f} s, from the first request on"
+    )
+
+
 def clock(seconds: float) -> str:
     """Hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
-
-
-def show_line(console: Console, text: str) -> None:
-    """A line, whatever names, reasons and messages of others are in it: nothing is taken for markup, nothing steers the
-    terminal."""
-    console.print(cell(text), soft_wrap=True)
-
-
-def cell(text: str, *, lines: bool = False) -> Text:
-    """The same for a cell of a table. lines: whether its ends of lines stay."""
-    return Text(printable(text) if lines else one_line(text))
-
-
-def console_for(stream: Any = None) -> Console:
-    return Console(file=stream or sys.stdout, width=None if sys.stdout.isatty() else 140)

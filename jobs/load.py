@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from schemas.fetch import FetchSettings
 from schemas.spec import FetchSpec, JobSpec
 
 
-def load(path: Path) -> JobSpec:
-    """Raises SpecError."""
-    spec = parse(_mapping(path), str(path))
+def load(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data) -> JobSpec:
+    """change: of its values, before they are checked. Raises SpecError."""
+    spec = parse(change(_mapping(path)), str(path))
     if any(task_modules.names_code(task.name) for task in spec.tasks):
         task_modules.look_in(path.parent)
     store_at(spec.output)  # refuses an address that nothing can be written to
@@ -32,6 +32,14 @@ def load(path: Path) -> JobSpec:
     if throw_away and folder is not None and not folder.is_absolute():
         raise SpecError(f"{path}: output: a Ray job needs an absolute path, not {spec.output!r}")
     return spec
+
+
+def is_spec(path: Path) -> bool:
+    """Whether a file is called like a spec, and has a key of one, or is not there. Raises SpecError for one that cannot
+    be read."""
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return False
+    return not path.exists() or not JobSpec.model_fields.keys().isdisjoint(_mapping(path))
 
 
 def parse_stored(data: dict[str, Any], source: str) -> JobSpec:

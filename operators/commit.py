@@ -36,20 +36,27 @@ class Commit:
         self._held = held
 
     def __call__(self, answered: pa.Table) -> pa.Table:
-        receipts = [self._commit(row) for row in answered.to_pylist()]
+        began_s, started = time.time(), time.monotonic()
+        receipts = [self._commit(row) | {"spent": row["spent"] or []} for row in answered.to_pylist()]
+        committed_s = time.monotonic() - started
         self._publisher.publish_due()
+        busy_s = time.monotonic() - started
+        if receipts:
+            publish = {"stage": "publish", "began_s": began_s + committed_s, "busy_s": busy_s - committed_s}
+            receipts[-1]["spent"] += [{"stage": "commit", "began_s": began_s, "busy_s": busy_s}, publish]
         return pa.Table.from_pylist(receipts, schema=tables.RECEIPTS)
 
     def _commit(self, row: dict[str, Any]) -> dict[str, Any]:
+        if not row["task"]:
+            return {key: row[key] for key in ("chunk_id", "task", "plan")} | {"outcome": "planned"}
         for why, outcome in (("fault", "no_engine"), ("lost", "lost")):
             if row[why] is not None:
                 same = {key: row[key] for key in ("chunk_id", "task", "engine", "retries")}
                 return same | {"outcome": outcome, "message": row[why]}
         if self._held is not None and not self._held():
             return {key: row[key] for key in ("chunk_id", "task")} | {"outcome": "lost", "message": LEASE_LOST}
-        started = time.monotonic()
         rows = pa.ipc.open_stream(row["rows"]).read_all()
-        same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks")}
+        same = {key: row[key] for key in ("chunk_id", "task", "engine", "lacks", "plan")}
         receipt = {**same, "message": None, **count(rows)}
         try:
             outcome = self._publisher.write(row["task"], row["chunk_id"], rows)
@@ -58,7 +65,7 @@ class Commit:
         except (JobConflict, pa.ArrowException) as error:
             end = {"outcome": "failed", "message": f"{error}"}
         else:
-            end = {"outcome": outcome, "commit_s": time.monotonic() - started}
+            end = {"outcome": outcome}
         return {**receipt, **end, "retries": (row["retries"] or []) + self._publisher.retries("commit")}
 
 
@@ -75,16 +82,11 @@ def count(rows: pa.Table) -> dict[str, Any]:
             same = {"status": row["status"], **{key: error[key] for key in ("stage", "kind")}}
             same["message"] = (error["message"] or "")[:LONGEST]
             failures.setdefault(error_of(**same), {**same, "rows": 0})["rows"] += 1
-    decode = {
-        (row["input_id"], row["unit_index"]): row["decode_s"]
-        for row in rows.select(["input_id", "unit_index", "decode_s"]).to_pylist()
-    }
     return {
         "rows": rows.num_rows,
         "ok": pc.sum(pc.equal(rows.column("status"), "ok")).as_py() or 0,
         "failures": [failures[error] for error in sorted(failures)],
         "prompt_tokens": pc.sum(rows.column("prompt_tokens")).as_py() or 0,
         "output_tokens": pc.sum(rows.column("output_tokens")).as_py() or 0,
-        "decode_s": sum(decode.values()),
         "infer_s": pc.sum(rows.column("infer_s")).as_py() or 0.0,
     }

@@ -18,6 +18,9 @@ from operators.media.video import packed_index
 from operators.store.chunk_id import ChunkId
 from schemas.task import Task
 
+FEW, MANY = 32, 512
+SHARE = 1 / 16
+
 
 @dataclass(frozen=True)
 class Place:
@@ -68,23 +71,33 @@ def _index_of(clips: Sequence[dict[str, Any]]) -> str | None:
 
 
 def cut(
-    units: Iterable[dict[str, Any]], tasks: Sequence[Task], *, max_units: int, max_bytes: int, place: Place = _FIRST
+    units: Iterable[dict[str, Any]],
+    tasks: Sequence[Task],
+    *,
+    max_units: int | None,
+    max_bytes: int,
+    place: Place = _FIRST,
+    before: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """PLANNED_UNITS rows in, chunk rows out: {chunk_id, tasks, units}; an oversized unit is a chunk alone.
+
+    max_units: of a chunk; None: the share SHARE of what was planned before it, at least FEW and at most MANY, so that
+    first answers come early and a long job costs its driver little. before: units that were planned before these.
 
     A whole document or video is a chunk alone. Units that no task takes come in chunks without tasks, so that they
     are counted. An input of unknown kind is every task's to report.
     """
     open_chunks: dict[str | None, list[dict[str, Any]]] = {}
     open_bytes: dict[str | None, int] = {}
-    for unit in units:
+    for number, unit in enumerate(units, start=before):
+        most = max_units or min(MANY, max(FEW, int(SHARE * number)))
         kind = unit["unit_kind"]
         size = unit["decoded_bytes"] or 0
         if kind in FULL_INPUT_KINDS:
             yield _chunk([unit], tasks_for(kind, tasks), place)
             continue
         chunk = open_chunks.setdefault(kind, [])
-        if chunk and (len(chunk) >= max_units or open_bytes[kind] + size > max_bytes):
+        if chunk and (len(chunk) >= most or open_bytes[kind] + size > max_bytes):
             yield _chunk(chunk, tasks_for(kind, tasks), place)
             chunk = open_chunks[kind] = []
         if not chunk:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from operators.code_check.code_check import is_pending
+from operators.code_check.row_check import is_pending
 from operators.store.part_log import Part, PartLog, PartName
 from operators.store.store import Store
 from operators.store.view import Slice, View

@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,7 +26,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.media.formats import EPISODE, FORMATS, TEXT, media_of_name
-from operators.store.chunk_id import ChunkId
 from operators.store.inputs.cache import node_cache
 from operators.store.inputs.opened_input import opened_input
 from operators.store.shard_writer import Media, ShardWriter, mapped
@@ -76,7 +74,8 @@ def export(
     width = max(6, len(str(len(shards))))
     keys = [f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:80]}-{number:0{width}d}.tar" for number in range(len(shards))]
     there = _claim(target, _identity(rounds, View(source), shard_bytes) | {"shards": keys[-1:]}, keys)
-    answers = _Answers(View(source), inputs, _slices(folder, rounds))
+    slices = dict(zip(*(inputs.column(key).to_pylist() for key in ("input_id", "slice")), strict=True))
+    answers = _Answers(View(source), inputs, slices)
     for key, rows in zip(keys, shards, strict=True):
         if key in there:
             yield Shard(f"{target.address}/{key}", new=False, samples=len(rows))
@@ -109,19 +108,6 @@ def _identity(rounds: Sequence[Round], view: View, shard_bytes: int) -> dict[str
         "parts": hashlib.sha256(json.dumps(held).encode()).hexdigest(),
         "shard_bytes": shard_bytes,
     }
-
-
-def _slices(folder: JobFolder, rounds: Sequence[Round]) -> dict[str, int]:
-    """input_id -> the slice of the results that its rows are in."""
-    slices: dict[str, int] = {}
-    for round_ in rounds:
-        for index in count():
-            if not folder.has_chunks(round_.number, index):
-                break
-            chunks = folder.read_chunks(round_.number, index)
-            for chunk_id, units in zip(chunks.column("chunk_id").to_pylist(), chunks.column("units"), strict=True):
-                slices |= dict.fromkeys(units.values.field("input_id").to_pylist(), ChunkId.of(chunk_id).slice)
-    return slices
 
 
 def _claim(target: Store, identity: dict[str, Any], keys: Sequence[str]) -> set[str]:

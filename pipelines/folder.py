@@ -3,8 +3,8 @@
 _job/identity.json             the layout of all this; a folder of another is not gone on with
 _job/rounds/<round>.json       what was asked for, in order (pipelines/rounds.py)
 _job/spec.yaml                 the spec of the last run, as it was understood
-_job/inputs/<round>.parquet    the inputs that a round brought, written before any work
-_job/chunks/<round>/part-….parquet    the chunk manifest of a round, a file for every SLICE inputs
+_job/inputs/<round>/part-….parquet    the inputs that a round brought: pieces, written while they are listed
+_job/chunks/<round>/part-….parquet    the chunk manifest of a round, a file for every piece of its inputs
 _job/parts/                    the log of answers (operators/store/part_log.py)
 _job/listing.json              what the last listing found
 _job/lease.json                who runs it (operators/store/lease.py)
@@ -18,7 +18,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import pyarrow as pa
@@ -32,9 +34,7 @@ from schemas import tables
 from schemas.address import is_remote
 from schemas.errors import JobConflict, SpecError, StoreLost
 
-SLICE = 512
-"""Inputs that are probed and chunked together: what a kill during the probe costs at most."""
-LAYOUT = 5
+LAYOUT = 6
 """Of these files. A folder that another version began with another layout is refused, not read wrongly."""
 MOST_DIFFERENCES = 5
 """Between two jobs that are shown."""
@@ -42,12 +42,19 @@ MOST_DIFFERENCES = 5
 _IDENTITY, _SPEC, _SUMMARY = "_job/identity.json", "_job/spec.yaml", "_job/summary.json"
 _ROUNDS, _LISTING = "_job/rounds", "_job/listing.json"
 
+_NUMBER = re.compile(r"[a-z]+-(\d{5,})\.parquet", re.ASCII)
+"""Of a manifest's file."""
+
 _log = logging.getLogger(__name__)
 
 
 class JobFolder:
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def store(self) -> Store:
+        return self._store
 
     def claim(self) -> None:
         """Make the folder a job's, or find that it is. Raises JobConflict where another version began it, SpecError
@@ -100,17 +107,25 @@ class JobFolder:
         for key in self._store.list(_ROUNDS):
             if not key.endswith(".json"):
                 continue
-            try:
-                round_ = Round.of(mapping_from_json(self._bytes(key), f"{self._store.address}/{key}"))
-                if _round(round_.number) != key:
-                    raise ValueError(f"it is of round {round_.number}")
-            except (SpecError, ValueError, TypeError, KeyError) as error:
-                raise self._broken(key, error) from error
-            rounds.append(round_)
+            rounds.append(self._read_round(key))
         rounds.sort(key=lambda round_: round_.number)
         if [round_.number for round_ in rounds] != list(range(len(rounds))):
             raise self._broken(_ROUNDS, ValueError("one of the files is missing"))
         return rounds
+
+    def round(self, number: int) -> Round | None:
+        """None where it is not there yet. Raises JobConflict."""
+        key = _round(number)
+        return self._read_round(key) if self._store.stat(key) is not None else None
+
+    def _read_round(self, key: str) -> Round:
+        try:
+            round_ = Round.of(mapping_from_json(self._bytes(key), f"{self._store.address}/{key}"))
+            if _round(round_.number) != key:
+                raise ValueError(f"it is of round {round_.number}")
+        except (SpecError, ValueError, TypeError, KeyError) as error:
+            raise self._broken(key, error) from error
+        return round_
 
     def add_round(self, round_: Round) -> None:
         """Raises StoreLost; JobConflict where somebody else added it meanwhile."""
@@ -151,31 +166,56 @@ class JobFolder:
 
     # manifests
 
-    def write_inputs(self, round_: int, inputs: pa.Table) -> None:
-        """Of a round that is not there yet: what a run left that was killed before it is gone. Raises StoreLost."""
-        try:
-            overwrite(self._store, _inputs(round_), _parquet(inputs))
-        except OSError as error:
-            raise self._no_more(error) from error
+    def write_piece(self, manifest: int, piece: int, inputs: pa.Table) -> None:
+        """Some rows of INPUTS and what comes along, of the round that brings them; after the piece before. Raises
+        StoreLost."""
+        self._put(_inputs(manifest, piece), inputs)
+
+    def pieces(self, manifest: int) -> int:
+        """How many there are, at least one. More may follow while a run lists, and never later. Raises JobConflict."""
+        there = self._numbers(f"_job/inputs/{manifest:05d}")
+        pieces = next(number for number in count() if number not in there)
+        if not pieces or pieces < len(there):
+            raise self._broken(_inputs(manifest, pieces), ValueError("it is missing"))
+        return pieces
+
+    def read_piece(self, manifest: int, piece: int) -> pa.Table:
+        """Raises JobConflict for what is not as a piece was written."""
+        key, complete = _inputs(manifest, piece), ("input_id", "input_uri", "slice")
+        return self._table(key, tables.INPUTS, others=True, complete=complete)
+
+    def read_ids(self, manifest: int) -> pa.ChunkedArray:
+        """The input_id of each row of a manifest. Raises JobConflict."""
+        columns = [self._ids(_inputs(manifest, piece)) for piece in range(self.pieces(manifest))]
+        return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
 
     def read_inputs(self, manifests: Sequence[int]) -> pa.Table:
         """Of several rounds, in order; of an input that came again, the last row, in its first place. Raises
         JobConflict for a manifest that is not as one was written."""
-        pieces = [
-            self._table(_inputs(number), tables.INPUTS, others=True, complete=("input_id", "input_uri"))
-            for number in manifests
-        ]
-        if not pieces:
+        places = [(number, piece) for number in manifests for piece in range(self.pieces(number))]
+        if not places:
             return tables.INPUTS.empty_table()
         try:
-            table = pa.concat_tables(pieces, promote_options="default")
+            table = pa.concat_tables([self.read_piece(*place) for place in places], promote_options="default")
         except pa.ArrowException as error:
-            raise self._broken(_inputs(manifests[-1]), error) from error
-        if len(pieces) == 1:
-            return table
+            raise self._broken(_inputs(*places[-1]), error) from error
         # the last row of each, in the place of its first
         last = {input_id: row for row, input_id in enumerate(table.column("input_id").to_pylist())}
         return table if len(last) == table.num_rows else table.take(pa.array(list(last.values()), pa.int64()))
+
+    def chunk_files(self, round_: Round) -> int:
+        """How many chunk manifests a round has when all of it is planned. Raises JobConflict."""
+        if not round_.chunk_files:
+            return sum(map(self.pieces, round_.manifests))
+        there = self.planned(round_.number)
+        if round_.chunk_files > len(there):
+            missing = next(number for number in count() if number not in there)
+            raise self._broken(_chunks(round_.number, missing), ValueError("it is missing"))
+        return round_.chunk_files
+
+    def planned(self, round_: int) -> set[int]:
+        """Which chunk manifests of a round are there."""
+        return self._numbers(f"_job/chunks/{round_:05d}")
 
     def has_chunks(self, round_: int, index: int) -> bool:
         return self._store.stat(_chunks(round_, index)) is not None
@@ -184,14 +224,20 @@ class JobFolder:
         """Raises StoreLost."""
         self._put(_chunks(round_, index), chunks)
 
-    def drop_chunks(self, round_: int) -> None:
+    def drop(self, round_: int) -> None:
         """What a run left that was killed before its round was there."""
-        for key in self._store.list(f"_job/chunks/{round_:05d}"):
-            self._store.delete(key)
+        for folder in (f"_job/inputs/{round_:05d}", f"_job/chunks/{round_:05d}"):
+            for key in self._store.list(folder):
+                self._store.delete(key)
 
     def read_chunks(self, round_: int, index: int) -> pa.Table:
         """Rows of CHUNKS. Raises JobConflict for a manifest that is not as one was written."""
         return self._table(_chunks(round_, index), tables.CHUNKS, complete=tables.CHUNKS.names)
+
+    def _numbers(self, folder: str) -> set[int]:
+        """Of the files that are there."""
+        names = (key.rpartition("/")[2] for key in self._store.list(folder))
+        return {int(form[1]) for form in map(_NUMBER.fullmatch, names) if form is not None}
 
     def write_spec(self, spec: dict[str, Any]) -> None:
         """Raises StoreLost."""
@@ -201,11 +247,16 @@ class JobFolder:
             raise self._no_more(error) from error
 
     def write_listing(self, listing: dict[str, Any]) -> None:
-        """Raises StoreLost."""
+        """of: the run that lists; over: whether it is done with it. Raises StoreLost."""
         try:
             overwrite(self._store, _LISTING, to_json(listing))
         except OSError as error:
             raise self._no_more(error) from error
+
+    def is_listed(self, run: str) -> bool:
+        """Whether the listing of that run has come to its end, good or bad."""
+        listing = self.read_listing()
+        return listing.get("of") == run and listing.get("over") is True
 
     def read_listing(self) -> dict[str, Any]:
         """Of the last run that listed; empty where none did. Raises SpecError."""
@@ -231,6 +282,13 @@ class JobFolder:
 
     def _no_more(self, error: OSError) -> StoreLost:
         return StoreLost(f"output: {self._store.address} cannot be written any more: {error}")
+
+    def _ids(self, key: str) -> pa.ChunkedArray:
+        try:
+            with self._store.open(key) as file:
+                return pq.ParquetFile(file).read(columns=["input_id"]).column("input_id").cast(pa.string())
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise self._broken(key, error) from error
 
     def _table(self, key: str, schema: pa.Schema, complete: Sequence[str], *, others: bool = False) -> pa.Table:
         """others: whether columns may follow. complete: the columns that have no nulls."""
@@ -260,8 +318,8 @@ def _round(number: int) -> str:
     return f"{_ROUNDS}/{number:05d}.json"
 
 
-def _inputs(round_: int) -> str:
-    return f"_job/inputs/{round_:05d}.parquet"
+def _inputs(manifest: int, piece: int) -> str:
+    return f"_job/inputs/{manifest:05d}/part-{piece:05d}.parquet"
 
 
 def _chunks(round_: int, index: int) -> str:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Hashable
-from dataclasses import asdict
 from typing import Any, Self
 
 from operators.processes import ending
@@ -22,6 +21,8 @@ from operators.store.lease import LeaseGuard, holder_of
 from operators.store.retries import in_haste, retries_of
 from operators.store.store import Store
 from pipelines.event_log import EventLog, shortened, write_progress
+from pipelines.pace import Pace, asked_ago_s
+from pipelines.plan import commits_at_once
 from pipelines.progress import Progress
 from pipelines.rounds import now, who
 from pipelines.summary.summary import Summary
@@ -36,7 +37,6 @@ MOST_WAITING = 1000
 """Events that are not written yet; of more the oldest go."""
 MOST_DIFFERENT = 500
 """Things that are counted one by one: kinds of failures of a task, engines."""
-MINUTE_S = 60.0
 _LAST_S = 10.0
 """For the last words of a run."""
 _PATIENCE_S = 5.0
@@ -52,7 +52,6 @@ class Journal(Progress):
     def __init__(self, store: Store, guard: LeaseGuard, *, name: str, workers: int, every_s: float = 0.0) -> None:
         self._store = store
         self._guard = LeaseGuard(guard.output, guard.token)  # asked by a thread of its own
-        self._workers = workers
         self._every_s = every_s or (REMOTE_EVERY_S if is_remote(store.address) else EVERY_S)
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -64,10 +63,12 @@ class Journal(Progress):
         self._failures: Counter[str] = Counter()
         self._deaths: dict[str, int] = {}
         self._checked: Counter[str] = Counter()
-        self._used = Used()
-        self._began_s = self._asking_s = time.monotonic()
-        self._samples: deque[tuple[float, int, int]] = deque(maxlen=64)  # when, rows, output tokens
-        self._new_rows = self._output_tokens = 0
+        self.used = Used({"decode": workers, "commit": commits_at_once(store.address)})
+        self._pace = Pace()
+        self._began_s = time.monotonic()
+        self._asked_s: float | None = None  # when the engine got its first request
+        self._receipts = self._new_rows = self._output_tokens = 0
+        self._before_rows = self._chunks = 0
         self._ending: str | None = None
         self._facts: dict[str, Any] = {
             "state": "listing", "at": now(), "began": now(), "who": who(), "what": "", "job": name,
@@ -135,12 +136,21 @@ class Journal(Progress):
         self._state("probing", probed=inputs, to_probe=total)
 
     def planned(self, rows: int, done: int, chunks: int) -> None:
-        self._state("starting", planned_rows=rows, done_rows=done, open_chunks=chunks)
-        self._event("planned", rows=rows, done=done, chunks=chunks)
+        with self._lock:
+            self._before_rows, self._chunks = done, chunks
+            state = {"state": "starting"} if not self._receipts else {}
+            self._facts |= {**state, "planned_rows": rows, **self._done()}
+        self._count("planned", "planned", rows=rows, done=done, chunks=chunks)
+
+    def _done(self) -> dict[str, int]:
+        """Of what is planned by now."""
+        return {
+            "done_rows": self._before_rows + self._new_rows,
+            "open_chunks": max(0, self._chunks - self._receipts),
+        }
 
     def starting(self, what: str) -> None:
         self._state("starting")
-        self._asking_s = time.monotonic()
         self._event("starting", what=what)
 
     def receipt(self, receipt: dict[str, Any]) -> None:
@@ -150,12 +160,16 @@ class Journal(Progress):
         if receipt["outcome"] == "failed":
             self._count("failed", "not committed", **place, message=shortened(receipt["message"] or ""))
             return
+        self.used.add(receipt)
         with self._lock:
-            self._used.add(receipt)
-            self._facts["done_rows"] += receipt["rows"]
-            self._facts["open_chunks"] = max(0, (self._facts["open_chunks"] or 0) - 1)
+            now_s, took_s = time.monotonic(), asked_ago_s(receipt)
+            if self._asked_s is None and took_s is not None:
+                self._asked_s = now_s - took_s
+            self._pace.add(receipt["rows"], receipt["output_tokens"], now_s, took_s or 0.0)
+            self._receipts += 1
             self._new_rows += receipt["rows"]
             self._output_tokens += receipt["output_tokens"]
+            self._facts |= self._done()
         for failure in receipt["failures"] or ():
             kind = {key: failure[key] for key in ("stage", "kind")}
             with self._lock:
@@ -233,6 +247,7 @@ class Journal(Progress):
             self._write()
             written_s = time.monotonic()
             while not self._over.wait(min(_LOOK_S, self._every_s)):
+                self.used.look()
                 ends = ending.exit_reason() if self._ending is None else None
                 if ends is not None:  # it may be the last word: what unwinds may be cut short
                     self._ending = ends
@@ -266,16 +281,17 @@ class Journal(Progress):
     def _progress(self) -> dict[str, Any]:
         now_s = time.monotonic()
         with self._lock:
-            self._samples.append((now_s, self._new_rows, self._output_tokens))
-            began = next(sample for sample in self._samples if now_s - sample[0] <= MINUTE_S)
-            run_s, minute_s = max(1e-6, now_s - self._asking_s), now_s - began[0]
-            use = self._used.summary(self._workers)
+            use = self.used.summary()
             facts = self._facts | {"at": now(), "seconds": round(now_s - self._began_s, 1)}
-            rates = {"rows_per_s_run": self._new_rows / run_s, "tokens_per_s_run": self._output_tokens / run_s}
-            rates |= {"rows_per_s": rates["rows_per_s_run"], "tokens_per_s": rates["tokens_per_s_run"]}
-            if minute_s > self._every_s / 2 and began[0] > self._asking_s:
-                rates["rows_per_s"] = (self._new_rows - began[1]) / minute_s
-                rates["tokens_per_s"] = (self._output_tokens - began[2]) / minute_s
+            run_s = max(1e-6, now_s - (self._asked_s if self._asked_s is not None else self._began_s))
+            run = self._new_rows / run_s, self._output_tokens / run_s
+            left = (facts["planned_rows"] or 0) - facts["done_rows"]
+            left_s = self._pace.left_s(left, now_s) if facts["state"] == "asking" else None
+            rows_per_s, tokens_per_s = self._pace.rates(now_s) or run
+            rates = {
+                "rows_per_s": rows_per_s, "tokens_per_s": tokens_per_s,
+                "rows_per_s_run": run[0], "tokens_per_s_run": run[1],
+            }  # fmt: skip
             facts |= {
                 "new_rows": self._new_rows,
                 "failed_rows": sum(self._failures.values()),
@@ -284,17 +300,12 @@ class Journal(Progress):
             }
         if self._ending is not None and facts["state"] != "ended":
             facts |= {"state": "ending", "why": self._ending}
-        left = (facts["planned_rows"] or 0) - facts["done_rows"]
-        rate = rates["rows_per_s"] or rates["rows_per_s_run"]
-        eta_s = round(max(0, left) / rate) if rate and facts["state"] == "asking" else None
         return {
             **facts,
             **{key: round(value, 3) for key, value in rates.items()},
-            "eta_s": eta_s,
+            "eta_s": None if left_s is None else round(left_s),
             "bottleneck": use.bottleneck if use is not None else None,
-            "utilization": {key: round(value, 3) for key, value in asdict(use).items() if key != "bottleneck"}
-            if use is not None
-            else None,
+            "utilization": None if use is None else use.as_json(),
         }
 
 

@@ -8,8 +8,9 @@ input that cannot be read; what a folder holds and no decoder knows is counted a
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,7 +37,11 @@ from schemas.task import Task
 
 _LONGEST_SHOWN = 2000
 _AT_ONCE = 4096
-"""Inputs that wait to become a piece of the table, and addresses that are looked up together."""
+"""Addresses that are looked up together."""
+PIECE, LARGEST_PIECE = 512, 4096
+"""Inputs that are given away together: at first, so that work begins early, and of a long listing."""
+PATIENCE_S = 3.0
+"""Until fewer are."""
 
 
 @dataclass
@@ -56,28 +61,70 @@ def list_inputs(
     settings: FetchSettings | None = None,
     progress: Progress | None = None,
 ) -> Listing:
-    """List in the order of the entries, and by name within one. A file that comes up twice is read once.
+    """All of it at once. As `Lister`, and raises what that does."""
+    lister = Lister(entries, output, types=types, texts=texts, settings=settings, progress=progress)
+    return together(list(lister), lister.skipped)
+
+
+def together(pieces: Sequence[pa.Table], skipped: Counter[str]) -> Listing:
+    """One table of several pieces of a listing, whose columns fit together."""
+    return Listing(pa.concat_tables([tables.INPUTS.empty_table(), *pieces], promote_options="default"), skipped)
+
+
+class Lister:
+    """The inputs of a job, in pieces of INPUTS with the columns that come along, in the order of the entries and by
+    name within one. A file that comes up twice is read once.
 
     output: the job's own address, what lies below it is never taken for an input. types: what the cells of columns of a
     CSV are, where they are no text. texts: a table without a path column is as many inputs without a file, for tasks
-    that ask about its other columns alone. Raises SpecError for what no later step can fix: a table without a path
-    column, an address that nothing is read from, a bucket that is not there; StoreLost.
+    that ask about its other columns alone. wanted: columns without which no piece is given away before the last; with
+    the error that then is raised. To be iterated once; raises SpecError meanwhile for what no later step can fix: a
+    table without a path column, an address that nothing is read from, a bucket that is not there; StoreLost.
+
+    skipped: what is left out by then, by reason.
     """
-    scope = Scope(
-        output=None if output is None else canonical(str(output)) if is_remote(str(output)) else str(output),
-        types=types or {},
-        texts=texts,
-        settings=settings or FetchSettings(),
-        progress=progress or Progress(),
-    )
-    inputs = _Inputs()
-    for target, future in read_ahead(_targets(entries, scope), scope.settings):
-        for part in _parts(target, scope, future):
-            inputs.add(part)
-    table = inputs.table()
-    if unused := sorted(scope.types.keys() - set(table.schema.names[len(tables.INPUTS) :])):
-        raise SpecError(f"types: no input table has a column {unused[0]!r}")
-    return Listing(table, scope.skipped)
+
+    def __init__(
+        self,
+        entries: tuple[str, ...],
+        output: Path | str | None,
+        *,
+        types: Mapping[str, str] | None = None,
+        texts: bool = False,
+        settings: FetchSettings | None = None,
+        progress: Progress | None = None,
+        wanted: Collection[str] = (),
+    ) -> None:
+        self._entries = entries
+        self._scope = Scope(
+            output=None if output is None else canonical(str(output)) if is_remote(str(output)) else str(output),
+            types=types or {},
+            texts=texts,
+            settings=settings or FetchSettings(),
+            progress=progress or Progress(),
+        )
+        self._wanted = {*wanted, *self._scope.types}
+        self.skipped = self._scope.skipped
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        lacking, held = set(self._wanted), list[pa.Table]()
+        for piece in self._pieces():
+            held.append(piece)
+            lacking -= {*piece.schema.names}
+            if not lacking:
+                yield from held
+                held.clear()
+        if unused := sorted(self._scope.types.keys() & lacking):
+            raise SpecError(f"types: no input table has a column {unused[0]!r}")
+        yield from held
+
+    def _pieces(self) -> Iterator[pa.Table]:
+        gathered = _Gathered()
+        for target, future in read_ahead(_targets(self._entries, self._scope), self._scope.settings):
+            for part in _parts(target, self._scope, future):
+                gathered.add(part)
+                yield from gathered.pending()
+        yield from gathered.rest()
 
 
 def _parts(target: Target, scope: Scope, future: FutureContents | None) -> Iterator[Part]:
@@ -153,38 +200,63 @@ _ROW = "input_uri"
 """A column that no input table has beside its paths: it counts the rows of those without columns."""
 
 
-class _Inputs:
-    """Grows by parts; a piece at a time becomes Arrow, which takes a tenth of the memory."""
+class _Gathered:
+    """Parts, until they are a piece. Raises SpecError where the columns of several tables do not fit together."""
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
-        self._inputs = [tables.INPUTS.empty_table()]
-        self._columns = [_with_row_count(None, 0)]
+        self._inputs: list[pa.Table] = []
+        self._columns: list[pa.Table] = []
+        self._schema = pa.schema([])
+        self._waiting = 0
+        self._size = PIECE
+        self._since_s = time.monotonic()
+        self._is_begun = False
 
     def add(self, part: Part) -> None:
         if part.columns is not None:
             self._flush()
         self._rows += part.rows
-        if part.columns is not None or len(self._rows) >= _AT_ONCE:
+        self._waiting += len(part.rows)
+        if part.columns is not None:
             self._flush(part.columns)
 
-    def table(self) -> pa.Table:
-        """Raises SpecError where the columns of several tables do not fit together."""
+    def pending(self) -> Iterator[pa.Table]:
+        if self._waiting >= self._size or (self._waiting and time.monotonic() - self._since_s > PATIENCE_S):
+            yield from self._cut(self._table())
+
+    def rest(self) -> Iterator[pa.Table]:
+        """The last piece has no rows where a table of none has brought columns, or where there is no input at all."""
+        table = self._table()
+        if table.num_rows or not self._is_begun or {*table.schema.names} - {*tables.INPUTS.names}:
+            yield from self._cut(table)
+
+    def _cut(self, table: pa.Table) -> Iterator[pa.Table]:
+        yield from (table.slice(start, self._size) for start in range(0, max(1, table.num_rows), self._size))
+        if table.num_rows >= self._size:
+            self._size = min(LARGEST_PIECE, 2 * self._size)
+        self._since_s, self._is_begun = time.monotonic(), True
+
+    def _table(self) -> pa.Table:
         self._flush()
-        inputs = pa.concat_tables(self._inputs)
+        inputs = pa.concat_tables([tables.INPUTS.empty_table(), *self._inputs])
+        some = [_with_row_count(None, 0), *self._columns]
         try:
-            columns = pa.concat_tables(self._columns, promote_options="default").drop_columns([_ROW])
+            self._schema = pa.unify_schemas([self._schema, *(columns.schema for columns in some)])
+            columns = pa.concat_tables(some, promote_options="default").drop_columns([_ROW])
         except pa.ArrowException as error:
             reason = f"{' '.join(str(error).split())}; a CSV's columns are text where `types` says nothing"
             raise SpecError(f"inputs: the tables do not fit together: {reason}") from error
         for name in columns.schema.names:
             inputs = inputs.append_column(columns.schema.field(name), columns.column(name))
+        self._inputs, self._columns, self._waiting = [], [], 0
         return inputs
 
     def _flush(self, columns: pa.Table | None = None) -> None:
-        self._inputs.append(pa.Table.from_pylist(self._rows, schema=tables.INPUTS))
-        self._columns.append(_with_row_count(columns, len(self._rows)))
-        self._rows = []
+        if self._rows or columns is not None:
+            self._inputs.append(pa.Table.from_pylist(self._rows, schema=tables.INPUTS))
+            self._columns.append(_with_row_count(columns, len(self._rows)))
+            self._rows = []
 
 
 def _with_row_count(columns: pa.Table | None, rows: int) -> pa.Table:

@@ -4,7 +4,6 @@ nothing. Knows nothing of decoders.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ import pyarrow as pa
 
 from operators.store.chunk_id import ChunkId
 from operators.store.view import View
-from pipelines.folder import SLICE, JobFolder
-from pipelines.planning import latest_generations
+from pipelines.folder import JobFolder
+from pipelines.generations import Generations
 from pipelines.rounds import Round
 from schemas import tables
 from schemas.errors import JobConflict
@@ -21,12 +20,12 @@ from schemas.errors import JobConflict
 
 @dataclass(frozen=True)
 class Manifests:
-    """chunks: rows of CHUNKS of all rounds. latest: (task, input_id) -> the generation that is asked for. committed:
+    """chunks: rows of CHUNKS of all rounds. generations: which of them is asked for. committed:
     (task, chunk_id). unplanned: retries that were stopped before their inputs were opened anew. opened: (task,
     input_id) that they are about."""
 
     chunks: pa.Table
-    latest: dict[tuple[str, str], int]
+    generations: Generations
     committed: set[tuple[str, str]]
     unplanned: frozenset[int] = frozenset()
     opened: frozenset[tuple[str, str]] = frozenset()
@@ -37,9 +36,8 @@ class Manifests:
         all was planned."""
         pieces, unplanned, opened = [tables.CHUNKS.empty_table()], set(), set[tuple[str, str]]()
         for round_ in rounds:
-            inputs = folder.read_inputs(round_.manifests)
-            files = round_.chunk_files or math.ceil(inputs.num_rows / SLICE)
-            there = [index for index in range(files) if round_.chunk_files or folder.has_chunks(round_.number, index)]
+            files, planned = folder.chunk_files(round_), folder.planned(round_.number)
+            there = [index for index in range(files) if round_.chunk_files or index in planned]
             if len(there) < files and round_.defines:
                 raise JobConflict(
                     "output: a run was stopped before it had looked into all inputs; `sightread run` with its spec "
@@ -47,13 +45,12 @@ class Manifests:
                 )
             if len(there) < files:
                 unplanned.add(round_.number)
-                opened |= {
-                    (name, input_id) for input_id in inputs.column("input_id").to_pylist() for name in round_.tasks
-                }
+                inputs = folder.read_inputs(round_.manifests).column("input_id").to_pylist()
+                opened |= {(name, input_id) for input_id in inputs for name in round_.tasks}
             pieces += [folder.read_chunks(round_.number, index) for index in there]
         chunks = pa.concat_tables(pieces)
         committed = {(name, chunk_id) for name in tasks for chunk_id in view.committed(name)}
-        return cls(chunks, latest_generations(chunks), committed, frozenset(unplanned), frozenset(opened))
+        return cls(chunks, Generations.in_chunks(chunks), committed, frozenset(unplanned), frozenset(opened))
 
     def open_retries(self, rounds: Sequence[Round], tasks: Collection[str]) -> list[int]:
         """The retries that are still to ask for rows of these tasks."""
@@ -65,9 +62,8 @@ class Manifests:
             if ChunkId.of(chunk_id).round not in retries - still:
                 continue
             units = self.chunks.column("units")[row].values
-            some = set(zip(*(units.field(key).to_pylist() for key in ("input_id", "generation")), strict=True))
             for name in set(names) & set(tasks):
-                is_current = any(self.latest[name, input_id] == generation for input_id, generation in some)
+                is_current = any(self.generations.current(name, units))
                 if is_current and (name, chunk_id) not in self.committed:
                     still.add(ChunkId.of(chunk_id).round)
         return sorted(still)

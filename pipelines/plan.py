@@ -61,8 +61,12 @@ def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None)
             cpus=0,
             gpus=engine.gpus,
         ),
-        Stage("commit", Commit, (job.output, held), actors=1, calls=COMMITS if is_remote(job.output) else 1, cpus=0),
+        Stage("commit", Commit, (job.output, held), actors=1, calls=commits_at_once(job.output), cpus=0),
     ]
+
+
+def commits_at_once(output: str) -> int:
+    return COMMITS if is_remote(output) else 1
 
 
 def code_check_stages(job: Job, guard: LeaseGuard | None = None) -> list[Stage]:
@@ -79,7 +83,8 @@ def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:
     if asked_cpus > cpus:
         raise SpecError(f"decode.workers: the plan takes {asked_cpus:g} CPUs and the cluster has {cpus:g}; lower it")
     if asked_gpus > gpus:
+        engine = max(plan, key=lambda stage: stage.gpus)
         raise SpecError(
-            f"engine: {plan[1].actors} replicas of {plan[1].gpus:g} GPUs take {asked_gpus:g} "
+            f"engine: {engine.actors} replicas of {engine.gpus:g} GPUs take {asked_gpus:g} "
             f"and the cluster has {gpus:g}; lower engine.replicas or gpus_per_replica"
         )

@@ -1,34 +1,34 @@
-"""What a job has to do: rounds for what is new, inputs probed and cut into chunks, and which of these are not committed
-yet. Starts nothing but decoders that look at files; knows nothing of Ray or engines.
+"""What a job has to do: inputs probed and cut into chunks, a piece at a time, and which of these are not committed yet.
+Starts nothing but decoders that look at files; knows nothing of Ray or engines.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
 from operators.store.addresses import in_process, store_at
-from operators.store.chunk_id import ChunkId
 from operators.store.inputs.cache import checked_cache
 from operators.store.view import View
 from pipelines.chunking import Place, cut, with_full_inputs
-from pipelines.folder import SLICE, JobFolder
-from pipelines.growth import check_tasks, compare
+from pipelines.folder import JobFolder
+from pipelines.generations import Generations, inputs_of
+from pipelines.growth import Intake, check_tasks
+from pipelines.ids import ids_of
 from pipelines.job import Job
-from pipelines.listing import Listing, check_values, list_inputs
+from pipelines.listing import PIECE, Lister, Listing, check_values, together
 from pipelines.progress import Progress
 from pipelines.requests import counts
 from pipelines.rounds import Round, manifests_of
-from pipelines.slices import Slices
 from pipelines.stored_job import stored_jobs
 from schemas import tables
 from schemas.address import is_remote
@@ -40,26 +40,77 @@ from schemas.task import Task
 _log = logging.getLogger(__name__)
 
 
+@dataclass
+class Figures:
+    """Of chunks that were planned. planned_rows: that they will have. again_rows: those of the pending that take the
+    place of rows. lacks: of the decoders that probed (tables.LACKS)."""
+
+    pieces: int = 0
+    inputs: int = 0
+    planned_rows: int = 0
+    committed_rows: int = 0
+    pending_rows: int = 0
+    again_rows: int = 0
+    pending_chunks: int = 0
+    lacks: set[str] = field(default_factory=set)
+
+    def add(self, plan: Mapping[str, Any]) -> None:
+        """plan: a value of tables.PLAN."""
+        self.pieces += 1
+        for key in _COUNTED:
+            setattr(self, key, getattr(self, key) + plan[key])
+        self.lacks |= {*(plan["lacks"] or ())}
+
+
+_COUNTED = ("inputs", "planned_rows", "committed_rows", "pending_rows", "again_rows", "pending_chunks")
+
+
 @dataclass(frozen=True)
-class Work:
-    """chunks: rows of CHUNKS, all that were ever planned for tasks of the job. pending: those to do now, each with its
-    tasks that are not committed. planned_rows: that all chunks will have. again_rows: those of the pending that take
-    the place of rows. lacks: of the decoders that probed (tables.LACKS)."""
+class Planned:
+    """A piece. chunks: rows of CHUNKS, all that were planned of it for tasks of the job. pending: those to do now, each
+    with its tasks that are not committed. plan: a value of tables.PLAN."""
 
     chunks: pa.Table
     pending: pa.Table
-    planned_rows: int
-    committed_rows: int
-    pending_rows: int
-    again_rows: int = 0
-    lacks: frozenset[str] = frozenset()
+    plan: dict[str, Any]
 
-    def parts(self) -> Iterator[tuple[str, str]]:
-        """(task, chunk_id) of all that is pending."""
-        for chunk_id, names in zip(
-            *(self.pending.column(key).to_pylist() for key in ("chunk_id", "tasks")), strict=True
-        ):
-            yield from ((name, chunk_id) for name in names)
+    def queued(self) -> list[pa.Table]:
+        """The pending chunks, one row of QUEUED_CHUNKS each; the first brings the plan along."""
+        if not self.pending.num_rows:
+            return [alone(self.plan)]
+        plans = [self.plan, *[None] * (self.pending.num_rows - 1)]
+        return [
+            self.pending.slice(row, 1).append_column(tables.PLAN, pa.array([plan], tables.PLAN.type))
+            for row, plan in enumerate(plans)
+        ]
+
+
+def alone(plan: Mapping[str, Any]) -> pa.Table:
+    """A plan without a chunk: a row of QUEUED_CHUNKS."""
+    nothing = {"chunk_id": "", "tasks": [], "passthrough": to_ipc(pa.table({})), "units": [], "plan": plan}
+    return pa.Table.from_pylist([nothing], schema=tables.QUEUED_CHUNKS)
+
+
+@dataclass(frozen=True)
+class Work:
+    """All pieces of a job, as they were planned."""
+
+    planned: Sequence[Planned]
+
+    @property
+    def chunks(self) -> pa.Table:
+        return pa.concat_tables([tables.CHUNKS.empty_table(), *(piece.chunks for piece in self.planned)])
+
+    @property
+    def pending(self) -> pa.Table:
+        return pa.concat_tables([tables.CHUNKS.empty_table(), *(piece.pending for piece in self.planned)])
+
+    @property
+    def figures(self) -> Figures:
+        figures = Figures()
+        for piece in self.planned:
+            figures.add(piece.plan)
+        return figures
 
 
 def check_output(job: Job, folder: JobFolder) -> bool:
@@ -70,78 +121,204 @@ def check_output(job: Job, folder: JobFolder) -> bool:
     return folder.check()
 
 
-def list_job(job: Job, progress: Progress | None = None) -> Listing:
-    """The inputs of a job as they are now. Raises SpecError, also for prompts that take a value nobody has, and where
-    what lies elsewhere cannot be kept here."""
+def lister_of(job: Job, progress: Progress | None = None) -> Lister:
+    """The inputs of a job as they are now."""
     texts = any("text" in task.unit_kinds for task in job.tasks)
-    listing = list_inputs(
-        job.spec.inputs, job.output, types=job.spec.types, texts=texts, settings=job.decode.fetch, progress=progress
+    return Lister(
+        *(job.spec.inputs, job.output),
+        types=job.spec.types,
+        texts=texts,
+        settings=job.decode.fetch,
+        progress=progress,
+        wanted={
+            name
+            for task in job.tasks
+            for name in task.required_parameters()
+            if name not in {*task.parameters, *task.defaults}
+        },
     )
-    check_values(job.tasks, listing.inputs)
-    if any(is_remote(address) for address in listing.inputs.column("input_uri").to_pylist()):
-        checked_cache()
+
+
+def list_job(job: Job, progress: Progress | None = None) -> Listing:
+    """The inputs of a job as they are now, all at once. Raises SpecError, also for prompts that take a value nobody
+    has, and where what lies elsewhere cannot be kept here."""
+    lister = lister_of(job, progress)
+    listing = together(list(lister), lister.skipped)
+    check_listed(job, listing.inputs)
     return listing
+
+
+def check_listed(job: Job, inputs: pa.Table) -> None:
+    """Raises SpecError for prompts that take a value that no input has, and where what lies elsewhere cannot be kept
+    here. inputs: the first of a listing."""
+    check_values(job.tasks, inputs)
+    if any(is_remote(address) for address in inputs.column("input_uri").to_pylist()):
+        checked_cache()
+
+
+@dataclass(frozen=True)
+class Before:
+    """What an output was when a run began, the same for all that plan of it. committed: by task, chunks. generations:
+    which of an input's counts."""
+
+    committed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    generations: Generations = field(default_factory=Generations)
+
+    @classmethod
+    def of(cls, job: Job, folder: JobFolder, rounds: Sequence[Round]) -> Before:
+        """Raises JobConflict for a file that is not as it was written."""
+        view, names = View(folder.store), [task.name for task in job.tasks]
+        return cls({name: view.committed(name) for name in names}, Generations.of(folder, rounds, names))
+
+
+class Planner:
+    """Probes the pieces of rounds, cuts them into chunks and holds these against what is committed. Keeps decoders
+    until it is closed; for one thread.
+
+    Of the same output before the run it gives the same, as often as it is asked.
+
+    open_rounds: those whose chunks may be pending; None: all. limit: pending rows from which no chunk is added.
+    probers: decoders at once; default: as many as the job has.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        folder: JobFolder,
+        rounds: Sequence[Round],
+        before: Before,
+        *,
+        open_rounds: Sequence[int] | None = None,
+        limit: int | None = None,
+        probers: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        self._job = job
+        self._before = before
+        self._folder = folder
+        self._probers = probers or job.workers
+        self._tasks = {task.name: task for task in job.tasks}
+        self._open_rounds = open_rounds
+        self._limit = limit
+        self._progress = progress or Progress()
+        self._planned = {round_.number: self._folder.planned(round_.number) for round_ in rounds}
+        self._probes: list[tuple[DecodeSettings, Probe]] = []
+        self._jobs: dict[int, Job] = {}
+        self._pending_rows = 0
+
+    def is_planned(self, round_: Round, index: int) -> bool:
+        """Whether nothing must be looked into any more."""
+        return round_.chunk_files > 0 or index in self._planned.get(round_.number, ())
+
+    def plan(self, round_: Round, index: int) -> Planned | None:
+        """A piece of a round; None for what another job's run is to finish. Writes its chunk manifest where it is not
+        planned yet. Raises SpecError, StoreLost, JobConflict."""
+        inputs = 0
+        if self.is_planned(round_, index):
+            chunks = self._folder.read_chunks(round_.number, index)
+        elif not round_.defines and not _finishes(self._job, round_, self._open_rounds):
+            return None
+        else:
+            some = inputs_of(self._folder, round_, index)
+            inputs = some.num_rows
+            planned = self._jobs.setdefault(round_.number, self._job_of(round_))
+            tasks = [task for task in planned.tasks if task.name in round_.tasks]
+            chunks = chunk_table(some, self._probe_of(planned), planned, tasks, round_.number, index)
+            self._folder.write_chunks(round_.number, index, chunks)
+            chunks = self._folder.read_chunks(round_.number, index)  # who was first has the say
+        return self._against_committed(round_, index, chunks, inputs)
+
+    def close(self) -> None:
+        for _, probe in self._probes:
+            probe.close()
+        self._probes.clear()
+
+    def _against_committed(self, round_: Round, index: int, every: pa.Table, inputs: int) -> Planned:
+        chunks = _of_tasks(every, self._tasks, with_unmatched=round_.kind in ("first", "inputs"))
+        is_open = self._open_rounds is None or round_.number in self._open_rounds
+        pending: list[pa.Table] = []
+        plan = dict.fromkeys(_COUNTED, 0) | {"inputs": inputs}
+        for row in range(chunks.num_rows):
+            chunk_id, names = chunks.column("chunk_id")[row].as_py(), chunks.column("tasks")[row].as_py()
+            units = chunks.column("units")[row].values
+            again = bool(names) and max(units.field("attempt").to_pylist()) > 1
+            left: dict[str, int] = {}
+            asked = [False] * len(units)
+            for name in names:
+                current = self._before.generations.current(name, units)
+                expected = counts(self._tasks[name], chunks, row)
+                rows = sum(number for number, is_current in zip(expected, current, strict=True) if is_current)
+                done = chunk_id in self._before.committed.get(name, ())
+                if not again:
+                    plan["planned_rows"] += rows
+                    plan["committed_rows"] += rows * done
+                if rows and not done:
+                    left[name] = rows
+                    asked = [one or other for one, other in zip(asked, current, strict=True)]
+            if left and is_open and (self._limit is None or self._pending_rows < self._limit):
+                self._pending_rows += sum(left.values())
+                plan["pending_rows"] += sum(left.values())
+                plan["again_rows"] += sum(left.values()) * again
+                plan["pending_chunks"] += 1
+                pending.append(_of_units(_with_tasks(chunks.slice(row, 1), [list(left)]), asked))
+        lacks = {lack for _, probe in self._probes for lack in probe.lacks}
+        return Planned(
+            chunks,
+            pa.concat_tables([tables.CHUNKS.empty_table(), *pending]),
+            {**plan, "round": round_.number, "piece": index, "lacks": sorted(lacks)},
+        )
+
+    def _job_of(self, round_: Round) -> Job:
+        if not round_.tasks.keys() - self._job.definitions.keys():
+            return self._job
+        return _job_of(round_, self._job.output) if round_.defines else _retried(round_, self._job)
+
+    def _probe_of(self, planned: Job) -> Probe:
+        for decode, probe in self._probes:
+            if decode == planned.decode:
+                return probe
+        self._probes.append((planned.decode, Probe(planned.decode, workers=self._probers, fetching=self._progress)))
+        return self._probes[-1][1]
+
+
+def places(folder: JobFolder, rounds: Iterable[Round]) -> Iterator[tuple[Round, int]]:
+    """The pieces of rounds that are there, in order."""
+    for round_ in rounds:
+        for index in range(folder.chunk_files(round_)):
+            yield round_, index
+
+
+def chunks_in(folder: JobFolder, rounds: Iterable[Round]) -> pa.Table:
+    """Rows of CHUNKS, as far as they are planned. Raises JobConflict."""
+    pieces = [
+        folder.read_chunks(round_.number, index) for round_ in rounds for index in sorted(folder.planned(round_.number))
+    ]
+    return pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
+
+
+def inputs_in(folder: JobFolder, rounds: Iterable[Round]) -> int:
+    """How many inputs were ever asked about. Raises JobConflict."""
+    ids = [ids_of(folder.read_ids(manifest)) for manifest in manifests_of(rounds)]
+    return sum(map(len, ids)) if len(ids) < 2 else len(np.unique(np.concatenate(ids)))
 
 
 def plan_work(
     job: Job,
     folder: JobFolder,
-    view: View,
     rounds: Sequence[Round],
     limit: int | None,
     progress: Progress,
     open_rounds: Sequence[int] | None = None,
 ) -> Work:
-    """Complete the chunk manifests of the rounds and hold them against what is committed.
-
-    limit: pending rows from which no chunk is added. open_rounds: those whose chunks may be pending; None: all.
-    """
-    tasks = {task.name: task for task in job.tasks}
-    committed = {(name, chunk_id) for name in tasks for chunk_id in view.committed(name)}
-    pieces: list[pa.Table] = []
-    lacks: set[str] = set()
-    for round_, chunks in _chunk_slices(job, folder, rounds, progress, lacks, open_rounds):
-        pieces.append(_of_tasks(chunks, tasks, with_unmatched=round_.kind in ("first", "inputs")))
-    everything = pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
-    latest = latest_generations(everything)
-    pending: list[pa.Table] = []
-    planned_rows = committed_rows = pending_rows = again_rows = 0
-    for row in range(everything.num_rows):
-        chunk_id, names = everything.column("chunk_id")[row].as_py(), everything.column("tasks")[row].as_py()
-        units = everything.column("units")[row].values
-        again = bool(names) and max(units.field("attempt").to_pylist()) > 1
-        left: dict[str, int] = {}
-        asked = [False] * len(units)
-        for name in names:
-            current = _current(name, units, latest)
-            expected = counts(tasks[name], everything, row)
-            rows = sum(number for number, is_current in zip(expected, current, strict=True) if is_current)
-            done = (name, chunk_id) in committed
-            if not again:
-                planned_rows += rows
-                committed_rows += rows * done
-            if rows and not done:
-                left[name] = rows
-                asked = [one or other for one, other in zip(asked, current, strict=True)]
-        is_open = open_rounds is None or ChunkId.of(chunk_id).round in open_rounds
-        if left and is_open and (limit is None or pending_rows < limit):
-            pending_rows += sum(left.values())
-            again_rows += sum(left.values()) * again
-            pending.append(_of_units(_with_tasks(everything.slice(row, 1), [list(left)]), asked))
-    work = Work(
-        everything,
-        pa.concat_tables([tables.CHUNKS.empty_table(), *pending]),
-        planned_rows=planned_rows,
-        committed_rows=committed_rows,
-        pending_rows=pending_rows,
-        again_rows=again_rows,
-        lacks=frozenset(lacks),
+    """All of it at once, as `Planner` does it, and raises what that does."""
+    planner = Planner(
+        job, folder, rounds, Before.of(job, folder, rounds), open_rounds=open_rounds, limit=limit, progress=progress
     )
-    _log.info(
-        "%d chunks of %d rows are planned, %d rows are committed; %d chunks to do",
-        *(work.chunks.num_rows, planned_rows, committed_rows, work.pending.num_rows),
-    )
-    return work
+    try:
+        pieces = [planner.plan(*place) for place in places(folder, rounds)]
+    finally:
+        planner.close()
+    return Work([piece for piece in pieces if piece is not None])
 
 
 def _of_tasks(chunks: pa.Table, tasks: Collection[str], *, with_unmatched: bool) -> pa.Table:
@@ -161,71 +338,6 @@ def _of_units(chunk: pa.Table, asked: Sequence[bool]) -> pa.Table:
     passthrough = pa.ipc.open_stream(row["passthrough"]).read_all()
     kept = _take(passthrough, [index for index, is_asked in enumerate(asked) if is_asked])
     return pa.Table.from_pylist([{**row, "units": units, "passthrough": to_ipc(kept)}], schema=tables.CHUNKS)
-
-
-def latest_generations(chunks: pa.Table) -> dict[tuple[str, str], int]:
-    """(task, input_id) -> the last generation that asks for its units; what an earlier one planned gives way."""
-    latest: dict[tuple[str, str], int] = {}
-    for names, units in zip(chunks.column("tasks").to_pylist(), chunks.column("units"), strict=True):
-        if not names:
-            continue
-        some = set(zip(*(units.values.field(key).to_pylist() for key in ("input_id", "generation")), strict=True))
-        for name in names:
-            for input_id, generation in some:
-                latest[name, input_id] = max(latest.get((name, input_id), -1), generation)
-    return latest
-
-
-def _current(task: str, units: pa.StructArray, latest: Mapping[tuple[str, str], int]) -> list[bool]:
-    ids, generations = (units.field(key).to_pylist() for key in ("input_id", "generation"))
-    return [latest[task, input_id] == generation for input_id, generation in zip(ids, generations, strict=True)]
-
-
-def _chunk_slices(
-    job: Job,
-    folder: JobFolder,
-    rounds: Sequence[Round],
-    progress: Progress,
-    lacks: set[str],
-    open_rounds: Sequence[int] | None,
-) -> Iterator[tuple[Round, pa.Table]]:
-    """The chunk manifests, in order; what is not in them yet is probed and written first, but for retries that others
-    are to finish. lacks: takes those of the decoders."""
-    probes: list[tuple[DecodeSettings, Probe]] = []
-    slices = Slices()
-
-    def probe_of(planned: Job) -> Probe:
-        for decode, probe in probes:
-            if decode == planned.decode:
-                return probe
-        probes.append((planned.decode, Probe(planned.decode, workers=job.workers, fetching=progress)))
-        return probes[-1][1]
-
-    try:
-        for round_ in rounds:
-            planned = job
-            inputs = folder.read_inputs(round_.manifests)
-            for index in range(round_.chunk_files or math.ceil(inputs.num_rows / SLICE)):
-                if round_.chunk_files == 0 and not folder.has_chunks(round_.number, index):
-                    if not round_.defines and not _finishes(job, round_, open_rounds):
-                        continue
-                    if planned is job and round_.tasks.keys() - job.definitions.keys():
-                        planned = _job_of(round_, job.output) if round_.defines else _retried(round_, job)
-                    tasks = [task for task in planned.tasks if task.name in round_.tasks]
-                    some = inputs.slice(index * SLICE, SLICE)
-                    chunks = chunk_table(some, probe_of(planned), planned, tasks, slices, round_.number)
-                    folder.write_chunks(round_.number, index, chunks)
-                    chunks = folder.read_chunks(round_.number, index)  # who was first has the say
-                else:
-                    chunks = folder.read_chunks(round_.number, index)
-                    _learn(slices, chunks)
-                if round_.manifests:
-                    progress.probed(min((index + 1) * SLICE, inputs.num_rows), inputs.num_rows)
-                yield round_, chunks
-    finally:
-        for _, probe in probes:
-            lacks |= probe.lacks
-            probe.close()
 
 
 def _job_of(round_: Round, output: str) -> Job:
@@ -262,15 +374,6 @@ def _finishes(job: Job, retry: Round, open_rounds: Sequence[int] | None) -> bool
     return asked and not retry.tasks.keys().isdisjoint(task.name for task in job.tasks)
 
 
-def _learn(slices: Slices, chunks: pa.Table) -> None:
-    for chunk_id, units in zip(chunks.column("chunk_id").to_pylist(), chunks.column("units"), strict=True):
-        place = ChunkId.of(chunk_id)
-        for input_id, kind in zip(
-            *(units.values.field(key).to_pylist() for key in ("input_id", "unit_kind")), strict=True
-        ):
-            slices.cut(input_id, place.slice, kind, place.round)
-
-
 def outlook(job: Job) -> tuple[Listing, pa.Table]:
     """What a run would list and cut of all that is there: the listing and rows of CHUNKS. Writes nothing. Raises what a
     run would."""
@@ -279,13 +382,12 @@ def outlook(job: Job) -> tuple[Listing, pa.Table]:
     rounds = folder.rounds() if check_output(job, folder) else []
     check_tasks(job, rounds, View(store), redo=())
     listing = list_job(job)
-    compare([folder.read_inputs([number]) for number in manifests_of(rounds)], listing.inputs)
+    Intake(job, folder, rounds, changed=False).compare(listing.inputs)
     probe = Probe(job.decode, workers=job.workers)
-    slices = Slices()
     try:
         pieces = [
-            chunk_table(listing.inputs.slice(start, SLICE), probe, job, job.tasks, slices)
-            for start in range(0, listing.inputs.num_rows, SLICE)
+            chunk_table(listing.inputs.slice(start, PIECE), probe, job, index=index)
+            for index, start in enumerate(range(0, listing.inputs.num_rows, PIECE))
         ]
     finally:
         probe.close()
@@ -297,46 +399,38 @@ def chunk_table(
     probe: Probe,
     job: Job,
     tasks: Sequence[Task] | None = None,
-    slices: Slices | None = None,
     round_: int = 0,
+    index: int = 0,
 ) -> pa.Table:
-    """Probe a slice of an input manifest and cut it for some tasks (those of the job): rows of CHUNKS."""
-    tasks, slices = job.tasks if tasks is None else tasks, slices or Slices()
+    """Probe a piece of an input manifest and cut it for some tasks (those of the job): rows of CHUNKS."""
+    tasks = job.tasks if tasks is None else tasks
     units = probe(inputs.select(tables.INPUTS.names)).to_pylist()
     planned = [{**unit, "generation": round_, "attempt": 1} for unit in with_full_inputs(units, tasks)]
-    return cut_table(planned, inputs, job, tasks, slices, round_)
+    return cut_table(planned, inputs, job, tasks, round_, index)
 
 
 def cut_table(
-    units: Iterable[dict[str, Any]],
-    inputs: pa.Table,
-    job: Job,
-    tasks: Sequence[Task],
-    slices: Slices,
-    round_: int,
+    units: Iterable[dict[str, Any]], inputs: pa.Table, job: Job, tasks: Sequence[Task], round_: int, index: int = 0
 ) -> pa.Table:
-    """Rows of CHUNKS from planned units, those of an input beside each other. inputs: their rows of the manifest, whose
-    other columns come along."""
+    """Rows of CHUNKS from planned units, those of an input and of a slice beside each other. inputs: their rows of the
+    manifest, whose other columns come along. index: of their piece in its round."""
     passthrough = inputs.select(inputs.schema.names[len(tables.INPUTS) :])
-    place = {input_id: row for row, input_id in enumerate(inputs.column("input_id").to_pylist())}
-    grouped = [(input_id, list(group)) for input_id, group in groupby(units, _input_id)]
-    by_input = [(slices.of(input_id, (unit["unit_kind"] for unit in some), round_), some) for input_id, some in grouped]
-    rows = [
-        {**chunk, "passthrough": to_ipc(_take(passthrough, [place[unit["input_id"]] for unit in chunk["units"]]))}
-        for slice_, group in groupby(by_input, lambda pair: pair[0])
-        for chunk in cut(
-            (unit for _, some in group for unit in some),
+    ids, slices = (inputs.column(key).to_pylist() for key in ("input_id", "slice"))
+    row_of = {input_id: row for row, input_id in enumerate(ids)}
+    rows: list[dict[str, Any]] = []
+    for slice_, group in groupby(units, key=lambda unit: slices[row_of[unit["input_id"]]] or 0):
+        chunks = cut(
+            group,
             tasks,
             max_units=job.spec.limits.chunk_units,
             max_bytes=job.spec.limits.chunk_mb << 20,
             place=Place(slice_, round_),
+            before=index * PIECE,
         )
-    ]
+        for chunk in chunks:
+            some = _take(passthrough, [row_of[unit["input_id"]] for unit in chunk["units"]])
+            rows.append({**chunk, "passthrough": to_ipc(some)})
     return pa.Table.from_pylist(rows, schema=tables.CHUNKS)
-
-
-def _input_id(unit: Mapping[str, Any]) -> str:
-    return str(unit["input_id"])
 
 
 def _take(table: pa.Table, rows: list[int]) -> pa.Table:

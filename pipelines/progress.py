@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from operators.media.ahead import Fetching
 
 
 class Progress(Fetching):
-    """May be told in any thread of `fetched` and `waiting`; of the rest in one."""
+    """May be told in any thread of `fetched`, `waiting` and, where a run goes on meanwhile, `listing`; of the rest in
+    one."""
 
     def listing(self, files: int) -> None:
         """So many files were looked at so far."""
@@ -54,71 +56,88 @@ class Progress(Fetching):
 
 
 class Several(Progress):
-    """Tells all of them, in order."""
+    """Tells all of them, in order, one thing at a time whichever thread it comes from."""
 
     def __init__(self, *listeners: Progress) -> None:
         self._listeners = listeners
+        self._lock = threading.RLock()
 
     def fetched(self, size_bytes: int) -> None:
-        for listener in self._listeners:
-            listener.fetched(size_bytes)
+        with self._lock:
+            for listener in self._listeners:
+                listener.fetched(size_bytes)
 
     def waiting(self, address: str) -> None:
-        for listener in self._listeners:
-            listener.waiting(address)
+        with self._lock:
+            for listener in self._listeners:
+                listener.waiting(address)
 
     def listing(self, files: int) -> None:
-        for listener in self._listeners:
-            listener.listing(files)
+        with self._lock:
+            for listener in self._listeners:
+                listener.listing(files)
 
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
-        for listener in self._listeners:
-            listener.listed(inputs, skipped)
+        with self._lock:
+            for listener in self._listeners:
+                listener.listed(inputs, skipped)
 
     def grown(self, new: int, changed: int, gone: int, *, asked_again: bool) -> None:
-        for listener in self._listeners:
-            listener.grown(new, changed, gone, asked_again=asked_again)
+        with self._lock:
+            for listener in self._listeners:
+                listener.grown(new, changed, gone, asked_again=asked_again)
 
     def remark(self, text: str) -> None:
-        for listener in self._listeners:
-            listener.remark(text)
+        with self._lock:
+            for listener in self._listeners:
+                listener.remark(text)
 
     def probed(self, inputs: int, total: int) -> None:
-        for listener in self._listeners:
-            listener.probed(inputs, total)
+        with self._lock:
+            for listener in self._listeners:
+                listener.probed(inputs, total)
 
     def planned(self, rows: int, done: int, chunks: int) -> None:
-        for listener in self._listeners:
-            listener.planned(rows, done, chunks)
+        with self._lock:
+            for listener in self._listeners:
+                listener.planned(rows, done, chunks)
 
     def starting(self, what: str) -> None:
-        for listener in self._listeners:
-            listener.starting(what)
+        with self._lock:
+            for listener in self._listeners:
+                listener.starting(what)
 
     def receipt(self, receipt: dict[str, Any]) -> None:
-        for listener in self._listeners:
-            listener.receipt(receipt)
+        with self._lock:
+            for listener in self._listeners:
+                listener.receipt(receipt)
 
     def halted(self, receipt: dict[str, Any]) -> None:
-        for listener in self._listeners:
-            listener.halted(receipt)
+        with self._lock:
+            for listener in self._listeners:
+                listener.halted(receipt)
 
     def taken_out(self, parts: int) -> None:
-        for listener in self._listeners:
-            listener.taken_out(parts)
+        with self._lock:
+            for listener in self._listeners:
+                listener.taken_out(parts)
 
     def checked(self, part: dict[str, Any]) -> None:
-        for listener in self._listeners:
-            listener.checked(part)
+        with self._lock:
+            for listener in self._listeners:
+                listener.checked(part)
 
     def publishing(self) -> None:
-        for listener in self._listeners:
-            listener.publishing()
+        with self._lock:
+            for listener in self._listeners:
+                listener.publishing()
 
     def published(self, files: int) -> None:
-        for listener in self._listeners:
-            listener.published(files)
+        with self._lock:
+            for listener in self._listeners:
+                listener.published(files)
 
     def ended(self) -> None:
-        for listener in self._listeners:
-            listener.ended()
+        with self._lock:
+            for listener in self._listeners:
+                listener.ended()

@@ -6,8 +6,8 @@ writable for everybody, so they lie in one that nobody else can enter.
 
 The head stands apart from the driver's process group, so that what ends the driver does not end Ray under it, and is
 started without what `ray.init` and `ray start` bring along and no run needs: monitor, log monitor, API server, client
-server, and metrics, which no token guards. Nothing of it runs
-from the folder where the driver stands. Heavy is only what `main`, in the head itself, imports.
+server, the two agents of a raylet (1.7 CPU-seconds, and four ports), and metrics, which no token guards. Nothing of it
+runs from the folder where the driver stands. Heavy is only what `main`, in the head itself, imports.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import ctypes
 import functools
 import json
 import os
+import re
 import secrets
 import select
 import shutil
@@ -26,8 +27,10 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from operators.processes import orphan_reaper
+from pipelines import task_modules
 from schemas.checkout import ROOT
 from schemas.errors import ClusterLost
 
@@ -35,8 +38,16 @@ TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105  the name of the variable
 LONGEST_FOLDER = 43
 """Bytes of the path of our folder: Ray appends 63 to it for its sockets, whose paths have at most 107 (unix(7))."""
 LOOK_S = 0.5
+_LOG, _RAYS = "log", "r"
 _ESSENTIAL = ("gcs_server", "raylet")
 _PR_SET_PDEATHSIG = 1
+_SETUP_HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
+"""Of ray._private.ray_constants, which takes half a second to import."""
+_AGENT = re.compile(r"(?s)(--(?:dashboard|runtime_env)_agent_command=).*")
+_PRESTARTED = re.compile(r"^(--num_prestart_python_workers=)\d+$")
+_PORTS_OF_AGENTS = "dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port"
+NO_PORT = -1
+"""As an agent says it that has none."""
 
 
 @dataclass
@@ -60,17 +71,39 @@ class Head:
         _remove(self.process, self.folder.parent)
 
 
-def start(cpus: int, store_bytes: int, timeout_s: float) -> Head:
-    """Start a head and wait until it can be joined. Raises ClusterLost with the reason; then nothing of it is left."""
+@dataclass
+class Starting:
+    """A head that is not up yet. folder: ours, which Ray's will lie in."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    token: str = field(repr=False)
+
+    def up(self, timeout_s: float) -> Head:
+        """Once it can be joined. Raises ClusterLost with the reason; then nothing of it is left."""
+        try:
+            address = _address(self.process, self.folder / _LOG, timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+        return Head(self.process, address, self.folder / _RAYS, self.token)
+
+    def stop(self) -> None:
+        """Kills all its processes and removes its folder."""
+        _remove(self.process, self.folder)
+
+
+def begin(cpus: int, store_bytes: int) -> Starting:
+    """Begin to start a head, from a thread that lives as long as it is to. Raises ClusterLost."""
     orphan_reaper.start()
-    parent = _folder()
-    orphan_reaper.leave(folder=parent)
+    folder = _folder()
+    orphan_reaper.leave(folder=folder)
     token = _token()
-    folder = parent / "r"
-    with (parent / "log").open("wb") as log:
+    with (folder / _LOG).open("wb") as log:
+        arguments = folder / _RAYS, cpus, store_bytes, os.getpid()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipelines.ray_head", *map(str, (folder, cpus, store_bytes, os.getpid()))],
-            cwd=parent,
+            [sys.executable, "-P", "-m", "pipelines.ray_head", *map(str, arguments)],
+            cwd=folder,
             env=environment() | {TOKEN: token},
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -79,10 +112,10 @@ def start(cpus: int, store_bytes: int, timeout_s: float) -> Head:
         )
     try:
         orphan_reaper.leave(session=process.pid)
-        return Head(process, _address(process, parent / "log", timeout_s), folder, token)
     except BaseException:
-        _remove(process, parent)
+        _remove(process, folder)
         raise
+    return Starting(process, folder, token)
 
 
 @functools.cache
@@ -96,7 +129,13 @@ def environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in ("RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")}
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(path)]  # noqa: PTH117
     python = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *paths])}
-    return kept | python | settings()
+    return kept | python | settings() | _task_modules()
+
+
+def _task_modules() -> dict[str, str]:
+    """What Ray would have its runtime env agent tell workers, which a head of ours does not start."""
+    folders = task_modules.folders()
+    return {task_modules.VARIABLE: os.pathsep.join(folders), _SETUP_HOOK: task_modules.HOOK} if folders else {}
 
 
 def settings() -> dict[str, str]:
@@ -146,6 +185,17 @@ def _remove(process: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def lean(command: list[str]) -> list[str]:
+    """The command of a raylet, without what it would start for nobody.
+
+    It ends with its agents and refuses to have none, so they are processes that wait. As many workers as there are CPUs
+    start with the first driver, whatever it needs; the first is always needed.
+    """
+    idle = subprocess.list2cmdline([sys.executable, "-IS", "-c", "import signal; signal.pause()"])
+    command = [_AGENT.sub(lambda match: match[1] + idle, argument) for argument in command]
+    return [_PRESTARTED.sub("\\g<1>1", argument) for argument in command]
+
+
 def main() -> None:
     """Ends when the driver does, or what Ray cannot be without, or what tells it to."""
     folder, cpus, store_bytes, driver = sys.argv[1], *map(int, sys.argv[2:])
@@ -153,12 +203,25 @@ def main() -> None:
     if os.getppid() != driver:  # it went before the tie was made
         os._exit(1)
 
+    from ray._private import services
     from ray._private.node import Node  # what ray.init and `ray start` are made of; Ray is pinned
     from ray._private.parameter import RayParams
+    from ray._raylet import persist_port  # type: ignore[attr-defined]
 
     class Head(Node):
         def start_api_server(self, **_: object) -> None:
             """Not at all: without a dashboard it is still a process, whose metrics everybody may read."""
+
+        def start_raylet(self, *arguments: Any, **named: Any) -> None:
+            """As it is, but for the agents that it would start."""
+            for name in _PORTS_OF_AGENTS:
+                persist_port(self._session_dir, self._node_id, name, NO_PORT)
+            started = services.start_ray_process
+            services.start_ray_process = lambda command, *rest, **others: started(lean(command), *rest, **others)
+            try:
+                super().start_raylet(*arguments, **named)
+            finally:
+                services.start_ray_process = started
 
     node = Head(
         RayParams(

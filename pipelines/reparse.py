@@ -1,13 +1,15 @@
 """Read the raw replies of a finished folder again, with the parsers and checks of today; no engine, no inputs.
 
-A part is followed by a revision of it, and readers see the rows of one or the other. Knows nothing of engines.
+A part is followed by a revision of it, and readers see the rows of one or the other. A slice depends on no other:
+several processes take them in turn. Knows nothing of engines.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,12 +17,14 @@ import pyarrow as pa
 
 from operators.checks.check_reply import check_reply
 from operators.media.opened import view_of
+from operators.store.addresses import absolute
 from operators.store.chunk_id import ChunkId
 from operators.store.part_log import Part, PartLog
 from operators.store.store import Store
 from operators.store.view import View
 from pipelines.catalogue import bind
 from pipelines.folder import JobFolder
+from pipelines.reparse_pool import COUNTS, in_children
 from pipelines.rounds import floors
 from schemas import tables
 from schemas.spec import JobSpec
@@ -42,26 +46,66 @@ class Reparsed:
     ok_before: int = 0
     ok_after: int = 0
 
+    def add(self, counts: Mapping[str, int]) -> None:
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + counts[name])
 
-def reparse(store: Store, specs: Mapping[str, JobSpec]) -> list[Reparsed]:
-    """specs: by task, the one that it was defined in. Raises SpecError where a task is gone; JobConflict for a file
-    that is not ours."""
+
+def counts_of(total: Reparsed) -> dict[str, int]:
+    return {name: getattr(total, name) for name in COUNTS}
+
+
+def _quiet(done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+def reparse(
+    store: Store, specs: Mapping[str, JobSpec], workers: int = 1, progress: Callable[[int, int], None] = _quiet
+) -> list[Reparsed]:
+    """specs: by task, the one that it was defined in. workers: processes; of one, or of a single slice, this one.
+    progress: is told of slices. Raises SpecError where a task is gone; JobConflict for a file that is not ours."""
     folder, view = JobFolder(store), View(store)
     since = floors(folder.rounds())
-    totals = []
+    totals = {name: Reparsed(name) for name in specs}
+    orders: list[dict[str, Any]] = []
+    tasks: dict[str, Task] = {}
     for name, spec in specs.items():
-        task = next(task for task in map(bind, spec.tasks) if task.name == name)
+        task_spec, tasks[name] = next(
+            (one, task) for one, task in ((one, bind(one)) for one in spec.tasks) if task.name == name
+        )
         split = folder.decoding(name).get("line_reader") is not None
-        total = Reparsed(name)
         view.publish_all([name], since)  # a run that was killed may have left slices that nobody sees yet
-        for slice_ in view.slices(name):
-            for part in view.parts(name, slice_):
-                if ChunkId.of(part.name.chunk_id).round >= since.get(name, 0):
-                    _reparse(PartLog(store), part, task, total, by_line=split and task.by_line)
-            view.publish(name, slice_)
+        same: dict[str, Any] = {"output": absolute(store.address), "task": task_spec.model_dump(mode="json")}
+        same |= {"since": since.get(name, 0), "by_line": split and tasks[name].by_line}
+        orders += [{**same, "name": name, "slice": slice_} for slice_ in view.slices(name)]
+    workers = min(workers, len(orders))
+    done = in_children(orders, workers) if workers > 1 else _here(store, tasks, orders)
+    with contextlib.closing(done):
+        for number, (order, counts) in enumerate(done, start=1):
+            totals[order["name"]].add(counts)
+            progress(number, len(orders))
+    for total in totals.values():
         _log.info("%s", total)
-        totals.append(total)
-    return totals
+    return list(totals.values())
+
+
+def _here(
+    store: Store, tasks: Mapping[str, Task], orders: Sequence[dict[str, Any]]
+) -> Generator[tuple[dict[str, Any], dict[str, int]]]:
+    for order in orders:
+        task = tasks[order["name"]]
+        yield order, counts_of(reparse_slice(store, task, order["slice"], order["since"], by_line=order["by_line"]))
+
+
+def reparse_slice(store: Store, task: Task, slice_: int, since: int, *, by_line: bool) -> Reparsed:
+    """since: the round before which rows were of another type. by_line: whether it was read line by line. Raises
+    JobConflict, OSError, StoreLost."""
+    view, log, total = View(store), PartLog(store), Reparsed(task.name)
+    for part in view.parts(task.name, slice_):
+        if ChunkId.of(part.name.chunk_id).round >= since:
+            _reparse(log, part, task, total, by_line=by_line)
+    view.publish(task.name, slice_)
+    return total
 
 
 def _reparse(log: PartLog, part: Part, task: Task, total: Reparsed, *, by_line: bool) -> None:

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.store.chunk_id import ChunkId
-from pipelines.folder import SLICE, JobFolder
+from pipelines.folder import JobFolder
 from pipelines.job import Job
+from pipelines.listing import LARGEST_PIECE, PIECE
 from pipelines.manifests import Manifests
 from pipelines.planning import cut_table
 from pipelines.rounds import Round, now, who
-from pipelines.slices import Slices
 from schemas import tables
 
 Unit: TypeAlias = tuple[str, int]
@@ -57,6 +57,7 @@ class _Planned:
     chunk: int = -1
     index: int = -1
     attempts: int = 1
+    generation: int = -1
     pending: set[int] = field(default_factory=set)
 
 
@@ -68,16 +69,18 @@ def plan_again(manifests: Manifests, chosen: Mapping[str, Rows], limit: int | No
     for task, rows in chosen.items():
         planned = _planned(manifests, task, rows)
         for unit, requests in rows.items():
-            there, generation = planned.get(unit), manifests.latest.get((task, unit[0]))
+            there = planned.get(unit)
             if there is None or (task, unit[0]) in manifests.opened:
                 plan.under_way += len(requests)
                 continue
             wanted = sorted(
-                request for request, asked in requests.items() if asked == generation and request not in there.pending
+                request
+                for request, asked in requests.items()
+                if asked == there.generation and request not in there.pending
             )
             plan.under_way += len(requests) - len(wanted)
             wanted = wanted if limit is None else wanted[: max(0, limit - plan.rows)]
-            if generation is None or not wanted:
+            if not wanted:
                 continue
             values = manifests.chunks.column("units")[there.chunk].values
             error = values.field("error")[there.index].as_py()
@@ -85,7 +88,7 @@ def plan_again(manifests: Manifests, chosen: Mapping[str, Rows], limit: int | No
                 again = Again(there.chunk, there.index, there.attempts + 1, tuple(wanted))
                 units.setdefault(again, set()).add(task)
             elif error["stage"] == "probe" and values.field("unit_count")[there.index].as_py() == 1:
-                inputs.setdefault((generation, unit[0]), set()).add(task)
+                inputs.setdefault((there.generation, unit[0]), set()).add(task)
             else:  # it was no input when it was listed, or is the part of a file that is not there
                 plan.unlisted += len(wanted)
                 continue
@@ -113,11 +116,12 @@ def _planned(manifests: Manifests, task: str, rows: Rows) -> dict[Unit, _Planned
         units = chunks.column("units")[chunk].values
         keys = ("input_id", "unit_index", "generation", "attempt")
         plain = zip(*(units.field(key).to_pylist() for key in keys), strict=True)
+        current = manifests.generations.current(task, units)
         for index, (input_id, unit_index, generation, attempt) in enumerate(plain):
             unit = input_id, unit_index
-            if unit not in rows or generation != manifests.latest[task, input_id]:
+            if unit not in rows or not current[index]:
                 continue
-            there = planned.setdefault(unit, _Planned())
+            there = planned.setdefault(unit, _Planned(generation=generation))
             there.attempts = max(there.attempts, attempt)
             if attempt == 1:
                 there.chunk, there.index = chunk, index
@@ -139,11 +143,13 @@ def add_rounds(job: Job, folder: JobFolder, rounds: Sequence[Round], manifests: 
         grown.append(round_)
 
     for names, inputs in plan.inputs.items():
-        folder.drop_chunks(len(grown))
-        folder.write_inputs(len(grown), _manifest(folder, rounds, inputs))
+        folder.drop(len(grown))
+        table = _manifest(folder, rounds, inputs)
+        for piece, start in enumerate(range(0, table.num_rows, LARGEST_PIECE)):
+            folder.write_piece(len(grown), piece, table.slice(start, LARGEST_PIECE))
         add(names, manifests=(len(grown),), inputs=len(inputs))
     for names, units in plan.units.items():
-        folder.drop_chunks(len(grown))
+        folder.drop(len(grown))
         files = 0
         for files, table in enumerate(_cut(job, manifests, names, units, len(grown)), start=1):
             folder.write_chunks(len(grown), files - 1, table)
@@ -164,32 +170,35 @@ def _manifest(folder: JobFolder, rounds: Sequence[Round], inputs: Sequence[tuple
 def _cut(
     job: Job, manifests: Manifests, names: frozenset[str], units: Sequence[Again], round_: int
 ) -> Iterator[pa.Table]:
-    """Rows of CHUNKS, for SLICE inputs at a time."""
+    """Rows of CHUNKS, for PIECE inputs at a time."""
     tasks = [task for task in job.tasks if task.name in names]
-    slices = Slices()
     by_input: dict[str, list[tuple[Again, dict[str, Any]]]] = {}
     slice_of: dict[str, int] = {}
     for unit in units:
         planned = manifests.chunks.column("units")[unit.chunk].values[unit.index].as_py()
         place = ChunkId.of(manifests.chunks.column("chunk_id")[unit.chunk].as_py())
-        slices.cut(planned["input_id"], place.slice, planned["unit_kind"], place.round)
         slice_of[planned["input_id"]] = place.slice
         again = planned | {"attempt": unit.attempt, "requests": list(unit.requests)}
         by_input.setdefault(planned["input_id"], []).append((unit, again))
     ids = sorted(by_input, key=lambda input_id: slice_of[input_id])
-    for start in range(0, len(ids), SLICE):
-        some = [pair for input_id in ids[start : start + SLICE] for pair in by_input[input_id]]
-        yield cut_table((again for _, again in some), _inputs(manifests, some), job, tasks, slices, round_)
+    for index, start in enumerate(range(0, len(ids), PIECE)):
+        some = [pair for input_id in ids[start : start + PIECE] for pair in by_input[input_id]]
+        yield cut_table((again for _, again in some), _inputs(manifests, some, slice_of), job, tasks, round_, index)
 
 
-def _inputs(manifests: Manifests, units: Sequence[tuple[Again, dict[str, Any]]]) -> pa.Table:
+def _inputs(
+    manifests: Manifests, units: Sequence[tuple[Again, dict[str, Any]]], slice_of: Mapping[str, int]
+) -> pa.Table:
     """Rows as of an input manifest, with what came along when the units were planned."""
     first = {planned["input_id"]: (unit, planned) for unit, planned in reversed(units)}
     pieces = []
     for chunk, group in groupby(sorted(first.values(), key=lambda pair: pair[0].chunk), key=lambda pair: pair[0].chunk):
         some = list(group)
         columns = pa.ipc.open_stream(manifests.chunks.column("passthrough")[chunk].as_buffer()).read_all()
-        same = [{key: planned.get(key) for key in ("input_id", "input_uri")} for _, planned in some]
+        same = [
+            {key: planned.get(key) for key in ("input_id", "input_uri")} | {"slice": slice_of[planned["input_id"]]}
+            for _, planned in some
+        ]
         inputs = pa.Table.from_pylist(same, schema=tables.INPUTS)
         if columns.num_columns:
             columns = columns.take(pa.array([unit.index for unit, _ in some], pa.int64()))

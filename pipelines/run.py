@@ -6,9 +6,10 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -19,21 +20,38 @@ from operators.store.lease import Lease, LeaseGuard
 from operators.store.part_log import PartLog
 from operators.store.store import Store
 from operators.store.view import View
+from pipelines.chunking import FEW
 from pipelines.first_rows import FirstRows, take_out
 from pipelines.folder import JobFolder
-from pipelines.growth import check_tasks, grow
+from pipelines.growth import Intake, begin, check_tasks
 from pipelines.job import Job
 from pipelines.journal import Journal
+from pipelines.listing_ahead import ListingAhead
 from pipelines.one_driver import one_driver
 from pipelines.plan import Stage, code_check_stages, stages
-from pipelines.planning import Work, check_output, list_job, plan_work
+from pipelines.planning import (
+    Before,
+    Figures,
+    Planner,
+    check_listed,
+    check_output,
+    chunks_in,
+    inputs_in,
+    lister_of,
+    places,
+)
 from pipelines.progress import Progress, Several
-from pipelines.rounds import Round, floors, manifests_of
+from pipelines.rounds import Round, floors
+from pipelines.source import Source
+from pipelines.summary.stored import stored
 from pipelines.summary.summary import Summary, summarize
 from schemas import tables
-from schemas.errors import LEASE_LOST, AllFailed, EngineError, SightreadError, StoreLost
+from schemas.errors import LEASE_LOST, AllFailed, EngineError, JobConflict, SightreadError, StoreLost
 
 _log = logging.getLogger(__name__)
+
+MOST_QUEUED = 64
+"""Chunks that the driver plans by itself; more come from readers in the cluster."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +69,9 @@ def run(
 ) -> Summary:
     """limit: stop after the chunks that hold the first `limit` rows still to do; the same call goes on.
 
-    Raises SpecError or JobConflict before anything is started; a SightreadError of a stage when no engine can be had;
-    StoreLost when the output takes nothing more, or no input can be had any more; AllFailed. What is committed by then
-    stays, but for the rows that AllFailed tells of.
+    Raises SpecError or JobConflict, before anything is started as far as it shows by then; a SightreadError of a stage
+    when no engine can be had; StoreLost when the output takes nothing more, or no input can be had any more; AllFailed.
+    What is committed by then stays, but for the rows that AllFailed tells of.
     """
     progress, growth = progress or Progress(), growth or Growth()
     store = store_at(job.output)
@@ -70,13 +88,17 @@ def run(
         begun = check_output(job, folder)
         if begun:
             check_tasks(job, folder.rounds(), view, growth.redo)
-        # before anything is listed, which may take minutes; a new output is claimed after it, so that a spec with a
-        # slip in its inputs can be corrected
+        # before anything is listed, which may take minutes; a new output is claimed when something is, so that a spec
+        # with a slip in its inputs can be corrected
         driver = only_driver() if begun else None
         rounds = folder.rounds() if begun else []
         if driver is not None:
             progress = Several(progress, driver[1])
-        listing = list_job(job, progress) if growth.new or not rounds else None
+        lister = lister_of(job, progress) if growth.new or not rounds else None
+        pieces = iter(lister) if lister is not None else iter(())
+        head = list(islice(pieces, 2))
+        if head:
+            check_listed(job, head[0])
         if driver is None:
             driver = only_driver()
             progress = Several(progress, driver[1])
@@ -84,11 +106,21 @@ def run(
         guard, journal = driver
         redo = check_tasks(job, rounds, view, growth.redo)
         folder.write_spec(job.spec.model_dump(mode="json"))
-        rounds = grow(job, folder, view, rounds, redo, listing, changed=growth.changed)
+        rounds = begin(job, folder, view, rounds, redo)
+        ahead = None
+        if lister is not None:
+            intake = Intake(job, folder, rounds, changed=growth.changed)
+            for piece in head:
+                intake.take(piece)
+            if len(head) < 2:
+                intake.close(lister.skipped)
+                rounds = intake.rounds
+            else:
+                ahead = ListingAhead(folder, guard.token, lister, pieces, intake)
+                until_the_end.callback(ahead.stop)
         clock.stop("list")
-        summary = _execute(
-            *(job, rounds, guard, committed, store, limit, progress, clock, None), listed_now=listing is not None
-        )
+        going = _Run(job, store, guard, progress, journal, clock, committed, limit)
+        summary = going.to_its_end(rounds, ahead, listed_now=lister is not None)
         journal.finished(summary)
         return summary
 
@@ -114,7 +146,6 @@ def execute(
     guard: LeaseGuard,
     committed: _Committed,
     *,
-    limit: int | None = None,
     progress: Progress,
     clock: Clock,
     only: Sequence[int] | None = None,
@@ -125,8 +156,8 @@ def execute(
     """
     store = store_at(job.output)
     with _journal(store, job, guard) as journal:
-        both = Several(progress, journal)
-        summary = _execute(job, rounds, guard, committed, store, limit, both, clock, only)
+        going = _Run(job, store, guard, Several(progress, journal), journal, clock, committed, only=only)
+        summary = going.to_its_end(list(rounds), None, listed_now=False)
         journal.finished(summary)
     return summary
 
@@ -135,100 +166,197 @@ def _journal(store: Store, job: Job, guard: LeaseGuard) -> Journal:
     return Journal(store, guard, name=job.spec.name, workers=job.workers)
 
 
-def _execute(
-    job: Job,
-    rounds: Sequence[Round],
-    guard: LeaseGuard,
-    committed: _Committed,
-    store: Store,
-    limit: int | None,
-    progress: Progress,
-    clock: Clock,
-    only: Sequence[int] | None,
-    *,
-    listed_now: bool = False,
-) -> Summary:
-    """listed_now: whether this very run listed."""
-    folder, view, log = JobFolder(store), View(store), PartLog(store)
-    listed = folder.read_listing()
-    progress.listed(listed.get("inputs", 0), listed.get("skipped", {}))
-    if listed_now and any(listed.get(key) for key in ("new", "changed", "gone")):
-        progress.grown(listed["new"], listed["changed"], listed["gone"], asked_again=listed["asked_again"] > 0)
+@dataclass
+class _Run:
+    """committed: learns how far it came. limit: of pending rows. only: rounds whose chunks may be pending; None:
+    all."""
 
-    work = plan_work(job, folder, view, rounds, limit, progress, only)
-    committed.rows, committed.planned = work.committed_rows, work.planned_rows
-    clock.stop("probe")
-    # rows that are asked again are there until then, and are to be had all the same
-    progress.planned(work.planned_rows, max(0, work.committed_rows - work.again_rows), work.pending.num_rows)
+    job: Job
+    store: Store
+    guard: LeaseGuard
+    progress: Progress
+    journal: Journal
+    clock: Clock
+    committed: _Committed
+    limit: int | None = None
+    only: Sequence[int] | None = None
 
-    first = FirstRows(round_.number for round_ in rounds if not round_.defines)
-    again = partial(_asked_again, log, view, work, first, progress)
-    # once as soon as it shows, and once when nobody can commit anything any more
-    with _published(job, view, rounds, progress), again(), _Cluster(job, progress) as cluster, again():
-        receipts = list(_answer(job, cluster, work, progress, first, committed, guard))
-        clock.stop("run")
-        checked_parts = list(_check_code(job, cluster, log, progress, guard))
-        if checked_parts:
-            clock.stop("code check")
-    clock.stop("publish")
+    def __post_init__(self) -> None:
+        self.figures = Figures()
 
-    summary = summarize(
-        *(job, listed, folder.read_inputs(manifests_of(rounds)).num_rows, work.chunks, store, receipts, checked_parts),
-        lacks=work.lacks,
-        limited=work.planned_rows + work.again_rows > work.committed_rows + work.pending_rows,
-        seconds=clock.seconds,
-    )
-    summary.wall_s = clock.wall_s()
-    try:
-        folder.write_summary({**asdict(summary), "rounds": len(rounds)})
-    except (OSError, StoreLost) as error:
-        summary.uncommitted.append(f"the summary: {error}")
-        summary.exit_code = 1
-    _log_end(summary, receipts)
-    return summary
+    def to_its_end(self, rounds: list[Round], ahead: ListingAhead | None, *, listed_now: bool) -> Summary:
+        """ahead: brings a round more; rounds: those before it. listed_now: whether this very run listed."""
+        job, folder, view, log = self.job, JobFolder(self.store), View(self.store), PartLog(self.store)
+        if ahead is None:
+            self._listed(folder.read_listing(), listed_now=listed_now)
+        first = FirstRows(round_.number for round_ in rounds if not round_.defines)
+        before = Before.of(job, folder, rounds)
+        again = partial(_asked_again, log, view, _parts(log, before), first, self.progress)
+        # once as soon as it shows, and once when nobody can commit anything any more
+        with (
+            _published(job, view, rounds, self.progress),
+            again(),
+            _Cluster(job, self.progress) as cluster,
+            again(),
+        ):
+            receipts = list(self._answer(cluster, self._feed(cluster, rounds, before, ahead), first))
+            if ahead is not None:
+                ahead.check()
+                self._listed(folder.read_listing(), listed_now=True)
+                rounds = ahead.intake.rounds
+            self.clock.stop("run")
+            checked_parts = list(_check_code(job, cluster, log, self.progress, self.guard))
+            if checked_parts:
+                self.clock.stop("code check")
+        self.clock.stop("publish")
 
+        figures = self.figures
+        summary = summarize(
+            *(
+                job,
+                folder.read_listing(),
+                inputs_in(folder, rounds),
+                chunks_in(folder, rounds),
+                self.store,
+                receipts,
+                checked_parts,
+            ),
+            used=self.journal.used.summary(),
+            lacks=figures.lacks,
+            limited=figures.planned_rows + figures.again_rows > figures.committed_rows + figures.pending_rows,
+            seconds=self.clock.seconds,
+        )
+        summary.wall_s = self.clock.wall_s()
+        try:
+            idle = not (receipts or checked_parts)
+            folder.write_summary(stored(summary, len(rounds), folder.read_summary if idle else None))
+        except (OSError, StoreLost) as error:
+            summary.uncommitted.append(f"the summary: {error}")
+            summary.exit_code = 1
+        _log_end(summary, receipts)
+        return summary
 
-def _answer(
-    job: Job,
-    cluster: _Cluster,
-    work: Work,
-    progress: Progress,
-    first: FirstRows,
-    committed: _Committed,
-    guard: LeaseGuard,
-) -> Iterator[dict[str, Any]]:
-    """Put the pending chunks through decoders and engines: rows of RECEIPTS, as they come.
+    def _listed(self, listed: Mapping[str, Any], *, listed_now: bool) -> None:
+        self.progress.listed(listed.get("inputs", 0), listed.get("skipped", {}))
+        if listed_now and any(listed.get(key) for key in ("new", "changed", "gone")):
+            asked_again = listed["asked_again"] > 0
+            self.progress.grown(listed["new"], listed["changed"], listed["gone"], asked_again=asked_again)
 
-    Raises what makes more of them useless: no engine, a store that takes or gives nothing, rows that all fail alike.
-    """
-    try:
-        if not work.pending.num_rows:
-            return
-        cluster.connect()
-        progress.starting("the engine")
-        may_stop = job.spec.limits.max_failed_fraction < 1
-        plan = stages(job, work.pending_rows / work.pending.num_rows, guard)
-        with contextlib.closing(cluster.execute(work.pending, plan)) as batches:
-            for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
-                if receipt["outcome"] in ("no_engine", "lost", "refused"):
-                    progress.halted(receipt)
-                if receipt["outcome"] == "no_engine":
-                    raise EngineError("engine_error", receipt["message"])
-                if receipt["outcome"] == "lost":
-                    raise StoreLost(_lost(receipt["message"]))
-                if receipt["outcome"] == "refused":
-                    raise _refused(job, receipt["message"])
-                _log.info("%s/%s: %d rows %s", *(receipt[key] for key in ("task", "chunk_id", "rows", "outcome")))
-                if receipt["outcome"] != "failed":
-                    committed.rows += receipt["rows"]
-                progress.receipt(receipt)
-                if may_stop:
-                    first.receipt(receipt)
-                # without messages, which a long job need not keep
-                engine = receipt["engine"] and {**receipt["engine"], "death": None}
-                yield {**receipt, "failures": None, "retries": None, "engine": engine}
-    finally:
-        progress.ended()
+    def _feed(
+        self, cluster: _Cluster, rounds: Sequence[Round], before: Before, ahead: ListingAhead | None
+    ) -> pa.Table | Source:
+        """What is to be done: rows of QUEUED_CHUNKS where that is little, else what gives them."""
+        if ahead is None:
+            queued = self._planned_here(cluster, rounds, before)
+            self.clock.stop("probe")
+            if queued is not None:
+                self._plan()
+                return queued
+        else:
+            ahead.start()
+        there = rounds if ahead is None else rounds[: ahead.intake.number]
+        only = None if self.only is None else tuple(self.only)
+        return Source(self.job, tuple(there), before, ahead.run if ahead is not None else None, only, self.limit)
+
+    def _planned_here(self, cluster: _Cluster, rounds: Sequence[Round], before: Before) -> pa.Table | None:
+        """None where it is so much that others are to plan it, while the first of it is answered."""
+        folder = JobFolder(self.store)
+        every = list(places(folder, rounds))
+        planner = Planner(
+            self.job, folder, rounds, before, open_rounds=self.only, limit=self.limit, progress=self.progress
+        )
+        queued: list[pa.Table] = []
+        plans: list[dict[str, Any]] = []
+        try:
+            unplanned = sum(not planner.is_planned(*place) for place in every)
+            if unplanned:
+                cluster.begin()
+            if unplanned > 1:
+                return None
+            for place in every:
+                if (piece := planner.plan(*place)) is None:
+                    continue
+                plans.append(piece.plan)
+                if piece.pending.num_rows:
+                    queued.append(piece.pending)
+                if sum(table.num_rows for table in queued) > MOST_QUEUED:
+                    return None
+        finally:
+            planner.close()
+        for plan in plans:
+            self.figures.add(plan)
+        table = pa.concat_tables([tables.CHUNKS.empty_table(), *queued])
+        return table.append_column(tables.PLAN, pa.nulls(table.num_rows, tables.PLAN.type))
+
+    def _take(self, plan: Mapping[str, Any]) -> None:
+        """What others planned. Raises JobConflict, StoreLost where they could not."""
+        if plan["conflict"] is not None:
+            raise JobConflict(plan["conflict"])
+        if plan["lost"] is not None:
+            raise StoreLost(plan["lost"])
+        self.figures.add(plan)
+        self._plan()
+        if plan["inputs"]:
+            self.progress.probed(self.figures.inputs, 0)
+
+    def _plan(self) -> None:
+        """Tell what is planned by now."""
+        figures = self.figures
+        self.committed.rows += figures.committed_rows - self._known_rows
+        self._known_rows = figures.committed_rows
+        self.committed.planned = figures.planned_rows
+        # rows that are asked again are there until then, and are to be had all the same
+        done = max(0, figures.committed_rows - figures.again_rows)
+        self.progress.planned(figures.planned_rows, done, figures.pending_chunks)
+
+    _known_rows = 0
+
+    def _answer(self, cluster: _Cluster, feed: pa.Table | Source, first: FirstRows) -> Iterator[dict[str, Any]]:
+        """Put the pending chunks through decoders and engines: rows of RECEIPTS, as they come.
+
+        Raises what makes more of them useless: no engine, a store that takes or gives nothing, rows that all fail
+        alike.
+        """
+        job, progress = self.job, self.progress
+        try:
+            if isinstance(feed, pa.Table) and not feed.num_rows:
+                return
+            cluster.connect()
+            progress.starting("the engine")
+            may_stop = job.spec.limits.max_failed_fraction < 1
+            plan = stages(job, self._requests_per_chunk(feed), self.guard)
+            with contextlib.closing(cluster.execute(feed, plan)) as batches:
+                for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
+                    if receipt["plan"] is not None:
+                        self._take(receipt["plan"])
+                    if receipt["outcome"] == "planned":
+                        self.journal.used.add(receipt)
+                        continue
+                    if receipt["outcome"] in ("no_engine", "lost", "refused"):
+                        progress.halted(receipt)
+                    if receipt["outcome"] == "no_engine":
+                        raise EngineError("engine_error", receipt["message"])
+                    if receipt["outcome"] == "lost":
+                        raise StoreLost(_lost(receipt["message"]))
+                    if receipt["outcome"] == "refused":
+                        raise _refused(job, receipt["message"])
+                    _log.info("%s/%s: %d rows %s", *(receipt[key] for key in ("task", "chunk_id", "rows", "outcome")))
+                    if receipt["outcome"] != "failed":
+                        self.committed.rows += receipt["rows"]
+                    progress.receipt(receipt)
+                    if may_stop:
+                        first.receipt(receipt)
+                    # without messages, which a long job need not keep
+                    engine = receipt["engine"] and {**receipt["engine"], "death": None}
+                    yield {**receipt, "failures": None, "retries": None, "engine": engine, "plan": None}
+        finally:
+            progress.ended()
+
+    def _requests_per_chunk(self, feed: pa.Table | Source) -> float:
+        """As far as it shows."""
+        if isinstance(feed, pa.Table):
+            return self.figures.pending_rows / int(feed.num_rows)
+        return float(self.job.spec.limits.chunk_units or FEW)
 
 
 @contextlib.contextmanager
@@ -250,16 +378,28 @@ def _published(job: Job, view: View, rounds: Sequence[Round], progress: Progress
         raise _refused(job, str(error)) from error
 
 
+def _parts(log: PartLog, before: Before) -> Callable[[], Iterator[tuple[str, str]]]:
+    """Those (task, chunk_id) of the log that came since."""
+
+    def since() -> Iterator[tuple[str, str]]:
+        for name, there in before.committed.items():
+            yield from ((name, chunk_id) for chunk_id in log.parts(name) if chunk_id not in there)
+
+    return since
+
+
 @contextlib.contextmanager
-def _asked_again(log: PartLog, view: View, work: Work, first: FirstRows, progress: Progress) -> Iterator[None]:
-    """The rows that AllFailed tells of are open again."""
+def _asked_again(
+    log: PartLog, view: View, parts: Callable[[], Iterator[tuple[str, str]]], first: FirstRows, progress: Progress
+) -> Iterator[None]:
+    """The rows that AllFailed tells of are open again. parts: of this run."""
     try:
         yield
     except AllFailed:
         assert first.error is not None
-        parts = take_out(log, view, work.parts(), first.error)
-        _log.info("%d parts are taken out again", parts)
-        progress.taken_out(parts)
+        taken = take_out(log, view, parts(), first.error)
+        _log.info("%d parts are taken out again", taken)
+        progress.taken_out(taken)
         raise
 
 
@@ -324,30 +464,39 @@ class _Cluster:
     def __init__(self, job: Job, progress: Progress) -> None:
         self._workers = job.workers
         self._progress = progress
-        self._connected = False
+        self._begun = self._connected = False
 
     def __enter__(self) -> _Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._connected:
+        if self._begun:
             from pipelines import ray_data
 
             ray_data.disconnect()
+
+    def begin(self) -> None:
+        """Have it start, while inputs are looked into for work that is to be had."""
+        if not self._begun:
+            from pipelines import ray_data
+
+            self._progress.starting("Ray")
+            self._begun = True
+            ray_data.begin(self._workers)
 
     def connect(self) -> None:
         if not self._connected:
             from pipelines import ray_data  # seconds, and not for `plan`
 
-            self._progress.starting("Ray")
+            self.begin()
             self._connected = True
             ray_data.connect(self._workers)
 
-    def execute(self, table: pa.Table, plan: list[Stage]) -> Generator[pa.Table]:
+    def execute(self, feed: pa.Table | Source, plan: list[Stage]) -> Generator[pa.Table]:
         from pipelines import ray_data
 
         self.connect()
-        yield from ray_data.execute(table, plan)
+        yield from ray_data.execute(feed, plan)
 
 
 def _log_end(summary: Summary, receipts: list[dict[str, Any]]) -> None:

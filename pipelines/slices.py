@@ -1,44 +1,39 @@
 """Which slice of the results an input's rows belong to: files of a size that readers like, the same for ever. Pure.
 
-An input stays in the slice that it got when its units were first counted; the next slice begins where one has enough.
+An input gets its slice when it is listed, by the units that its kind and size let one expect, and stays in it whatever
+round asks about it; the next slice begins where one has enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from operators.media.formats import FULL_INPUT_KINDS
+from operators.media.formats import DOCUMENT, EPISODE, VIDEO
 
 MOST_UNITS = 32_768
-"""Of a slice, until the next input begins another: some 100 MB of pages."""
-_FULL = 16
-"""Units that a whole document or video counts for: its answer is so much longer."""
+"""Expected of a slice, until the next input begins another: some 100 MB of pages."""
+_BYTES_PER_UNIT = {DOCUMENT: 50_000, VIDEO: 1_000_000}
+"""Of a usual page, and of a clip."""
+_EPISODE = 16
+_MOST = 2048
+"""Units that one input counts for: a scan of a gigabyte has no more pages than others."""
 
 
 class Slices:
-    """Told of inputs in the order of their manifests, or of the chunks that were cut of them then."""
+    """Told of inputs in order. last, units: the slice that the next one gets, and what is expected of it already."""
 
-    def __init__(self) -> None:
-        self._of: dict[str, tuple[int, int]] = {}  # input -> slice, and the round that brought it
-        self._last = self._units = 0
+    def __init__(self, last: int = 0, units: int = 0) -> None:
+        self._last, self._units = last, units
 
-    def of(self, input_id: str, unit_kinds: Iterable[str | None], round_: int) -> int:
-        """unit_kinds: of all units that are planned of it; they count where the input is new."""
-        if (known := self._of.get(input_id)) is not None:
-            return known[0]
+    def of(self, media: str | None, size_bytes: int | None) -> int:
+        """Of an input that has none yet."""
         if self._units >= MOST_UNITS:
             self._last, self._units = self._last + 1, 0
-        self._of[input_id] = self._last, round_
-        self._units += sum(map(_weight, unit_kinds))
+        self._units += expected_units(media, size_bytes)
         return self._last
 
-    def cut(self, input_id: str, slice_: int, unit_kind: str | None, round_: int) -> None:
-        """A unit of a chunk that is there already."""
-        if slice_ > self._last:
-            self._last, self._units = slice_, 0
-        if self._of.setdefault(input_id, (slice_, round_)) == (self._last, round_):
-            self._units += _weight(unit_kind)
 
-
-def _weight(unit_kind: str | None) -> int:
-    return _FULL if unit_kind in FULL_INPUT_KINDS else 1
+def expected_units(media: str | None, size_bytes: int | None) -> int:
+    if media == EPISODE:
+        return _EPISODE
+    if media in _BYTES_PER_UNIT:
+        return min(_MOST, 1 + (size_bytes or 0) // _BYTES_PER_UNIT[media])
+    return 1

@@ -7,9 +7,8 @@ see. What is read while others write is of slightly different moments.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,10 +25,11 @@ from operators.store.results import Results
 from operators.store.store import Store, sizes
 from operators.store.view import RESULTS, Held, View
 from pipelines.event_log import read_events, read_progress
-from pipelines.folder import SLICE, JobFolder
+from pipelines.folder import JobFolder
 from pipelines.rounds import Round, definitions, manifests_of
+from pipelines.summary.utilization import UtilizationSummary
 from schemas.address import is_remote
-from schemas.errors import JobConflict
+from schemas.errors import JobConflict, SpecError
 
 EVENTS = 10
 READS = 8
@@ -115,13 +115,14 @@ class Files:
 @dataclass(frozen=True)
 class Status:
     """job: the name in the last spec; None where nothing was asked for yet. holder: of the lease, and whether its heart
-    `beats`. progress: what the last run wrote down of itself, with its `age_s`. problems: files that are not as they
-    were written."""
+    `beats`. progress: what the last run wrote down of itself, with its `age_s`. utilization: of the last run that asked
+    an engine. problems: files that are not as they were written."""
 
     output: str
     job: str | None
     holder: dict[str, Any] | None
     progress: dict[str, Any] | None
+    utilization: UtilizationSummary | None
     inputs: dict[str, Any]
     tasks: dict[str, TaskStatus]
     rounds: list[RoundStatus]
@@ -154,7 +155,7 @@ def status_of(store: Store, *, events: int = EVENTS) -> Status:
     rounds = folder.rounds()
     listing = folder.read_listing()
     ids = _Ids(folder)
-    shown = [_round(round_, ids) for round_ in rounds]
+    shown = [_round(folder, round_, ids) for round_ in rounds]
     chunks = [chunk for round_ in shown for chunk in _chunks(store, folder, round_)]
     logged = sizes(store, PARTS)
     seen = sizes(store, RESULTS)
@@ -169,12 +170,14 @@ def status_of(store: Store, *, events: int = EVENTS) -> Status:
             _count_rows(tasks[name], shown, _again(partial(_rows, store, name)))
         except JobConflict as error:
             problems.append(f"{error}")
+    progress = _progress(store)
     waiting = sum(not _holds(held.get(name.task, {}), name) for name in of_log.values())
     return Status(
         output=store.address,
         job=str(rounds[-1].spec.get("name")) if rounds else None,
         holder=_holder(store),
-        progress=_progress(store),
+        progress=progress,
+        utilization=_utilization(progress, folder),
         inputs={"asked": len(ids.of(manifests_of(rounds))), "listing": listing or None},
         tasks=tasks,
         rounds=shown,
@@ -199,30 +202,26 @@ class _Ids:
         ids: set[str] = set()
         for number in manifests:
             if number not in self._known:
-                self._known[number] = set(self._folder.read_inputs([number]).column("input_id").to_pylist())
+                self._known[number] = set(self._folder.read_ids(number).to_pylist())
             ids |= self._known[number]
         return ids
 
 
-def _round(round_: Round, ids: _Ids) -> RoundStatus:
+def _round(folder: JobFolder, round_: Round, ids: _Ids) -> RoundStatus:
     inputs = len(ids.of(round_.manifests))
     return RoundStatus(
         *(round_.number, round_.kind, round_.began, round_.by, sorted(round_.tasks), dict(round_.counts)),
         inputs=inputs,
-        expected=round_.chunk_files or math.ceil(inputs / SLICE),
+        expected=round_.chunk_files or folder.chunk_files(round_),
     )
 
 
 def _chunks(store: Store, folder: JobFolder, round_: RoundStatus) -> Iterator[_Chunk]:
     """Of a round, as far as it is planned; counts the manifests that are there."""
 
-    def read(index: int) -> pa.Table | None:
-        return folder.read_chunks(round_.number, index) if folder.has_chunks(round_.number, index) else None
-
-    for table in _in_order(store, read, range(round_.expected)):
-        if table is None:
-            continue
-        round_.manifests += 1
+    planned = sorted(index for index in folder.planned(round_.number) if index < round_.expected)
+    round_.manifests = len(planned)
+    for table in _in_order(store, partial(folder.read_chunks, round_.number), planned):
         columns = (table.column(key).to_pylist() for key in ("chunk_id", "tasks"))
         for chunk_id, tasks, units in zip(*columns, table.column("units"), strict=True):
             fields = [units.values.field(key).to_pylist() for key in ("input_id", "generation")]
@@ -341,6 +340,17 @@ def _progress(store: Store) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError):
         return {**progress, "age_s": None}
     return {**progress, "age_s": max(0.0, round(age_s, 1))}
+
+
+def _utilization(progress: Mapping[str, Any] | None, folder: JobFolder) -> UtilizationSummary | None:
+    """Of the run that goes on or was the last, or of the last one that came to its end and had asked something."""
+    use = UtilizationSummary.of((progress or {}).get("utilization"))
+    if use is not None:
+        return use
+    try:
+        return UtilizationSummary.of(folder.read_summary().get("engine"))
+    except SpecError:
+        return None
 
 
 # how it is read

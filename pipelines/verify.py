@@ -6,7 +6,6 @@ An output that somebody writes to meanwhile is looked at twice before anything i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from operators.store.part_log import PartName
 from operators.store.soundness import Checked, Finding, Inventory, Place, check_slice, owner_of
 from operators.store.store import Store
 from operators.store.view import key_of
-from pipelines.folder import SLICE, JobFolder
-from pipelines.planning import latest_generations
+from pipelines.folder import JobFolder
+from pipelines.generations import Generations
 from pipelines.rounds import Round, definitions, floors
 from schemas import tables
 from schemas.errors import JobConflict, SpecError
@@ -44,7 +43,7 @@ class Plan:
     findings: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._latest = latest_generations(self.chunks)
+        self._generations = Generations.in_chunks(self.chunks)
         self._of_place: dict[Place, dict[str, int]] = {}  # chunk_id -> row
         columns = (self.chunks.column(name).to_pylist() for name in ("chunk_id", "tasks"))
         for row, (chunk_id, tasks) in enumerate(zip(*columns, strict=True)):
@@ -61,9 +60,12 @@ class Plan:
             return cls(findings=[Finding("_job/rounds", str(error))])
         for round_ in rounds:
             try:
-                inputs = folder.read_inputs(round_.manifests).num_rows
-                for index in range(round_.chunk_files or math.ceil(inputs / SLICE)):
-                    if folder.has_chunks(round_.number, index):
+                for manifest in round_.manifests:
+                    for piece in range(folder.pieces(manifest)):
+                        folder.read_piece(manifest, piece)
+                planned = folder.planned(round_.number)
+                for index in range(folder.chunk_files(round_)):
+                    if index in planned:
                         chunks = folder.read_chunks(round_.number, index)
                         for chunk_id in chunks.column("chunk_id").to_pylist():
                             ChunkId.of(chunk_id)
@@ -93,11 +95,9 @@ class Plan:
         if row is None:
             return set()
         units = self.chunks.column("units")[row].values
-        names = ("input_id", "unit_index", "generation")
-        plain = zip(*(units.field(name).to_pylist() for name in names), strict=True)
-        return {
-            (input_id, unit) for input_id, unit, generation in plain if self._latest[place[0], input_id] == generation
-        }
+        plain = zip(*(units.field(name).to_pylist() for name in ("input_id", "unit_index")), strict=True)
+        current = self._generations.current(place[0], units)
+        return {unit for unit, is_current in zip(plain, current, strict=True) if is_current}
 
 
 @dataclass

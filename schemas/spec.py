@@ -82,8 +82,10 @@ class FetchSpec(Section):
 
 class LimitsSpec(Section):
     max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="a larger share: exit code 3")
-    chunk_units: PositiveInt = Field(32, description="units committed together at most")
-    chunk_mb: PositiveInt = Field(64, description="decoded megabytes of a chunk at most")
+    chunk_units: PositiveInt | None = Field(
+        None, description="units committed together at most; default: 32 at first, 512 in a long job"
+    )
+    chunk_mb: PositiveInt = Field(128, description="decoded megabytes of a chunk at most")
 
 
 class JobSpec(Section):

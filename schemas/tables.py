@@ -41,6 +41,7 @@ INPUTS = pa.schema(
         ("version", pa.string()),  # of what lies elsewhere: its ETag, and where in it a part lies; null: not known yet
         ("modified_ns", pa.int64()),  # of what lies here: since the epoch; null where it cannot be had
         ("error", FAILURE),  # set when listing already knows that it cannot be read
+        ("slice", pa.int32()),  # the file of the results that its rows are in; null until it is a job's input
     ]
 )
 
@@ -109,12 +110,52 @@ CHUNKS = pa.schema(
     ]
 )
 
+# What came of a piece of the inputs when it was planned: it travels with the first of its chunks that are to be done,
+# or alone where there is none, so that the driver counts what others plan. planned_rows: of its chunks; again_rows:
+# those of the pending that take the place of rows.
+PLAN = pa.field(
+    "plan",
+    pa.struct(
+        [
+            *((key, pa.int32()) for key in ("round", "piece")),
+            *((key, pa.int64()) for key in ("inputs", "planned_rows", "committed_rows", "pending_rows", "again_rows")),
+            ("pending_chunks", pa.int64()),
+            ("lacks", pa.list_(pa.string())),
+            # when it was planned, since the epoch, and how long that took; null where the driver did it
+            ("began_s", pa.float64()),
+            ("busy_s", pa.float64()),
+            # why nothing more can be planned, which ends the run: the output or the spec is not as it was, or a store
+            # is lost
+            ("conflict", pa.string()),
+            ("lost", pa.string()),
+        ]
+    ),
+)
+
+# A chunk on its way to the decoders.
+QUEUED_CHUNKS = pa.schema([*CHUNKS, PLAN])
+
 # What the decoders of a node lacked to be locked down: names in operators/processes/isolation.py.
 LACKS = pa.field("lacks", pa.list_(pa.string()))
 
 # How often stages asked a store again that said no for now, since their chunk before; the reason is the last one.
 RETRIES = pa.field(
     "retries", pa.list_(pa.struct([("stage", pa.string()), ("times", pa.int64()), ("reason", pa.string())]))
+)
+
+# Calls that worked on a chunk so far: `busy_s` is all that one took, whatever it waited for (the start of a child, what
+# goes to and fro). Of a chunk that is several parts, the first tells of those before it.
+SPENT = pa.field(
+    "spent",
+    pa.list_(
+        pa.struct(
+            [
+                ("stage", pa.string()),  # decode, commit, publish (which is within commit), and others
+                ("began_s", pa.float64()),  # since the epoch
+                ("busy_s", pa.float64()),
+            ]
+        )
+    ),
 )
 
 # Why no input can be had any more: its store is lost, which ends the run. Then there are no units, rows or figures.
@@ -127,8 +168,10 @@ DECODED_CHUNKS = pa.schema(
         ("tasks", pa.list_(pa.string())),
         ("passthrough", pa.large_binary()),
         ("units", pa.list_(pa.struct(UNIT_FIELDS))),
+        PLAN,
         LACKS,
         RETRIES,
+        SPENT,
         LOST,
     ]
 )
@@ -142,6 +185,8 @@ ENGINE_USE = pa.struct(
         ("since_s", pa.float64()),  # its first request
         ("until_s", pa.float64()),  # its last answer
         ("busy_s", pa.float64()),  # slots in use, summed over that time
+        ("parse_s", pa.float64()),  # in which the actor made requests and read replies
+        ("open_s", pa.float64()),  # in which it opened whole inputs
         ("deaths", pa.int32()),  # how often it was started anew
         ("death", pa.string()),  # why it died last, and the last lines of its log; null where it never did
         ("log", pa.string()),  # on the machine of the actor
@@ -158,8 +203,10 @@ ANSWERED = pa.schema(
         ("engine", ENGINE_USE),
         LACKS,
         RETRIES,
+        SPENT,
         ("fault", pa.string()),  # why no engine can be had; then there are no rows
         LOST,
+        PLAN,
     ]
 )
 
@@ -172,7 +219,7 @@ RECEIPTS = pa.schema(
         ("chunk_id", pa.string()),
         ("task", pa.string()),
         # committed, duplicate (another attempt was first), refused (by the store, which takes no others either), failed
-        # (there is something else in its place), no_engine or lost (a store of inputs)
+        # (there is something else in its place), no_engine or lost (a store of inputs), planned (a plan without a part)
         ("outcome", pa.string()),
         ("message", pa.string()),  # why it failed
         ("rows", pa.int64()),
@@ -180,12 +227,12 @@ RECEIPTS = pa.schema(
         ("failures", pa.list_(FAILED_ROWS)),
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
-        ("decode_s", pa.float64()),
         ("infer_s", pa.float64()),
-        ("commit_s", pa.float64()),
         ("engine", ENGINE_USE),
         LACKS,
         RETRIES,
+        PLAN,
+        SPENT,
     ]
 )
 

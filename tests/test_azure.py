@@ -30,7 +30,7 @@ def test_a_run_from_and_to_a_container(azure: Azurite, in_process: Path, capsys:
     assert main(["run", "spec.yaml"]) == 0
     assert main(["run", "spec.yaml"]) == 0
     assert "nothing to do" in capsys.readouterr().out
-    rows = Results.at(f"{container}/out").query("ocr", "select * from results", ("input_uri", "status"))
+    rows = Results.at(f"{container}/out").rows("ocr", ("input_uri", "status")).read_all().to_pylist()
     assert sorted((row["input_uri"], row["status"]) for row in rows) == [
         (f"{container}/in/{number}.png", "ok") for number in range(3)
     ]

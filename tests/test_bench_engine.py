@@ -88,6 +88,7 @@ def test_an_interrupt_shows_what_was_measured(
 
 
 @pytest.mark.slow
+@pytest.mark.vllm
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(VLLM_PYTHON not in os.environ, reason=f"{VLLM_PYTHON} names no interpreter that has vLLM")
 def test_vllm_stands_beside(small: None, capsys: pytest.CaptureFixture[str]) -> None:

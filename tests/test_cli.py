@@ -104,22 +104,3 @@ def test_plan_shows_units_and_stages_and_writes_nothing(world: World) -> None:
     assert "rows     (no task takes a page): 6" in said
     assert "stage    infer: 1 actors" in said
     assert not world.output.exists()
-
-
-def test_try_answers_one_file_on_the_terminal(world: World) -> None:
-    document = write_pdf(world.folder / "a.pdf", pages=2)
-    write_recording(world.recording, {"sample": "a.pdf", "task": "ocr", "reply": "[bold]Page {unit}[/bold]"})
-    said = world.run("try", str(document), "--recording", str(world.recording))
-    assert "page 1" in said
-    assert "[bold]Page 1[/bold]" in said  # what a model wrote is shown, not obeyed
-    gone = world.run("try", str(world.folder / "gone.pdf"), "--recording", str(world.recording), code=1)
-    assert "not_found" in gone
-
-
-def test_try_says_what_is_in_doubt(world: World) -> None:
-    picture = write_image(world.folder / "a.jpg", "some words")
-    write_recording(world.recording, {"sample": "a.jpg", "task": "caption", "reply": "Words."})
-    ask = ("try", str(picture), "--task", "caption", "--recording", str(world.recording))
-    assert "in doubt" not in world.run(*ask)
-    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size * 2 // 3])
-    assert "in doubt: truncated" in world.run(*ask)

@@ -8,14 +8,15 @@ import pytest
 
 from tests.support.cluster import Cluster, clustered
 from tests.support.tiny import tiny_checkpoint
-from tests.support.world import World, write_image, write_pdf, write_recording
+from tests.support.world import World, opened, write_image, write_pdf, write_recording
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def cluster(world: World) -> Iterator[Cluster]:
-    with clustered(world) as cluster:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all jobs of this file, in a world of its own: they find it as jobs find a cluster that others use too."""
+    with opened(tmp_path_factory.mktemp("cluster")) as world, clustered(world) as cluster:
         yield cluster
 
 

@@ -91,6 +91,14 @@ def kinds(rows: list[dict[str, Any]]) -> list[str | None]:
     return [row["error"] and row["error"]["kind"] for row in rows]
 
 
+def test_a_chunk_without_units_decodes_to_none() -> None:
+    chunk = {"chunk_id": "", "tasks": [], "passthrough": b"", "units": []}
+    table = Decode(SMALL)(pa.Table.from_pylist([chunk], schema=tables.CHUNKS))
+    assert table.schema.equals(tables.DECODED_CHUNKS)
+    assert table.column("units").to_pylist() == [[]]
+    assert [call["stage"] for call in table.column("spent")[0].as_py()] == ["decode"]
+
+
 # pages
 
 

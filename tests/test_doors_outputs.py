@@ -58,7 +58,7 @@ def _taken(path: Path) -> None:
     store = LocalStore(str(path))
     JobFolder(store).claim()
     store.put_if_absent("_job/rounds/00000.json", _round())
-    store.put_if_absent("_job/inputs/00000.parquet", b"never read")
+    store.put_if_absent("_job/inputs/00000/part-00000.parquet", b"never read")
     store.put_if_absent(PartName("text", chunk("c")).key, b"never read")
 
 
@@ -164,11 +164,11 @@ def begin(job: Job) -> None:
     of_job.claim()
     of_job.write_spec(job.spec.model_dump(mode="json"))
     rounds = grow(job, of_job, view, of_job.rounds(), [], list_job(job), changed=False)
-    plan_work(job, of_job, view, rounds, None, Progress())
+    plan_work(job, of_job, rounds, None, Progress())
 
 
 IDENTITY, STORED, ROUND = "_job/identity.json", "_job/spec.yaml", "_job/rounds/00000.json"
-INPUTS, CHUNKS = "_job/inputs/00000.parquet", "_job/chunks/00000/part-00000.parquet"
+INPUTS, CHUNKS = "_job/inputs/00000/part-00000.parquet", "_job/chunks/00000/part-00000.parquet"
 
 
 def _other_columns(path: Path) -> None:

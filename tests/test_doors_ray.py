@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def test_all_heads_of_a_process_have_one_token(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(subprocess, "Popen", popen)
     for _ in range(2):
         with pytest.raises(OSError, match="none today"):
-            ray_head.start(1, 1, 1)
+            ray_head.begin(1, 1)
     assert len(tokens) == 2
     assert len(set(tokens)) == 1
     assert len(tokens[0]) == 64
@@ -187,7 +188,7 @@ orphan_reaper.start()
 folders = []
 ray_head._folder, made = (lambda: folders.append(made()) or folders[-1]), ray_head._folder
 try:
-    ray_head.start(1, 100 << 20, 0.2)
+    ray_head.begin(1, 100 << 20).up(0.2)
 except ClusterLost as error:
     print(error, [folder.exists() for folder in folders])
 """
@@ -259,32 +260,46 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         yield Embedded(options["gcs-address"], Path(options["temp_dir"]), world)
 
 
-def intrude(run: Embedded, variables: dict[str, str]) -> dict[str, str]:
-    python = sys.executable
-    if as_stranger([python, "-c", "import ray"], {}).returncode:
+@pytest.fixture(scope="module")
+def strangers_have_ray() -> None:
+    if as_stranger([sys.executable, "-c", "import ray"], {}).returncode:
         pytest.skip("this environment lies where another user cannot read it")
+
+
+def intrude(run: Embedded, variables: dict[str, str]) -> dict[str, str]:
     done = as_stranger(
-        [python, "-c", INTRUDER, run.gcs, str(run.folder)], {"RAY_BACKEND_LOG_LEVEL": "fatal", **variables}
+        [sys.executable, "-c", INTRUDER, run.gcs, str(run.folder)], {"RAY_BACKEND_LOG_LEVEL": "fatal", **variables}
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return told
 
 
+WITHOUT_RIGHTS = {
+    "without a token": {},
+    "disabled": {"RAY_AUTH_MODE": "disabled"},
+    "a wrong token": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+}
+
+
+@pytest.fixture(scope="module")
+def intruders(strangers_have_ray: None, run: Embedded) -> Iterator[dict[str, Future[dict[str, str]]]]:
+    """All at once: each of them waits for what never answers."""
+    with ThreadPoolExecutor(len(WITHOUT_RIGHTS)) as pool:
+        yield {name: pool.submit(intrude, run, variables) for name, variables in WITHOUT_RIGHTS.items()}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "variables",
-    [{}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}],
-    ids=["without a token", "disabled", "a wrong token"],
-)
-def test_another_user_of_the_machine_gets_nowhere(variables: dict[str, str], run: Embedded) -> None:
-    told = intrude(run, variables)
+@pytest.mark.parametrize("name", WITHOUT_RIGHTS)
+def test_another_user_of_the_machine_gets_nowhere(name: str, intruders: dict[str, Future[dict[str, str]]]) -> None:
+    told = intruders[name].result()
     assert len(told) == 7
     assert not {how: outcome for how, outcome in told.items() if outcome.startswith("in: ")}
     print(json.dumps(told, indent=1))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("strangers_have_ray")
 def test_the_same_attempts_get_in_with_the_token(run: Embedded) -> None:
     """Else the test above would prove nothing."""
     (raylet, *_) = run.world.processes("/raylet --")

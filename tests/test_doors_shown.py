@@ -24,6 +24,7 @@ from operators.infer.engine_log import EngineLog
 from operators.store.local import LocalStore
 from pipelines.summary.audit import TaskAudit
 from pipelines.summary.summary import Summary
+from pipelines.summary.utilization import StageUse, UtilizationSummary
 from schemas.checkout import ROOT
 from schemas.finding import Finding
 from schemas.printable import one_line, printable
@@ -189,8 +190,10 @@ def test_progress_and_summary(shown: Callable[[Callable[[], object]], str]) -> N
         name=EVIL, output=f"/tmp/{NAME}", inputs=1, grown={}, skipped={}, unmatched={EVIL: 1}, complete=False,
         tasks={EVIL: TaskAudit(2, 2, 1, {EVIL: 1})}, failed_fraction=0.5, exit_code=1,
         uncommitted=[f"{EVIL}: {EVIL}"], code_checks={EVIL: 1},
+        engine=UtilizationSummary(0.5, 1.0, 0.0, 2.0, 1, EVIL, [StageUse(EVIL, 2, 1.0, 3.0, 0.25)]),
     )  # fmt: skip
     receipt: dict[str, Any] = {"task": EVIL, "chunk_id": EVIL, "rows": 1, "output_tokens": 1, "message": EVIL}
+    receipt["engine"] = None
     failure = {"status": EVIL, "stage": EVIL, "kind": EVIL, "message": EVIL, "rows": 1}
 
     def act() -> None:

@@ -51,7 +51,7 @@ def world(folder: Path, inputs: Path | str, *, output: str | None = None) -> str
     job_folder, view, log = JobFolder(store), View(store), PartLog(store)
     job_folder.claim()
     rounds = grow(job, job_folder, view, job_folder.rounds(), (), list_job(job), changed=False)
-    work = plan_work(job, job_folder, view, rounds, None, Progress())
+    work = plan_work(job, job_folder, rounds, None, Progress())
     for chunk in work.pending.to_pylist():
         for task in chunk["tasks"]:
             log.write(task, chunk["chunk_id"], rows_of(chunk, task))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -173,7 +174,51 @@ def test_a_child_that_does_not_start_is_no_fault_of_the_file(monkeypatch: pytest
     assert len(children) == 2
 
 
+# how long a child is kept
+
+
+@pytest.mark.parametrize(("does", "orders", "starts"), [("reads", 12, 1), ("leaks:40", 12, 3), ("leaks:4", 12, 1)])
+def test_a_child_is_replaced_for_what_it_holds(
+    monkeypatch: pytest.MonkeyPatch, does: str, orders: int, starts: int
+) -> None:
+    """Looked at in every fourth order: by then it holds 120 MB more than after its first, or 12."""
+    monkeypatch.setattr(sandbox, "ORDERS_PER_LOOK", 4)
+    looks = Counter[int]()
+    look = Child.address_space_mb
+    assert isinstance(look, property)
+    assert look.fget is not None
+    monkeypatch.setattr(
+        Child, "address_space_mb", property(lambda child: (looks.update([child.pid]), look.fget(child))[1])
+    )
+    with odd(monkeypatch, does, memory_mb=512) as (box, children):
+        assert [decode(box, 1) for _ in range(orders)] == [[None]] * orders
+    assert len(children) == starts
+    assert sum(looks.values()) <= starts + orders // 4
+
+
+def test_a_child_is_replaced_after_very_many_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "ORDERS_PER_CHILD", 5)
+    with odd(monkeypatch, "reads") as (box, children):
+        assert [decode(box, 1) for _ in range(11)] == [[None]] * 11
+    assert len(children) == 3
+
+
 # time
+
+
+def test_a_child_that_answers_soon_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Counter[int]()
+    scheduled = Child.scheduled
+    monkeypatch.setattr(Child, "scheduled", lambda child: (looks.update([child.pid]), scheduled(child))[1])
+    with odd(monkeypatch, *["reads"] * 50, "works:1") as (box, _):
+        decode(box, 1)
+        looks.clear()
+        # a machine may be full for a moment
+        assert decode(box, 50) == [None] * 50
+        assert looks.total() < 50
+        looks.clear()
+        assert decode(box, 51) == [None] * 51
+        assert looks.total() > 0
 
 
 class FakeChild:

@@ -4,11 +4,10 @@ that the same command goes on wherever the one before was killed. Parts are put 
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from operators.store.store import Data, Store
 from operators.store.view import View
 from pipelines import slices
 from pipelines.folder import JobFolder
-from pipelines.growth import check_tasks, grow
+from pipelines.growth import check_tasks, grow, slices_after
 from pipelines.job import Job, prepare
 from pipelines.planning import Work, list_job, plan_work
 from pipelines.progress import Progress
@@ -133,7 +132,7 @@ class Output:
         anew = check_tasks(job, rounds, view, redo)
         listing = list_job(job) if new or not rounds else None
         rounds = grow(job, folder, view, rounds, anew, listing, changed=changed)
-        return plan_work(job, folder, view, rounds, None, Progress())
+        return plan_work(job, folder, rounds, None, Progress())
 
     def run(self, *tasks: dict[str, Any], parts: int | None = None, **how: Any) -> dict[str, list[str]]:
         """Plans, and puts the parts, or the first of them: what was asked, by task."""
@@ -226,10 +225,8 @@ def test_forty_further_and_three_changed_at_once(output: Output) -> None:
     output.draw(*range(100, 140))
     output.draw(0, 1, 2, width=9)
     assert output.run(changed=True) == {"look": names(0, 1, 2, *range(100, 140))}
-    assert [(round_.kind, round_.counts) for round_ in output.rounds] == [
-        ("first", {"new": 5, "changed": 0}),
-        ("inputs", {"new": 40, "changed": 3}),
-    ]
+    assert output.listed == {"new": 40, "changed": 3}
+    assert [round_.kind for round_ in output.rounds] == ["first", "inputs"]
 
 
 def test_a_changed_input_with_fewer_pages_has_fewer_rows(output: Output) -> None:
@@ -237,7 +234,8 @@ def test_a_changed_input_with_fewer_pages_has_fewer_rows(output: Output) -> None
     assert output.run() == {"look": ["a.pdf"] * 5}
     write_pdf(output.inputs / "a.pdf", pages=2)
     work = output.plan(changed=True)
-    assert (work.planned_rows, work.committed_rows, work.pending_rows) == (2, 0, 2)
+    figures = work.figures
+    assert (figures.planned_rows, figures.committed_rows, figures.pending_rows) == (2, 0, 2)
     output.commit(prepare(parse(output.spec, "spec")), work)
     assert output.shown("look") == [("a.pdf", 0, 1), ("a.pdf", 1, 1)]
     assert output.run(changed=True) == {}
@@ -299,7 +297,7 @@ def test_a_further_task_is_asked_about_all_inputs_for_itself_alone(output: Outpu
     output.ask("why", "how", "who", "when")
     assert output.run(ASK, AGAIN) == {"ask": ["3"], "again": ["0", "1", "2", "3"]}
     assert output.run(ASK, AGAIN) == {}
-    assert [round_.kind for round_ in output.rounds] == ["first", "inputs", "task"]
+    assert [round_.kind for round_ in output.rounds] == ["first", "task", "inputs"]
 
 
 def test_a_task_that_is_left_out_stays_and_takes_in_new_inputs_when_it_is_named_again(output: Output) -> None:
@@ -443,46 +441,32 @@ def test_wherever_a_run_is_killed_the_same_command_plans_the_same(
 
 # slices
 
-KINDS = ("page", "image", "document", None)
+MEDIA = ("document", "image", "video", None)
+Listed = st.lists(st.tuples(st.sampled_from(MEDIA), st.none() | st.integers(0, 3_000_000)), max_size=9)
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_slices_are_the_same_when_they_are_learned_from_chunks(data: st.DataObject) -> None:
-    """Some rounds, the chunks of a prefix of which were there before."""
+@given(before=Listed, after=Listed)
+def test_slices_go_on_where_the_manifests_left_them(
+    before: list[tuple[str | None, int | None]], after: list[tuple[str | None, int | None]]
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "MOST_UNITS", 20)
-        drawn = data.draw(
-            st.lists(
-                st.lists(st.tuples(st.integers(0, 12), st.lists(st.sampled_from(KINDS), min_size=1, max_size=9))),
-                min_size=1,
-                max_size=4,
-            )
-        )
-        rounds = [list(dict(inputs).items()) for inputs in drawn]
-        planned, learned = Slices(), Slices()
-        known_rounds = data.draw(st.integers(0, len(rounds)))
-        for number, inputs in enumerate(rounds):
-            places = [planned.of(f"{name}", kinds, number) for name, kinds in inputs]
-            if number >= known_rounds:
-                assert [learned.of(f"{name}", kinds, number) for name, kinds in inputs] == places
-                continue
-            units = [
-                (slice_, f"{name}", kind)
-                for slice_, (name, kinds) in zip(places, inputs, strict=True)
-                for kind in kinds
-            ]
-            for slice_, group in groupby(units, itemgetter(0)):
-                for _, name, kind in sorted(group, key=lambda unit: str(unit[2])):  # chunks come by kind, not by input
-                    learned.cut(name, slice_, kind, number)
-        assert [learned.of(f"{name}", ("page",), 9) for name in range(20)] == [
-            planned.of(f"{name}", ("page",), 9) for name in range(20)
+        folder, planned = JobFolder(store_at(f"memory://{uuid.uuid4().hex}")), Slices()
+        places = [planned.of(*listed) for listed in before]
+        rows = [
+            {"input_id": f"{row}", "input_uri": f"/{row}", "media": media, "size_bytes": size, "slice": place}
+            for row, ((media, size), place) in enumerate(zip(before, places, strict=True))
         ]
+        for piece, start in enumerate(range(0, len(rows), 4)):
+            folder.write_piece(0, piece, pa.Table.from_pylist(rows[start : start + 4], schema=tables.INPUTS))
+        learned = slices_after(folder, [(0, piece) for piece in range(folder.pieces(0))])
+        assert [learned.of(*listed) for listed in after] == [planned.of(*listed) for listed in after]
 
 
 def test_slices_of_a_job_that_grows_are_those_of_its_manifests(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "MOST_UNITS", 3)
-    monkeypatch.setattr("pipelines.planning.SLICE", 4)
+    monkeypatch.setattr("pipelines.growth.LARGEST_PIECE", 4)
     output.ask(*(f"why {number}" for number in range(10)))
     with pytest.raises(Killed):
         output.plan(writes=6)

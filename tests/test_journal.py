@@ -27,13 +27,15 @@ from pipelines import event_log
 from pipelines import journal as journal_module
 from pipelines.event_log import EVENTS, PROGRESS, EventLog, read_events, read_progress, write_progress
 from pipelines.journal import MOST_WAITING, Journal
+from pipelines.plan import COMMITS
 from pipelines.progress import Progress, Several
 from pipelines.rounds import now
 from schemas.errors import StoreLost
 
 ENGINE: dict[str, Any] = {
-    "actor": "host/1", "slots": 4, "since_s": 10.0, "until_s": 20.0, "busy_s": 20.0, "deaths": 0, "death": None,
-    "log": "/logs/engine.log",
+    "actor": "host/1", "slots": 4, "since_s": time.time() - 100, "until_s": time.time(), "busy_s": 20.0,
+    "parse_s": 1.0, "open_s": 0.0,
+    "deaths": 0, "death": None, "log": "/logs/engine.log",
 }  # fmt: skip
 
 
@@ -41,8 +43,8 @@ def receipt(number: int = 0, **changed: Any) -> dict[str, Any]:
     """A row of RECEIPTS."""
     return {
         "chunk_id": f"00000-0000-{number:016x}", "task": "ocr", "outcome": "committed", "message": None, "rows": 10,
-        "ok": 10, "failures": [], "prompt_tokens": 5, "output_tokens": 50, "decode_s": 1.0, "infer_s": 2.0,
-        "commit_s": 0.1, "engine": ENGINE, "lacks": [], "retries": [], **changed,
+        "ok": 10, "failures": [], "prompt_tokens": 5, "output_tokens": 50, "infer_s": 2.0,
+        "engine": ENGINE, "lacks": [], "retries": [], "spent": [], **changed,
     }  # fmt: skip
 
 
@@ -114,17 +116,47 @@ def test_a_run_as_it_is_told_of(store: Store, lease: Lease) -> None:
     assert progress["tokens_per_s_run"] > 0
 
 
-def test_it_is_written_while_the_run_goes_on(store: Store, lease: Lease) -> None:
+def test_what_is_planned_while_others_are_answered(store: Store, lease: Lease) -> None:
+    with journal(store, lease) as told:
+        for piece in range(1, 31):
+            told.planned(100 * piece, piece, 4 * piece)
+            told.receipt(receipt(piece))
+    progress = progress_of(store)
+    counted = {key: progress[key] for key in ("planned_rows", "done_rows", "new_rows", "open_chunks")}
+    assert counted == {"planned_rows": 3000, "done_rows": 330, "new_rows": 300, "open_chunks": 90}
+    planned = [event for event in read_events(store) if event["kind"] == "planned"]
+    assert [event["times"] for event in planned] == [1, 10]
+    assert planned[0]["rows"] == 100
+
+
+def test_a_bucket_takes_several_parts_at_once() -> None:
+    guard = LeaseGuard("s3://bucket/out", "")
+    for address, parts in (("s3://bucket/out", COMMITS), ("/out", 1)):
+        told = Journal(store_at(address), guard, name="papers", workers=3)
+        told.receipt(receipt())
+        use = told.used.summary()
+        assert use is not None
+        workers = {stage.stage: stage.workers for stage in use.stages}
+        assert (workers["decode"], workers["commit"]) == (3, parts)
+
+
+def test_it_is_written_while_the_run_goes_on(store: Store, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.pace.LEAST_S", 0.001)
+    engine = ENGINE | {"since_s": time.time()}
     with journal(store, lease, every_s=0.02) as told:
         told.planned(40, 0, 4)
         for number in range(3):
-            told.receipt(receipt(number))
+            told.receipt(receipt(number, engine=engine))
             deadline = time.monotonic() + 20
             while (read_progress(store) or {}).get("done_rows") != 10 * (number + 1):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         assert progress_of(store)["state"] == "asking"
-        assert progress_of(store)["eta_s"] is not None
+        deadline = time.monotonic() + 20
+        while progress_of(store)["eta_s"] is None:
+            assert time.monotonic() < deadline
+            told.receipt(receipt(3, rows=0, engine=engine))
+            time.sleep(0.01)
     assert "run began" in kinds(store)
 
 

@@ -149,7 +149,7 @@ def test_a_summary_that_the_store_does_not_take_is_told(
 
 
 def rows_of(output: str, task: str) -> list[dict[str, Any]]:
-    return list(Results.at(output).query(task, "select * from results order by input_uri", ("input_uri", "status")))
+    return [row for batch in Results.at(output).batches(task, ("input_uri", "status")) for row in batch.to_pylist()]
 
 
 # before anything begins

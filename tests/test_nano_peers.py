@@ -31,6 +31,7 @@ VLLM = os.environ.get("SIGHTREAD_VLLM_PYTHON")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.skipif(not CHECKPOINT.exists(), reason="no checkpoint is shipped"),
 ]
 

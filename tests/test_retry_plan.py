@@ -22,7 +22,6 @@ from pipelines.planning import cut_table, plan_work
 from pipelines.progress import Progress
 from pipelines.retry_plan import Rows, add_rounds, plan_again
 from pipelines.rounds import Round
-from pipelines.slices import Slices
 from schemas import tables
 from tests.support.world import write_recording
 
@@ -47,7 +46,7 @@ class Planned:
         self.job, self.folder = job, JobFolder(store_at(f"memory://{uuid.uuid4().hex}"))
         same = {"input_uri": "/a.pdf", "media": "document"}
         inputs = pa.Table.from_pylist(
-            [{**same, "input_id": f"{row}"} for row in range(len(pages))], schema=tables.INPUTS
+            [{**same, "input_id": f"{row}", "slice": row // 2} for row in range(len(pages))], schema=tables.INPUTS
         )
         inputs = inputs.append_column("shelf", pa.array(range(len(pages)), pa.int64()))
         units = [
@@ -60,8 +59,8 @@ class Planned:
         ]  # fmt: skip
         self.units = [(unit["input_id"], unit["unit_index"]) for unit in units]
         self.folder.claim()
-        self.folder.write_inputs(0, inputs)
-        self.folder.write_chunks(0, 0, cut_table(units, inputs, job, job.tasks, Slices(), 0))
+        self.folder.write_piece(0, 0, inputs)
+        self.folder.write_chunks(0, 0, cut_table(units, inputs, job, job.tasks, 0))
         spec = job.spec.model_dump(mode="json")
         self.rounds = [Round(0, "first", (0,), job.definitions, "then", "somebody", spec)]
         self.folder.add_round(self.rounds[0])
@@ -72,7 +71,7 @@ class Planned:
         there = Manifests.read(self.folder, view, self.rounds, NAMES)
         ids = there.chunks.column("chunk_id").to_pylist()
         committed = {(name, one) for name in NAMES for one in ids if ChunkId.of(one).round != without}
-        return Manifests(there.chunks, there.latest, committed)
+        return Manifests(there.chunks, there.generations, committed)
 
     def chunks(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.manifests().chunks.to_pylist()
@@ -87,7 +86,6 @@ Choices = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 30)), max_si
 def test_each_row_that_was_chosen_is_asked_for_once(
     job: Job, monkeypatch: pytest.MonkeyPatch, pages: list[int], choices: list[list[tuple[str, int]]]
 ) -> None:
-    monkeypatch.setattr("pipelines.slices.MOST_UNITS", 4)
     output = Planned(job, pages)
     first = {
         unit["input_id"]: ChunkId.of(chunk["chunk_id"]).slice for chunk in output.chunks() for unit in chunk["units"]
@@ -142,14 +140,15 @@ def test_a_unit_that_a_later_round_asks_for_is_left_out_of_the_chunk(job: Job) -
     )
     inputs = output.folder.read_inputs((0,)).slice(0, 1)
     unit = {**output.chunks()[0]["units"][0], "generation": 2}
-    output.folder.write_inputs(2, inputs)
-    output.folder.write_chunks(2, 0, cut_table([unit], inputs, job, job.tasks, Slices(), 2))
+    output.folder.write_piece(2, 0, inputs)
+    output.folder.write_chunks(2, 0, cut_table([unit], inputs, job, job.tasks, 2))
     output.rounds.append(Round(2, "inputs", (2,), job.definitions, "then", "somebody", output.rounds[0].spec))
     output.folder.add_round(output.rounds[2])
 
-    work = plan_work(job, output.folder, View(store_at("memory://empty")), output.rounds, None, Progress(), [1])
+    work = plan_work(job, output.folder, output.rounds, None, Progress(), [1])
 
     (chunk,) = work.pending.to_pylist()
     assert [unit["input_id"] for unit in chunk["units"]] == ["1"]
     assert pa.ipc.open_stream(chunk["passthrough"]).read_all().column("shelf").to_pylist() == [1]
-    assert (work.pending_rows, work.again_rows, work.planned_rows) == (1, 1, 4)
+    figures = work.figures
+    assert (figures.pending_rows, figures.again_rows, figures.planned_rows) == (1, 1, 4)

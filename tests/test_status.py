@@ -52,8 +52,10 @@ class Output:
         """inputs: of a manifest of its own."""
         number = len(self.rounds)
         if inputs:
-            rows = [{"input_id": name, "input_uri": f"s3://far/{name}.png"} for name in inputs]
-            self.folder.write_inputs(number, pa.Table.from_pylist(rows, schema=tables.INPUTS))
+            rows = [{"input_id": name, "input_uri": f"s3://far/{name}.png", "slice": SLICE} for name in inputs]
+            for piece, start in enumerate(range(0, len(rows), 512)):
+                some = pa.Table.from_pylist(rows[start : start + 512], schema=tables.INPUTS)
+                self.folder.write_piece(number, piece, some)
         manifests = (number,) if inputs else ()
         definitions = {task: {"module": "no.such.module"} for task in tasks}
         spec = {"name": "papers", "engine": {"kind": "gone", "model": "/nowhere"}}
@@ -286,13 +288,17 @@ def test_what_is_no_progress_is_none(output: Output, data: bytes, capsys: pytest
 def test_names_of_others_steer_no_terminal(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     evil = "\x1b[2J[bold]x[/bold]\u202e\n"
     EventLog(output.store).add([{"at": now(), "kind": evil, "message": evil, evil: "\udcff"}])
-    write_progress(output.store, {"state": evil, "who": evil, "began": evil, "at": now(), "why": evil})
+    stage = {"stage": evil, "workers": 1, "busy_s": 1.0, "idle_s": 1.0, "share": 0.5}
+    use = {"utilization": 0.5, "tokens_per_s": 1, "since_s": 0, "span_s": 2, "deaths": 0, "bottleneck": evil}
+    progress = {"state": evil, "who": evil, "began": evil, "at": now(), "why": evil}
+    write_progress(output.store, {**progress, "utilization": {**use, "stages": [stage]}})
     output.add("inputs", [evil.replace("/", "")], ["b"], counts={evil: 1})
     assert main(["status", output.store.address]) == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "[bold]x[/bold]" in text
+    assert "1.0 s" in text
     assert main(["status", output.store.address, "--json"]) == 0
     text = capsys.readouterr().out
     assert text.isascii()
@@ -366,7 +372,7 @@ def test_a_run_that_lists_once_more_says_so(in_process: Path, monkeypatch: pytes
         seen.append(progress["state"])
         raise SpecError("inputs: no more")
 
-    monkeypatch.setattr("pipelines.run.list_job", slowly)
+    monkeypatch.setattr("pipelines.run.lister_of", slowly)
     assert main(["run", "spec.yaml"]) == 2
     assert seen == ["listing"]
     status = status_of(store_at("out"))

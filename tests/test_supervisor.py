@@ -26,8 +26,8 @@ from model.engines.scripted_kind import Settings
 from operators.infer.engine_log import EngineLog
 from operators.infer.engine_wire import pack_answer, pack_request, unpack_answer, unpack_request
 from operators.infer.poison_bisector import PoisonBisector
-from operators.infer.supervisor import Supervisor
-from operators.processes.child import Limits
+from operators.infer.supervisor import TICK_S, WEIGH_S, Supervisor
+from operators.processes.child import Child, Limits
 from schemas.checkout import ROOT
 from schemas.errors import EngineError, Failure
 from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
@@ -82,6 +82,21 @@ def test_many_requests_from_many_threads_are_each_answered_once(start: Start) ->
         time.sleep(0.01)
     supervisor.close()
     assert answers == {f"r{number}": 1 for number in range(200)}
+
+
+def test_an_engine_is_not_weighed_for_every_answer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed: list[float] = []
+
+    def weigh(_: Child) -> int:
+        weighed.append(time.monotonic())
+        return 1
+
+    monkeypatch.setattr(Child, "address_space_mb", property(weigh))
+    supervisor = start(OK)
+    began = time.monotonic()
+    assert all(isinstance(answer, Completion) for answer in ask_all(supervisor, [request(n) for n in range(300)]))
+    supervisor.close()
+    assert 1 <= len(weighed) <= 1 + (time.monotonic() - began) / WEIGH_S
 
 
 def test_an_engine_whose_interpreter_is_not_there_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -152,6 +167,22 @@ def test_a_kill_from_outside_costs_nobody_a_failure_and_no_answer_is_asked_again
     assert all(isinstance(future.result(60), Completion) for future in futures)
     again = Counter(log.read_text().split()) - asked_before
     assert not answered & again.keys()
+    assert supervisor.stats.deaths == 1
+
+
+def test_an_engine_that_dies_while_nobody_waits_is_started_for_the_next_request(start: Start) -> None:
+    """At the end of a job Ray ends it before its supervisor: a large one would be loaded once more for nothing."""
+    supervisor = start(OK)
+    assert isinstance(supervisor.ask(request(0)).result(60), Completion)
+    pid = supervisor.child_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while supervisor.stats.deaths == 0:
+        time.sleep(0.01)
+    time.sleep(3 * TICK_S)
+    assert supervisor.child_pid is None
+    assert isinstance(supervisor.ask(request(1)).result(60), Completion)
+    assert supervisor.child_pid != pid
     assert supervisor.stats.deaths == 1
 
 

@@ -16,11 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from model.engines.scripted_kind import Settings
 from operators.infer.infer import Infer
-from operators.infer.utilization import Utilization
+from operators.infer.supervisor import Supervisor
+from operators.infer.utilization import Busy, Utilization
 from pipelines.job import prepare
 from pipelines.plan import stages
-from pipelines.summary.utilization import summarize_utilization
+from pipelines.summary.utilization import Used, UtilizationSummary, summarize_utilization
+from pipelines.summary.utilization import bottleneck as bottleneck_of
+from schemas.request import Completion, Message, Picture, Request, Sampling
 from schemas.spec import JobSpec
 from tests.support.world import World, write_recording
 
@@ -88,62 +92,157 @@ def test_ray_keeps_the_slots_of_a_paced_engine_as_full_as_simulated(world: World
     assert one_at_a_time < 0.6 < 0.85 * all_at_hand < in_use
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.01, 5)), min_size=1, max_size=40), st.integers(1, 8))
-def test_slots_in_use_are_counted_between_first_request_and_last_answer(
-    steps: list[tuple[int, float]], slots: int
-) -> None:
-    utilization, now, busy = Utilization(slots), 100.0, 0.0
-    last_fall = first = None
-    before = 0
-    for running, wait in steps:
-        utilization.note(running, now)
-        if running and first is None:
-            first = now
-        if running < before:
-            last_fall = now
-        before = running
-        busy += min(running, slots) * wait
-        now += wait
-    utilization.note(before, now)
-    assert utilization.busy_s == pytest.approx(busy)
-    assert utilization.since_s == first
-    assert utilization.until_s == (last_fall or 0.0)
+@given(st.lists(st.tuples(st.integers(-3, 5), st.floats(0.01, 5)), max_size=40), st.integers(1, 8))
+def test_a_slot_is_in_use_while_somebody_has_it(steps: list[tuple[int, float]], most: int) -> None:
+    now_s = running = 0
+    expected = 0.0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("operators.infer.utilization.time.monotonic", lambda: now_s)
+        busy = Busy(most)
+        for more, wait_s in steps:
+            for _ in range(abs(more) if running + more >= 0 else 0):
+                (busy.__enter__ if more > 0 else busy.__exit__)()
+                running += 1 if more > 0 else -1
+            now_s += wait_s
+            expected += min(running, most) * wait_s
+            assert busy.seconds == pytest.approx(expected)
 
 
-def receipt(chunk: str, actor: str = "a", **more: Any) -> dict[str, Any]:
-    engine = {"actor": actor, "slots": 2, "since_s": 10.0, "until_s": 14.0, "busy_s": 8.0, "deaths": 0}
-    engine |= {key: more.pop(key) for key in tuple(more) if key in engine}
-    return {
-        "chunk_id": chunk, "rows": 8, "output_tokens": 100, "decode_s": 1.0, "commit_s": 0.1,
-        "engine": engine, **more,
+def test_an_engine_that_was_started_anew_goes_on_counting() -> None:
+    use = Utilization(slots=2)
+    use.answered(0.5, 90.0)  # by one that died before this counts from
+    use.started_anew()
+    use.asked(100.0)
+    use.asked(101.0)
+    use.answered(3.0, 104.0)
+    use.started_anew()
+    use.answered(1.0, 106.0)
+    use.answered(1.5, 107.0)
+    use.started_anew()
+    now = use.snapshot()
+    assert (now["since_s"], now["until_s"], now["busy_s"]) == (100.0, 107.0, 5.0)
+
+
+def test_slots_are_in_use_for_as_long_as_requests_are_in_the_engine_and_no_longer(tmp_path: Path) -> None:
+    """Requests that wait to be sent or read were counted: an engine that answered at once had all its slots in use."""
+    recording = write_recording(tmp_path / "r.jsonl", {"sample": "*", "task": "*", "reply": "x" * 20_000})
+    supervisor = Supervisor(Settings(recording=str(recording), slots=4))
+    picture = Picture(640, 640, bytes(3 * 640 * 640))
+    label = (("sample", "a"), ("task", "ocr"), ("unit", "0"))
+    futures = [
+        supervisor.ask(Request(f"r{number}", (Message("user", (picture,)),), Sampling(), 60, label))
+        for number in range(200)
+    ]
+    answers = [future.result(60) for future in futures]
+    use = supervisor.utilization.snapshot()
+    supervisor.close()
+    in_engine_s = sum(answer.infer_s for answer in answers if isinstance(answer, Completion))
+    assert use["since_s"] is not None
+    assert use["until_s"] is not None
+    assert use["busy_s"] == pytest.approx(in_engine_s, rel=0.5, abs=0.05)
+
+
+def call(stage: str, began_s: float, busy_s: float) -> dict[str, Any]:
+    return {"stage": stage, "began_s": began_s, "busy_s": busy_s}
+
+
+def receipt(*spent: dict[str, Any], actor: str = "a", rows: int = 8, **more: Any) -> dict[str, Any]:
+    engine = {
+        "actor": actor, "slots": 2, "since_s": 10.0, "until_s": 20.0, "busy_s": 2.0, "deaths": 0, "parse_s": 1.0,
+        "open_s": 0.0, **more,
     }  # fmt: skip
+    return {"rows": rows, "output_tokens": 100, "engine": engine, "spent": list(spent)}
 
 
-def test_a_run_says_how_busy_its_engines_were_together() -> None:
-    summary = summarize_utilization(
-        [
-            receipt("x", until_s=12.0, busy_s=4.0),
-            receipt("x", deaths=1),
-            receipt("y", actor="b", until_s=20.0, busy_s=12.0, deaths=2),
-        ],
-        workers=2,
-    )
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What time it is for the driver, and what it has used by then."""
+    clock = {"now_s": 20.0, "cpu_s": 0.5}
+    monkeypatch.setattr("pipelines.summary.utilization.time.time", lambda: clock["now_s"])
+    monkeypatch.setattr("pipelines.summary.utilization._cpu_s", lambda: clock["cpu_s"])
+    return clock
+
+
+def test_a_run_says_how_busy_its_stages_were(clock: dict[str, float]) -> None:
+    clock["now_s"] = 5.0
+    used = Used({"decode": 2, "commit": 1})
+    clock |= {"now_s": 15.0, "cpu_s": 2.5}
+    used.add(receipt(call("decode", 8.0, 4.0), call("commit", 14.0, 0.5), until_s=14.0, busy_s=1.0))
+    plan = call("", 11.0, 1.0) | {"inputs": 512}  # it came alone
+    used.add({"rows": None, "output_tokens": None, "engine": None, "spent": [], "plan": plan})
+    clock |= {"now_s": 20.0, "cpu_s": 4.5}
+    used.add(receipt(deaths=1, parse_s=1.0))
+    used.add(receipt(call("decode", 13.0, 3.0), actor="b", since_s=11.0, busy_s=4.0, open_s=0.5, deaths=2))
+    used.add(receipt(call("commit", 17.0, 2.0), call("publish", 18.0, 1.0), until_s=18.0, busy_s=1.5))
+    summary = used.summary()
     assert summary is not None
-    assert (summary.span_s, summary.deaths) == (10.0, 3)
-    assert summary.utilization == pytest.approx((8 + 12) / (4 * 10))
-    assert summary.tokens_per_s == 30.0
-    assert summary.decode == pytest.approx(2 / 20), "a chunk is decoded once for all its tasks"
-    assert summarize_utilization([], workers=1) is None
-    assert summarize_utilization([{**receipt("x"), "engine": None}], workers=1) is None
+    assert (summary.since_s, summary.span_s, summary.deaths, summary.tokens_per_s) == (10.0, 10.0, 3, 40.0)
+    rows = {stage.stage: (stage.workers, round(stage.busy_s, 3)) for stage in summary.stages}
+    assert rows == {
+        "probe": (1, 1.0),
+        "decode": (2, 5.0),  # what it did before the first request counts for nothing
+        "open": (2, 0.5), "parse": (2, 2.0), "engine": (4, 6.0), "commit": (1, 2.5), "publish": (1, 1.0),
+        "driver": (1, 3.0),  # of 4.5 all but the 0.5 of before it began, and half of the 2 until the first receipt
+    }  # fmt: skip
+    assert list(rows) == ["probe", "decode", "open", "parse", "engine", "commit", "publish", "driver"]
+    assert summary.utilization == pytest.approx(6 / 40)
+    assert UtilizationSummary.of(json.loads(json.dumps(summary.as_json()))) == summary
+
+
+def test_nothing_is_told_of_engines_that_answered_nothing() -> None:
+    assert summarize_utilization([]) is None
+    assert summarize_utilization([{**receipt(call("decode", 1.0, 1.0)), "engine": None}]) is None
+    assert summarize_utilization([receipt(since_s=None)]) is None
+
+
+def test_the_driver_is_looked_at_as_long_as_no_engine_answers(clock: dict[str, float]) -> None:
+    used = Used()
+    for second in range(6000):  # what is kept of it is bounded
+        clock |= {"now_s": 100.0 + second, "cpu_s": 0.1 * second}
+        used.look()
+    clock |= {"now_s": 6110.0, "cpu_s": 603.0}
+    used.add(receipt(since_s=6090.0, until_s=6109.0))
+    (share,) = (stage.share for stage in used.summary().stages if stage.stage == "driver")  # type: ignore[union-attr]
+    assert share == pytest.approx((603.0 - 599.0) / 20.0)
+
+
+_SECONDS = st.floats(0, 1000)
+_CALLS = st.lists(st.builds(call, st.sampled_from(["probe", "decode", "commit", "publish"]), _SECONDS, _SECONDS))
+_RECEIPTS = st.builds(
+    lambda spent, **engine: receipt(*spent, **engine),
+    _CALLS, actor=st.sampled_from("ab"), since_s=_SECONDS | st.none(), until_s=_SECONDS, busy_s=_SECONDS,
+    parse_s=_SECONDS, open_s=_SECONDS,
+)  # fmt: skip
+
+
+@given(st.lists(_RECEIPTS, max_size=20), st.integers(1, 4))
+def test_busy_and_idle_add_up_whatever_receipts_tell(receipts: list[dict[str, Any]], workers: int) -> None:
+    summary = summarize_utilization(receipts, {"decode": workers})
+    if summary is not None:
+        for stage in summary.stages:
+            assert stage.busy_s + stage.idle_s == pytest.approx(stage.workers * summary.span_s)
+            assert 0 <= stage.busy_s == pytest.approx(stage.share * stage.workers * summary.span_s)
+            assert stage.idle_s >= 0
+        assert summary.bottleneck in {*(stage.stage for stage in summary.stages), "Ray", "requests"}
 
 
 @pytest.mark.parametrize(
     ("change", "bottleneck"),
-    [({}, "engine"), ({"busy_s": 4.0, "decode_s": 8.0}, "decode"), ({"busy_s": 4.0, "commit_s": 3.0}, "commit"),
-     ({"busy_s": 4.0, "rows": 40}, "object store"), ({"busy_s": 4.0}, "requests"),
-     ({"busy_s": 4.0, "decode_s": 8.0, "deaths": 1}, "engine deaths"), ({"deaths": 1}, "engine")],
+    [({"engine": 0.95, "driver": 0.97}, "engine"), ({"engine": 0.7, "parse": 0.4}, "engine"),
+     ({"decode": 0.8, "engine": 0.3}, "decode"), ({"probe": 0.8}, "probe"), ({"parse": 0.7}, "parse"),
+     ({"open": 0.7}, "open"), ({"driver": 0.8, "commit": 0.6}, "driver"),
+     ({"commit": 0.8, "publish": 0.1}, "commit"), ({"commit": 0.8, "publish": 0.7}, "publish"),
+     # none of them could have held it back
+     ({}, "Ray"), ({"enough": False}, "requests"), ({"enough": False, "decode": 0.8}, "decode"),
+     ({"parts": 3, "commit": 0.8}, "requests"), ({"parts": 1, "engine": 0.95}, "engine"),
+     ({"deaths": 1, "decode": 0.8}, "engine deaths"), ({"deaths": 1, "engine": 0.95}, "engine")],
 )  # fmt: skip
-def test_a_run_names_what_held_the_engine_up(change: dict[str, Any], bottleneck: str) -> None:
-    summary = summarize_utilization([receipt("x", **change)], workers=2)
-    assert summary is not None
-    assert summary.bottleneck == bottleneck
+def test_a_run_names_what_held_it_up(change: dict[str, Any], bottleneck: str) -> None:
+    deaths, parts, enough = (change.pop(key, usual) for key, usual in (("deaths", 0), ("parts", 9), ("enough", True)))
+    shares = {"engine": 0.055, "decode": 0.015} | change
+    assert bottleneck_of(shares, deaths, parts=parts, enough=enough) == bottleneck
+
+
+@pytest.mark.parametrize("value", [None, 7, {}, {"stages": [{}]}, {"stages": 3}, {"utilization": 0.9, "decode": 0.1}])
+def test_what_another_wrote_is_no_utilization(value: Any) -> None:
+    assert UtilizationSummary.of(value) is None

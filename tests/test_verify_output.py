@@ -183,7 +183,11 @@ def test_what_nobody_planned_is_named(store: Store) -> None:
 
 
 def test_manifests_and_rounds_that_cannot_be_read_are_named(store: Store) -> None:
-    for key in ("_job/chunks/00000/part-00000.parquet", "_job/inputs/00000.parquet", "_job/rounds/00000.json"):
+    for key in (
+        "_job/chunks/00000/part-00000.parquet",
+        "_job/inputs/00000/part-00000.parquet",
+        "_job/rounds/00000.json",
+    ):
         data = read(store, key)
         change(store, key, data[:-9])
         assert [text for text in faults(store).values() if key in text]

@@ -346,7 +346,7 @@ def test_a_broken_file_is_one_sentence_and_never_written_anew(store: Store) -> N
         with pytest.raises(JobConflict, match=r"`sightread verify memory://\w+ --repair` mends it$"):
             ask("ocr", 0)
     with pytest.raises(JobConflict, match="--repair"):
-        list(Results(store).query("ocr", "select text, verified from results", ["text", "status", "decode_s"]))
+        list(Results(store).batches("ocr"))
     publisher = Publisher(store)
     late = chunk_id(0, 0, "late")
     publisher.write("ocr", late, rows(late, [{"input_id": "a", "unit_index": 3, "text": "x"}]))

@@ -26,10 +26,10 @@ from schemas.checkout import NANO as CHECKPOINT
 from schemas.errors import Failure
 from schemas.request import Clip, Completion, Message, Picture, Request, Sampling
 from tests.support.tiny import noise_picture
-from tests.support.world import World, write_image, write_pdf
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.timeout(1100),
     pytest.mark.skipif("SIGHTREAD_VLLM_PYTHON" not in os.environ, reason="SIGHTREAD_VLLM_PYTHON names no interpreter"),
 ]
@@ -200,23 +200,6 @@ def test_an_option_that_vllm_does_not_have_is_one_sentence(options: dict[str, An
         assert "\n" not in answer.message
     finally:
         supervisor.close()
-
-
-def test_a_whole_job_gives_the_rows_of_the_embedded_engine(world: World) -> None:
-    write_pdf(world.inputs / "a.pdf", pages=2)
-    write_image(world.inputs / "b.png")
-    (world.inputs / "bad.jpg").write_bytes(b"garbage")
-    keys = ("input_uri", "unit_index", "status", "text", "prompt_tokens", "output_tokens", "finish_reason")
-    found = []
-    for kind in ("torch", "vllm"):
-        world.spec["output"] = str(world.folder / kind)
-        world.output = world.folder / kind
-        world.spec["engine"] = {"kind": kind, "model": str(CHECKPOINT), "dtype": "float32", "slots": 16}
-        world.run(timeout_s=500)
-        found.append([{key: row[key] for key in keys} for task in ("ocr", "caption") for row in world.rows(task)])
-        world.nothing_left()
-    assert found[0] == found[1]
-    assert [row["status"] for row in found[0]].count("ok") >= 3
 
 
 def wait_for(what: Callable[[], bool], timeout_s: float = 60) -> None:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import machine
-from jobs.display import console_for, show_line
 from jobs.load import load, parse
+from jobs.terminal import console_for, show_line
 from model.engines.kinds import FreeMemory, engine_kind
 from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
 from operators.store.addresses import absolute, local_path, opened

@@ -15,8 +15,8 @@ from typing import Any
 from rich.table import Table
 
 from jobs.demo_media import PAGES, SIGN, pdf_bytes, write_demo_media
-from jobs.display import cell, console_for, show_line
 from jobs.load import load, parse
+from jobs.terminal import cell, console_for, show_line
 from model.prompts.line_image import line_reader_of
 from operators.checks.text_layer import compare
 from pipelines.job import prepare

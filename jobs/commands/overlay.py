@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.arguments import count
 from jobs.echo import echo
@@ -36,10 +38,8 @@ _COLUMNS = (
     *("input_id", "input_uri", "media", "unit_index", "request_index", "unit_kind", "page", "start_s", "end_s"),
     *("width_px", "height_px", "status", "result"),
 )
-_QUERY = """
-select * exclude (status) replace (to_json(result) as result) from results
-where status = 'ok' and width_px > 0 order by input_uri, unit_index, request_index
-"""
+_FEW = 64
+"""Rows whose results are values of Python at once."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -103,10 +103,17 @@ def _marked(results: Results, task: str, rows: int) -> Iterator[tuple[dict[str, 
     """The first rows that have places, each with its marks."""
     marked = (
         (row, marks)
-        for row in results.query(task, _QUERY, _COLUMNS)
-        if (marks := list(marks_in(json.loads(row["result"])))) and media_of(row) is not None
+        for batch in results.batches(task, _COLUMNS)
+        for row in _good(batch)
+        if (marks := list(marks_in(row["result"]))) and media_of(row) is not None
     )
     return islice(marked, rows)
+
+
+def _good(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    is_good = pc.and_(pc.equal(batch.column("status"), "ok"), pc.greater(batch.column("width_px"), 0))
+    for few in pa.Table.from_batches([batch.filter(is_good)]).to_batches(max_chunksize=_FEW):
+        yield from few.to_pylist()
 
 
 def _draw(sandbox: Sandbox, store: Store, folder: str, row: dict[str, Any], marks: list[Mark]) -> Iterator[Drawing]:

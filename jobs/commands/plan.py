@@ -16,8 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs import machine
-from jobs.display import console_for, show_line
 from jobs.load import load
+from jobs.terminal import console_for, show_line
 from pipelines.job import prepare
 from pipelines.plan import check_resources, code_check_stages, stages
 from pipelines.planning import outlook

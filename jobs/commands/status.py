@@ -16,7 +16,7 @@ from typing import Any
 from rich.table import Table
 
 from jobs.arguments import count
-from jobs.display import cell, clock, console_for, show_line
+from jobs.display import cell, clock, console_for, show_line, use_line, use_table
 from jobs.echo import echo
 from operators.store.addresses import opened
 from pipelines.status import EVENTS, RoundStatus, Status, TaskStatus, status_of
@@ -44,6 +44,9 @@ def run(options: argparse.Namespace) -> int:
         console.print(_tasks(status.tasks))
     if status.rounds:
         console.print(_rounds(status.rounds))
+    if status.utilization is not None:
+        console.print(use_table(status.utilization))
+        show(use_line(status.utilization))
     for line in _below(status):
         show(line)
     return 0

@@ -6,19 +6,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 
-from jobs.display import console_for, show_line
 from jobs.echo import echo
+from jobs.progress_lines import ProgressLines
 from operators.store.addresses import opened
 from operators.store.store import Store
 from pipelines.one_driver import one_driver
 from pipelines.verify import Verified, verify
 from schemas.errors import SightreadError
 from schemas.printable import one_line
-
-_SHOWN_EVERY_S = 5.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """1 where something is wrong, or stays wrong."""
     store = opened(options.output)
     if not options.repair:
-        return _show(verify(store, _Progress()))
+        return _show(verify(store, ProgressLines("files read")))
     with one_driver(store, "sightread verify --repair") as lease:
         return _repair(store, options.output, lease.token)
 
@@ -40,14 +36,14 @@ def run(options: argparse.Namespace) -> int:
 def _repair(store: Store, output: str, token: str) -> int:
     from pipelines.repair import repair
 
-    before = verify(store, _Progress())
+    before = verify(store, ProgressLines("files read"))
     _show(before)
     for line in repair(store, before):
         echo(one_line(line))
-    after = verify(store, _Progress())
+    after = verify(store, ProgressLines("files read"))
     if after.open_units and (before.faulty or after.less_than_before):
         _ask(store, output, token, after)
-        after = verify(store, _Progress())
+        after = verify(store, ProgressLines("files read"))
     return _show(after, only_faults=True)
 
 
@@ -86,14 +82,3 @@ def _show(verified: Verified, *, only_faults: bool = False) -> int:
     state = "all is sound" if not faults else f"{faults} thing{'s are' if faults > 1 else ' is'} wrong"
     echo(f"{verified.files} files, {verified.rows} rows: {state}{left}")
     return 1 if faults else 0
-
-
-class _Progress:
-    def __init__(self) -> None:
-        self._shown_at = time.monotonic()
-        self._console = console_for(sys.stderr)
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._shown_at > _SHOWN_EVERY_S:
-            self._shown_at = time.monotonic()
-            show_line(self._console, f"{done} of {total} files read")

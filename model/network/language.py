@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from model.network.attention import attend
 from model.network.config import TextConfig
+from model.network.embedding import Embedding
 from model.network.experts import ExpertMlp
 from model.network.rope import rotate, text_frequencies, text_rotary
 
@@ -33,7 +34,7 @@ class LanguageModel(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocabulary, config.hidden)
+        self.embed_tokens = Embedding(config.vocabulary, config.hidden)
         self.layers = nn.ModuleList([Layer(config, index) for index in range(config.layers)])
         self.norm = RMSNorm(config.hidden, config.rms_eps)
 

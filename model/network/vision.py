@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.config import VisionConfig
+from model.network.embedding import Embedding
 from model.network.rope import rotate, vision_rotary
 
 
@@ -28,7 +29,7 @@ class VisionTower(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config)
-        self.pos_embed = nn.Embedding(config.grid_side**2, config.hidden)
+        self.pos_embed = Embedding(config.grid_side**2, config.hidden)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
         self.merger = Merger(config, norm_after_join=False)
         self.deepstack_merger_list = nn.ModuleList([Merger(config, norm_after_join=True) for _ in config.deepstack])

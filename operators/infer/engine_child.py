@@ -18,6 +18,7 @@ from typing import Any
 from model.engines.engine import Engine
 from model.engines.kinds import settings_from
 from operators.infer.engine_wire import pack_answer, unpack_request
+from operators.infer.utilization import Busy
 from operators.processes import orphan_reaper
 from operators.processes.channel import Channel, Frame
 from operators.processes.child import EXIT_CHILD_DIED, EXIT_OUT_OF_MEMORY
@@ -33,7 +34,8 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     channel = parent_channel()
     order = channel.recv()
-    assert order is not None
+    if order is None:  # the supervisor has closed before it asked for anything
+        return
     try:
         asyncio.run(_serve(channel, order.head["engine"]))
     except MemoryError:
@@ -65,9 +67,10 @@ async def _serve(channel: Channel, description: dict[str, Any]) -> None:
     threading.Thread(target=_listen, args=(channel, loop, orders), daemon=True).start()
     heartbeat = asyncio.create_task(_beat(channel, engine))
     running: dict[str, asyncio.Task[None]] = {}
+    in_use = Busy(engine.slots)
     while (frame := await orders.get()) is not None:
         request = unpack_request(frame.head["ask"], frame.payloads)
-        task = asyncio.create_task(_answer(channel, engine, request))
+        task = asyncio.create_task(_answer(channel, engine, request, in_use))
         running[request.request_id] = task
         task.add_done_callback(functools.partial(_forget, running, request.request_id))
     heartbeat.cancel()
@@ -97,11 +100,12 @@ async def _beat(channel: Channel, engine: Engine) -> None:
         await asyncio.sleep(HEARTBEAT_S)
 
 
-async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
+async def _answer(channel: Channel, engine: Engine, request: Request, in_use: Busy) -> None:
     answer: Completion | Failure
     try:
         async with asyncio.timeout(request.deadline_s):
-            answer = await engine.generate(request)
+            with in_use:
+                answer = await engine.generate(request)
     except TimeoutError:
         answer = Failure("infer", "deadline", f"no answer within {request.deadline_s:g} s")
     except EngineError as error:
@@ -117,7 +121,7 @@ async def _answer(channel: Channel, engine: Engine, request: Request) -> None:
     except Exception as error:  # noqa: BLE001  the request's boundary
         _log.exception("request %s", request.request_id)
         answer = Failure("infer", "internal", f"{type(error).__name__}: {error}")
-    channel.send(pack_answer(request.request_id, answer))
+    channel.send(pack_answer(request.request_id, answer, in_use.seconds))
 
 
 if __name__ == "__main__":

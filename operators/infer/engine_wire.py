@@ -35,13 +35,14 @@ _completion = record(
     }
 )
 _request_id = text(1000)
+_used_s = number(0, 1e12)
 
 ENGINE_MESSAGES = Messages(
     Bounds(json_bytes=8 << 20, values=300_000),
     {
         "alive": record({"alive": integer(0, INT64)}),
-        "completion": record({"answer": _request_id, "completion": _completion}),
-        "failure": record({"answer": _request_id, "failure": _failure}),
+        "completion": record({"answer": _request_id, "completion": _completion, "used_s": _used_s}),
+        "failure": record({"answer": _request_id, "failure": _failure, "used_s": _used_s}),
         "ready": record({"ready": record({"slots": integer()})}),
         "fatal": record({"fatal": text(_LONGEST)}),
         "last_error": record({"last_error": text(500)}),
@@ -83,20 +84,21 @@ def unpack_request(head: dict[str, Any], payloads: Sequence[Buffer]) -> Request:
     )
 
 
-def pack_answer(request_id: str, answer: Completion | Failure) -> dict[str, Any]:
-    """A text that no frame takes is a failure, and a message is cut."""
+def pack_answer(request_id: str, answer: Completion | Failure, used_s: float = 0.0) -> dict[str, Any]:
+    """A text that no frame takes is a failure, and a message is cut. used_s: seconds in which slots of the engine were
+    in use until now, summed over them."""
     if isinstance(answer, Completion) and not _fits(answer):
         answer = Failure("infer", "too_long", f"the model wrote {len(answer.text)} characters")
     if isinstance(answer, Failure):
         answer = replace(answer, message=answer.message[:_LONGEST])
     kind = "completion" if isinstance(answer, Completion) else "failure"
-    return {"answer": request_id, kind: asdict(answer)}
+    return {"answer": request_id, kind: asdict(answer), "used_s": used_s}
 
 
 def _fits(completion: Completion) -> bool:
     if len(completion.text) + len(completion.reasoning or "") < _SHORT_CHARS:
         return True
-    return fits({"answer": "x" * 1000, "completion": asdict(completion)}, ENGINE_MESSAGES.bounds)
+    return fits({"answer": "x" * 1000, "completion": asdict(completion), "used_s": 1 / 3}, ENGINE_MESSAGES.bounds)
 
 
 def unpack_answer(head: dict[str, Any]) -> Completion | Failure:

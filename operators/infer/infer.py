@@ -83,15 +83,24 @@ class Infer:
         )
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
+        with self._supervisor.utilization.parse:
+            return self._answered(chunks)
+
+    def _answered(self, chunks: pa.Table) -> pa.Table:
         rows: list[dict[str, Any]] = []
         for chunk in _rows(chunks):
+            plan = chunk["plan"].as_py()
+            if not chunk["tasks"].as_py():  # a plan that comes alone
+                rows.append({"chunk_id": "", "task": "", "plan": plan})
+                continue
+            retries, spent = (chunk[key].as_py() or [] for key in ("retries", "spent"))
             try:
-                retries = chunk["retries"].as_py() or []
                 for row in self._answer(chunk):
                     lacks = sorted({*(chunk["lacks"].as_py() or ()), *self._full_inputs.lacks})
                     retries += self._full_inputs.retries()
-                    rows.append({**row, "engine": self._use(), "lacks": lacks, "retries": retries})
-                    retries = []
+                    with_ = {"lacks": lacks, "retries": retries, "spent": spent, "plan": plan}
+                    rows.append({**row, "engine": self._use(), **with_})
+                    retries, spent, plan = [], [], None
             except (EngineError, StoreLost) as error:  # no answers, for no fault of the units: nothing to commit
                 why = "fault" if isinstance(error, EngineError) else "lost"
                 rows += [
@@ -134,7 +143,11 @@ class Infer:
             yield {"chunk_id": chunk_id, "task": task.name, "rows": to_ipc(results_table(task, rows, columns))}
 
     def _opened(self, row: pa.StructScalar) -> Opened:
-        return self._full_inputs.open(row.as_py()) if row["unit_kind"].as_py() in FULL_INPUT_KINDS else opened(row)
+        if row["unit_kind"].as_py() not in FULL_INPUT_KINDS:
+            return opened(row)
+        use = self._supervisor.utilization
+        with use.parse.paused(), use.opening:
+            return self._full_inputs.open(row.as_py())
 
     def _ask(self, unit_requests: list[UnitRequest]) -> None:
         """Go on with every conversation until all have ended."""
@@ -154,7 +167,8 @@ class Infer:
                 ask_next(unit_request.conversation)
         while waiting:
             with contextlib.suppress(queue.Empty):
-                request, reply = replies.get(timeout=LOOK_S)
+                with self._supervisor.utilization.parse.paused():
+                    request, reply = replies.get(timeout=LOOK_S)
                 conversation = waiting.pop(request.request_id)
                 conversation.receive(request, reply)
                 ask_next(conversation)

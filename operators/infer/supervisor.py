@@ -30,6 +30,8 @@ LOAD_ATTEMPTS = 3
 """Deaths in a row while loading until no engine is expected any more."""
 RUNAWAY_MB = 256
 """Growth without progress from which a stall is taken for a runaway allocation."""
+WEIGH_S = 1.0
+"""An engine at work is weighed no more often."""
 TICK_S = 0.1
 CLOSE_S = 5.0
 
@@ -47,7 +49,8 @@ class _Running:
     ready: bool = False
     progress: int = -1
     moved_at: float = field(default_factory=time.monotonic)
-    moved_mb: int = 0  # address space at that time
+    moved_mb: int = 0  # address space at about that time
+    weighed_at: float = 0.0  # when that was looked at
     last_error: str = ""
     over: bool = False
 
@@ -89,6 +92,7 @@ class Supervisor:
         self._bisector = PoisonBisector(limit=2 * engine.slots)
         self.utilization = Utilization(engine.slots)
         self._generation: _Running | None = None
+        self._started = 0
         self._load_deaths = 0
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._closed = False
@@ -142,11 +146,9 @@ class Supervisor:
             if not self._closed:
                 self._watch()
                 self._send()
-                self.utilization.note(len(self._bisector.running), time.time())
         self._end()
 
     def _start(self) -> None:
-        number = self._generation.number + 1 if self._generation is not None else 0
         try:
             if self._localize is not None:
                 self._engine, self._localize = self._localize(self._engine), None
@@ -166,7 +168,9 @@ class Supervisor:
         except OSError as error:  # an interpreter that is not there, or no process to be had
             self._give_up(f"the engine cannot be started: {error}")
             return
-        generation = self._generation = _Running(child, number)
+        self.utilization.started_anew()
+        generation = self._generation = _Running(child, self._started)
+        self._started += 1
         threading.Thread(target=self._read, args=(generation,), daemon=True).start()
         threading.Thread(target=self._write, args=(generation,), daemon=True).start()
 
@@ -196,6 +200,8 @@ class Supervisor:
         assert request.request_id not in self._requests, f"request {request.request_id} is under way already"
         self._requests[request.request_id] = (request, done)
         self._bisector.submit(request.request_id)
+        if self._generation is None:
+            self._start()
 
     def _receive(self, generation: _Running, message: dict[str, Any] | ChildDied | None) -> None:
         """message: checked by ENGINE_MESSAGES; None when the child closed its channel; or why it cannot go on."""
@@ -217,13 +223,15 @@ class Supervisor:
                 generation.progress = message["alive"]
                 self._moved(generation)
         elif self._bisector.answered(message["answer"]):
+            self.utilization.answered(message["used_s"], time.time())
             self._moved(generation)
             del generation.asked_at[message["answer"]]
             self._finish(message["answer"], unpack_answer(message))
 
     def _moved(self, generation: _Running) -> None:
-        generation.moved_at = time.monotonic()
-        generation.moved_mb = generation.child.address_space_mb
+        now = generation.moved_at = time.monotonic()
+        if now >= generation.weighed_at + WEIGH_S:  # not for every answer
+            generation.moved_mb, generation.weighed_at = generation.child.address_space_mb, now
 
     def _stall(self, generation: _Running) -> ChildDied:
         """A runaway allocation holds the loop long before the limit strikes; it is not the same as a hang."""
@@ -279,7 +287,10 @@ class Supervisor:
             deaths = self._bisector.deaths.pop(poisoned)
             self.stats.quarantined += 1
             self._finish(poisoned, Failure("infer", death.kind, f"{death} over this request{reason}", deaths))
-        self._start()
+        if self._requests or not generation.ready:
+            self._start()
+        else:  # nobody waits for it, and at the end of a job nobody will
+            self._generation = None
 
     def _send(self) -> None:
         generation = self._generation
@@ -289,6 +300,7 @@ class Supervisor:
         for request_id in self._bisector.admit():
             if idle:
                 self._moved(generation)
+                self.utilization.asked(time.time())
                 idle = False
             self.stats.asked += 1
             self.stats.asked_again += request_id in self._bisector.deaths
@@ -312,8 +324,9 @@ class Supervisor:
         if self._generation is not None:
             generation, self._generation = self._generation, None
             generation.end()
-            generation.child.channel.shutdown()  # the child takes that for the end
-            generation.child.wait(CLOSE_S)
+            generation.child.channel.shutdown()  # the child takes that for the end, once it is loaded
+            if generation.ready:
+                generation.child.wait(CLOSE_S)
             generation.child.kill()
         self.log.close()
         for request_id in self._bisector.drain():

@@ -32,8 +32,11 @@ def is_blank(pixels: RGB) -> bool:
     background = np.median(sample.reshape(-1, 3), axis=0).astype(np.uint8)
     flat = bool((_apart(sample, background).max(axis=2) <= _FLAT).mean() >= _FLAT_SHARE)
     around = np.tile(background, width) if flat else _surroundings(pixels).reshape(height, -1)
-    differing = np.flatnonzero(_apart(pixels.reshape(height, -1), around) > (_FAINT if flat else _GRAIN))
-    foreground = np.unique(differing // 3)  # in any of the channels: dark yellow and white differ in blue alone
+    differs = _apart(pixels.reshape(height, -1), around) > (_FAINT if flat else _GRAIN)
+    if np.count_nonzero(differs) > 3 * _MANY_PIXELS:
+        return False
+    pixel = np.flatnonzero(differs) // 3  # in any of the channels: dark yellow and white differ in blue alone
+    foreground = pixel[np.flatnonzero(np.diff(pixel, prepend=-1))]  # each once: they are in order
     smallest = max(_PRINT_SHARE * max(height, width), _PRINT_PX)
     return len(foreground) <= _MANY_PIXELS and _largest(foreground // width, foreground % width) < smallest
 
@@ -49,7 +52,8 @@ def _surroundings(pixels: RGB) -> RGB:
     rows, columns = -(-height // _BLOCK_PX), -(-width // _BLOCK_PX)
     side = _BLOCK_PX // 4
     few = pixels[::4, ::4]
-    few = np.pad(few, ((0, rows * side - few.shape[0]), (0, columns * side - few.shape[1]), (0, 0)), mode="edge")
+    if few.shape[:2] != (rows * side, columns * side):
+        few = np.pad(few, ((0, rows * side - few.shape[0]), (0, columns * side - few.shape[1]), (0, 0)), mode="edge")
     blocks = few.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(rows, columns, -1, 3)
     middle = np.median(blocks, axis=2).astype(np.uint8)
     return np.repeat(np.repeat(middle, _BLOCK_PX, 1)[:, :width], _BLOCK_PX, 0)[:height]

@@ -6,6 +6,7 @@ of inputs is lost, the chunk says so instead: raising would reach the driver as 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -29,20 +30,25 @@ class Decode:
         self._ahead = Ahead(settings.fetch)
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
-        decoded, lost = [], list[str | None]()
+        decoded, lost, spent = [], list[str | None](), []
         for units in chunks.column("units"):
+            began_s, started = time.time(), time.monotonic()
             try:
                 decoded.append(self._chunk(units.as_py()))
                 lost.append(None)
             except StoreLost as error:
-                decoded.append(_NO_UNITS)
+                decoded.append(self._chunk([]))
                 lost.append(str(error))
+            spent.append([{"stage": "decode", "began_s": began_s, "busy_s": time.monotonic() - started}])
         place = chunks.schema.get_field_index("units")
         column = pa.chunked_array(decoded, type=tables.DECODED_CHUNKS.field("units").type)
         lacks = [sorted(self._sandbox.lacks)] * chunks.num_rows
+        if "plan" not in chunks.schema.names:
+            chunks = chunks.append_column(tables.PLAN, pa.nulls(chunks.num_rows, tables.PLAN.type))
         chunks = chunks.set_column(place, tables.DECODED_CHUNKS.field("units"), column)
         again = [retries_of("decode")] + [[]] * (chunks.num_rows - 1)
-        for field, values in ((tables.LACKS, lacks), (tables.RETRIES, again[: chunks.num_rows]), (tables.LOST, lost)):
+        columns = (tables.LACKS, lacks), (tables.RETRIES, again[: chunks.num_rows]), (tables.SPENT, spent)
+        for field, values in (*columns, (tables.LOST, lost)):
             chunks = chunks.append_column(field, [pa.array(values, field.type)])
         return chunks
 
@@ -52,6 +58,8 @@ class Decode:
 
     def _chunk(self, units: list[dict[str, Any]]) -> pa.ListArray:
         """The decoded units as a list array of one row. Pictures stay in Arrow buffers all the way."""
+        if not units:
+            return pa.array([[]], tables.DECODED_CHUNKS.field("units").type)
         parts = pa.Table.from_batches(list(self._units(units)), schema=tables.DECODED).combine_chunks()
         columns = {name: parts.column(name).chunk(0) for name in parts.schema.names}
         planned = pa.Table.from_pylist(
@@ -77,14 +85,14 @@ class Decode:
         for index, ((address, version, media, here), some) in enumerate(files):
             if not here:
                 for unit in some:
-                    yield failed(Failure(**unit["error"])) if unit["error"] else _NOTHING
+                    yield failed(Failure(**unit["error"])) if unit["error"] else _nothing()
             else:
                 version = run.version(index)
                 yield from self._sandbox.decode(address, media, [Indexed.of(unit) for unit in some], version=version)
 
 
-_NO_UNITS = pa.array([[]], tables.DECODED_CHUNKS.field("units").type)
-_NOTHING = pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
+def _nothing() -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{"pictures": [], "decode_s": 0.0}], schema=tables.DECODED)
 
 
 def _is_decoded_here(unit: dict[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from typing import Any
 from model.prompts.rgb import RGB, pack
 from operators.media.decoder_wire import MOST_UNITS, pack_unit, pack_units, sealed
 from operators.media.formats import HEAD_BYTES, format_of
+from operators.media.kept_open import file_of, kept_open
 from operators.media.progress import progress
 from operators.media.source import Source, of_os
 from operators.processes.channel import Channel
@@ -55,6 +56,7 @@ def main() -> None:
                     channel.send({"lacks": lock_down(file=fd if order.head["by_name"] else None)})
                     locked = True
                     progress.tell(lambda steps: channel.send({"progress": steps}))
+                kept_open.begin(file_of(fd) if "units" in order.head else None)
                 if "units" in order.head:
                     _decode(channel, source, order.head, settings)
                 else:

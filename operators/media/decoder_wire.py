@@ -7,6 +7,7 @@ or offset that a child wrote is followed before it was checked, and the parent m
 
 from __future__ import annotations
 
+import array
 import fcntl
 import mmap
 import os
@@ -187,10 +188,9 @@ def unpack_unit(unit: dict[str, Any], fds: Sequence[int], media: str, settings: 
     (memory,) = fds
     data = _mapped(memory, sum(size for *_, size in sizes))
     pictures = _pictures(sizes, data)
-    columns: dict[str, pa.Array] = {
-        "pictures": _one_list(pictures.slice(0, shown), tables.DECODED.field("pictures").type),
-        "full_res": pictures.slice(len(sizes) - 1) if full_res else pa.array([None], tables.PICTURE),
-    }
+    columns = {**_NO_PICTURES, "pictures": _one_list(pictures.slice(0, shown), _TYPES["pictures"])}
+    if full_res:
+        columns["full_res"] = pictures.slice(len(sizes) - 1)
     if unit["line_images"] is not None:
         line, bbox_px, _ = tables.LINE_IMAGE
         pieces = [
@@ -199,12 +199,11 @@ def unpack_unit(unit: dict[str, Any], fds: Sequence[int], media: str, settings: 
             pictures.slice(shown, len(line_images)),
         ]
         structs = pa.StructArray.from_arrays(pieces, fields=list(tables.LINE_IMAGE))
-        columns["line_images"] = _one_list(structs, tables.DECODED.field("line_images").type)
-    arrays = [
-        columns[field.name] if field.name in columns else pa.array([unit.get(field.name)], field.type)
-        for field in tables.DECODED
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=tables.DECODED)
+        columns["line_images"] = _one_list(structs, _TYPES["line_images"])
+    # one array of all that is plain: the time is in making many small ones
+    plain = pa.array([{name: unit[name] for name in _PLAIN if name in unit}], _PLAIN_TYPE)
+    columns |= dict(zip(_PLAIN, plain.flatten(), strict=True))
+    return pa.RecordBatch.from_arrays([columns[name] for name in _TYPES], schema=tables.DECODED)
 
 
 def _check_sizes(sizes: list[Size], settings: DecodeSettings) -> None:
@@ -235,15 +234,27 @@ def _mapped(memory: int, size: int) -> pa.Buffer:
 
 
 def _pictures(sizes: list[Size], data: pa.Buffer) -> pa.StructArray:
-    ends = pa.array(accumulate((size for *_, size in sizes), initial=0), pa.int64())
     width_px, height_px, binary = tables.PICTURE
+    ends = array.array("q", accumulate((size for *_, size in sizes), initial=0))
     arrays = [
-        pa.array([size[0] for size in sizes], width_px.type),
-        pa.array([size[1] for size in sizes], height_px.type),
-        pa.Array.from_buffers(binary.type, len(sizes), [None, ends.buffers()[1], data]),
+        _int32([size[0] for size in sizes], width_px.type),
+        _int32([size[1] for size in sizes], height_px.type),
+        pa.Array.from_buffers(binary.type, len(sizes), [None, pa.py_buffer(ends), data]),
     ]
-    return pa.StructArray.from_arrays(arrays, fields=list(tables.PICTURE))
+    return pa.StructArray.from_arrays(arrays, fields=_PICTURE_FIELDS)
+
+
+def _int32(values: list[int], type_: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(array.array("i", values))])
 
 
 def _one_list(values: pa.Array, type_: pa.DataType) -> pa.ListArray:
-    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values, type=type_)
+    return pa.ListArray.from_arrays(_int32([0, len(values)], pa.int32()), values, type=type_)
+
+
+_TYPES = {field.name: field.type for field in tables.DECODED}
+_NO_PICTURES = {name: pa.nulls(1, _TYPES[name]) for name in ("pictures", "line_images", "full_res")}
+"""Columns that are cut out of the memory of a unit."""
+_PLAIN = [name for name in _TYPES if name not in _NO_PICTURES]
+_PLAIN_TYPE = pa.struct([(name, _TYPES[name]) for name in _PLAIN])
+_PICTURE_FIELDS = list(tables.PICTURE)

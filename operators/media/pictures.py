@@ -20,14 +20,23 @@ def rotated(picture: Picture, degrees: int) -> Picture:
     return pack(np.rot90(unpack(picture), -degrees // 90))
 
 
-def enlarged(picture: Picture, token_side_px: int = 32) -> Picture | None:
-    """Up to twice as wide and high: more tokens for the same print. None where it is large already."""
+def enlarged_size(picture: Picture, token_side_px: int = 32) -> tuple[int, int] | None:
+    """Width and height of the picture enlarged: up to twice as wide and high, more tokens for the same print. None
+    where it is large already. Looks at its size alone."""
     factor = min(2.0, (LARGEST_PX / (picture.width_px * picture.height_px)) ** 0.5)
     if factor < 1.2:
         return None
-    size = tuple(int(side * factor) // token_side_px * token_side_px for side in (picture.width_px, picture.height_px))
-    shown = Image.fromarray(unpack(picture)).resize((size[0], size[1]), Image.Resampling.BICUBIC)
-    return pack(np.asarray(shown))
+    width_px, height_px = (int(side * factor) // token_side_px * token_side_px for side in _sides(picture))
+    return width_px, height_px
+
+
+def enlarged(picture: Picture, size: tuple[int, int]) -> Picture:
+    """To a width and height."""
+    return pack(np.asarray(Image.fromarray(unpack(picture)).resize(size, Image.Resampling.BICUBIC)))
+
+
+def _sides(picture: Picture) -> tuple[int, int]:
+    return picture.width_px, picture.height_px
 
 
 def grown(

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -43,9 +44,15 @@ WITHOUT_FORM = 0.5
 """Of the time, for the second try of a page, without its document's form."""
 START_S = 60.0
 """Within which a child is there, however loaded the machine. No file is blamed for more."""
+QUICK_S = 0.2
+"""An answer that begins within this, or a tenth of timeout_s, is one whose child needs not be looked at."""
 MOST_SIGNS_PER_S = 20
-ORDERS_PER_CHILD = 200
-"""A child is then replaced, whatever native code leaked in it."""
+ORDERS_PER_LOOK = 200
+GROWTH = 0.125
+"""A child is replaced whose address space has grown by more than this share of its limit since its first order, of
+what native code leaks: looked at once in so many orders."""
+ORDERS_PER_CHILD = 2_000
+"""And so is one that has had so many: what a file did to it does not stay for ever."""
 
 _ENVIRONMENT = {
     # native libraries start a thread per core and reserve address space for each, which RLIMIT_AS counts
@@ -83,6 +90,7 @@ class Sandbox:
         self._memory_mb = 0
         self._named_file: tuple[int, int] | None = None  # what the child may open by name: device and inode
         self._orders = 0
+        self._first_mb = 0  # of address space, after its first order
         self.lacks: set[str] = set()
         """What its children lacked to be locked down (operators/processes/isolation.py)."""
 
@@ -142,8 +150,8 @@ class Sandbox:
                     part = _Part(address, version, media, pending[:])
                 else:
                     part = _screen(files, pending[0])
-                head = {"units": [asdict(unit) for unit in part.units]}
-                order = self._order(part, replace(settings, timeout_s=time_s), head, length)
+                head = {"units": [vars(unit) for unit in part.units]}
+                order = self._order(part, _with_time(settings, time_s), head, length)
                 for _ in part.units:
                     yield order.unit()
                     pending.pop(0)
@@ -230,7 +238,7 @@ class Sandbox:
     def _ready(self, memory_mb: int, named_file: tuple[int, int] | None) -> Child:
         """A child with that limit, which may open that file by its name and no other: it cannot be allowed another once
         it is locked down. Raises ChildDied."""
-        if self._orders >= ORDERS_PER_CHILD or (self._memory_mb, self._named_file) != (memory_mb, named_file):
+        if (self._memory_mb, self._named_file) != (memory_mb, named_file) or self._is_worn():
             self.close()
         if self._child is not None and self._child.begins(0):  # it speaks unasked, or has ended
             self.close()
@@ -247,6 +255,16 @@ class Sandbox:
         self._orders += 1
         return self._child
 
+    def _is_worn(self) -> bool:
+        """Whether the child is to be replaced, for what it holds or has seen."""
+        if self._child is None or self._orders >= ORDERS_PER_CHILD:
+            return True
+        if self._orders == 1:
+            self._first_mb = self._child.address_space_mb
+        if self._orders % ORDERS_PER_LOOK:
+            return False
+        return self._child.address_space_mb - self._first_mb > GROWTH * self._memory_mb
+
 
 class _Order:
     """An order under way, and its answers, each within its time. media: as it was ordered. version: of its file."""
@@ -259,15 +277,16 @@ class _Order:
         self._media = media
         self._settings = settings
         self._whole_s = LONGEST * length * settings.timeout_s
-        self._patience = Patience(child, START_S, START_S)
-        self._sent_s = time.monotonic()
+        self._limits_s = START_S, START_S  # without progress, and with
+        self._patience: Patience | None = None  # where the answer is not there soon
+        self._sent_s = self._waiting_s = time.monotonic()
         self._signs = 0
 
     def send(self, head: dict[str, Any], fd: int) -> None:
         """Raises ChildDied."""
         try:
             # a child that starts takes a large order only when it is there
-            self._child.send({**head, "settings": asdict(self._settings)}, fds=[fd], deadline=self._sent_s + START_S)
+            self._child.send({**head, "settings": _plain(self._settings)}, fds=[fd], deadline=self._sent_s + START_S)
         except ChildDied as death:
             raise _NotReady(death.kind, str(death)) from death
 
@@ -305,25 +324,33 @@ class _Order:
 
     def spent_s(self) -> float:
         """With the answer that is waited for, or was last."""
-        return self._patience.spent_s()
+        return time.monotonic() - self._waiting_s if self._patience is None else self._patience.spent_s()
 
     def _answer(self, messages: Messages) -> Frame:
         """The next one, signs of progress aside. Raises ChildDied."""
-        self._patience = Patience(self._child, self._settings.timeout_s, self._whole_s)
+        self._limits_s, self._patience = (self._settings.timeout_s, self._whole_s), None
+        self._waiting_s = time.monotonic()
         while "progress" in (frame := self._frame(messages)).head:
             _close(frame)
             self._signs += 1
             # it tells them while nobody waits for it too
             if self._signs > MOST_SIGNS_PER_S * (1 + time.monotonic() - self._sent_s):
                 raise self._nonsense(f"{self._signs} signs of progress")
-            self._patience.restart_idle()
+            self._patient().restart_idle()
         return frame
+
+    def _patient(self) -> Patience:
+        """From now on."""
+        self._patience = self._patience or Patience(self._child, *self._limits_s)
+        return self._patience
 
     def _frame(self, messages: Messages) -> Frame:
         """Raises ChildDied."""
-        while not self._child.begins(min(LOOK_S, left_s := self._patience.left_s())):
-            if left_s == 0:
-                raise ChildDied("timeout", self._late())
+        if self._patience is not None or not self._child.begins(min(QUICK_S, self._limits_s[0] / 10)):
+            patience = self._patient()
+            while not self._child.begins(min(LOOK_S, left_s := patience.left_s())):
+                if left_s == 0:
+                    raise ChildDied("timeout", self._late(patience))
         # what has begun is there soon
         frame_s = min(self._settings.timeout_s, messages.bounds.frame_s or self._settings.timeout_s)
         try:
@@ -333,15 +360,26 @@ class _Order:
                 raise
             raise ChildDied("timeout", f"{self._child.name} broke off in its answer for {frame_s:g} s") from death
 
-    def _late(self) -> str:
+    def _late(self, patience: Patience) -> str:
         """A limit that was stretched is named with its key all the same."""
-        if self._patience.is_over:
+        if patience.is_over:
             within = f"answer within {self._whole_s:g} s, {self._whole_s / self._settings.timeout_s:g} times"
             return f"{self._child.name} gave no {within} decode.timeout_s"
         return f"{self._child.name} gave no sign of progress within {self._settings.timeout_s:g} s (decode.timeout_s)"
 
     def _nonsense(self, error: Exception | str) -> ChildDied:
         return ChildDied("crashed", f"{self._child.name} sent nonsense: {error}"[:300])
+
+
+@lru_cache(maxsize=8)
+def _plain(settings: DecodeSettings) -> dict[str, Any]:
+    """As every order says them; nobody changes it."""
+    return asdict(settings)
+
+
+@lru_cache(maxsize=8)
+def _with_time(settings: DecodeSettings, timeout_s: float) -> DecodeSettings:
+    return replace(settings, timeout_s=timeout_s)
 
 
 def _is_hang(death: ChildDied) -> bool:

@@ -1,7 +1,7 @@
 """Ends what an embedded Ray leaves behind when its driver is gone, however that went. Knows nothing of Ray.
 
-Ray's own processes go within seconds of their driver, but for two of its agents, which first wait a minute for a
-server that is dead already (`publish_error_to_driver`, ray/_private/utils.py: a time-out of 60 s). So a driver that
+Ray's own processes go within seconds of their driver, if they can; what only waits (the agents that are none,
+pipelines/ray_head.py), or is stopped, does not. So a driver that
 starts a Ray of its own also starts an orphan reaper, in a session of its own. It remembers the driver's descendants
 and what the driver writes down for it (sessions of processes, folders), waits for the driver's end of a pipe to close,
 gives them a moment to end by themselves, kills the rest and removes the folders. (A mark in the environment would be

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import IO
 
 from operators.store.objects import Bucket
-from operators.store.store import Data, Stat
+from operators.store.ranges import RangeFile
+from operators.store.store import Data, Replaced, Stat
 from schemas.address import place_of
 from schemas.errors import InputError
 
@@ -54,13 +55,17 @@ class BucketStore:
         with _as_os_errors():
             return io.BytesIO(self._bucket.read(self._key(key))[0])
 
-    def end(self, key: str, size_bytes: int) -> bytes:
-        """The last bytes of a file, or all of a smaller one: its footer alone. Raises OSError too where it is replaced
-        meanwhile."""
+    def by_ranges(self, key: str) -> RangeFile:
+        """Of the version that is there now. Raises FileNotFoundError; what reads it Replaced where it is another by
+        then."""
         with _as_os_errors():
             there = self._bucket.stat(self._key(key))
-            start = max(0, there.size_bytes - size_bytes)
-            return b"".join(self._bucket.pieces(self._key(key), there.version, start, there.size_bytes))
+
+        def fetch(start: int, end: int) -> bytes:
+            with _as_os_errors():
+                return b"".join(self._bucket.pieces(self._key(key), there.version, start, end))
+
+        return RangeFile(there.size_bytes, fetch)
 
     def put_if_absent(self, key: str, data: Data) -> bool:
         with _as_os_errors():
@@ -88,4 +93,6 @@ def _as_os_errors() -> Iterator[None]:
     except InputError as error:
         if error.kind == "permission":
             raise PermissionError(str(error)) from None
+        if error.kind == "changed":
+            raise Replaced(str(error)) from None
         raise OSError(str(error)) from None

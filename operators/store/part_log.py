@@ -89,7 +89,7 @@ class PartLog:
         """
         name = PartName(task, chunk_id)
         footer = _footer(name, rows)
-        if self._store.put_if_absent(name.key, sealed.sealed(rows, footer)):
+        if self._store.put_if_absent(name.key, _sealed(rows, footer)):
             return "committed"
         with self._store.open(name.key) as file:
             try:
@@ -115,7 +115,7 @@ class PartLog:
                 f"{self._store.address}/{part.name.key} holds other units than what would take its place: "
                 f"{part.footer} against {footer}"
             )
-        if not self._store.put_if_absent(name.key, sealed.sealed(rows, footer)):
+        if not self._store.put_if_absent(name.key, _sealed(rows, footer)):
             raise JobConflict(f"{self._store.address}/{part.name.key} was replaced by someone else since it was read")
 
     def tasks(self) -> list[str]:
@@ -204,6 +204,11 @@ def _footer(name: PartName, rows: pa.Table) -> dict[str, Any]:
         "rows": rows.num_rows,
         "identity": identity_of(rows),
     }
+
+
+def _sealed(rows: pa.Table, footer: dict[str, Any]) -> memoryview:
+    """A part is read whole, by whoever makes the view."""
+    return sealed.sealed(rows, footer, for_queries=False)
 
 
 def identity_of(rows: pa.Table) -> str:

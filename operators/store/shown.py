@@ -68,7 +68,8 @@ def _generations(rows: pa.Table) -> Iterator[tuple[str, int]]:
 
 
 def nothing() -> pa.Table:
-    return tables.results_schema(pa.null(), []).empty_table()
+    # empty_table() makes an array of Python values, for which pyarrow loads pandas (leave_pandas_out.py)
+    return pa.Table.from_batches([], tables.results_schema(pa.null(), []))
 
 
 def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:

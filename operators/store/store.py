@@ -24,8 +24,16 @@ class Stat:
     modified_s: float | None = None
 
 
+class Replaced(OSError):
+    """A file is another by now than when its first bytes were read."""
+
+
 class Store(Protocol):
-    """Constructed from its address, in every process anew. All verbs may raise OSError."""
+    """Constructed from its address, in every process anew. All verbs may raise OSError.
+
+    One that answers over a network may have a verb more, `by_ranges(key) -> RangeFile` (operators/store/ranges.py): of
+    a large file its readers then fetch what they want.
+    """
 
     @property
     def address(self) -> str:

@@ -12,8 +12,6 @@ Ray or of what the rows say.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +22,7 @@ import pyarrow as pa
 
 from operators.store import sealed
 from operators.store.chunk_id import ChunkId
+from operators.store.file_columns import footer_of
 from operators.store.part_log import Part, PartLog, PartName
 from operators.store.shown import Piece, is_late, nothing, shown
 from operators.store.store import Store
@@ -31,8 +30,6 @@ from schemas.errors import JobConflict
 
 RESULTS = "results"
 _KEY = re.compile(rf"{RESULTS}/task=([^/]*)/part-(\d{{5,}})\.parquet", re.ASCII)
-_END_BYTES = 256 << 10
-"""Of a file, in which its footer lies: of some thousand chunks."""
 _PATIENCE = 5
 """Times that a part which was listed may be gone when it is read."""
 
@@ -109,7 +106,7 @@ class View:
         """Of the footer alone; nothing where there is no file. Raises JobConflict for one that is none of ours."""
         key = key_of(task, slice_)
         try:
-            return held_in(self._footer(key))
+            return held_in(footer_of(self._store, key))
         except FileNotFoundError:
             return Held()
         except sealed.Broken as error:
@@ -249,14 +246,6 @@ class View:
         base = Slice(former.of_chunks(kept), Held(kept, kept), former.version)
         new = [name for chunk_id, name in parts.items() if chunk_id not in without and chunk_id not in kept]
         return _merged(base, list(self._log.read_all(new)), pruned)
-
-    def _footer(self, key: str) -> dict[str, Any]:
-        """Raises sealed.Broken, OSError."""
-        if (end := getattr(self._store, "end", None)) is not None:  # of a bucket, which opens nothing but whole files
-            with contextlib.suppress(sealed.Broken, OSError):  # a long footer, or a file that is replaced meanwhile
-                return sealed.opened(io.BytesIO(end(key, _END_BYTES)))[1]
-        with self._store.open(key) as file:
-            return sealed.opened(file)[1]
 
     def _no_file(self, key: str, error: Exception) -> JobConflict:
         return JobConflict(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.entries.seen import Seen
 from pipelines.progress import Progress
 from schemas.errors import Failure, InputError
 from schemas.fetch import FetchSettings
@@ -53,7 +54,7 @@ class Scope:
     """Of one listing. output: the absolute address of the job's own folder, never taken for an input. types: what the
     cells of columns of a CSV are. texts: a table without a column of paths is as many inputs without a file.
 
-    skipped: reason -> number of files. seen: address -> how often it is an input. checked: buckets, by scheme and name,
+    skipped: reason -> number of files. seen: addresses that are inputs. checked: buckets, by scheme and name,
     that were asked, and why nothing can be had there. files: number of those that were looked at."""
 
     output: str | None = None
@@ -62,7 +63,7 @@ class Scope:
     settings: FetchSettings = field(default_factory=FetchSettings)
     progress: Progress = field(default_factory=Progress)
     skipped: Counter[str] = field(default_factory=Counter)
-    seen: Counter[str] = field(default_factory=Counter)
+    seen: Seen = field(default_factory=Seen)
     checked: dict[tuple[str, ...], InputError | None] = field(default_factory=dict)
     files: int = 0
     _lock: Lock = field(default_factory=Lock)
@@ -75,23 +76,20 @@ class Scope:
 
     def named_twice(self, shard: str) -> bool:
         """Whether an entry has named this tar shard before, which is then counted."""
-        self.seen[f"{shard}#"] += 1
-        if self.seen[f"{shard}#"] > 1:
+        if is_named := self.seen.add(f"{shard}#") > 0:
             self.skipped["named twice"] += 1
-        return self.seen[f"{shard}#"] > 1
+        return is_named
 
     def once(self, target: Target) -> list[dict[str, Any]]:
         """Its row; none where it is an input already."""
-        if self.seen[target.address]:
+        if target.address in self.seen:
             self.skipped["named twice"] += 1
             return []
         return [self.again(target)]
 
     def again(self, target: Target) -> dict[str, Any]:
         """Its row, of an input of its own also where the same was an input before."""
-        row = row_of(target, self.seen[target.address])
-        self.seen[target.address] += 1
-        return row
+        return row_of(target, self.seen.add(target.address))
 
 
 def row_of(target: Target, occurrence: int = 0) -> dict[str, Any]:

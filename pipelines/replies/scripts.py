@@ -18,7 +18,10 @@ def script_of(text: str) -> str | None:
 
     Chinese characters are `Han`; with a share of kana among them the text is `Japanese`.
     """
-    counts = Counter(_script(char) for char in text[:_SAMPLE] if unicodedata.category(char) in ("Lu", "Ll", "Lt", "Lo"))
+    counts = Counter[str]()
+    for char, times in Counter(text[:_SAMPLE]).items():
+        if unicodedata.category(char) in ("Lu", "Ll", "Lt", "Lo"):
+            counts[_script(char)] += times
     if not counts:
         return None
     kana = counts["Hiragana"] + counts["Katakana"]

@@ -1,20 +1,39 @@
 """Count what was planned against what is there: nothing missing, nothing twice. Knows nothing of a run.
 
-The parts are asked, not the run's own counters: an audit that trusted those would repeat their mistakes.
+The files of results are asked, not the run's own counters: an audit that trusted those would repeat their mistakes.
+They are audited one by one, and the counts added up: an input's rows are all in one slice. What lies in another than
+where it was planned is unexpected there, and missing here.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
+from operator import add
 
-import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from operators.store.chunk_id import ChunkId
 from operators.store.results import Results
-from pipelines.planning import latest_generations
 from pipelines.requests import counts
 from schemas.task import Task
+
+PLANNED = pa.schema(
+    [
+        ("input_id", pa.string()),
+        ("unit_index", pa.int32()),
+        ("requests", pa.int64()),
+        ("generation", pa.int32()),
+    ]
+)
+"""Units that a task takes, each once, as the last generation that asks for its input planned it; and how many rows are
+expected of each."""
+_COLUMNS = ("input_id", "unit_index", "request_index", "generation", "status", "error")
+_ROW = ["input_id", "unit_index", "request_index"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +42,9 @@ class TaskAudit:
     rows beyond the first of their identity; unexpected: rows that no plan asked for. The last three are 0, or something
     is broken."""
 
-    planned: int
-    rows: int
-    ok: int
+    planned: int = 0
+    rows: int = 0
+    ok: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     missing: int = 0
     duplicate: int = 0
@@ -35,72 +54,101 @@ class TaskAudit:
     def complete(self) -> bool:
         return self.missing == self.duplicate == self.unexpected == 0
 
+    def __add__(self, other: TaskAudit) -> TaskAudit:
+        """Of other slices of the same task."""
+        failed = Counter(self.failed) + Counter(other.failed)
+        return TaskAudit(
+            *(self.planned + other.planned, self.rows + other.rows, self.ok + other.ok),
+            failed=dict(sorted(failed.items(), key=lambda pair: (-pair[1], pair[0]))),
+            missing=self.missing + other.missing,
+            duplicate=self.duplicate + other.duplicate,
+            unexpected=self.unexpected + other.unexpected,
+        )
+
 
 def audit(results: Results, task: Task, chunks: pa.Table) -> TaskAudit:
-    """Compare the chunk manifest (rows of CHUNKS) with the parts of one task. Raises JobConflict for a part that cannot
-    be read."""
-    with duckdb.connect() as db:
-        db.register("expected", _expected(task, chunks))
-        db.execute(
-            """create temp table planned as
-            select input_id, unit_index, unnest(range(requests))::int as request_index, generation from expected"""
-        )
-        names = ("input_id", "unit_index", "request_index", "generation", "status", "error")
-        db.register("parts", results.rows(task.name, names))
-        try:  # the parts are read once
-            db.execute(
-                """create temp table committed as
-                select input_id, unit_index, request_index, generation, status, error.kind as kind from parts"""
-            )
-        except duckdb.InvalidInputException as error:
-            raise results.unreadable(task.name, error) from error
-        planned, rows, ok, missing, duplicate, unexpected = (
-            _one(db, query)
-            for query in (
-                "select count(*) from planned",
-                "select count(*) from committed",
-                "select count(*) from committed where status = 'ok'",
-                # a row of before its input was asked about anew stands there until the new one does
-                """select count(*) from planned anti join committed
-                   using (input_id, unit_index, request_index, generation)""",
-                """select coalesce(sum(n - 1), 0)::bigint from
-                   (select count(*) as n from committed group by input_id, unit_index, request_index)""",
-                """select count(*) from committed anti join planned using (input_id, unit_index, request_index)
-                   where generation >= coalesce((select max(generation) from planned
-                                                 where planned.input_id = committed.input_id), 0)""",
-            )
-        )
-        failed = dict(
-            db.execute(
-                """select coalesce(kind, 'unknown'), count(*) from committed where status <> 'ok'
-                group by 1 order by 2 desc, 1"""
-            ).fetchall()
-        )
-    return TaskAudit(planned, rows, ok, failed, missing, duplicate, unexpected)
+    """Compare the chunk manifest (rows of CHUNKS) with the results of one task. Raises JobConflict for a file that
+    cannot be read."""
+    planned = _expected(task, chunks)
+    slices = sorted({*results.slices(task.name), *planned})
+    none = PLANNED.empty_table()
+    return reduce(
+        add, (audit_slice(results, task.name, slice_, [planned.get(slice_, none)]) for slice_ in slices), TaskAudit()
+    )
 
 
-def _expected(task: Task, chunks: pa.Table) -> pa.Table:
-    """The units that the task takes, each with its number of requests."""
-    latest = latest_generations(chunks)
-    columns: dict[str, list[Any]] = {"input_id": [], "unit_index": [], "requests": [], "generation": []}
-    for row in range(chunks.num_rows):
-        if task.name not in chunks.column("tasks")[row].as_py():
-            continue
-        units = chunks.column("units")[row].values
-        names = ("input_id", "unit_index", "generation", "attempt")
-        plain = zip(*(units.field(name).to_pylist() for name in names), counts(task, chunks, row), strict=True)
-        for input_id, unit_index, generation, attempt, requests in plain:
-            # what was asked again is planned once, and what was planned anew as it was planned last
-            if attempt == 1 and latest[task.name, input_id] == generation:
-                columns["input_id"].append(input_id)
-                columns["unit_index"].append(unit_index)
-                columns["requests"].append(requests)
-                columns["generation"].append(generation)
-    types = {"input_id": pa.string(), "unit_index": pa.int32(), "requests": pa.int64(), "generation": pa.int32()}
-    return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+def audit_at(output: str, task: str, slice_: int, planned: Iterable[pa.Table]) -> TaskAudit:
+    """As `audit_slice`, in any process. output: an address. Raises SpecError too."""
+    return audit_slice(Results.at(output), task, slice_, planned)
 
 
-def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = db.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
+def audit_slice(results: Results, task: str, slice_: int, planned: Iterable[pa.Table]) -> TaskAudit:
+    """Of one slice of the results of a task. planned: tables of PLANNED, of all units whose rows belong there. Raises
+    JobConflict for a file that cannot be read, StoreLost."""
+    return compare(results.slice(task, slice_, _COLUMNS), pa.concat_tables([PLANNED.empty_table(), *planned]))
+
+
+def compare(rows: pa.Table, planned: pa.Table) -> TaskAudit:
+    """rows: some columns of the results; planned: of PLANNED. Pure."""
+    asked = _requests(planned)
+    is_ok = pc.equal(rows.column("status"), "ok")
+    kinds = pc.struct_field(rows.filter(pc.invert(is_ok)).column("error"), "kind").fill_null("unknown")
+    unplanned = rows.select([*_ROW, "generation"]).join(asked.select(_ROW), _ROW, join_type="left anti")
+    # a row of before its input was asked about anew stands there until the new one does
+    unplanned = unplanned.join(_latest(planned), "input_id")
+    is_late = pc.greater_equal(unplanned.column("generation"), unplanned.column("generation_max").fill_null(0))
+    return TaskAudit(
+        planned=asked.num_rows,
+        rows=rows.num_rows,
+        ok=pc.sum(is_ok).as_py() or 0,
+        failed={count["values"]: count["counts"] for count in pc.value_counts(kinds).to_pylist()},
+        missing=asked.join(rows.select(asked.column_names), asked.column_names, join_type="left anti").num_rows,
+        duplicate=rows.num_rows - rows.select(_ROW).group_by(_ROW).aggregate([]).num_rows,
+        unexpected=pc.sum(is_late).as_py() or 0,
+    )
+
+
+def _expected(task: Task, chunks: pa.Table) -> dict[int, pa.Table]:
+    """Of PLANNED, by slice, from rows of CHUNKS."""
+    lists = chunks.column("tasks").combine_chunks()
+    mine = pc.list_parent_indices(lists).filter(pc.equal(lists.flatten(), task.name))
+    chunks = chunks.take(mine)
+    slices = [ChunkId.of(chunk_id).slice for chunk_id in chunks.column("chunk_id").to_pylist()]
+    order = np.argsort(np.array(slices, np.int64), kind="stable")
+    chunks = chunks.take(order)
+    units = chunks.column("units").combine_chunks()
+    # what was asked again is planned once, and what was planned anew as it was planned last
+    fields = {name: units.flatten().field(name) for name in ("input_id", "unit_index", "generation", "attempt")}
+    planned = pa.table(fields | {"requests": _counts(task, chunks), "chunk": pc.list_parent_indices(units)})
+    planned = planned.join(_latest(planned), "input_id")
+    is_planned = pc.and_(pc.equal(planned["attempt"], 1), pc.equal(planned["generation"], planned["generation_max"]))
+    planned = planned.filter(is_planned).sort_by("chunk")
+    slice_of = np.array(slices, np.int64)[order][planned.column("chunk").to_numpy()]
+    starts = np.flatnonzero(np.diff(slice_of, prepend=-1)).tolist()
+    table = planned.select(PLANNED.names).cast(PLANNED)
+    return {
+        int(slice_of[start]): table.slice(start, end - start)
+        for start, end in zip(starts, [*starts[1:], len(slice_of)], strict=bool(starts))
+    }
+
+
+def _counts(task: Task, chunks: pa.Table) -> pa.Array:
+    """For every unit of rows of CHUNKS, in order."""
+    if task.required_parameters():
+        return pa.array([count for row in range(chunks.num_rows) for count in counts(task, chunks, row)], pa.int64())
+    only = chunks.column("units").combine_chunks().flatten().field("requests")
+    return pc.list_value_length(only).fill_null(1).cast(pa.int64())
+
+
+def _latest(planned: pa.Table) -> pa.Table:
+    """input_id and generation_max: the last that asks for it."""
+    return planned.group_by("input_id").aggregate([("generation", "max")])
+
+
+def _requests(planned: pa.Table) -> pa.Table:
+    """A row for every one that is expected."""
+    numbers = planned.column("requests").to_numpy()
+    places = np.repeat(np.arange(planned.num_rows), numbers)
+    starts = np.repeat(np.cumsum(numbers) - numbers, numbers)
+    index = pa.array(np.arange(len(places)) - starts, pa.int32())
+    return planned.select(["input_id", "unit_index", "generation"]).take(places).append_column("request_index", index)

@@ -14,7 +14,7 @@ from operators.store.store import Store
 from pipelines.job import Job
 from pipelines.planning import unmatched
 from pipelines.summary.audit import TaskAudit, audit
-from pipelines.summary.utilization import UtilizationSummary, summarize_utilization
+from pipelines.summary.utilization import UtilizationSummary
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Summary:
     exit_code: int
     wall_s: float = 0.0  # the audit included
     new_rows: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)  # list, probe, run; decode and infer summed over units
+    seconds: dict[str, float] = field(default_factory=dict)  # list, probe, run; decode over chunks, infer over units
     prompt_tokens: int = 0
     output_tokens: int = 0
     uncommitted: list[str] = field(default_factory=list)  # what the disk refused
@@ -53,13 +53,14 @@ def summarize(
     receipts: Sequence[dict[str, Any]],
     checked_parts: Sequence[dict[str, Any]],
     *,
+    used: UtilizationSummary | None,
     lacks: Collection[str] = (),
     limited: bool,
     seconds: dict[str, float],
 ) -> Summary:
     """listed: by the last listing. inputs: of the job. chunks: all that are planned. receipts, checked_parts: rows of
-    RECEIPTS and CODE_CHECKED of this run. lacks: of the decoders that probed. limited: whether it left planned chunks
-    for another. seconds: by step."""
+    RECEIPTS and CODE_CHECKED of this run. used: how busy its stages were. lacks: of the decoders that probed. limited:
+    whether it left planned chunks for another. seconds: by step."""
     results = Results(store)
     audits = {task.name: audit(results, task, chunks) for task in job.tasks}
     rows = sum(task.rows for task in audits.values())
@@ -93,12 +94,13 @@ def summarize(
         output_tokens=sum(receipt["output_tokens"] for receipt in receipts),
         uncommitted=uncommitted,
         code_checks=dict(Counter(outcome for part in checked_parts for outcome in part["outcomes"])),
-        engine=summarize_utilization(receipts, workers=job.workers),
+        engine=used,
         isolation_lacks=sorted({*lacks, *(lack for row in (*receipts, *checked_parts) for lack in row["lacks"] or ())}),
     )
 
 
 def _stage_seconds(receipts: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Seconds summed over units. A chunk is decoded once for all its tasks."""
-    decode = {receipt["chunk_id"]: receipt["decode_s"] for receipt in receipts}
-    return {"decode": sum(decode.values()), "infer": sum(receipt["infer_s"] for receipt in receipts)}
+    """Seconds summed over chunks and units."""
+    calls = (call for receipt in receipts for call in receipt["spent"] or ())
+    decode_s = sum(call["busy_s"] for call in calls if call["stage"] == "decode")
+    return {"decode": decode_s, "infer": sum(receipt["infer_s"] for receipt in receipts)}

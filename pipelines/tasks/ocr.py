@@ -6,14 +6,15 @@ A page that fails its check is asked again, enlarged and turned; the best of its
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from operators.checks.check_reply import check_reply
 from operators.checks.page_check import text_faults
 from operators.checks.text_layer import compare
-from operators.media.pictures import enlarged, rotated
+from operators.media.pictures import enlarged, enlarged_size, rotated
 from pipelines.loops.lines import LineReplies, by_line
 from pipelines.replies.scripts import script_of
 from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
@@ -62,31 +63,46 @@ def ask_until_read(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request
     """
     if not history:
         return first_request(task, unit)
-    picture, view = unit.content, unit.view
+    picture = unit.content
     assert isinstance(picture, Picture)
+    looks = _looks(picture)
+    if len(history) > len(looks):
+        return None
+    note, look = looks[len(history) - 1]
+    if not _is_in_doubt(task, unit.view, history) and not (note == "enlarged" and _may_be_empty(unit.view, history)):
+        return None
+    request = first_request(task, unit)
+    (message,) = request.messages
+    return replace(request, messages=(Message(message.role, (look(), *message.parts[1:])),), note=note)
+
+
+def _is_in_doubt(task: Task, view: View, history: tuple[Step, ...]) -> bool:
+    """Whether nothing was read well yet, and no two looks say that it is the layer that is wrong."""
     checks = [_check(task, view, step) for step in history]
-    misread = all(map(_misread, checks))
-    empty = not view.blank and not any(char.isalnum() for char in history[-1].completion.text)
+    if not all(map(_misread, checks)):
+        return False
     sound = [step for step, check in zip(history, checks, strict=True) if not _MISREAD & set(check["faults"])]
-    outvoted = any(_confirmed(step, sound, view) for step in sound)
-    for note, look in _looks(picture)[len(history) - 1 :]:
-        if (not misread or outvoted) and not (empty and note == "enlarged"):
-            return None
-        request = first_request(task, unit)
-        (message,) = request.messages
-        return replace(request, messages=(Message(message.role, (look(), *message.parts[1:])),), note=note)
-    return None
+    return not any(_confirmed(step, sound, view) for step in sound)
 
 
-def _looks(picture: Picture) -> list[tuple[str, Any]]:
-    looks: list[tuple[str, Any]] = [(f"rotated {turn}", lambda turn=turn: rotated(picture, turn)) for turn in _TURNS]
-    larger = enlarged(picture)
-    return [("enlarged", lambda: larger), *looks] if larger is not None else looks
+def _may_be_empty(view: View, history: tuple[Step, ...]) -> bool:
+    return not view.blank and not any(map(str.isalnum, history[-1].completion.text))
+
+
+def _looks(picture: Picture) -> list[tuple[str, Callable[[], Picture]]]:
+    """By their notes; none is drawn before it is called."""
+    looks: list[tuple[str, Callable[[], Picture]]] = [
+        (f"rotated {turn}", partial(rotated, picture, turn)) for turn in _TURNS
+    ]
+    size = enlarged_size(picture)
+    return [("enlarged", partial(enlarged, picture, size)), *looks] if size is not None else looks
 
 
 def best_reading(task: Task, unit: Unit, history: tuple[Step, ...]) -> Reply:
     """The layer decides between readings of which one is near to it. Where none is, it may be the layer that is wrong:
     then a reading counts that a second look confirms, then one that has more of the layer's words, then the first."""
+    if len(history) == 1:
+        return last_reply(task, unit, history)
     checks = [_check(task, unit.view, step) for step in history]
     distances = [check["cer"] if check["cer"] is not None else 0.0 for check in checks]
     near = min(distances) <= _WORTH

@@ -70,8 +70,8 @@ class Hostile:
                 return (
                     self.draw.choice(
                         [
-                            {"answer": "r0", "completion": completion},
-                            {"answer": "r0", "failure": failure},
+                            {"answer": "r0", "completion": completion, "used_s": 0.1},
+                            {"answer": "r0", "failure": failure, "used_s": 0.1},
                             {"alive": 3},
                             {"ready": {"slots": 2}},
                             {"last_error": "it was so"},

@@ -11,6 +11,9 @@ from pipelines.run import _Cluster
 
 
 class InProcess(_Cluster):
+    def begin(self) -> None:
+        """Nothing to start."""
+
     def connect(self) -> None:
         """Nothing to join."""
 

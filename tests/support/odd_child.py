@@ -20,6 +20,7 @@ from operators.units import Decoded, Planned
 from schemas.errors import InputError
 
 SIDE_PX = (64, 32)
+_leaked: list[bytes] = []
 
 
 def _page(does: str) -> Decoded | InputError:
@@ -36,6 +37,8 @@ def _page(does: str) -> Decoded | InputError:
             raise OSError(errno.EIO, "the disk is odd")
         case ["condemns"]:
             raise InputError("encrypted", "all of it")
+        case ["leaks", megabytes]:
+            _leaked.append(bytes(int(megabytes) << 20))
         case ["eats"]:
             raise MemoryError
         case ["dies"]:

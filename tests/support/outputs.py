@@ -27,8 +27,10 @@ def plan(store: Store, chunks: dict[str, list[tuple[str, int]]] = CHUNKS) -> Job
     folder = JobFolder(store)
     folder.claim()
     inputs = sorted({input_id for units in chunks.values() for input_id, _ in units})
-    plain: list[dict[str, Any]] = [{"input_id": input_id, "input_uri": f"/{input_id}.pdf"} for input_id in inputs]
-    folder.write_inputs(0, pa.Table.from_pylist(plain, schema=tables.INPUTS))
+    plain: list[dict[str, Any]] = [
+        {"input_id": input_id, "input_uri": f"/{input_id}.pdf", "slice": 0} for input_id in inputs
+    ]
+    folder.write_piece(0, 0, pa.Table.from_pylist(plain, schema=tables.INPUTS))
     planned = [
         {
             "chunk_id": chunk, "tasks": ["ocr"], "passthrough": b"",

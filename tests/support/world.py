@@ -120,9 +120,9 @@ class World:
         """Living processes that this world started, whoever their parent is now: pid -> command line. Waits for a
         moment where it was asked just now."""
         time.sleep(max(0.0, self._looked + LOOK_S - time.monotonic()))
-        return {pid: line for pid, line in self._living().items() if needle in line}
+        return {pid: line for pid, line in self.living().items() if needle in line}
 
-    def _living(self, *, anew: bool = False) -> dict[int, str]:
+    def living(self, *, anew: bool = False) -> dict[int, str]:
         """anew: also those are read that were another's when they were read last; the mark is inherited, so that they
         have it now only if their number was given out again."""
         self._looked = time.monotonic()
@@ -155,14 +155,14 @@ class World:
     def nothing_left(self) -> None:
         """All processes of this world end by themselves within a moment."""
         deadline = time.monotonic() + 30
-        left = self._living(anew=True)
+        left = self.living(anew=True)
         while left and time.monotonic() < deadline:
             left = self.processes()
         assert left == {}, left
 
     def sweep(self) -> None:
         """Kill what is left, and reap what we started: a test that failed must not trouble the next one."""
-        for pid, line in self._living(anew=True).items():
+        for pid, line in self.living(anew=True).items():
             if "orphan_reaper" in line:
                 continue  # it ends with what it looks after, and removes folders then
             try:

@@ -75,7 +75,8 @@ def is_unfit(text: str, chars: LayerChars) -> bool:
     marks = [char for char in text if not char.isspace()]
     if not marks:
         return False
-    unmapped = int((chars.codes == 0).sum()) + sum(map(is_unmapped, marks))
+    counts = Counter(marks)
+    unmapped = int((chars.codes == 0).sum()) + sum(counts[char] for char in counts if is_unmapped(char))
     if unmapped >= _MOST_UNMAPPED * len(marks):
         return True
     if _is_narrow(marks):
@@ -98,7 +99,8 @@ def is_unmapped(char: str) -> bool:
 
 def is_odd(marks: list[str]) -> bool:
     """Whether characters are spread as in no language: one alone, signs for letters, or a script's rare letters."""
-    bare = [unicodedata.normalize("NFKD", char)[0].casefold()[:1] for char in marks]
+    plain = {char: unicodedata.normalize("NFKD", char)[0].casefold()[:1] for char in set(marks)}
+    bare = [plain[char] for char in marks]
     letters = [char for char in bare if char.isalpha()]
     others = [char for char in bare if unicodedata.category(char)[0] in "SPC" and char not in _PLAIN_SIGNS]
     if len(others) >= _FEWEST_LETTERS and len(others) > _MOST_SIGNS * len(marks):

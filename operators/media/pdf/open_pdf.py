@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pypdfium2
 
+from operators.media.kept_open import kept_open
 from operators.media.progress import progress
 from operators.media.source import Source
 from schemas.errors import InputError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _MOST_COUNTED = 1 << 16
 """Pages that PDFium is believed to have without a page tree that says so."""
+MOST_PAGES = 128
+"""PDFium holds what it has read of a document, so it is opened anew after so many of its pages."""
 _LETTER_PT = (612.0, 792.0)
 """What PDFium takes for a page without a size."""
 
@@ -89,11 +92,12 @@ def survey(source: Source) -> list[PageFacts | None]:
 
 @contextlib.contextmanager
 def opened_pages(
-    source: Source, numbers: Sequence[int], *, rebuilt: bool
+    source: Source, numbers: Sequence[int], *, rebuilt: bool, form: bool = True
 ) -> Iterator[tuple[pypdfium2.PdfDocument, dict[int, int]]]:
-    """A document that holds these pages, and where each lies in it, all counted from 0. Raises InputError."""
+    """A document that holds these pages, and where each lies in it, all counted from 0. form: whether its form may be
+    drawn. Raises InputError."""
     if not rebuilt:
-        with _opened(source) as document:
+        with _opened_for_long(source, len(numbers), form) as document:
             yield document, {number: number for number in numbers}
         return
     from operators.media.pdf.page_tree import document_of, walked
@@ -103,6 +107,18 @@ def opened_pages(
         content = document_of(tree, there)
     with _opened(content) as document:
         yield document, {number: place for place, number in enumerate(there)}
+
+
+@contextlib.contextmanager
+def _opened_for_long(source: Source, pages: int, form: bool) -> Iterator[pypdfium2.PdfDocument]:
+    """And for the next order (operators/media/kept_open.py), until MOST_PAGES were read of it. pages: to be read."""
+    document, stack, before = kept_open.take(form) or (None, contextlib.ExitStack(), 0)
+    with stack:
+        document = document or stack.enter_context(_opened(source))
+        yield document
+        if before + pages < MOST_PAGES:
+            kept = stack.pop_all()
+            kept_open.keep(form, (document, kept, before + pages), kept.close)
 
 
 @contextlib.contextmanager

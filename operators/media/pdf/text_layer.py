@@ -37,5 +37,7 @@ def read_text_layer(
         return None, ()
     if is_unfit(text, chars):
         return None, ("text_layer_unfit",)
-    text = "".join(char for char in hyphenated(text) if char.isspace() or not is_unmapped(char))
+    text = hyphenated(text)
+    dropped = [char for char in set(text) if not char.isspace() and is_unmapped(char)]
+    text = text.translate(dict.fromkeys(map(ord, dropped))) if dropped else text
     return text if text.strip() else None, ()

@@ -1,0 +1,117 @@
+"""How long a run still takes, as it says itself: from its answers, and not before there are some."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from jobs.display import Display
+from pipelines.pace import LEAST_S, WINDOW_S, Pace
+
+
+def test_the_start_of_the_engine_is_no_part_of_it() -> None:
+    pace = Pace()
+    assert pace.rates(0.0) is None
+    assert pace.left_s(100, 0.0) is None
+    for second in range(600, 700):  # ten minutes until the first answer
+        pace.add(10, 100, float(second), took_s=5.0)
+        if second < 605:  # one answer tells nothing, and neither does what came beside it
+            assert pace.left_s(1000, float(second)) is None
+    assert pace.rates(700.0) == pytest.approx((10.0, 100.0), rel=0.05)
+    assert pace.left_s(1000, 700.0) == pytest.approx(100.0, rel=0.05)
+    assert pace.left_s(0, 700.0) is None, "more may be planned while others are answered"
+
+
+@given(st.integers(1, 64), st.floats(0.5, 300), st.integers(2, 12), st.randoms())
+def test_what_is_left_is_told_from_flocks_of_answers(
+    beside: int, takes_s: float, rounds: int, chance: random.Random
+) -> None:
+    """So many chunks are worked at side by side, each for so long, one after the other."""
+    pace, total = Pace(), beside * rounds
+    ends_s = sorted(
+        1000.0 + takes_s * (number + chance.uniform(0.9, 1.0)) for number in range(rounds) for _ in range(beside)
+    )
+    for done, end_s in enumerate(ends_s, start=1):
+        pace.add(1, 1, end_s, took_s=end_s - 1000.0)
+        left_s = pace.left_s(total - done, end_s)
+        if left_s is not None and done < total:
+            assert left_s <= 2.5 * (ends_s[-1] - end_s) + takes_s + LEAST_S
+            assert left_s >= (ends_s[-1] - end_s) / 3 - takes_s
+
+
+def test_a_change_of_pace_shows_within_the_window_and_a_stop_at_once() -> None:
+    pace = Pace()
+    for tenth in range(6000):
+        pace.add(1, 0, tenth / 10, took_s=1.0)
+    for second in range(600, 600 + round(WINDOW_S) + 2):
+        pace.add(1, 0, float(second))
+    now_s = 601 + WINDOW_S
+    assert pace.rates(now_s) == pytest.approx((1.0, 0.0), rel=0.1)
+    left_s = pace.left_s(100, now_s)
+    later_s = pace.left_s(100, now_s + 30)
+    assert left_s is not None
+    assert later_s is not None
+    assert later_s > left_s
+    assert pace.left_s(100, now_s + 3600) is None
+    assert len(pace._samples) < 200
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    clock = {"now_s": 1000.0}
+    monkeypatch.setattr("jobs.display.time.monotonic", lambda: clock["now_s"])
+    monkeypatch.setattr("pipelines.pace.time.time", lambda: clock["now_s"])
+    return clock
+
+
+def receipt(since_s: float, rows: int = 10) -> dict[str, Any]:
+    return {
+        "outcome": "committed", "rows": rows, "output_tokens": 50, "failures": [], "engine": {"since_s": since_s},
+    }  # fmt: skip
+
+
+def test_a_line_tells_of_no_time_that_is_not_known(clock: dict[str, float]) -> None:
+    printed = io.StringIO()
+    display = Display(Console(file=printed, width=100))
+    display.planned(1000, 0, 100)
+    display.starting("the engine")
+    clock["now_s"] += 300
+    display.receipt(receipt(clock["now_s"] - 10))
+    assert printed.getvalue().splitlines()[-1] == "10/1000 rows, 0 failed"
+    for _ in range(20):
+        clock["now_s"] += 1
+        display.receipt(receipt(clock["now_s"] - 10))
+    assert "120/1000 rows, 0 failed, 10.00 rows/s, 50 tokens/s, 0:01:28 to go" in printed.getvalue()
+
+
+def test_lines_about_what_is_probed_come_ever_more_seldom(clock: dict[str, float]) -> None:
+    printed = io.StringIO()
+    display = Display(Console(file=printed, width=100))
+    for done in range(0, 1_000_000, 512):
+        display.probed(done, 1_000_000)
+        clock["now_s"] += 0.2
+    lines = printed.getvalue().splitlines()
+    assert len(lines) < 15  # of 1954, over six minutes
+    assert lines[0] == "probed 7680 of 1000000 inputs"
+
+
+def test_what_is_planned_while_others_are_answered_adds_to_them(clock: dict[str, float]) -> None:
+    printed = io.StringIO()
+    display = Display(Console(file=printed, width=100))
+    for piece in range(1, 1001):
+        display.planned(100 * piece, piece, 4 * piece)
+        display.receipt(receipt(clock["now_s"] - 1))
+        clock["now_s"] += 0.1
+    lines = printed.getvalue().splitlines()
+    assert len([line for line in lines if "chunks to go" in line]) < 10
+    assert lines[0] == "100 rows to have, 1 of them committed before; 4 chunks to go"
+    # of 1000 pieces a row each was there before, and ten each have come
+    clock["now_s"] += 11
+    display.receipt(receipt(clock["now_s"] - 1))
+    assert printed.getvalue().splitlines()[-1].startswith("11010/100000 rows, 0 failed, ")
