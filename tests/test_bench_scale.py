@@ -18,6 +18,7 @@ from rich.console import Console
 from jobs.bench.scale import measure
 from jobs.bench.scale_inputs import link_pictures, put_pictures, small_picture, write_pages
 from jobs.bench.scale_meter import (
+    ALL_STAGES,
     COMMIT,
     DECODE,
     DECODER,
@@ -89,6 +90,7 @@ def test_cpu_is_that_of_a_process_and_of_all_it_started_by_part(tmp_path: Path) 
         ("ray::MapWorker(MapBatches(Decode))", "operators.media.decoder_child", {DECODE, DECODER}),
         ("ray::MapWorker(MapBatches(Infer)).submit", "operators.infer.engine_child", {INFER, ENGINE}),
         ("ray::MapWorker(MapBatches(Commit))", "operators.processes.orphan_reaper", {COMMIT, OTHERS}),
+        ("ray::MapWorker(MapBatches(AllStages))", "operators.media.decoder_child", {ALL_STAGES, DECODER}),
         ("ray::IDLE", "/lib/ray/core/src/ray/gcs_server", {RAY}),
     ],
 )
