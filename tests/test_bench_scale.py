@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,23 @@ from rich.console import Console
 
 from jobs.bench.scale import measure
 from jobs.bench.scale_inputs import link_pictures, put_pictures, small_picture, write_pages
-from jobs.bench.scale_meter import DECODER, DRIVER, ENGINE, OTHERS, PROBE, Ran, measured, written
+from jobs.bench.scale_meter import (
+    ALL_STAGES,
+    COMMIT,
+    DECODE,
+    DECODER,
+    DRIVER,
+    ENGINE,
+    INFER,
+    OTHERS,
+    PROBE,
+    RAY,
+    SOURCE,
+    Ran,
+    Tree,
+    measured,
+    written,
+)
 from jobs.bench.scale_report import Driver, Figures, around_engine_ms, comparisons, drivers, show, unit_ms
 from jobs.bench.scale_rounds import FIRST_ASK, FIRST_ROW, RUN, Checkout, Grown, Rounds, Single, Unit
 from jobs.cli import main
@@ -61,6 +81,37 @@ def test_cpu_is_that_of_a_process_and_of_all_it_started_by_part(tmp_path: Path) 
     assert ran.driver_mb > 64
     assert list(ran.seen) == ["sign"]
     assert 0 < ran.seen["sign"] < ran.seconds
+
+
+@pytest.mark.parametrize(
+    ("worker", "child", "parts"),
+    [
+        ("ray::ReadChunks", "operators.media.decoder_child", {SOURCE, PROBE}),
+        ("ray::MapWorker(MapBatches(Decode))", "operators.media.decoder_child", {DECODE, DECODER}),
+        ("ray::MapWorker(MapBatches(Infer)).submit", "operators.infer.engine_child", {INFER, ENGINE}),
+        ("ray::MapWorker(MapBatches(Commit))", "operators.processes.orphan_reaper", {COMMIT, OTHERS}),
+        ("ray::MapWorker(MapBatches(AllStages))", "operators.media.decoder_child", {ALL_STAGES, DECODER}),
+        ("ray::IDLE", "/lib/ray/core/src/ray/gcs_server", {RAY}),
+    ],
+)
+def test_a_process_is_told_by_its_title_and_by_what_started_it(worker: str, child: str, parts: set[str]) -> None:
+    """Below the driver, which starts a worker, which starts a child."""
+    spawn = {
+        "DRIVER": 'bash -c \'eval "$WORKER"\' "$TITLE" & wait',
+        "WORKER": '(exec -a "$CHILD" sleep 60) & wait',
+    }
+    environment = {**os.environ, **spawn, "TITLE": worker, "CHILD": child}
+    with subprocess.Popen(["bash", "-c", 'eval "$DRIVER"'], env=environment, start_new_session=True) as driver:
+        try:
+            tree = Tree(driver.pid)
+            for _ in range(600):
+                tree.sample()
+                if {DRIVER, *parts} == (seen := {process.part for process in tree._processes.values()}):
+                    break
+                time.sleep(0.05)
+            assert seen == {DRIVER, *parts}
+        finally:
+            os.killpg(driver.pid, signal.SIGKILL)
 
 
 def test_a_command_that_fails_says_its_last_words_and_one_that_hangs_is_killed(
@@ -194,7 +245,8 @@ def test_all_is_measured_in_two_checkouts_in_turns_and_shown(
     new, old = checkout(tmp_path / "new", "_job", "parts"), checkout(tmp_path / "old", "results")
     lines: list[str] = []
     (tmp_path / "world").mkdir()
-    figures = measure(Rounds(tmp_path / "world", [new, old], lines.append), options)
+    figures = Figures()
+    measure(Rounds(tmp_path / "world", [new, old], lines.append), options, figures)
 
     assert [(one.checkout, one.inputs, one.rows) for one in figures.grown] == [
         ("new", 3, 3),
@@ -244,6 +296,21 @@ def test_what_cannot_be_measured_is_said_at_once(
         code = int(str(error.code))
     assert code == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_was_measured_is_shown_when_a_later_run_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def grown(self: Rounds, sizes: tuple[int, ...]) -> Iterator[Grown]:
+        for size in sizes[:-1]:
+            yield Grown("this", "files", size, ran(), size)
+        raise SightreadError("the last one failed")
+
+    monkeypatch.setattr(Rounds, "grown", grown)
+    assert main(["bench", "scale", "--parts", "inputs", "--inputs", "1,2,3", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert [one["inputs"] for one in json.loads(printed.out)["grown"]] == [1, 2]
+    assert "the last one failed" in printed.err
 
 
 def test_without_a_figure_there_is_no_table(capsys: pytest.CaptureFixture[str]) -> None:

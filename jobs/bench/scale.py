@@ -65,24 +65,27 @@ def run(options: argparse.Namespace) -> int:
     def report(line: str) -> None:
         console.print(escape(f"{time.monotonic() - started:7.1f} s  {line}"), highlight=False, soft_wrap=True)
 
-    with tempfile.TemporaryDirectory(prefix="sightread-bench-") as place:
-        figures = measure(Rounds(Path(place), checkouts, report), options)
-    if options.json:
-        print(json.dumps(figures.as_json(), indent=1))
-    else:
-        show(figures, console)
+    figures = Figures()
+    try:
+        with tempfile.TemporaryDirectory(prefix="sightread-bench-") as place:
+            measure(Rounds(Path(place), checkouts, report), options, figures)
+    finally:  # of hours, a run that fails leaves what there is
+        if options.json:
+            print(json.dumps(figures.as_json(), indent=1))
+        else:
+            show(figures, console)
     return 0
 
 
-def measure(rounds: Rounds, options: argparse.Namespace) -> Figures:
-    figures = Figures()
+def measure(rounds: Rounds, options: argparse.Namespace, figures: Figures) -> None:
+    """Adds to the figures as they come."""
     if "one" in options.parts:
-        figures.single = rounds.single(options.rounds)
+        figures.single += rounds.single(options.rounds)
     if "units" in options.parts:
         for kind, most in (("picture", options.pictures), ("page", options.pages)):
             figures.units += rounds.unit(kind, (max(1, most // 5), most))
     if "inputs" in options.parts:
-        figures.grown = rounds.grown(options.inputs)
-        if options.s3:
-            figures.grown += rounds.grown_in_bucket(options.s3, options.keys)
-    return figures
+        for grown in rounds.grown(options.inputs):
+            figures.grown.append(grown)
+        for grown in rounds.grown_in_bucket(options.s3, options.keys) if options.s3 else ():
+            figures.grown.append(grown)

@@ -20,7 +20,8 @@ from schemas.errors import SightreadError
 
 DRIVER, SOURCE, DECODE, DECODER, PROBE = "driver", "source", "decode actor", "decoder child", "probing child"
 INFER, ENGINE, COMMIT, RAY, OTHERS = "infer actor", "engine child", "commit actor", "Ray's own", "others"
-PARTS = (DRIVER, SOURCE, PROBE, DECODE, DECODER, INFER, ENGINE, COMMIT, RAY, OTHERS)
+ALL_STAGES = "one actor for all"
+PARTS = (DRIVER, SOURCE, PROBE, DECODE, DECODER, INFER, ENGINE, COMMIT, ALL_STAGES, RAY, OTHERS)
 _MARKS = (
     # what stands in a command line, or in the title that Ray gives a worker -> the part; the first that fits
     ("decoder_child", DECODER),
@@ -29,6 +30,7 @@ _MARKS = (
     ("(Infer", INFER),
     ("(Ask", INFER),  # as it was called in older versions
     ("(Commit", COMMIT),
+    ("(AllStages", ALL_STAGES),  # of a job of one chunk
     ("ray::Read", SOURCE),
     ("ray::", RAY),
     ("/ray/", RAY),
@@ -168,8 +170,9 @@ class Tree:
                 process = self._processes[key] = _Process(OTHERS, members.get(parent))
             members[pid] = key
             process.used, process.waited, process.last = used, waited, self._samples
-            if process.part in (OTHERS, RAY):
-                process.part = self._part(pid, process)
+            # again each time: a child has its parent's title until it becomes its program, an idle worker none
+            if (part := self._part(pid, process)) not in (OTHERS, RAY) or process.part == OTHERS:
+                process.part = part
 
     def _part(self, pid: int, process: _Process) -> str:
         if pid == self._root:

@@ -9,7 +9,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,38 +110,31 @@ class Rounds:
         self._limit_s = limit_s
         self._runs = 0
 
-    def grown(self, sizes: Sequence[int]) -> list[Grown]:
+    def grown(self, sizes: Sequence[int]) -> Iterator[Grown]:
         """Jobs of so many links of one picture; the largest is resumed too."""
-        results = []
         for inputs in sizes:
             place = self._folder / f"pictures-{inputs}"
             link_pictures(place, inputs)
-            results += self._grown(str(place), "files", inputs, resume=inputs == max(sizes))
-        return results
+            for checkout in self._checkouts:
+                yield self._grown(checkout, str(place), "files", inputs, resume=inputs == max(sizes))
 
-    def grown_in_bucket(self, address: str, sizes: Sequence[int]) -> list[Grown]:
-        """The same with keys in a bucket. Of this checkout alone: others may know none."""
-        results = []
+    def grown_in_bucket(self, address: str, sizes: Sequence[int]) -> Iterator[Grown]:
+        """The same with keys in a bucket. In the first checkout alone: others may know none."""
         for inputs in sizes:
             place = put_pictures(address, inputs)
             self._report(f"{inputs:,} keys in {place}")
-            results += self._grown(place, "keys", inputs, resume=inputs == max(sizes), checkouts=self._checkouts[:1])
-        return results
+            yield self._grown(self._checkouts[0], place, "keys", inputs, resume=inputs == max(sizes))
 
-    def _grown(
-        self, place: str, where: str, inputs: int, *, resume: bool, checkouts: Sequence[Checkout] | None = None
-    ) -> list[Grown]:
-        results = []
-        for checkout in checkouts or self._checkouts:
-            job = self._job(checkout, [place], "caption")
-            what = f"{inputs:,} {where}"
-            run = self._run(job, what, limit=done_of(inputs) if resume and inputs > 1 else None)
-            rows = len(job.asked.read_text().splitlines())
-            results.append(Grown(checkout.name, where, inputs, run, rows))
-            if resume and inputs > 1:
-                job.asked.unlink()
-                results[-1].resumed = self._run(job, f"{what}, {rows:,} done")
-        return results
+    def _grown(self, checkout: Checkout, place: str, where: str, inputs: int, *, resume: bool) -> Grown:
+        job = self._job(checkout, [place], "caption")
+        what = f"{inputs:,} {where}"
+        resume = resume and inputs > 1
+        run = self._run(job, what, limit=done_of(inputs) if resume else None)
+        grown = Grown(checkout.name, where, inputs, run, rows=len(job.asked.read_text().splitlines()))
+        if resume:
+            job.asked.unlink()
+            grown.resumed = self._run(job, f"{what}, {grown.rows:,} done")
+        return grown
 
     def unit(self, kind: str, sizes: tuple[int, int]) -> list[Unit]:
         """kind: picture, of 64 x 64, described; or page, at 144 dpi, read by ocr."""
