@@ -25,7 +25,7 @@ from pipelines.job import Job
 from pipelines.journal import Journal
 from pipelines.listing_ahead import ListingAhead
 from pipelines.plan import code_check_stages, stages
-from pipelines.planning import Before, Figures, Planner, inputs_in, places, planned_slices
+from pipelines.planner import Before, Figures, Planner, inputs_in, places, planned_slices
 from pipelines.progress import Progress
 from pipelines.rounds import Round, floors
 from pipelines.source import Source

@@ -17,7 +17,7 @@ import pyarrow as pa
 from operators.store.addresses import store_at
 from pipelines.folder import JobFolder
 from pipelines.job import Job
-from pipelines.planning import Before, Planner, alone, places
+from pipelines.planner import Before, Planner, alone, places
 from pipelines.rounds import Round
 from schemas.address import is_remote
 from schemas.errors import JobConflict, SpecError, StoreLost

@@ -24,7 +24,8 @@ from pipelines.folder import LAYOUT, JobFolder
 from pipelines.growth import grow
 from pipelines.job import Job, prepare
 from pipelines.plain_values import to_json
-from pipelines.planning import list_job, plan_work
+from pipelines.planner import plan_work
+from pipelines.planning import list_job
 from pipelines.progress import Progress
 from pipelines.rounds import Round, now, who
 from schemas import tables

@@ -21,7 +21,8 @@ from pipelines.folder import JobFolder
 from pipelines.growth import grow
 from pipelines.job import prepare
 from pipelines.listing import list_inputs
-from pipelines.planning import list_job, plan_work
+from pipelines.planner import plan_work
+from pipelines.planning import list_job
 from pipelines.progress import Progress
 from schemas import tables
 from tests.support.media import write_clip

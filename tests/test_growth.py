@@ -27,7 +27,8 @@ from pipelines import slices
 from pipelines.folder import JobFolder
 from pipelines.growth import check_tasks, grow, slices_after
 from pipelines.job import Job, prepare
-from pipelines.planning import Work, list_job, plan_work
+from pipelines.planner import Work, plan_work
+from pipelines.planning import list_job
 from pipelines.progress import Progress
 from pipelines.rounds import Round, floors, manifests_of
 from pipelines.slices import Slices

@@ -18,7 +18,8 @@ from operators.store.view import View
 from pipelines.folder import JobFolder
 from pipelines.job import Job, prepare
 from pipelines.manifests import Manifests
-from pipelines.planning import cut_table, plan_work
+from pipelines.planner import plan_work
+from pipelines.planning import cut_table
 from pipelines.progress import Progress
 from pipelines.retry_plan import Rows, add_rounds, plan_again
 from pipelines.rounds import Round

@@ -30,7 +30,8 @@ from pipelines.growth import Intake, grow
 from pipelines.job import Job, prepare
 from pipelines.known_inputs import KnownInputs
 from pipelines.listing_ahead import ListingAhead
-from pipelines.planning import Before, list_job, lister_of
+from pipelines.planner import Before
+from pipelines.planning import list_job, lister_of
 from pipelines.rounds import Round
 from pipelines.run import run
 from pipelines.source import Source
