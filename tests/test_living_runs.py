@@ -41,6 +41,8 @@ VICTIMS = {
 }
 WRITES = {"planning": "^_job/(inputs|listing|rounds|chunks)", "data": "^_job/parts/", "publish": "^results/"}
 """By what a process is at, the keys that it writes then."""
+PIECES = 4
+"""Of the first inputs, so that they are planned while they are listed and answered."""
 STARTS = 14
 """Of the command within which a step has to be complete."""
 
@@ -120,7 +122,7 @@ class Living:
         """Whether it ended well."""
         self.lived.starts += 1
         asked, committed = len(self._asked()), self._committed()
-        how = How(self.size.slice_units, ray=self.size.ray)
+        how = How(self.size.slice_units, self.size.units // PIECES + 1, ray=self.size.ray)
         if to_be_killed and not how.ray:
             name, how = self._death(how)
         self.world.variables[HOW] = json.dumps(asdict(how))
@@ -139,10 +141,10 @@ class Living:
 
     def _death(self, how: How) -> tuple[str, How]:
         name = self.chance.choice(list(WRITES))
-        most = {"planning": 2, "data": max(2, self.size.units // self.size.chunk_units // 2), "publish": 2}
+        most = {"planning": 2 + PIECES, "data": max(2, self.size.units // self.size.chunk_units // 2), "publish": 2}
         write = self.chance.randint(1, most[name])
         moment = self.chance.choice(["before", "within", "after"])
-        return f"{moment} {name}", How(how.slice_units, key=WRITES[name], write=write, moment=moment)
+        return f"{moment} {name}", How(how.slice_units, how.piece, key=WRITES[name], write=write, moment=moment)
 
     def _kill(self, process: subprocess.Popen[str]) -> str:
         """Who was killed; no one where the run ended before."""

@@ -23,10 +23,12 @@ HOW = "SIGHTREAD_TEST_HOW"
 
 @dataclass(frozen=True)
 class How:
-    """slice_units: of a file of the results. ray: whether stages are actors. key: a pattern of the keys whose writes
-    count; write: by which of them it dies, from 1 on; moment: before it, within it or after it."""
+    """slice_units: of a file of the results. piece: inputs that are listed and planned together; several pieces are
+    planned while they are answered. ray: whether stages are actors. key: a pattern of the keys whose writes count;
+    write: by which of them it dies, from 1 on; moment: before it, within it or after it."""
 
     slice_units: int
+    piece: int
     ray: bool = False
     key: str | None = None
     write: int = 1
@@ -35,9 +37,11 @@ class How:
 
 def main() -> None:
     how = How(**json.loads(os.environ[HOW]))
-    from pipelines import slices
+    from pipelines import growth, listing, slices
 
     slices.MOST_UNITS = how.slice_units
+    for module in (growth, listing):
+        module.PIECE = module.LARGEST_PIECE = how.piece  # type: ignore[attr-defined]
     if not how.ray:
         _here()
     if how.key is not None:
