@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,7 +28,8 @@ COMMITS = 8
 
 @dataclass(frozen=True)
 class Stage:
-    """One operator and what it runs on. `cpus` and `gpus` are per actor; `calls` run in one actor at once."""
+    """One operator and what it runs on. least: actors that are there from the start, where they may become more. `cpus`
+    and `gpus` are per actor; `calls` run in one actor at once. labels: that its nodes must have."""
 
     name: str
     operator: type
@@ -36,6 +38,13 @@ class Stage:
     calls: int
     cpus: float
     gpus: float = 0.0
+    least: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def at_first(self) -> int:
+        """Actors that must be had."""
+        return self.actors if self.least is None else self.least
 
 
 def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None) -> list[Stage]:
@@ -51,12 +60,14 @@ def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None)
     held = guard.held if guard is not None else None
     calls = math.ceil(TAIL * 2 * engine.concurrency / max(1.0, requests_per_chunk))
     return [
-        Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1),
+        Stage("decode", Decode, (job.decode,), actors=job.workers, calls=1, cpus=1, labels=job.spec.decode.resources),
         Stage(
             "infer",
             Infer,
             (replace(job.infer, logs=job.logs, held=held),),
-            actors=engine.replicas,
+            actors=engine.replicas.max,
+            least=engine.replicas.min,
+            labels=engine.resources,
             calls=min(MOST_CALLS, max(2, calls)),
             cpus=0,
             gpus=engine.gpus,
@@ -69,6 +80,16 @@ def commits_at_once(output: str) -> int:
     return COMMITS if is_remote(output) else 1
 
 
+def check_labels(plan: list[Stage], nodes: Iterable[Mapping[str, str]]) -> None:
+    """Refuse a plan that would wait for ever. nodes: the labels of each."""
+    there = list(nodes)
+    for stage in plan:
+        if stage.labels and not any(stage.labels.items() <= labels.items() for labels in there):
+            wanted = ", ".join(f"{name}: {value}" for name, value in stage.labels.items())
+            section = "decode" if stage.name == "decode" else "engine"
+            raise SpecError(f"{section}.resources: no node of the Ray cluster has the labels {{{wanted}}}")
+
+
 def code_check_stages(job: Job, guard: LeaseGuard | None = None) -> list[Stage]:
     """Over committed parts, once the engines have gone: they take all CPUs."""
     tasks = tuple(task for task in job.tasks if task.code_check is not None)
@@ -78,13 +99,13 @@ def code_check_stages(job: Job, guard: LeaseGuard | None = None) -> list[Stage]:
 
 def check_resources(plan: list[Stage], cpus: float, gpus: float) -> None:
     """Refuse a plan that would wait for ever. Ray waits silently when actors ask for more than there is."""
-    asked_cpus = sum(stage.actors * stage.cpus for stage in plan)
-    asked_gpus = sum(stage.actors * stage.gpus for stage in plan)
+    asked_cpus = sum(stage.at_first * stage.cpus for stage in plan)
+    asked_gpus = sum(stage.at_first * stage.gpus for stage in plan)
     if asked_cpus > cpus:
         raise SpecError(f"decode.workers: the plan takes {asked_cpus:g} CPUs and the cluster has {cpus:g}; lower it")
     if asked_gpus > gpus:
         engine = max(plan, key=lambda stage: stage.gpus)
         raise SpecError(
-            f"engine: {engine.actors} replicas of {engine.gpus:g} GPUs take {asked_gpus:g} "
+            f"engine: {engine.at_first} replicas of {engine.gpus:g} GPUs take {asked_gpus:g} "
             f"and the cluster has {gpus:g}; lower engine.replicas or gpus_per_replica"
         )

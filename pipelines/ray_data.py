@@ -24,7 +24,7 @@ import pyarrow as pa
 from operators.processes import ending, orphan_reaper
 from pipelines import ray_head, ray_stand_ins, ray_watch, task_modules
 from pipelines.one_actor import in_one_actor
-from pipelines.plan import Stage, check_resources
+from pipelines.plan import Stage, check_labels, check_resources
 from pipelines.source import Source
 from schemas.checkout import ROOT
 from schemas.errors import ClusterLost
@@ -271,6 +271,7 @@ def execute(feed: pa.Table | Source, plan: list[Stage]) -> Iterator[pa.Table]:
         plan = [in_one_actor(plan)]
     cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     check_resources(plan, cluster.get("CPU", 0), cluster.get("GPU", 0))
+    check_labels(plan, (node.get("Labels", {}) for node in ray.nodes() if node["Alive"]))  # type: ignore[no-untyped-call]
     _set_up(DataContext.get_current())
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
@@ -289,7 +290,7 @@ def execute(feed: pa.Table | Source, plan: list[Stage]) -> Iterator[pa.Table]:
             stage.operator,
             fn_constructor_args=stage.arguments,
             compute=ActorPoolStrategy(
-                size=min(stage.actors, most),
+                **_pool(stage, most),
                 enable_true_multi_threading=stage.calls > 1,
                 max_concurrent_calls_per_actor=stage.calls,
                 # by default as many chunks again lie in the object store and wait for a call
@@ -297,6 +298,7 @@ def execute(feed: pa.Table | Source, plan: list[Stage]) -> Iterator[pa.Table]:
             ),
             num_cpus=stage.cpus,
             num_gpus=stage.gpus or None,
+            label_selector=dict(stage.labels) or None,
             batch_format="pyarrow",
             batch_size=None,
         )
@@ -304,6 +306,13 @@ def execute(feed: pa.Table | Source, plan: list[Stage]) -> Iterator[pa.Table]:
         # without the threads of iter_batches, which cost the driver more than the receipts
         for bundle in dataset.iter_internal_ref_bundles():
             yield from ray.get(list(bundle.block_refs))
+
+
+def _pool(stage: Stage, most: int) -> dict[str, int]:
+    """most: actors that there is work for."""
+    if stage.at_first == stage.actors:
+        return {"size": min(stage.actors, most)}
+    return {"min_size": min(stage.at_first, most), "max_size": min(stage.actors, most)}
 
 
 def _set_up(context: DataContext) -> None:

@@ -8,16 +8,39 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from schemas.section import PositiveFloat, PositiveInt, Section
+from schemas.section import LABEL, PositiveFloat, PositiveInt, Section
+
+
+class Replicas(Section):
+    """A number n means {min: n, max: n}."""
+
+    min: PositiveInt = Field(1, description="engines that are there from the start, each in an actor of its own")
+    max: PositiveInt = Field(1, description="engines at most: more than at first where they have work and room")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_number(cls, data: object) -> object:
+        return {"min": data, "max": data} if isinstance(data, int) else data
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Replicas:
+        if self.min > self.max:
+            raise ValueError(f"engine.replicas: min is {self.min}, and max is {self.max}")
+        return self
 
 
 class EngineSpec(Section):
     """Keys of every engine. A kind adds its own, and its name: `kind: Literal["torch"] = "torch"`."""
 
     kind: str
-    replicas: PositiveInt = Field(1, description="engines, each in an actor of its own")
+    replicas: Replicas = Field(
+        Replicas(), description="engines: a number, or {min, max} for as many as have work and room; default: 1"
+    )
+    resources: dict[str, Annotated[str, Field(pattern=LABEL)]] = Field(
+        {}, description="labels that a node of the Ray cluster must have for it, by name"
+    )
     slots: PositiveInt | None = Field(None, description="requests that one engine works on at once; default: 8")
     max_context: PositiveInt | None = Field(
         None, description="tokens of prompt and answer; default: 32768, or what the model reaches where that is less"

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from schemas.decode import UnitKind
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.engine_spec import EngineSpec
-from schemas.section import MOST, PositiveFloat, PositiveInt, Section
+from schemas.section import LABEL, MOST, PositiveFloat, PositiveInt, Section
 
 
 class TaskSpec(Section):
@@ -67,6 +67,9 @@ class DecodeSpec(Section):
     memory_mb: Annotated[int, Field(ge=512, le=MOST)] = Field(2048, description="address space of one decoder")
     workers: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="decoders at once; default: the CPUs there are"
+    )
+    resources: dict[str, Annotated[str, Field(pattern=LABEL)]] = Field(
+        {}, description="labels that a node of the Ray cluster must have for them, by name"
     )
 
 

@@ -46,7 +46,7 @@ def test_the_key_list_is_frozen() -> None:
         *(f"decode.{key}" for key in ("video_fps", "video_clip_s", "video_backend", "video_max_tokens")),
         *(
             f"decode.{key}"
-            for key in ("page_dpi", "image_max_tokens", "page_split", "timeout_s", "memory_mb", "workers")
+            for key in ("page_dpi", "image_max_tokens", "page_split", "timeout_s", "memory_mb", "workers", "resources")
         ),
         *(f"fetch.{key}" for key in ("allow_hosts", "max_mb", "timeout_s")),
         "output",
@@ -55,7 +55,7 @@ def test_the_key_list_is_frozen() -> None:
 
 
 def test_the_keys_of_each_engine_are_frozen() -> None:
-    every = ("kind", "replicas", "slots", "max_context", "deadline_s", "stall_s")
+    every = ("kind", "replicas.min", "replicas.max", "resources", "slots", "max_context", "deadline_s", "stall_s")
     assert {kind: keys(spec) for kind, spec in engine_specs().items()} == {
         "openai": [*every, "url", "model", "api_key_env", "clips"],
         "scripted": [*every, "recording"],

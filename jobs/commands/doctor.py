@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _machine(spec: JobSpec | None) -> list[Finding]:
-    wanted = spec.engine.replicas * spec.engine.gpus if spec else 0.0
+    wanted = spec.engine.replicas.min * spec.engine.gpus if spec else 0.0
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     cards = machine.gpus()
     findings = [*machine.versions(), *machine.vllm_fits_torch()]

@@ -72,7 +72,7 @@ class CheckpointKind(EngineKind[SpecT]):
             # published checkpoints are in bfloat16, and a CPU computes in float32 unless the spec says otherwise
             small = weights_gb < 1 or self.spec.dtype == "bfloat16"
             free_gb, where = free.memory_gb, "of memory beside decoders and Ray"
-            need_gb = weights_gb * (1.2 if small else 2.2) * self.spec.replicas
+            need_gb = weights_gb * (1.2 if small else 2.2) * self.spec.replicas.max
         message = (
             f"{self.spec.model}: {weights_gb:.2f} GB of weights, {need_gb:.1f} GB to run, {free_gb:.0f} GB free {where}"
         )

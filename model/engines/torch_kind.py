@@ -55,5 +55,5 @@ class Kind(CheckpointKind[Spec]):
         """Replicas that one memory may have to hold. On CPUs all of them, for Ray may put them all on one node; as many
         as fit on a GPU where they take a part of one each; else a GPU is one replica's alone."""
         if self.spec.gpus_per_replica == 0:
-            return self.spec.replicas
-        return min(self.spec.replicas, max(1, int(1 / self.spec.gpus_per_replica)))
+            return self.spec.replicas.max
+        return min(self.spec.replicas.max, max(1, int(1 / self.spec.gpus_per_replica)))
