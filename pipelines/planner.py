@@ -98,6 +98,12 @@ class Work:
     def pending(self) -> pa.Table:
         return pa.concat_tables([tables.CHUNKS.empty_table(), *(piece.pending for piece in self.planned)])
 
+    def of_run(self) -> pa.Table:
+        """What is to be done, and what no task takes."""
+        chunks = self.chunks
+        is_left = [not tasks for tasks in chunks.column("tasks").to_pylist()]
+        return pa.concat_tables([self.pending, chunks.filter(pa.array(is_left, pa.bool_()))])
+
     @property
     def figures(self) -> Figures:
         figures = Figures()

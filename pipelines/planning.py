@@ -14,12 +14,10 @@ import pyarrow as pa
 
 from operators.infer.infer import to_ipc
 from operators.media.probe import Probe
-from operators.store.addresses import in_process, store_at
+from operators.store.addresses import in_process
 from operators.store.inputs.cache import checked_cache
-from operators.store.view import View
 from pipelines.chunking import Place, cut, with_full_inputs
 from pipelines.folder import JobFolder
-from pipelines.growth import Intake, check_tasks
 from pipelines.job import Job
 from pipelines.listing import PIECE, Lister, Listing, check_values, together
 from pipelines.progress import Progress
@@ -72,26 +70,6 @@ def check_listed(job: Job, inputs: pa.Table) -> None:
     check_values(job.tasks, inputs)
     if any(is_remote(address) for address in inputs.column("input_uri").to_pylist()):
         checked_cache()
-
-
-def outlook(job: Job) -> tuple[Listing, pa.Table]:
-    """What a run would list and cut of all that is there: the listing and rows of CHUNKS. Writes nothing. Raises what a
-    run would."""
-    store = store_at(job.output)
-    folder = JobFolder(store)
-    rounds = folder.rounds() if check_output(job, folder) else []
-    check_tasks(job, rounds, View(store), redo=())
-    listing = list_job(job)
-    Intake(job, folder, rounds, changed=False).compare(listing.inputs)
-    probe = Probe(job.decode, workers=job.workers)
-    try:
-        pieces = [
-            chunk_table(listing.inputs.slice(start, PIECE), probe, job, index=index)
-            for index, start in enumerate(range(0, listing.inputs.num_rows, PIECE))
-        ]
-    finally:
-        probe.close()
-    return listing, pa.concat_tables([tables.CHUNKS.empty_table(), *pieces])
 
 
 def chunk_table(

@@ -23,7 +23,7 @@ from operators.store.inputs.memory_origin import MemoryOrigin
 from operators.store.memory import MemoryStore
 from pipelines.job import prepare
 from pipelines.listing import Listing, list_inputs
-from pipelines.planning import outlook
+from pipelines.outlook import outlook
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
@@ -253,7 +253,7 @@ def test_a_job_plans_the_same_units(tmp_path: Path, folder: Path) -> None:
             "engine": {"kind": "scripted", "recording": str(recording)},
             "tasks": [{"name": "ocr"}, {"name": "events"}],
         }
-        _, chunks = outlook(prepare(parse(spec, "test")))
+        chunks = outlook(prepare(parse(spec, "test"))).work.chunks
         return [unit for row in chunks.column("units") for unit in row.as_py()]
 
     assert but_for_addresses(units(table)) == but_for_addresses(units(folder))

@@ -19,8 +19,8 @@ from jobs import machine
 from jobs.load import load
 from jobs.terminal import console_for, show_line
 from pipelines.job import prepare
+from pipelines.outlook import outlook
 from pipelines.plan import check_resources, code_check_stages, stages
-from pipelines.planning import outlook
 from pipelines.requests import expected_rows
 from pipelines.task_modules import names_code, source_of
 
@@ -31,7 +31,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     job = prepare(load(options.spec))
-    listing, chunks = outlook(job)
+    ahead = outlook(job)
+    listing, chunks = ahead.listing, ahead.work.of_run()
     show = partial(show_line, console_for())
     units: Counter[str] = Counter()
     rows: Counter[str] = Counter()
@@ -55,6 +56,13 @@ def run(options: argparse.Namespace) -> int:
         show(f"code     runs what engine.options name, where they name code: {', '.join(map(str, taken))}")
     skipped = ", ".join(f"{number} {reason}" for reason, number in sorted(listing.skipped.items()))
     show(f"inputs   {listing.inputs.num_rows}" + (f"; left out: {skipped}" if skipped else ""))
+    if ahead.begun:
+        figures = ahead.work.figures
+        differ = ", ".join(f"{number} {what}" for what, number in ahead.grown.items() if number)
+        show(
+            f"output   {figures.committed_rows} of {figures.planned_rows} rows are there"
+            + f"; inputs: {differ}" * bool(differ)
+        )
     show(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")
     if unreadable:
         show(f"failing  {', '.join(f'{number} {kind}' for kind, number in sorted(unreadable.items()))}")
