@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from jobs.commands import overlay
 from model.engines.scripted_kind import Settings
 from operators.code_check import code_checker
-from operators.code_check.code_check import CodeCheck
 from operators.code_check.code_check_wire import OUTCOMES, answers
 from operators.code_check.code_checker import CodeChecker
+from operators.code_check.row_check import RowCheck
 from operators.infer import engine_log, supervisor
 from operators.infer.engine_wire import ENGINE_MESSAGES, pack_answer
 from operators.infer.supervisor import Supervisor
@@ -395,7 +395,7 @@ def test_a_picture_that_is_none_is_not_shown_and_ends_nothing(picture: Path, mon
         "input_id": "a", "unit_index": 0, "request_index": 0, "width_px": 64, "height_px": 32,
     }  # fmt: skip
     with hostile(monkeypatch, "decode", "answers"):
-        check = CodeCheck(str(picture.parent / "out"), (), SMALL)
+        check = RowCheck(SMALL)
         assert check._original(row) is None
         check.close()
         box = Sandbox(SMALL)
