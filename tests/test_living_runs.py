@@ -235,12 +235,13 @@ class Living:
         self.step(4, *run, "--changed")
 
     def _all_at_once(self, run: tuple[str, ...]) -> None:
-        """In one round what the task that is there is asked about, in another what the further one is."""
+        """In one round what the further task is asked about that was there, in another what both are."""
         life = self.life
+        before = life.names()
         fresh = self._other_inputs(self.size.units // 2)
         self._further_task()
-        life.round(["look"], fresh)
-        life.round(["count"], life.names())
+        life.round(["count"], before)
+        life.round(["look", "count"], fresh)
         self.step(3, *run, "--changed")
 
     def _other_inputs(self, units: int) -> list[str]:
