@@ -459,7 +459,7 @@ def test_slices_go_on_where_the_manifests_left_them(
             {"input_id": f"{row}", "input_uri": f"/{row}", "media": media, "size_bytes": size, "slice": place}
             for row, ((media, size), place) in enumerate(zip(before, places, strict=True))
         ]
-        for piece, start in enumerate(range(0, len(rows), 4)):
+        for piece, start in enumerate(range(0, max(1, len(rows)), 4)):
             folder.write_piece(0, piece, pa.Table.from_pylist(rows[start : start + 4], schema=tables.INPUTS))
         learned = slices_after(folder, [(0, piece) for piece in range(folder.pieces(0))])
         assert [learned.of(*listed) for listed in after] == [planned.of(*listed) for listed in after]
