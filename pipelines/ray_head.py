@@ -188,10 +188,11 @@ def _remove(process: subprocess.Popen[bytes], folder: Path) -> None:
 def lean(command: list[str]) -> list[str]:
     """The command of a raylet, without what it would start for nobody.
 
-    It ends with its agents and refuses to have none, so they are processes that wait. As many workers as there are CPUs
+    It ends with its agents and refuses to have none, so they are processes that wait, without its environment, which
+    holds keys of stores. As many workers as there are CPUs
     start with the first driver, whatever it needs; the first is always needed.
     """
-    idle = subprocess.list2cmdline([sys.executable, "-IS", "-c", "import signal; signal.pause()"])
+    idle = subprocess.list2cmdline(["/usr/bin/env", "-i", sys.executable, "-IS", "-c", "import signal; signal.pause()"])
     command = [_AGENT.sub(lambda match: match[1] + idle, argument) for argument in command]
     return [_PRESTARTED.sub("\\g<1>1", argument) for argument in command]
 
