@@ -86,9 +86,9 @@ class TaskStatus:
 
 @dataclass
 class RoundStatus:
-    """about: what it was about when it began. inputs: of it, 0 for a retry. manifests, expected: chunk manifests that
-    are there, of those that there will be: fewer while the run still plans. units: that it asks for, whatever a later
-    round asks anew. rows: that readers see of it."""
+    """about: what it is about; `again`: inputs that the job had before. inputs: of it, 0 for a retry. manifests,
+    expected: chunk manifests that are there, of those that there will be: fewer while the run still plans. units: that
+    it asks for, whatever a later round asks anew. rows: that readers see of it."""
 
     number: int
     kind: str
@@ -155,7 +155,7 @@ def status_of(store: Store, *, events: int = EVENTS) -> Status:
     rounds = folder.rounds()
     listing = folder.read_listing()
     ids = _Ids(folder)
-    shown = [_round(folder, round_, ids) for round_ in rounds]
+    shown = [_round(folder, round_, ids, manifests_of(rounds)) for round_ in rounds]
     chunks = [chunk for round_ in shown for chunk in _chunks(store, folder, round_)]
     logged = sizes(store, PARTS)
     seen = sizes(store, RESULTS)
@@ -207,11 +207,16 @@ class _Ids:
         return ids
 
 
-def _round(folder: JobFolder, round_: Round, ids: _Ids) -> RoundStatus:
-    inputs = len(ids.of(round_.manifests))
+def _round(folder: JobFolder, round_: Round, ids: _Ids, manifests: Sequence[int]) -> RoundStatus:
+    """manifests: of the job; those of before it count."""
+    inputs, about = ids.of(round_.manifests), dict(round_.counts)
+    if round_.kind in ("first", "inputs"):  # they are listed while it goes on
+        before = ids.of(number for number in manifests if number < round_.number)
+        counts = {"new": len(inputs - before), "again": len(inputs & before)}
+        about |= {what: number for what, number in counts.items() if number}
     return RoundStatus(
-        *(round_.number, round_.kind, round_.began, round_.by, sorted(round_.tasks), dict(round_.counts)),
-        inputs=inputs,
+        *(round_.number, round_.kind, round_.began, round_.by, sorted(round_.tasks), about),
+        inputs=len(inputs),
         expected=round_.chunk_files or folder.chunk_files(round_),
     )
 

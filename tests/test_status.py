@@ -157,6 +157,14 @@ def test_a_run_that_plans_has_not_counted_all_yet(store: Store) -> None:
     assert (output.status().rounds[1].manifests, output.status().rounds[1].expected) == (0, 2)
 
 
+def test_a_round_tells_new_inputs_from_those_that_are_asked_about_again(store: Store) -> None:
+    output = Output(store)
+    output.add("first", ["ocr"], ["a", "b"])
+    output.add("inputs", ["ocr"], ["b", "c", "d"])
+    first, later = output.status().rounds
+    assert (first.about, later.about) == ({"new": 2}, {"new": 2, "again": 1})
+
+
 def test_a_job_of_which_nothing_was_asked_yet(store: Store) -> None:
     JobFolder(store).claim()
     status = status_of(store)
