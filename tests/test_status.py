@@ -260,7 +260,7 @@ def test_who_runs_it_and_what_it_does(output: Output, capsys: pytest.CaptureFixt
     assert "running by ann@host since" in text
     assert "(sightread run, papers)" in text
     assert re.search(r"now starting, 4 of 10 rows; as of 0:\d\d:\d\d", text)
-    assert "planned: rows=10 done=4 chunks=3" in text
+    assert "planned: times=1 rows=10 done=4 chunks=3" in text
 
 
 def test_how_the_last_run_ended(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
