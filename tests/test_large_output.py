@@ -41,4 +41,5 @@ def test_reading_takes_memory_for_some_of_the_rows(
         )
         peaks_mb[command] = float(ended.stdout)
     figure(f"{inputs} rows of {rows_mb:.0f} MB: MB above a small output: {peaks_mb}")
-    assert max(peaks_mb.values()) < min(rows_mb / 2, 120), peaks_mb
+    # all of them at once take more than their bytes; what a batch takes varies with the allocator
+    assert max(peaks_mb.values()) < 0.75 * min(rows_mb, 229), peaks_mb
