@@ -217,9 +217,6 @@ class JobFolder:
         """Which chunk manifests of a round are there."""
         return self._numbers(f"_job/chunks/{round_:05d}")
 
-    def has_chunks(self, round_: int, index: int) -> bool:
-        return self._store.stat(_chunks(round_, index)) is not None
-
     def write_chunks(self, round_: int, index: int, chunks: pa.Table) -> None:
         """Raises StoreLost."""
         self._put(_chunks(round_, index), chunks)

@@ -126,11 +126,6 @@ class Intake:
         """Of the round that this listing brings, or would bring."""
         return len(self.rounds) - (self._pieces > 0)
 
-    @property
-    def pieces(self) -> int:
-        """That are written by now."""
-        return self._pieces
-
     def take(self, listed: pa.Table) -> None:
         """Raises SpecError where a column that comes along has another type now; StoreLost, JobConflict."""
         compared = self.compare(listed)

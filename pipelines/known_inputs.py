@@ -57,9 +57,6 @@ class KnownInputs:
         self._known = _in_order(states)
         self._is_seen = np.zeros(len(self._known.ids), bool)
 
-    def __len__(self) -> int:
-        return len(self._known.ids)
-
     def compare(self, listed: pa.Table) -> Compared:
         """listed: some rows of a listing, each input once in all of them. An input that could not be had and can be had
         now is new. Raises SpecError where a column that comes along has another type now."""

@@ -86,6 +86,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.figures, self.tally = Figures(), Tally()
+        self._known_rows = 0
 
     def to_its_end(self, rounds: list[Round], ahead: ListingAhead | None, *, listed_now: bool) -> Summary:
         """ahead: brings a round more; rounds: those before it. listed_now: whether this very run listed."""
@@ -207,8 +208,6 @@ class Run:
         # rows that are asked again are there until then, and are to be had all the same
         done = max(0, figures.committed_rows - figures.again_rows)
         self.progress.planned(figures.planned_rows, done, figures.pending_chunks)
-
-    _known_rows = 0
 
     def _answer(self, cluster: Cluster, feed: pa.Table | Source, first: FirstRows) -> None:
         """Put the pending chunks through decoders and engines, and count the receipts as they come.

@@ -379,7 +379,7 @@ def test_what_one_spec_left_half_planned_another_goes_on_with(output: Output) ->
     with pytest.raises(Killed):
         output.plan(ASK, AGAIN, writes=4)
     assert [{*round_.tasks} for round_ in output.rounds] == [{"ask", "again"}]
-    assert not JobFolder(output.store).has_chunks(0, 0)
+    assert not JobFolder(output.store).planned(0)
     assert output.run(AGAIN) == {"again": ["0", "1"]}
     assert output.run(ASK) == {"ask": ["0", "1"]}
     assert output.run(ASK, AGAIN) == {}
@@ -477,7 +477,7 @@ def test_slices_of_a_job_that_grows_are_those_of_its_manifests(output: Output, m
     places: dict[str, set[int]] = {}
     for round_ in output.rounds:
         for index in range(4):
-            if JobFolder(output.store).has_chunks(round_.number, index):
+            if index in JobFolder(output.store).planned(round_.number):
                 for row in JobFolder(output.store).read_chunks(round_.number, index).to_pylist():
                     for unit in row["units"]:
                         places.setdefault(name(unit["input_uri"]), set()).add(ChunkId.of(row["chunk_id"]).slice)
