@@ -19,12 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.engines.constraint import Grammars
+from model.engines.constraint import Constraint, Grammars
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.engine import DEFAULT_CONTEXT
 from model.engines.runner import Runner, Sequence
-from model.engines.sampler import TokenChooser, choose_tokens
+from model.engines.sampler import sample
 from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
+from model.engines.slot_sampler import SlotSampler
 from model.prompts.chat import Chat
 from schemas.errors import EngineError
 from schemas.request import Completion, FinishReason, Request
@@ -42,10 +43,12 @@ class ActiveRequest:
 
     request: Request
     sequence: Sequence
-    chooser: TokenChooser
+    constraint: Constraint | None
     max_new: int
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[FinishReason]
+    slot: int | None = None  # of the sampler, from the end of its prompt on
+    logprob: float = 0.0
     aborted: bool = False
 
     def resolve(self, reason: FinishReason) -> None:
@@ -92,6 +95,8 @@ class TorchEngine:
         self._runner = runner
         runner.bound(cache_tokens)
         self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache_tokens)
+        self._sampler = SlotSampler(slots, self._config.text.vocabulary, device)
+        self._free_slots = list(range(slots))
         self._chat = Chat(folder)
         self._grammars: Grammars | None = None  # made for the first request that wants one
         self._grammars_lock = threading.Lock()
@@ -150,22 +155,21 @@ class TorchEngine:
         return ActiveRequest(
             request=request,
             sequence=sequence,
-            chooser=self._chooser(request, sequence.input_ids),
+            constraint=self._constraint(request, sequence.input_ids),
             max_new=min(request.sampling.max_tokens, room - length),
             loop=loop,
             done=loop.create_future(),
         )
 
-    def _chooser(self, request: Request, input_ids: list[int]) -> TokenChooser:
+    def _constraint(self, request: Request, input_ids: list[int]) -> Constraint | None:
         if request.schema is None:
-            return TokenChooser(request.sampling, input_ids)
+            return None
+        after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
         with self._grammars_lock:
             if self._grammars is None:
                 vocabulary = self._config.text.vocabulary
                 self._grammars = Grammars(self._chat.tokenizer_json(), vocabulary, self._chat.stop_ids)
-            constraint = self._grammars.constrain(request.schema)
-        after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
-        return TokenChooser(request.sampling, input_ids, constraint, after)
+            return self._grammars.constrain(request.schema, after)
 
     def _sequence(self, request: Request) -> Sequence:
         prompt = self._chat.encode_with(self._encoder_cache.preprocess, request.messages)
@@ -244,9 +248,20 @@ class TorchEngine:
 
     def _accept(self, batch: list[ScheduledSequence[ActiveRequest]], logits: Tensor) -> None:
         """Choose a token for each and end those that are done."""
-        tokens = choose_tokens(logits, [scheduled.key.chooser for scheduled in batch])
-        for scheduled, token in zip(batch, tokens, strict=True):
+        try:
+            chosen = self._sample([scheduled.key for scheduled in batch], logits)
+        except Exception as error:  # noqa: BLE001  the requests' boundary
+            self._fail(batch, error)
+            return
+        for scheduled, (slot, token, logprob) in zip(batch, chosen, strict=True):
             active = scheduled.key
+            try:
+                self._sampler.accept(slot, token, logprob)
+            except EngineError as error:
+                self._end(scheduled)
+                active.fail(error)
+                continue
+            active.logprob += logprob
             active.sequence.output_ids.append(token)
             if token in self._chat.stop_ids or self._stopped(active):
                 reason: FinishReason = "stop"
@@ -257,9 +272,29 @@ class TorchEngine:
             self._end(scheduled)
             active.resolve(reason)
 
+    def _sample(self, batch: list[ActiveRequest], logits: Tensor) -> list[tuple[int, int, float]]:
+        """Slot, token and its log-probability for each."""
+        slots = [self._slot(active) for active in batch]
+        variant = self._sampler.prepare(slots)
+        places = torch.tensor(slots, device=logits.device)
+        ids, logprobs = sample(logits, places, self._sampler.state, variant)
+        return list(zip(slots, ids.tolist(), logprobs.tolist(), strict=True))
+
+    def _slot(self, active: ActiveRequest) -> int:
+        """In which the sampler keeps what it knows of a request, from its first token on."""
+        if active.slot is None:
+            active.slot = self._free_slots.pop()
+            sequence = active.sequence
+            self._sampler.take(active.slot, active.request.sampling, sequence.input_ids, active.constraint)
+        return active.slot
+
     def _end(self, scheduled: ScheduledSequence[ActiveRequest]) -> None:
         self._scheduler.end(scheduled)
         self._runner.release(scheduled.key.sequence)
+        if scheduled.key.slot is not None:
+            self._sampler.clear(scheduled.key.slot)
+            self._free_slots.append(scheduled.key.slot)
+            scheduled.key.slot = None
 
     def _stopped(self, active: ActiveRequest) -> bool:
         """Whether a stop string is complete. Looks at the last tokens only: a character has at most 4 bytes,
