@@ -6,12 +6,11 @@ White space between the parts of the JSON is switched off: a model that is unsur
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
 import llguidance
-import numpy as np
-import torch
 from torch import Tensor
 
 from schemas.errors import EngineError
@@ -21,34 +20,65 @@ class Grammars:
     """tokenizer_json: contents of tokenizer.json. vocabulary: width of the logits. stop_ids end an answer."""
 
     def __init__(self, tokenizer_json: str, vocabulary: int, stop_ids: frozenset[int]) -> None:
-        self._vocabulary = vocabulary
         self._tokenizer = llguidance.LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=sorted(stop_ids))
         self._grammars: dict[str, str] = {}
 
-    def constrain(self, schema: dict[str, Any]) -> Constraint:
-        """Raises EngineError for a schema that cannot be followed."""
+    def constrain(self, schema: dict[str, Any], begins_after: int | None = None) -> Constraint:
+        """begins_after: the token after which the schema holds (the end of a thought); None: from the start. Raises
+        EngineError for a schema that cannot be followed."""
         key = json.dumps(schema)
         if key not in self._grammars:
-            self._grammars[key] = llguidance.LLMatcher.grammar_from_json_schema(
-                schema, overrides={"whitespace_flexible": False}
-            )
+            self._grammars[key] = _grammar(schema)
         matcher = llguidance.LLMatcher(self._tokenizer, self._grammars[key])
         if matcher.is_error():
             raise EngineError("engine_error", f"the answer's JSON Schema cannot be followed: {matcher.get_error()}")
-        return Constraint(matcher, self._vocabulary)
+        return Constraint(matcher, begins_after)
 
 
 class Constraint:
     """How far one answer has come."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, vocabulary: int) -> None:
-        self._matcher, self._vocabulary = matcher, vocabulary
+    def __init__(self, matcher: llguidance.LLMatcher, begins_after: int | None = None) -> None:
+        self.matcher = matcher
+        self._begins_after = begins_after
 
-    def allow(self, logits_V: Tensor) -> Tensor:
-        """The logits with what may not come next at -inf. Once the JSON is whole, only an end may come."""
-        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        allowed = np.unpackbits(bits, count=self._vocabulary, bitorder="little").astype(bool)
-        return logits_V.masked_fill(~torch.from_numpy(allowed), -torch.inf)
+    @property
+    def holds(self) -> bool:
+        """Whether it has begun."""
+        return self._begins_after is None
 
     def accept(self, token_id: int) -> None:
-        self._matcher.consume_token(token_id)
+        """A token was chosen. Raises EngineError when the grammar cannot go on, which is then for good."""
+        if self._begins_after is None:
+            self.matcher.consume_token(token_id)
+            self.check()
+        elif token_id == self._begins_after:
+            self._begins_after = None
+
+    def check(self) -> None:
+        """Raises EngineError when the grammar cannot go on."""
+        if self.matcher.is_error():
+            raise EngineError(
+                "engine_error", f"the answer's JSON Schema cannot be followed any further: {self.matcher.get_error()}"
+            )
+
+
+def fill(constraints: list[tuple[Constraint, int]], allowed_SW: Tensor) -> None:
+    """Write what may come next for each into its row: bit t % 32 of word t // 32 for token t (int32, on the CPU). Once
+    the JSON is complete, only an end may come."""
+    held = [(constraint.matcher, row) for constraint, row in constraints if constraint.holds]
+    rows, words = allowed_SW.shape
+    _threads().unsafe_compute_mask_ptr(held, allowed_SW.data_ptr(), words * allowed_SW.itemsize, rows)
+    for matcher, row in held:
+        if matcher.is_error():
+            allowed_SW[row] = 0  # the step then finds nothing to choose, and `check` says why
+
+
+@functools.cache
+def _threads() -> llguidance.LLExecutor:
+    return llguidance.LLExecutor()
+
+
+def _grammar(schema: dict[str, Any]) -> str:
+    grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    return grammar
