@@ -19,9 +19,8 @@ from jobs.bench.pages import QUESTION, Prompt
 from jobs.bench.roofline import measure_ceilings, settle
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.runner import Sequence as EngineSequence
-from model.engines.sampler import TokenChooser, choose_tokens
-from model.engines.scheduler import ScheduledSequence, Scheduler
 from model.engines.torch_engine import PREFILL_TOKENS, TorchEngine
+from model.network.kv_blocks import BLOCK_TOKENS, blocks_for
 from model.prompts.rgb import pack
 from schemas.request import Completion, Message, Picture, Request, Sampling
 
@@ -54,7 +53,7 @@ class Embedded:
             device=device,
             slots=len(prompts),
             max_context=context,
-            cache_tokens=len(prompts) * context,
+            cache_tokens=self._cache_tokens(),
         )
         self.version = f"torch {torch.__version__}"
         self._has_read = False
@@ -63,9 +62,8 @@ class Embedded:
         """What it writes to one page, greedily; and a request all the way."""
         with torch.inference_mode():
             [sequence] = sequences = self._sequences([prompt], 0)
-            choosers = [TokenChooser(Sampling(), sequence.input_ids)]
-            self._prefill(sequences, choosers)
-            self._decode(sequences, choosers, tokens - 1)
+            self._begin(sequences, self._prefill(sequences)[1], Sampling())
+            self._decode(sequences, tokens - 1)
             self._release(sequences)
         asyncio.run(self._generate([self._request(prompt, 1, 4)]))
         return {"tokens": sequence.output_ids}
@@ -79,21 +77,29 @@ class Embedded:
         figures: dict[str, Any] = {"step_rows": len(self._prompts)}
         with torch.inference_mode():
             if not self._has_read:
-                figures["first_prefill_s"] = self._read_once(seed + _OTHER)
+                sequences = self._sequences(self._prompts, seed + _OTHER)
+                figures["first_prefill_s"], _ = self._prefill(sequences)
+                self._release(sequences)
                 self._has_read = True
             sequences = self._sequences(self._prompts, seed)
-            preset, greedy = (
-                [TokenChooser(sampling, sequence.input_ids) for sequence in sequences]
-                for sampling in (self._sampling, Sampling())
-            )
-            figures["prefill_s"] = self._prefill(sequences, preset)
-            figures["step_s"] = self._decode(sequences, preset, self._steps)
-            figures["greedy_step_s"] = self._decode(sequences, greedy, self._steps)
-            middle = self.middle
-            self._release([sequence for sequence in sequences if sequence is not sequences[middle]])
-            figures["one_step_s"] = self._decode([sequences[middle]], [preset[middle]], self._steps)
-            self._release([sequences[middle]])
+            figures["prefill_s"], logits = self._prefill(sequences)
+            self._begin(sequences, logits, self._sampling)
+            figures["step_s"] = self._decode(sequences, self._steps)
+            one = sequences.pop(self.middle)
+            figures["one_step_s"] = self._decode([one], self._steps)
+            sequences.append(one)
+            for sequence in sequences:
+                self._take(sequence, Sampling())
+            figures["greedy_step_s"] = self._decode(sequences, self._steps)
+            self._release(sequences)
         return figures
+
+    def _cache_tokens(self) -> int:
+        """What all of them take together at their longest, in blocks: a peer on the same device has the rest."""
+        most = [max(answer, 3 * self._steps + 1) for answer in self._answers]
+        return BLOCK_TOKENS * sum(
+            blocks_for(prompt.tokens + answer) + 1 for prompt, answer in zip(self._prompts, most, strict=True)
+        )
 
     @property
     def middle(self) -> int:
@@ -111,12 +117,6 @@ class Embedded:
         replies = asyncio.run(self._generate(requests))
         seconds = time.perf_counter() - started
         return {"whole_s": seconds, "output_tokens": sum(reply.output_tokens for reply in replies)}
-
-    def _read_once(self, seed: int) -> float:
-        sequences = self._sequences(self._prompts, seed)
-        seconds = self._prefill(sequences, [TokenChooser(Sampling(), []) for _ in sequences])
-        self._release(sequences)
-        return seconds
 
     async def _generate(self, requests: Sequence[Request]) -> list[Completion]:
         return await asyncio.gather(*map(self._engine.generate, requests))
@@ -137,43 +137,65 @@ class Embedded:
             prepared.append(EngineSequence.of(ids, places, delta, VisualCursor(items), visual_ids))
         return prepared
 
-    def _prefill(self, sequences: Sequence[EngineSequence], choosers: Sequence[TokenChooser]) -> float:
-        """All of them, packed as the engine does it, and the first token of each; seconds until the last logits."""
+    def _prefill(self, sequences: Sequence[EngineSequence]) -> tuple[float, torch.Tensor]:
+        """All of them, end to end in steps as the engine packs them; seconds until the last logits, which it gives
+        too: [n, V]."""
         runner = self._engine.runner
-        scheduler: Scheduler[int] = Scheduler(len(sequences), PREFILL_TOKENS, 1 << 40)
-        for index, sequence in enumerate(sequences):
-            scheduler.submit(ScheduledSequence(index, len(sequence.input_ids), len(sequence.input_ids) + 1))
+        lengths = [len(sequence.input_ids) for sequence in sequences]
         settle(self._device)
         started = time.perf_counter()
-        done: list[tuple[int, torch.Tensor]] = []
-        while chunks := scheduler.next_prefill():
-            logits = runner.prefill([(sequences[chunk.sequence.key], chunk.start, chunk.count) for chunk in chunks])
-            done += [(chunk.sequence.key, row) for chunk, row in zip(chunks, logits, strict=True) if chunk.is_last]
+        last: list[torch.Tensor] = []
+        for chunks in packed(lengths, PREFILL_TOKENS):
+            logits = runner.prefill([(sequences[index], start, count) for index, start, count in chunks])
+            last += [row for (i, start, count), row in zip(chunks, logits, strict=True) if start + count == lengths[i]]
         settle(self._device)
-        seconds = time.perf_counter() - started
-        order = [index for index, _ in done]
-        tokens = choose_tokens(torch.stack([row for _, row in done]), [choosers[index] for index in order])
-        for index, token in zip(order, tokens, strict=True):
-            sequences[index].output_ids.append(token)
-        return seconds
+        return time.perf_counter() - started, torch.stack(last)
 
-    def _decode(self, sequences: Sequence[EngineSequence], choosers: Sequence[TokenChooser], steps: int) -> float:
+    def _begin(self, sequences: list[EngineSequence], logits: torch.Tensor, sampling: Sampling) -> None:
+        """The first token of each."""
+        for sequence in sequences:
+            self._take(sequence, sampling)
+        for sequence, choice in zip(sequences, self._engine.runner.begin(sequences, logits), strict=True):
+            sequence.output_ids.append(choice.token_id)
+
+    def _take(self, sequence: EngineSequence, sampling: Sampling) -> None:
+        """From now on it is sampled so."""
+        assert sequence.slot is not None
+        sampler = self._engine.runner.sampler
+        sampler.clear(sequence.slot)
+        sampler.take(sequence.slot, sampling, sequence.input_ids, None)
+
+    def _decode(self, sequences: list[EngineSequence], steps: int) -> float:
         """Seconds of a step of decode and choice, the median."""
-        runner = self._engine.runner
-        chooser_of = {id(sequence): chooser for sequence, chooser in zip(sequences, choosers, strict=True)}
         seconds = []
         for _ in range(steps):
             settle(self._device)
             started = time.perf_counter()
-            ordered = [chooser_of[id(sequence)] for sequence in runner.sequences]
-            for sequence, token in zip(runner.sequences, choose_tokens(runner.decode(), ordered), strict=True):
-                sequence.output_ids.append(token)
+            choices = self._engine.runner.decode(sequences)
             seconds.append(time.perf_counter() - started)
+            for sequence, choice in zip(sequences, choices, strict=True):
+                sequence.output_ids.append(choice.token_id)
         return statistics.median(seconds)
 
     def _release(self, sequences: Sequence[EngineSequence]) -> None:
         for sequence in sequences:
             self._engine.runner.release(sequence)
+
+
+def packed(lengths: Sequence[int], step_tokens: int) -> list[list[tuple[int, int, int]]]:
+    """Chunks (index, start, count) of prompts of those lengths, end to end in steps of so many tokens."""
+    chunked: list[list[tuple[int, int, int]]] = [[]]
+    left = step_tokens
+    for index, length in enumerate(lengths):
+        start = 0
+        while start < length:
+            if not left:
+                chunked.append([])
+                left = step_tokens
+            count = min(left, length - start)
+            chunked[-1].append((index, start, count))
+            start, left = start + count, left - count
+    return chunked
 
 
 def picture(prompt: Prompt, seed: int) -> Picture:

@@ -96,15 +96,15 @@ def legs(measured: Measured) -> list[dict[str, Any]]:
     middle = sorted(lengths)[len(lengths) // 2]
     step_bytes = [
         measured.work.step_bytes([length + 0.5 * steps for length in lengths]),
+        measured.work.step_bytes([middle + 1.5 * steps]),
         measured.work.step_bytes([length + 1.5 * steps for length in lengths]),
-        measured.work.step_bytes([middle + 2.5 * steps]),
     ]
     what = [
         ("prefill, each size for the first time", "first_prefill_s", sum(lengths), flops / ceilings.matrix_flops),
         ("prefill", "prefill_s", sum(lengths), flops / ceilings.matrix_flops),
         (f"step of {len(lengths)} rows", "step_s", len(lengths), step_bytes[0] / ceilings.bandwidth),
-        (f"step of {len(lengths)} rows, greedy", "greedy_step_s", len(lengths), step_bytes[1] / ceilings.bandwidth),
-        (f"step of one row of {middle} tokens", "one_step_s", 1, step_bytes[2] / ceilings.bandwidth),
+        (f"step of one row of {middle} tokens", "one_step_s", 1, step_bytes[1] / ceilings.bandwidth),
+        (f"step of {len(lengths)} rows, greedy", "greedy_step_s", len(lengths), step_bytes[2] / ceilings.bandwidth),
         ("the whole, of what its legs add up to", "whole_s", sum(measured.answers), measured.legs_s()),
     ]
     rows = []
