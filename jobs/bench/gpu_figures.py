@@ -161,12 +161,11 @@ def run_step(step: Step, log: IO[str]) -> dict[str, Any]:
         process.wait(step.limit_s - GRACE_S)
     except subprocess.TimeoutExpired:
         ended = f"stopped at its limit of {step.limit_s:.0f} s"
+    finally:
         _end(process)
-    except Told:
-        _end(process)
-        reader.join(1.0)
-        raise
-    reader.join(2.0)
+        reader.join(2.0)
+        if not reader.is_alive() and process.stdout is not None:
+            process.stdout.close()
     seconds = time.monotonic() - started
     outcome: dict[str, Any] = {"ended": ended or _ended(process.returncode), "seconds": round(seconds, 1)}
     with suppress(ValueError, IndexError):
@@ -179,8 +178,8 @@ def _ended(code: int) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Tell it, then end it and all that it started."""
-    process.terminate()
+    """Tell it, then end it and all that it started; also what it has left behind when it has ended by itself."""
+    process.terminate()  # does nothing then
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
     with suppress(ProcessLookupError):
