@@ -17,10 +17,12 @@ from torch import Tensor
 
 from jobs.bench.pages import Prompt, Timing
 from model.engines.encoder_cache import VisualCursor, VisualItem
-from model.engines.runner import DTYPES, Runner
+from model.engines.decode_step import Choice
+from model.engines.runner import DTYPES, Runner, load_network
 from model.engines.runner import Sequence as EngineSequence
 from model.engines.scheduler import ScheduledSequence, Scheduler
 from model.engines.torch_engine import PREFILL_TOKENS
+from model.network.kv_blocks import BLOCK_TOKENS, blocks_for
 from model.network.positions import positions
 from model.prompts.preprocess import patchify
 from model.prompts.rgb import pack
@@ -31,17 +33,17 @@ class Ours:
 
     def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
         self._device = device
-        self._loaded = Runner.load(folder, dtype=dtype, device=device, slots=1)
+        self._network = load_network(folder, dtype=dtype, device=device)
 
     def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
-        network = self._loaded.network
-        config = network.config
+        network, config = self._network, self._network.config
         visual_ids = (config.image_id, config.video_id)
-        runner = Runner(network, slots=batch, device=self._device)
-        scheduler: Scheduler[EngineSequence] = Scheduler(batch, PREFILL_TOKENS, 1 << 40)
+        all_ids = [prompt.input_ids(config.image_id) for prompt in prompts]
+        cache_tokens = sum(blocks_for(len(ids) + new_tokens) for ids in all_ids) * BLOCK_TOKENS
+        runner = Runner(network, slots=batch, cache_tokens=cache_tokens, device=self._device)
+        scheduler: Scheduler[EngineSequence] = Scheduler(batch, PREFILL_TOKENS, cache_tokens, BLOCK_TOKENS)
         sequences = []
-        for prompt in prompts:
-            ids = prompt.input_ids(config.image_id)
+        for prompt, ids in zip(prompts, all_ids, strict=True):
             places, delta = positions(ids, [prompt.grid], visual_ids, config.vision.merge)
             sequence = EngineSequence.of(
                 ids, places, delta, VisualCursor([VisualItem(prompt.grid, _patches(prompt))]), visual_ids
@@ -52,17 +54,21 @@ class Ours:
         started = time.perf_counter()
         with torch.inference_mode():
             while chunks := scheduler.next_prefill():
-                chosen = runner.prefill([(chunk.sequence.key, chunk.start, chunk.count) for chunk in chunks]).argmax(-1)
-                for chunk, token in zip(chunks, chosen.tolist(), strict=True):
-                    if chunk.is_last:
-                        chunk.sequence.key.output_ids.append(token)
+                logits = runner.prefill([(chunk.sequence.key, chunk.start, chunk.count) for chunk in chunks])
+                done = [index for index, chunk in enumerate(chunks) if chunk.is_last]
+                if done:
+                    _note(ended := [chunks[index].sequence.key for index in done], runner.begin(ended, logits[done]))
             prefilled = time.perf_counter()
             for _ in range(new_tokens - 1):
-                for sequence, token in zip(runner.sequences, runner.decode().argmax(-1).tolist(), strict=True):
-                    sequence.output_ids.append(token)
+                _note(sequences, runner.decode(sequences))
         return Timing(
             [sequence.output_ids for sequence in sequences], prefilled - started, time.perf_counter() - prefilled
         )
+
+
+def _note(sequences: list[EngineSequence], choices: list[Choice]) -> None:
+    for sequence, choice in zip(sequences, choices, strict=True):
+        sequence.output_ids.append(choice.token_id)
 
 
 class Transformers:
