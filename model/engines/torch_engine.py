@@ -111,6 +111,11 @@ class TorchEngine:
     def progress(self) -> int:
         return self._progress
 
+    @property
+    def runner(self) -> Runner:
+        """For a bench of its steps, while nothing is asked."""
+        return self._runner
+
     async def generate(self, request: Request) -> Completion:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
