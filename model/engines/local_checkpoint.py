@@ -12,6 +12,7 @@ from model.engines.kinds import EngineKind, FreeMemory
 from model.network.config import Config
 from model.network.hub import SUFFIXES, load_config, resolve, to_be_fetched, weight_files, weights_sha256
 from model.network.memory import SIZES, size_of
+from model.prompts.chat import Chat
 from schemas.engine_spec import CheckpointSpec
 from schemas.errors import SpecError
 from schemas.finding import Finding
@@ -27,9 +28,31 @@ class CheckpointKind(EngineKind[SpecT]):
     def model(self) -> str:
         return self.spec.model
 
-    @functools.cached_property
+    @property
     def folder(self) -> Path:
-        return resolve(self.spec.model) if self.local is None else self.local
+        """Raises SpecError for a checkpoint that the engine would not start with, or run wrongly."""
+        return self._checked[0]
+
+    @property
+    def config(self) -> Config:
+        return self._checked[1]
+
+    def read_config(self, folder: Path) -> Config:
+        """Raises SpecError for a checkpoint that the engine would run wrongly or not at all."""
+        return load_config(folder)
+
+    @functools.cached_property
+    def _checked(self) -> tuple[Path, Config]:
+        folder = resolve(self.spec.model if self.local is None else str(self.local))
+        config = self.read_config(folder)
+        marks = {
+            "<|image_pad|>": config.image_id,
+            "<|video_pad|>": config.video_id,
+            "<|vision_start|>": config.vision_start_id,
+            "<|vision_end|>": config.vision_end_id,
+        }
+        Chat(folder).check(marks, config.text.vocabulary)
+        return folder, config
 
     @property
     def weights(self) -> Path | None:
@@ -38,10 +61,6 @@ class CheckpointKind(EngineKind[SpecT]):
     @property
     def device(self) -> str:
         return "cuda" if self.spec.gpus_per_replica > 0 else "cpu"
-
-    @functools.cached_property
-    def config(self) -> Config:
-        return load_config(self.folder)
 
     def identity(self) -> dict[str, Any]:
         return {

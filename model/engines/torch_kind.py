@@ -9,6 +9,9 @@ from typing import ClassVar
 from model.engines.engine import DEFAULT_CONTEXT, Engine
 from model.engines.kinds import Demand, EngineSettings
 from model.engines.local_checkpoint import CheckpointKind
+from model.network.config import Config
+from model.network.runnable import runnable_config
+from model.prompts.preprocessors import check_pixels
 from schemas.engines.torch import Spec
 
 
@@ -38,6 +41,10 @@ class Settings(EngineSettings):
 
 
 class Kind(CheckpointKind[Spec]):
+    def read_config(self, folder: Path) -> Config:
+        check_pixels(folder)
+        return runnable_config(folder)
+
     def context(self, demand: Demand) -> int:
         return min(self.spec.max_context or DEFAULT_CONTEXT, self.config.text.max_positions)
 

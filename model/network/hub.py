@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from model.network.config import Config
-from model.network.headers import check_layers
+from model.network.forms import refuse_file, refuse_other_forms
+from model.network.headers import StoredTensor, check_layers, stored_tensors
 from schemas.errors import SpecError
 from schemas.json_file import read_object
 
@@ -23,12 +24,14 @@ SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 def resolve(name: str) -> Path:
     """The folder of a checkpoint: a local one as it is, a hub name (`owner/name`) through the hub's cache.
 
-    Raises SpecError when there is neither.
+    Raises SpecError when there is neither, or no checkpoint of a model that writes.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        refuse_other_forms(folder.resolve(), name)
         config_json(folder)
         return folder.resolve()
+    refuse_file(folder)
     if not _is_hub_name(name):
         raise SpecError(f"engine.model: there is no checkpoint folder {name}")
     from huggingface_hub import snapshot_download
@@ -40,6 +43,7 @@ def resolve(name: str) -> Path:
         raise SpecError(
             f"engine.model: {name} is no local folder and cannot be had from the hub: {one_line(error)}"
         ) from error
+    refuse_other_forms(Path(fetched), name)
     return Path(fetched)
 
 
@@ -99,9 +103,15 @@ def config_json(folder: Path) -> dict[str, Any]:
 
 def load_config(folder: Path) -> Config:
     """Held against the names in the weight files. Raises SpecError."""
+    return load_headers(folder)[0]
+
+
+def load_headers(folder: Path) -> tuple[Config, dict[str, StoredTensor]]:
+    """The same, with what the weight files hold, by name."""
     config = Config.from_json(config_json(folder))
-    check_layers(config, weight_files(folder), folder)
-    return config
+    stored = stored_tensors(weight_files(folder))
+    check_layers(config, stored, folder)
+    return config, stored
 
 
 def one_line(error: BaseException) -> str:
