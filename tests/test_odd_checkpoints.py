@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from model.prompts.preprocessors import pixel_budget
 from schemas.engines.torch import Spec
 from schemas.request import Message
 from tests.support.reference import make_checkpoint, transformers
-from tests.test_parity import CASES, TOLERANCE, VARIANTS, Pair, noise, our_inputs, their_inputs
+from tests.test_parity import CASES, TOLERANCE, VARIANTS, Case, Pair, noise, our_inputs, their_inputs
 
 Json = dict[str, Any]
 
@@ -65,14 +66,20 @@ def in_both_layouts(config: Json) -> None:
 STRETCHED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}
 CONFIGS: dict[str, tuple[Json, Callable[[Json], object]]] = {
     "taps not in order": ({}, vision(deepstack_visual_indexes=[3, 1, 2])),
-    "other sections": ({}, rope(mrope_section=[4, 6, 6])),
+    "other sections": ({}, rope(mrope_section=[16, 0, 0])),
     "an epsilon": ({}, text(rms_norm_eps=1e-2)),
     "both layouts": ({}, in_both_layouts),
     "a given attention factor": ({}, rope(**STRETCHED, attention_factor=1.3, beta_fast=16, beta_slow=2)),
     "tied above": ({"tied": True}, text(tie_word_embeddings=False)),
     "untied above": ({}, text(tie_word_embeddings=True)),
-    "swish": ({}, text(hidden_act="swish", num_experts=4, sliding_window=None, layer_types=None)),
+    "swish": ({}, text(hidden_act="swish", num_experts=4, sliding_window=None, layer_types=["full_attention"] * 4)),
 }
+
+
+def our_logits(pair: Pair, one: Case) -> torch.Tensor:
+    ids, places, _, visual, _ = our_inputs(pair, one)
+    with torch.inference_mode():
+        return pair.ours.logits(pair.ours(ids, places, visual))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -83,11 +90,9 @@ def test_a_config_gives_the_logits_that_transformers_gives(tmp_path: Path, name:
     edit(folder / "config.json", change)
     pair = both(folder)
     one = CASES["two images"]
-    ids, places, _, visual, _ = our_inputs(pair, one)
     with torch.inference_mode():
-        logits = pair.ours.logits(pair.ours(ids, places, visual))
         theirs = pair.theirs(**their_inputs(pair, [one])).logits
-        before = plain.logits(plain(*our_inputs(Pair(folder, pair.chat, plain, None, None), one)[:2], visual))
+    logits, before = (our_logits(replace(pair, ours=network), one) for network in (pair.ours, plain))
     assert (logits - theirs).abs().max() <= TOLERANCE
     if name in ("taps not in order", "other sections", "an epsilon", "a given attention factor"):
         assert (logits - before).abs().max() > 10 * TOLERANCE, "the value makes no difference: the test shows nothing"

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from model.network.qwen3vl import Qwen3VL, Visual, join
-from model.prompts.pixels import MERGE
-from model.prompts.preprocess import Grid, patchify
+from model.prompts.preprocess import MERGE, Grid, patchify
 from schemas.request import Clip, Picture
 
 KEPT_TOKENS = 16_384

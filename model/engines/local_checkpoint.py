@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from model.engines.kinds import EngineKind, FreeMemory
-from model.network.config import Config
-from model.network.hub import SUFFIXES, load_config, resolve, to_be_fetched, weight_files, weights_sha256
+from model.network.hub import (
+    SUFFIXES,
+    OpenedCheckpoint,
+    open_checkpoint,
+    to_be_fetched,
+    weight_files,
+    weights_sha256,
+)
 from model.network.memory import SIZES, size_of
-from model.prompts.chat import Chat
+from model.prompts.checking import check_prompts
 from schemas.engine_spec import CheckpointSpec
 from schemas.errors import SpecError
 from schemas.finding import Finding
@@ -23,36 +29,23 @@ SpecT = TypeVar("SpecT", bound=CheckpointSpec)
 class CheckpointKind(EngineKind[SpecT]):
     files_key = "model"
     suffixes = SUFFIXES
+    embedded: ClassVar[bool] = False
+    """Whether it runs our own network, and so what that computes."""
 
     @property
     def model(self) -> str:
         return self.spec.model
 
+    @functools.cached_property
+    def opened(self) -> OpenedCheckpoint:
+        """Raises SpecError for a checkpoint that the engine would not start with, or run wrongly."""
+        opened = open_checkpoint(self.spec.model, self.local, embedded=self.embedded)
+        check_prompts(opened.folder, opened.marks, opened.config.text.vocabulary, embedded=self.embedded)
+        return opened
+
     @property
     def folder(self) -> Path:
-        """Raises SpecError for a checkpoint that the engine would not start with, or run wrongly."""
-        return self._checked[0]
-
-    @property
-    def config(self) -> Config:
-        return self._checked[1]
-
-    def read_config(self, folder: Path) -> Config:
-        """Raises SpecError for a checkpoint that the engine would run wrongly or not at all."""
-        return load_config(folder)
-
-    @functools.cached_property
-    def _checked(self) -> tuple[Path, Config]:
-        folder = resolve(self.spec.model if self.local is None else str(self.local))
-        config = self.read_config(folder)
-        marks = {
-            "<|image_pad|>": config.image_id,
-            "<|video_pad|>": config.video_id,
-            "<|vision_start|>": config.vision_start_id,
-            "<|vision_end|>": config.vision_end_id,
-        }
-        Chat(folder).check(marks, config.text.vocabulary)
-        return folder, config
+        return self.opened.folder
 
     @property
     def weights(self) -> Path | None:
@@ -81,7 +74,7 @@ class CheckpointKind(EngineKind[SpecT]):
         try:
             weights_gb = sum(file.stat().st_size for file in weight_files(self.folder)) / 1e9
         except SpecError as error:
-            return False, [Finding("fail", "engine", str(error), "name a whole checkpoint folder in engine.model")]
+            return False, [Finding("fail", "engine", str(error), "name a checkpoint in engine.model that it runs")]
         return True, [self._fits(weights_gb, free)]
 
     def _fits(self, weights_gb: float, free: FreeMemory) -> Finding:

@@ -9,9 +9,6 @@ from typing import ClassVar
 from model.engines.engine import DEFAULT_CONTEXT, Engine
 from model.engines.kinds import Demand, EngineSettings
 from model.engines.local_checkpoint import CheckpointKind
-from model.network.config import Config
-from model.network.runnable import runnable_config
-from model.prompts.preprocessors import check_pixels
 from schemas.engines.torch import Spec
 
 
@@ -41,12 +38,10 @@ class Settings(EngineSettings):
 
 
 class Kind(CheckpointKind[Spec]):
-    def read_config(self, folder: Path) -> Config:
-        check_pixels(folder)
-        return runnable_config(folder)
+    embedded = True
 
     def context(self, demand: Demand) -> int:
-        return min(self.spec.max_context or DEFAULT_CONTEXT, self.config.text.max_positions)
+        return min(self.spec.max_context or DEFAULT_CONTEXT, self.opened.config.text.max_positions)
 
     def settings(self, context: int, demand: Demand) -> Settings:
         return Settings(

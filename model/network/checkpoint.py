@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.network.hub import SINGLE, one_line, weight_files
+from model.network.fitting import HEAD
+from model.network.hub import SINGLE, one_line, runnable_config, weight_files
 from model.network.qwen3vl import Qwen3VL
-from model.network.runnable import HEAD, runnable_config
 from schemas.errors import SpecError
 
 
@@ -27,7 +27,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu
 
     On the CPU and in the dtype of the file, a weight is a view of the mapped file: nothing is copied, and pages are
     read when they are used. Else tensors are converted one by one, so the peak is one copy and one tensor.
-    Raises SpecError as model/network/runnable.py, and for a file that cannot be read.
+    Raises SpecError as model/network/fitting.py, and for a file that cannot be read.
     """
     config = runnable_config(folder)
     with torch.device("meta"):

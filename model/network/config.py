@@ -180,10 +180,12 @@ def _rope(text: dict[str, Any]) -> dict[str, Any]:
     sections = [_section(text, key) for key in ("rope_scaling", "rope_parameters")]
     old, new = ({"rope_theta": text.get("rope_theta"), **section} for section in sections)
     for rope in (old, new):
-        rope["rope_type"] = rope.get("rope_type") or rope.pop("type", None) or "default"
+        older = rope.pop("type", None)
+        rope["rope_type"] = rope.get("rope_type") or older or "default"
     if not all(sections):
         return old if sections[0] else new
-    if different := sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)):
+    keys = (old.keys() | new.keys()) - {"mrope_interleaved"}  # which transformers does not read
+    if different := sorted(key for key in keys if old.get(key) != new.get(key)):
         raise SpecError(
             f"config.json: {different[0]} is {_short(old.get(different[0]))} in rope_scaling and "
             f"{_short(new.get(different[0]))} in rope_parameters; engines differ in which they read"

@@ -84,15 +84,15 @@ def _other_model(folder: Path, name: str, config: dict[str, Any]) -> str | None:
     """By what it is called, here and where it was made; by what such models bring along; by what they ask."""
     in_cache = [part for part in folder.parts if part.startswith("models--")]
     for called in (Path(name).name, folder.name, *in_cache, f"{config.get('_name_or_path', '')}"):
-        if found := re.search("embedding|reranker", called, re.IGNORECASE):
-            return found[0].lower()
-    for mark, kind in _MARKS:
+        if kind := re.search("embedding|reranker", called, re.IGNORECASE):
+            return kind[0].lower()
+    for mark, marked in _MARKS:
         if (folder / mark).exists():
-            return kind
+            return marked
     for template in ("chat_template.jinja", "chat_template.json"):
         if (folder / template).exists():
             text = read_text(folder / template).replace("\\", "")
-            for prompt, kind in _PROMPTS:
+            for prompt, asked in _PROMPTS:
                 if prompt in text:
-                    return kind
+                    return asked
     return None

@@ -15,6 +15,8 @@ from model.prompts.pixels import MERGE, PATCH, TEMPORAL
 from model.prompts.rgb import unpack
 from schemas.request import Clip, Picture
 
+__all__ = ["MERGE", "PATCH", "TEMPORAL", "Grid", "byte_patches", "patchify"]
+
 Grid: TypeAlias = tuple[int, int, int]
 """Temporal patches, rows and columns of patches."""
 

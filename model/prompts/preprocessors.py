@@ -80,17 +80,17 @@ def _processors(folder: Path) -> tuple[_Processor, _Processor]:
     both = folder / "processor_config.json"
     nested = read_object(both) if both.exists() else {}
     files = [folder / "preprocessor_config.json", folder / "video_preprocessor_config.json"]
-    found = {file: read_object(file) for file in files if file.exists()}
+    there = {file: read_object(file) for file in files if file.exists()}
     processors = []
     for key, order, size in (
         ("image_processor", files[:1], {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}),
         ("video_processor", files[::-1], {"shortest_edge": 128 * 32 * 32, "longest_edge": 32 * 32 * 768}),
     ):
-        file = next((file for file in order if file in found), None)
+        file = next((file for file in order if file in there), None)
         if nested.get(key) is not None:
             processors.append(_Processor(both, _object(both, key, nested[key]), size))
         elif file is not None:
-            processors.append(_Processor(file, found[file], size))
+            processors.append(_Processor(file, there[file], size))
         else:
             processors.append(_Processor(folder, {}, size))
     images, videos = processors

@@ -1,5 +1,5 @@
-"""Whether a checkpoint is one that our network runs as it is meant: its config and the headers of its weights, before
-anything is built. Reads no weights, but for a head that is stored beside the table it is tied to; needs no torch.
+"""Whether our network runs a checkpoint as it is meant: by its config and the headers of its weights, before anything
+is built. Reads no weights, but for a head that is stored beside the table it is tied to; needs no torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any
 from model.network.config import Config
 from model.network.config_values import check_values
 from model.network.headers import StoredTensor
-from model.network.hub import config_json, load_headers
 from model.network.weight_shapes import weight_shapes
 from schemas.errors import SpecError
 
@@ -26,18 +25,16 @@ _OF_OLD = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant
 _MOST_NAMED, _PIECE = 8, 1 << 24
 
 
-def runnable_config(folder: Path) -> Config:
-    """Raises SpecError for what our network would run wrongly or not at all; names the engine that runs it, if any."""
-    data = config_json(folder)
-    _check_quantization(data, folder)
-    config, stored = load_headers(folder)  # sections are objects, then
+def check_fit(data: dict[str, Any], config: Config, stored: dict[str, StoredTensor], folder: Path) -> None:
+    """data: parsed config.json, which config is of. Raises SpecError for what our network would run wrongly or not at
+    all; names the engine that runs it, if any."""
     check_values(data)
     _check_dtypes(stored, folder)
-    check_weights(config, stored, folder)
-    return config
+    _check_weights(config, stored, folder)
 
 
-def _check_quantization(data: dict[str, Any], folder: Path) -> None:
+def check_quantization(data: dict[str, Any], folder: Path) -> None:
+    """data: parsed config.json. Raises SpecError for weights that are quantized."""
     text = data.get("text_config")
     for section in (data, text if isinstance(text, dict) else {}):
         for key in ("quantization_config", "compression_config"):
@@ -58,7 +55,7 @@ def _check_quantization(data: dict[str, Any], folder: Path) -> None:
 def _quantized(method: Any, place: str, folder: Path) -> SpecError:
     name = f"{method!r}"[:60].strip("'")
     text = f"{folder}: weights quantized by {name} ({place}), which this engine does not read"
-    if method in _VLLM_METHODS:
+    if isinstance(method, str) and method in _VLLM_METHODS:
         return SpecError(f"{text}; engine: {{kind: vllm}} takes them")
     return SpecError(f"{text}; name the checkpoint that they were made from")
 
@@ -72,7 +69,7 @@ def _check_dtypes(stored: dict[str, StoredTensor], folder: Path) -> None:
             )
 
 
-def check_weights(config: Config, stored: dict[str, StoredTensor], folder: Path) -> None:
+def _check_weights(config: Config, stored: dict[str, StoredTensor], folder: Path) -> None:
     """Raises SpecError that lists what is missing, unexpected or of another shape."""
     left = dict(stored)
     missing, misshapen = [], []
