@@ -18,7 +18,8 @@ from model.network.kv_cache import BlockCache
 from model.network.positions import positions
 from model.network.qwen3vl import Qwen3VL, Visual, join
 from model.prompts.chat import Chat
-from model.prompts.pixels import PixelBudget, smart_resize
+from model.prompts.pixels import smart_resize
+from model.prompts.preprocessors import pixel_budget
 from schemas.request import Clip, Message, Picture
 from tests.support.reference import make_checkpoint, picture, transformers
 
@@ -329,7 +330,7 @@ def test_a_size_that_is_no_multiple_of_32(pair: Pair) -> None:
     """Their processor resizes by itself; our arithmetic must come to the same grid, and our patches near theirs."""
     from PIL import Image
 
-    budget = PixelBudget.from_checkpoint(pair.folder)
+    budget = pixel_budget(pair.folder)
     for height, width in ((100, 75), (31, 200), (333, 700), (20, 20)):
         source = Image.fromarray(noise(height, width))
         theirs = pair.processor.image_processor(source, return_tensors="pt")

@@ -333,10 +333,10 @@ def test_penalties_change_what_is_written(engine: TorchEngine) -> None:
 
 def test_presence_penalty_large_enough_forbids_repeats(engine: TorchEngine, folder: Path) -> None:
     (answer,) = ask(engine, request(MIXED[0], max_tokens=60, presence_penalty=1e6))
-    ids = Chat(folder)._text_ids(answer.text)
+    ids = Chat(folder)._tokens.encode(answer.text)
     assert len(ids) > 20
     # bytes that are no UTF-8 decode to U+FFFD and do not come back as themselves
-    kept = [i for i in ids if i not in Chat(folder)._text_ids("\ufffd")]
+    kept = [i for i in ids if i not in Chat(folder)._tokens.encode("\ufffd")]
     assert len(set(kept)) == len(kept)
 
 
