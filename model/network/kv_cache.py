@@ -89,7 +89,7 @@ class BlockCache:
 
     def park(self, slot: int) -> ParkedKeys:
         """Copy what a slot holds to the host, and let its blocks go."""
-        blocks = torch.tensor(self.host.blocks(slot), device=self.device)
+        blocks = torch.tensor(self.host.blocks(slot), dtype=torch.int64, device=self.device)
         parked = ParkedKeys(self._pool_L2NGTD.index_select(2, blocks).cpu(), self.host.lengths[slot])
         self.release(slot)
         return parked
@@ -97,7 +97,7 @@ class BlockCache:
     def restore(self, slot: int, parked: ParkedKeys) -> None:
         """Bit for bit what was parked, into other blocks."""
         self.grow({slot: parked.length})
-        blocks = torch.tensor(self.host.blocks(slot), device=self.device)
+        blocks = torch.tensor(self.host.blocks(slot), dtype=torch.int64, device=self.device)
         self._pool_L2NGTD.index_copy_(2, blocks, parked.stored.to(self.device))
 
 
