@@ -128,3 +128,25 @@ print("there")
 def test_the_reference_defines_nothing_that_a_torchvision_for_cuda_has() -> None:
     done = subprocess.run([sys.executable, "-c", REGISTERED], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.stdout == "there\n", done.stderr[-2000:]
+
+
+ABSENT = ("ray", "pydantic", "llguidance", "av", "pypdfium2", "pikepdf", "duckdb", "obstore", "rapidfuzz")
+BARE = f"""
+import importlib, sys
+
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT}:
+            raise ModuleNotFoundError(f"a bare machine has no {{name}}")
+
+sys.meta_path.insert(0, Bare())
+for name in ("cli", "bench.engine", "bench.embedded_peer", "bench.transformers_peer", "bench.nano_lines"):
+    importlib.import_module(f"jobs.{{name}}")
+import tests.support.tiny
+print("there")
+"""
+
+
+def test_the_engine_and_its_bench_need_what_a_bare_machine_has() -> None:
+    done = subprocess.run([sys.executable, "-c", BARE], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.stdout == "there\n", done.stderr[-2000:]

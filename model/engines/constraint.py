@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import llguidance
 from torch import Tensor
 
 from schemas.errors import EngineError
+
+if TYPE_CHECKING:
+    import llguidance
 
 
 class Grammars:
     """tokenizer_json: contents of tokenizer.json. vocabulary: width of the logits. stop_ids end an answer."""
 
     def __init__(self, tokenizer_json: str, vocabulary: int, stop_ids: frozenset[int]) -> None:
-        self._tokenizer = llguidance.LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=sorted(stop_ids))
+        self._tokenizer = _library().LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=sorted(stop_ids))
         self._grammars: dict[str, str] = {}
 
     def constrain(self, schema: dict[str, Any], begins_after: int | None = None) -> Constraint:
@@ -29,7 +31,7 @@ class Grammars:
         key = json.dumps(schema)
         if key not in self._grammars:
             self._grammars[key] = _grammar(schema)
-        matcher = llguidance.LLMatcher(self._tokenizer, self._grammars[key])
+        matcher = _library().LLMatcher(self._tokenizer, self._grammars[key])
         if matcher.is_error():
             raise EngineError("engine_error", f"the answer's JSON Schema cannot be followed: {matcher.get_error()}")
         return Constraint(matcher, begins_after)
@@ -76,9 +78,17 @@ def fill(constraints: list[tuple[Constraint, int]], allowed_SW: Tensor) -> None:
 
 @functools.cache
 def _threads() -> llguidance.LLExecutor:
-    return llguidance.LLExecutor()
+    executor: llguidance.LLExecutor = _library().LLExecutor()
+    return executor
 
 
 def _grammar(schema: dict[str, Any]) -> str:
-    grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    grammar: str = _library().LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
     return grammar
+
+
+def _library() -> Any:
+    """Imported for the first request that has a schema: an engine that is asked without one needs no grammars."""
+    import llguidance
+
+    return llguidance
