@@ -80,6 +80,8 @@ def written(folder: Path, runner: Runner, steps: int = 24) -> list[list[Choice]]
                 answer.append(choice)
             if step > 8 and len(running) > 1 and step % 2:
                 runner.release(running.pop(step % len(running))[0])
+        for sequence, _ in running:
+            runner.release(sequence)
     return answers
 
 
