@@ -1,0 +1,25 @@
+"""A checkpoint as an engine runs it: its layers laid out for the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from model.network.checkpoint import load
+from model.network.cpu_linear import pack
+from model.network.fused import fuse
+from model.network.qwen3vl import Qwen3VL
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_network(folder: Path, *, dtype: str, device: str) -> Qwen3VL:
+    """In eval mode. dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16)."""
+    kind = DTYPES["float32" if device == "cpu" else "bfloat16"] if dtype == "auto" else DTYPES[dtype]
+    network = load(folder, dtype=kind, device=device)
+    if device == "cpu":
+        pack(network)
+    else:
+        fuse(network)
+    return network
