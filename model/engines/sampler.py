@@ -25,7 +25,7 @@ WIDTHS = (32, 128)
 TOP_K_OFF = 1 << 40
 
 UNIT = 2.0**44
-"""Weight of the likeliest token. 2^18 tokens of it fit into 63 bits; what is left out weighs less than 2^-45."""
+"""Weight of the likeliest token. 2^18 tokens of it fit into 63 bits; what weighs less than 2^-44 is never drawn."""
 
 _BLOCK = 128
 _DIGITS = ((21, 11), (10, 11), (0, 10))
@@ -34,27 +34,32 @@ _DIGITS = ((21, 11), (10, 11), (0, 10))
 
 @dataclass(frozen=True)
 class Variant:
-    """What a step has to do for the rows in it; the same answers for each come from any that does enough. One captured
+    """What a step has to do for the rows in it; a row gets the same from any variant that does enough. One captured
     graph each. As plain as it stands here it is greedy.
 
     width: candidates of the rows that draw from their few likeliest, 0 where none does. everything: some row draws
-    from the whole vocabulary; narrowed: and by a top-k or top-p. penalties, grammar: some row has them.
+    from the whole vocabulary; top_k, top_p: and of those some row with that. presence, repetition, grammar: some row
+    has it.
     """
 
     width: int = 0
     everything: bool = False
-    narrowed: bool = False
-    penalties: bool = False
+    top_k: bool = False
+    top_p: bool = False
+    presence: bool = False
+    repetition: bool = False
     grammar: bool = False
 
 
 @dataclass(frozen=True)
 class SamplerState:
-    """One row a slot, on the device. SlotSampler (slot_sampler.py) owns and fills it; a step changes drawn and output.
+    """One row a slot, on the device. SlotSampler (slot_sampler.py) owns and fills it; a step changes drawn, minus and
+    seen.
 
     [S]: temperature float32, 0 is greedy; top_k int64, TOP_K_OFF where off; top_p float64, 1 where off; presence and
-    repetition float32, 0 and 1 where off; seed int64; drawn int64, tokens so far. [S, V] bool: prompt and output, the
-    tokens seen. [S, W] int32: allowed, bit t % 32 of word t // 32 says whether token t may come next.
+    repetition float32, 0 and 1 where off; seed int64; drawn int64, tokens so far. [S, V]: minus float32, the presence
+    penalty of the tokens written so far; seen bool, the tokens of prompt and answer where repetition is on. [S, W]
+    int32: allowed, bit t % 32 of word t // 32 says whether token t may come next.
     """
 
     temperature: Tensor
@@ -64,8 +69,8 @@ class SamplerState:
     repetition: Tensor
     seed: Tensor
     drawn: Tensor
-    prompt: Tensor
-    output: Tensor
+    minus: Tensor
+    seen: Tensor
     allowed: Tensor
 
 
@@ -79,57 +84,50 @@ def sample(logits_RV: Tensor, slots_R: Tensor, state: SamplerState, variant: Var
     """
     logits_RV = logits_RV.float()
     scores_RV = logits_RV
-    if variant.penalties:
-        scores_RV = _penalize(scores_RV, slots_R, state)
+    if variant.repetition:
+        penalty_R1 = state.repetition[slots_R, None]
+        repeated_RV = torch.where(scores_RV > 0, scores_RV / penalty_R1, scores_RV * penalty_R1)
+        scores_RV = torch.where(state.seen[slots_R], repeated_RV, scores_RV)
+    if variant.presence:
+        scores_RV = scores_RV - state.minus[slots_R]
     if variant.grammar:
         scores_RV = scores_RV.masked_fill(~_allowed(state.allowed[slots_R], scores_RV.shape[1]), -torch.inf)
-    best_R = scores_RV.amax(-1)
-    ids_R = scores_RV.argmax(-1)
+    best_RB = _blocks(scores_RV).amax(-1)
+    ids_R, best_R = _first_best(scores_RV, best_RB)
     if variant.width or variant.everything:
         uniform_R = uniform(state.seed[slots_R], state.drawn[slots_R])
-        temperature_R, top_k_R = state.temperature[slots_R], state.top_k[slots_R]
-        settings = (temperature_R, top_k_R, state.top_p[slots_R], uniform_R)
+        temperature_R, top_k_R, top_p_R = state.temperature[slots_R], state.top_k[slots_R], state.top_p[slots_R]
         few_R = top_k_R <= WIDTHS[-1]
         if variant.width:
-            few = draw_from_few(scores_RV, *settings, width=variant.width)
-            ids_R = torch.where((temperature_R > 0) & few_R, few, ids_R)
+            ids_RC = likeliest(scores_RV, best_RB, variant.width)
+            drawn_R = draw_from_few(scores_RV.gather(1, ids_RC), temperature_R, top_k_R, top_p_R, uniform_R)
+            ids_R = torch.where((temperature_R > 0) & few_R, ids_RC.gather(1, drawn_R[:, None])[:, 0], ids_R)
         if variant.everything:
-            every = draw_from_all(scores_RV, *settings, narrowed=variant.narrowed)
-            ids_R = torch.where((temperature_R > 0) & ~few_R, every, ids_R)
-    chosen_R = logits_RV.gather(1, ids_R[:, None])[:, 0] - logits_RV.logsumexp(-1)
-    logprobs_R = chosen_R.masked_fill(~best_R.isfinite(), torch.nan)
+            weights_RV = _weights(scores_RV, best_R, temperature_R)
+            if variant.top_k:
+                weights_RV = _keep(weights_RV, scores_RV, torch.ones_like(weights_RV), top_k_R)
+            if variant.top_p:
+                weights_RV = _keep(weights_RV, scores_RV, weights_RV, _share(weights_RV, top_p_R))
+            ids_R = torch.where((temperature_R > 0) & ~few_R, _draw(weights_RV, uniform_R), ids_R)
+    chosen_R = logits_RV.log_softmax(-1).gather(1, ids_R[:, None])[:, 0]
     state.drawn[slots_R] += 1
-    if variant.penalties:
-        state.output[slots_R, ids_R] = True
-    return ids_R, logprobs_R
+    if variant.presence:
+        state.minus[slots_R, ids_R] = state.presence[slots_R]
+    if variant.repetition:
+        state.seen[slots_R, ids_R] = True
+    return ids_R, chosen_R.masked_fill(~best_R.isfinite(), torch.nan)
 
 
 def draw_from_few(
-    scores_RV: Tensor, temperature_R: Tensor, top_k_R: Tensor, top_p_R: Tensor, uniform_R: Tensor, *, width: int
+    scores_RC: Tensor, temperature_R: Tensor, top_k_R: Tensor, top_p_R: Tensor, uniform_R: Tensor
 ) -> Tensor:
-    """Ids [R] for rows whose top-k is at most `width`; of the others, some id."""
-    ids_RC = likeliest(scores_RV, width)
-    scores_RC = scores_RV.gather(1, ids_RC)
-    weights_RC = _weights(scores_RC, scores_RC[:, :1], temperature_R)
-    rank_C = torch.arange(ids_RC.shape[1], device=ids_RC.device)
+    """Places [R] among candidates that stand in order, for rows whose top-k is at most their number; of others, some
+    place."""
+    weights_RC = _weights(scores_RC, scores_RC[:, 0], temperature_R)
+    rank_C = torch.arange(scores_RC.shape[1], device=scores_RC.device)
     weights_RC = weights_RC.masked_fill(rank_C >= top_k_R[:, None], 0)
     before_RC = weights_RC.cumsum(-1) - weights_RC
-    weights_RC = weights_RC.masked_fill(before_RC >= _share(weights_RC, top_p_R)[:, None], 0)
-    return ids_RC.gather(1, _draw(weights_RC, uniform_R))[:, 0]
-
-
-def draw_from_all(
-    scores_RV: Tensor, temperature_R: Tensor, top_k_R: Tensor, top_p_R: Tensor, uniform_R: Tensor, *, narrowed: bool
-) -> Tensor:
-    """Ids [R]. Without narrowed, top-k and top-p are off. Nothing is sorted."""
-    weights_RV = _weights(scores_RV, scores_RV.amax(-1, keepdim=True), temperature_R)
-    if narrowed:
-        keys_RV = _keys(scores_RV)
-        kept_RV = _likeliest_share(keys_RV, torch.ones_like(weights_RV), top_k_R)
-        weights_RV = weights_RV.masked_fill(~kept_RV, 0)
-        kept_RV = _likeliest_share(keys_RV, weights_RV, _share(weights_RV, top_p_R))
-        weights_RV = weights_RV.masked_fill(~kept_RV, 0)
-    return _draw(weights_RV, uniform_R)[:, 0]
+    return _draw(weights_RC.masked_fill(before_RC >= _share(weights_RC, top_p_R)[:, None], 0), uniform_R)
 
 
 def uniform(seed_R: Tensor, drawn_R: Tensor) -> Tensor:
@@ -140,32 +138,33 @@ def uniform(seed_R: Tensor, drawn_R: Tensor) -> Tensor:
     return ((mixed >> 11) & (1 << 53) - 1).double() * 2.0**-53
 
 
-def likeliest(scores_RV: Tensor, width: int) -> Tensor:
+def likeliest(scores_RV: Tensor, best_RB: Tensor, width: int) -> Tensor:
     """[R, C] ids of the `width` highest scores of every row (all of V where it is smaller), from the highest on, equal
-    ones by id.
+    ones by id. best_RB: the maximum of each block.
 
     They lie in the `width` blocks of V whose maxima are highest: of a block that is not among these, `width` tokens of
-    others come first. So one pass finds the maxima, and only a few thousand tokens are put in order.
+    others come first. So only a few thousand tokens are put in order.
     """
     R, V = scores_RV.shape
-    B = -(-V // _BLOCK)
-    if width >= B:
-        return _unique(_keys(scores_RV)).topk(min(width, V)).indices
-    blocks_RBb = F.pad(scores_RV, (0, B * _BLOCK - V), value=-torch.inf).view(R, B, _BLOCK)
-    best = _unique(_keys(blocks_RBb.amax(-1))).topk(width).indices.sort(-1).values
-    inside = best[..., None] * _BLOCK + torch.arange(_BLOCK, device=best.device)
-    ids = inside.view(R, width * _BLOCK)  # ascending, so that places stand for ids
-    found = blocks_RBb.gather(1, best[..., None].expand(-1, -1, _BLOCK)).view(R, width * _BLOCK)
-    return ids.gather(1, _unique(_keys(found)).topk(width).indices)
+    if width >= best_RB.shape[1]:
+        return _in_order(scores_RV).topk(min(width, V)).indices
+    chosen = _in_order(best_RB).topk(width).indices.sort(-1).values[..., None]
+    found = _blocks(scores_RV).gather(1, chosen.expand(-1, -1, _BLOCK))
+    ids = chosen * _BLOCK + torch.arange(_BLOCK, device=chosen.device)  # ascending, as the places in `found`
+    return ids.view(R, -1).gather(1, _in_order(found.view(R, -1)).topk(width).indices)
 
 
-def _penalize(logits_RV: Tensor, slots_R: Tensor, state: SamplerState) -> Tensor:
-    """Repetition over prompt and output, presence over the output."""
-    output_RV = state.output[slots_R]
-    repetition_R1 = state.repetition[slots_R, None]
-    repeated_RV = torch.where(logits_RV > 0, logits_RV / repetition_R1, logits_RV * repetition_R1)
-    logits_RV = torch.where(output_RV | state.prompt[slots_R], repeated_RV, logits_RV)
-    return logits_RV - output_RV * state.presence[slots_R, None]
+def _blocks(scores_RV: Tensor) -> Tensor:
+    """[R, B, 128]; the last is filled up with what is never likely."""
+    rest = -scores_RV.shape[1] % _BLOCK
+    return (F.pad(scores_RV, (0, rest), value=-torch.inf) if rest else scores_RV).unflatten(1, (-1, _BLOCK))
+
+
+def _first_best(scores_RV: Tensor, best_RB: Tensor) -> tuple[Tensor, Tensor]:
+    """Id and score [R] of the likeliest token, of equal ones the first. NaN, where there is one, is the likeliest."""
+    block_R = best_RB.argmax(-1)
+    inside = _blocks(scores_RV)[torch.arange(len(block_R), device=block_R.device), block_R].argmax(-1)
+    return (block_R * _BLOCK + inside), best_RB.amax(-1)
 
 
 def _allowed(allowed_RW: Tensor, vocabulary: int) -> Tensor:
@@ -174,45 +173,51 @@ def _allowed(allowed_RW: Tensor, vocabulary: int) -> Tensor:
     return ((allowed_RW[..., None] >> bits) & 1).bool().flatten(1)[:, :vocabulary]
 
 
-def _weights(scores: Tensor, best_R1: Tensor, temperature_R: Tensor) -> Tensor:
-    """Whole numbers proportional to the probabilities, UNIT for the likeliest; nothing for what is not a number."""
-    likelihood = ((scores - best_R1) / temperature_R[:, None]).exp()
-    return (likelihood.double() * UNIT).nan_to_num(0.0, 0.0, 0.0).round().long()
+def _weights(scores_RN: Tensor, best_R: Tensor, temperature_R: Tensor) -> Tensor:
+    """Whole numbers proportional to the probabilities, UNIT for the likeliest. Of a row that has NaN, and of one that
+    is greedy, whatever comes out: nobody looks at it."""
+    return (((scores_RN - best_R[:, None]) / temperature_R[:, None]).exp() * UNIT).long()
 
 
-def _share(weights: Tensor, top_p_R: Tensor) -> Tensor:
+def _share(weights_RN: Tensor, top_p_R: Tensor) -> Tensor:
     """[R] the least whole number that is top-p of all the weight; 1 at least, so that the likeliest stays."""
-    return (weights.sum(-1).double() * top_p_R).ceil().long().clamp(min=1)
+    return (weights_RN.sum(-1).double() * top_p_R).ceil().long().clamp(min=1)
 
 
-def _draw(weights: Tensor, uniform_R: Tensor) -> Tensor:
-    """[R, 1] the place where the running sum passes the uniform share of the whole."""
-    sums = weights.cumsum(-1)
+def _draw(weights_RN: Tensor, uniform_R: Tensor) -> Tensor:
+    """[R] the place where the running sum passes the uniform share of all."""
+    sums = weights_RN.cumsum(-1)
     aim_R = (sums[:, -1].double() * uniform_R).long().minimum(sums[:, -1] - 1)
-    return torch.searchsorted(sums, aim_R[:, None], right=True).clamp(max=weights.shape[1] - 1)
+    return torch.searchsorted(sums, aim_R[:, None], right=True)[:, 0].clamp(max=weights_RN.shape[1] - 1)
 
 
-def _likeliest_share(keys_RV: Tensor, weights_RV: Tensor, share_R: Tensor) -> Tensor:
-    """[R, V] which tokens stay: every one before which, in order of likelihood and then of id, less than share_R lies.
+def _keep(weights_RV: Tensor, scores_RV: Tensor, counts_RV: Tensor, share_R: Tensor) -> Tensor:
+    """The weights of the likeliest tokens, 0 for the others: those stay before which, in order of likelihood and then
+    of id, less than share_R of the counts lies.
 
-    The key of the last is found digit by digit from the highest, by how much weight has each digit: three passes
+    The key of the last is found digit by digit from the highest, by how much there is of each digit: three passes
     instead of a sort.
     """
-    above_R = torch.zeros_like(share_R)
-    last_R1 = torch.zeros_like(share_R)[:, None]  # the digits of that key that are known
-    keys_RV = keys_RV.long() + 2**31
+    keys_RV = _keys(scores_RV)
+    last_R1 = torch.full_like(share_R, -1, dtype=torch.int32)[:, None]  # the leading digits of that key
+    above_R1 = torch.zeros_like(share_R)[:, None]
     for shift, width in _DIGITS:
-        ahead_RV = keys_RV >> shift
-        playing_RV = ahead_RV >> width == last_R1
-        bins = weights_RV.new_zeros(len(weights_RV), 1 << width)
-        bins.scatter_add_(1, ahead_RV & ((1 << width) - 1), weights_RV.masked_fill(~playing_RV, 0))
-        from_top = bins.flip(-1).cumsum(-1)
-        digit = torch.searchsorted(from_top, (share_R - above_R)[:, None]).clamp(max=bins.shape[1] - 1)
-        above_R = above_R + (from_top - bins.flip(-1)).gather(1, digit)[:, 0]
-        last_R1 = (last_R1 << width) + (bins.shape[1] - 1 - digit)
-    ties_RV = weights_RV.masked_fill(keys_RV != last_R1, 0)
-    before_RV = above_R[:, None] + ties_RV.cumsum(-1) - ties_RV
-    return (keys_RV > last_R1) | ((keys_RV == last_R1) & (before_RV < share_R[:, None]))
+        size = 1 << width
+        digits_RV = keys_RV >> shift
+        if shift + width < 32:
+            counts = counts_RV.masked_fill((keys_RV >> (shift + width)) != last_R1, 0)
+            digits_RV = digits_RV & (size - 1)
+        else:
+            counts, digits_RV = counts_RV, digits_RV + size // 2  # the sign
+        bins = counts.new_zeros(len(counts), size).scatter_add_(1, digits_RV.long(), counts).flip(-1)
+        sums = bins.cumsum(-1)
+        place = torch.searchsorted(sums, share_R[:, None] - above_R1).clamp(max=size - 1)
+        above_R1 = above_R1 + (sums - bins).gather(1, place)
+        digit = (size - 1 - place).int()
+        last_R1 = (last_R1 << width) + digit if shift + width < 32 else digit - size // 2
+    ties = counts_RV.masked_fill(keys_RV != last_R1, 0)
+    last_RV = (keys_RV == last_R1) & (above_R1 + ties.cumsum(-1) - ties < share_R[:, None])
+    return weights_RV.masked_fill(~(last_RV | (keys_RV > last_R1)), 0)
 
 
 def _keys(scores: Tensor) -> Tensor:
@@ -221,9 +226,9 @@ def _keys(scores: Tensor) -> Tensor:
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
-def _unique(keys_RN: Tensor) -> Tensor:
-    """int64 in the order of the keys, of equal ones the first first."""
-    return (keys_RN.long() << 32) - torch.arange(keys_RN.shape[1], device=keys_RN.device)
+def _in_order(scores_RN: Tensor) -> Tensor:
+    """int64 in the order of the scores, of equal ones the first first."""
+    return (_keys(scores_RN).long() << 32) - torch.arange(scores_RN.shape[1], device=scores_RN.device)
 
 
 def _mix(number: Tensor) -> Tensor:
@@ -233,9 +238,9 @@ def _mix(number: Tensor) -> Tensor:
     return number ^ _shifted(number, 31)
 
 
-def _signed(number: int) -> int:
-    return number - (1 << 64)
-
-
 def _shifted(number: Tensor, bits: int) -> Tensor:
     return (number >> bits) & ((1 << 64 - bits) - 1)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64)

@@ -43,8 +43,8 @@ class SlotSampler:
             repetition=torch.ones(rows, device=device),
             seed=torch.zeros(rows, dtype=torch.int64, device=device),
             drawn=torch.zeros(rows, dtype=torch.int64, device=device),
-            prompt=torch.zeros(rows, vocabulary, dtype=torch.bool, device=device),
-            output=torch.zeros(rows, vocabulary, dtype=torch.bool, device=device),
+            minus=torch.zeros(rows, vocabulary, device=device),
+            seen=torch.zeros(rows, vocabulary, dtype=torch.bool, device=device),
             allowed=torch.full((rows, words), -1, dtype=torch.int32, device=device),
         )
         on_device = self.state.allowed
@@ -62,10 +62,10 @@ class SlotSampler:
         state.repetition[slot] = sampling.repetition_penalty
         state.seed[slot] = secrets.randbits(63) if sampling.seed is None else sampling.seed
         state.drawn[slot] = 0
-        state.output[slot] = False
+        state.minus[slot] = 0.0
         if sampling.repetition_penalty != 1:
-            state.prompt[slot] = False
-            state.prompt[slot, torch.tensor(sorted(set(prompt_ids))).to(state.prompt.device)] = True
+            state.seen[slot] = False
+            state.seen[slot, torch.tensor(sorted(set(prompt_ids))).to(state.seen.device)] = True
         if constraint is not None:
             self._constraints[slot] = constraint
 
@@ -91,8 +91,10 @@ class SlotSampler:
         return Variant(
             width=next(width for width in WIDTHS if width >= max(few)) if few else 0,
             everything=bool(many),
-            narrowed=any(sampling.top_p < 1 or sampling.top_k for sampling in many),
-            penalties=any(sampling.presence_penalty or sampling.repetition_penalty != 1 for sampling in settings),
+            top_k=any(sampling.top_k for sampling in many),
+            top_p=any(sampling.top_p < 1 for sampling in many),
+            presence=any(sampling.presence_penalty != 0 for sampling in settings),
+            repetition=any(sampling.repetition_penalty != 1 for sampling in settings),
             grammar=bool(held),
         )
 

@@ -2,7 +2,8 @@
 the checkpoint.
 
 One thread owns the network and steps it: prompts are prefilled in bounded steps as slots come free, and after each of
-these, all that have begun to write decode together, one token a step. Rendering, tokenizing and patching happen on other threads before.
+these, all that have begun to write decode together, one token a step. Rendering, tokenizing and patching happen on
+other threads before.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ import torch
 from torch import Tensor
 
 from model.engines.constraint import Constraint, Grammars
+from model.engines.decode_step import Choice
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.engine import DEFAULT_CONTEXT
-from model.engines.decode_step import Choice
-from model.engines.runner import Runner, Sequence, load_network
+from model.engines.runner import Runner, Sequence
 from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
-from model.network.kv_blocks import BLOCK_TOKENS, blocks_for
 from model.prompts.chat import Chat
 from schemas.errors import EngineError
 from schemas.request import Completion, FinishReason, Request
@@ -89,16 +89,15 @@ class TorchEngine:
         sharers: int = 1,
     ) -> None:
         self.slots = slots
-        network = load_network(folder, dtype=dtype, device=device)
-        self._config = network.config
-        self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
-        if cache_tokens is None:
-            item_bytes = network.language_model.embed_tokens.weight.element_size()
-            free = int(CACHE_SHARE * free_bytes(device) / sharers)
-            useful = slots * blocks_for(self.max_context) * BLOCK_TOKENS
-            cache_tokens = min(useful, free // self._config.text.kv_bytes(item_bytes))
-        self._runner = Runner(network, slots=slots, cache_tokens=cache_tokens, device=device)
-        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache_tokens, BLOCK_TOKENS)
+        longest = max_context or DEFAULT_CONTEXT
+        self._runner = Runner.load(
+            folder, dtype=dtype, device=device, slots=slots, longest=longest,
+            cache_tokens=cache_tokens or (lambda size: int(CACHE_SHARE * free_bytes(device) / sharers) // size),
+        )  # fmt: skip
+        self._config = self._runner.network.config
+        self.max_context = min(longest, self._config.text.max_positions)
+        cache = self._runner.cache
+        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache.tokens, cache.block_tokens)
         self._chat = Chat(folder)
         self._grammars: Grammars | None = None  # made for the first request that wants one
         self._grammars_lock = threading.Lock()
@@ -113,6 +112,11 @@ class TorchEngine:
     @property
     def progress(self) -> int:
         return self._progress
+
+    @property
+    def runner(self) -> Runner:
+        """For a bench of its steps, while nothing is asked."""
+        return self._runner
 
     async def generate(self, request: Request) -> Completion:
         started = time.monotonic()
