@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from model.engines.runner import load_network
 from model.network import cpu_linear
 from model.network.checkpoint import load
 from model.network.cpu_linear import PLAIN_ROWS, PackedLinear, PackedTextMlp
 from model.network.language import Mlp
+from model.network.loaded import load_network
 from tests.support.tiny import tiny_checkpoint
 
 ROWS = (1, 3, 16, PLAIN_ROWS - 1, PLAIN_ROWS, PLAIN_ROWS + 77)
@@ -91,14 +91,14 @@ def test_the_vision_tower_stays_plain_where_that_is_faster(folder: Path, monkeyp
 def test_bfloat16_gives_way_where_the_cpu_would_emulate_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("model.engines.runner.computes_bfloat16", lambda: False)
+    monkeypatch.setattr("model.network.loaded.computes_bfloat16", lambda: False)
     with caplog.at_level(logging.WARNING):
         network = load_network(folder, dtype="bfloat16", device="cpu")
     assert network.language_model.embed_tokens.weight.dtype == torch.float32
     assert [record.message for record in caplog.records] == [
-        "computing in float32: this CPU has neither AVX512_BF16 nor AMX, and would only emulate bfloat16"
+        "in float32: this CPU has neither AVX512_BF16 nor AMX, and would only emulate bfloat16"
     ]
-    monkeypatch.setattr("model.engines.runner.computes_bfloat16", lambda: True)
+    monkeypatch.setattr("model.network.loaded.computes_bfloat16", lambda: True)
     network = load_network(folder, dtype="bfloat16", device="cpu")
     assert network.language_model.embed_tokens.weight.dtype == torch.bfloat16
 

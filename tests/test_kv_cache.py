@@ -1,5 +1,5 @@
-"""Keys and values in blocks: what a step over them gives, against attention in float64 over what was put in; what memory
-they take; and whose they are."""
+"""Keys and values in blocks: what a step over them gives, against attention in float64 over what was put in; what
+memory they take; and whose they are."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def test_rows_that_come_and_go_attend_to_what_is_theirs(seed: int) -> None:
             case "e":
                 mirror.release(slots[0])
             case "r" if in_use:
-                kept = mirror.cache.park(in_use[0])
+                mirror.cache.park(in_use[0])
                 assert not table.blocks(in_use[0])
-                mirror.cache.restore(in_use[0], kept)
+                mirror.cache.restore(in_use[0])
             case _:
                 pass
         for slot in range(5):
@@ -150,7 +150,8 @@ def test_without_a_kernel_a_gpu_gathers_what_the_blocks_hold() -> None:
 
 
 def test_a_long_prompt_takes_its_blocks_and_each_short_one_a_block() -> None:
-    """100,000 tokens beside 63 short ones, by the blocks that are handed out, and by what a pool of just that size is."""
+    """100,000 tokens beside 63 short ones, by the blocks that are handed out, and by what a pool of just that size
+    is."""
     lengths = [100_000, *[20 + slot for slot in range(63)]]
     needed = blocks_for(100_000) + 63
     cache = BlockCache(

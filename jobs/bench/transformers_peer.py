@@ -22,7 +22,7 @@ from torch import Tensor
 from jobs.bench.embedded_peer import picture
 from jobs.bench.pages import Prompt
 from jobs.bench.roofline import settle
-from model.engines.runner import DTYPES
+from model.network.loaded import DTYPES
 from model.prompts.preprocess import patchify
 
 

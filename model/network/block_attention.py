@@ -59,7 +59,7 @@ class _Stretches:
     def __init__(self, blocks: Sequence[Sequence[int]], lengths: Sequence[int], keys: Tensor) -> None:
         used = sorted((block, row, place) for row, mine in enumerate(blocks) for place, block in enumerate(mine))
         self._slices = _slices([block for block, _, _ in used])
-        index_of = {}  # block -> its place in the slices, one after the other
+        index_of: dict[int, int] = {}  # block -> its place in the slices, one after the other
         start = 0
         for piece in self._slices:
             index_of.update((block, start + block - piece.start) for block in range(piece.start, piece.stop))
@@ -77,7 +77,9 @@ class _Stretches:
             self._table_RW[row, : len(mine)], self._beyond_RW[row, : len(mine)] = at, False
             self._back_n[at] = row * widest + torch.arange(len(mine))
         beyond_nT = torch.arange(BLOCK_TOKENS) >= reach_n.clamp(min=1)[:, None]
-        self._mask_n11T = torch.zeros(beyond_nT.shape, dtype=keys.dtype).masked_fill(beyond_nT, -torch.inf)[:, None, None]
+        self._mask_n11T = torch.zeros(beyond_nT.shape, dtype=keys.dtype).masked_fill(beyond_nT, -torch.inf)[
+            :, None, None
+        ]
         self._rows = len(blocks)
         self._in_order = len(self._slices) == 1 and torch.equal(self._owners_n, torch.arange(len(blocks)))
 

@@ -6,8 +6,8 @@ them. Only the engine packs; training and parity run on plain layers.
 
 Which kernel is faster was measured for a core without AVX-512, an AMD EPYC of 2021, in float32: over rows of 2 to 16,
 oneDNN with its layout takes 40 to 60 % of the time of a plain product (MKL); from 256 rows on it takes 9 to 18 % more,
-and a third more where it applies an activation too. Laying a weight out plainly again costs as much as 30 rows do, so it
-is there once.
+and a third more where it applies an activation too. Laying a weight out plainly again costs as much as 30 rows do, so
+it is there once.
 """
 
 from __future__ import annotations

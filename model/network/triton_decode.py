@@ -2,11 +2,12 @@
 only where there is a CUDA device (and by tests, which interpret them).
 
 A row's keys are split over programs, PIECE tokens each or, in a long row, one of SPLITS equal parts; a second kernel
-joins the parts by their running maxima and sums (Flash-Decoding, Dao et al. 2023). How a row is split depends on its own
-length alone, so its result does too, to the bit. The heads of a group share a program, which reads keys and values once.
+joins the parts by their running maxima and sums (Flash-Decoding, Dao et al. 2023). How a row is split depends on its
+own length alone, so its result does too, to the bit. The heads of a group share a program, which reads keys and values
+once.
 
-What is unusual: the step is captured as a CUDA graph, so nothing here depends on numbers that the host knows: the grid is
-that of the longest row there can be, and programs beyond the length of theirs end at once.
+What is unusual: the step is captured as a CUDA graph, so nothing here depends on numbers that the host knows: the grid
+is that of the longest row there can be, and programs beyond the length of theirs end at once.
 
 Shapes: R rows, H query heads, G key/value heads, Q heads of a group, D head dimension, N blocks, T tokens of a block,
 W blocks of a row's table, S slots.
@@ -99,7 +100,7 @@ def _join(maxima, sums, parts, lengths, out, G, Q: tl.constexpr, QP: tl.constexp
     highest = tl.full([QP], float("-inf"), tl.float32)
     total = tl.zeros([QP], tl.float32)
     mixed = tl.zeros([QP, DP], tl.float32)
-    for split in range(0, tl.cdiv(length, piece)):
+    for split in range(tl.cdiv(length, piece)):
         base = ((row * G + head) * SPLITS + split) * Q
         here = tl.load(maxima + base + i, mask=i < Q, other=0.0)
         above = tl.maximum(highest, here)
@@ -113,7 +114,7 @@ def _join(maxima, sums, parts, lengths, out, G, Q: tl.constexpr, QP: tl.constexp
 
 
 class Pool(Protocol):
-    table_SW: Tensor
+    table_SW: Tensor  # noqa: N815
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Keys and values [N, G, T, D]."""
@@ -150,7 +151,7 @@ class DecodeKernel:
         table_SW: Tensor, slots_R: Tensor, lengths_R: Tensor,
     ) -> Tensor:  # fmt: skip
         """[R, H, D]. lengths_R: tokens before the new one, which is at that place. slots_R: the rows of table_SW."""
-        rows, heads, size = q_RHD.shape
+        rows, _, size = q_RHD.shape
         kv_heads = keys_NGTD.shape[1]
         group = {"Q": self._group, "QP": max(16, triton.next_power_of_2(self._group))}
         width = {"D": size, "DP": max(16, triton.next_power_of_2(size))}

@@ -1,5 +1,5 @@
-"""Our kernels for decode attention, interpreted on the CPU, against attention in float64. tests/test_triton_decode.py runs
-this in an interpreter of its own, for what Triton does is decided as it is imported.
+"""Our kernels for decode attention, interpreted on the CPU, against attention in float64. tests/test_triton_decode.py
+runs this in an interpreter of its own, for what Triton does is decided as it is imported.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def test_the_kernel_is_exact_for_any_rows_lengths_heads_and_groups(
         }  # fmt: skip
         rows = random.randint(1, 4)
         capacity = random.choice((BLOCK_TOKENS, 3 * BLOCK_TOKENS, 9 * BLOCK_TOKENS))
-        lengths = [min(capacity - 1, random.choice((*EDGES, capacity - 1, random.randint(0, 1200)))) for _ in range(rows)]
+        lengths = [
+            min(capacity - 1, random.choice((*EDGES, capacity - 1, random.randint(0, 1200)))) for _ in range(rows)
+        ]
         cache = cache_of(rows, rows * capacity, replace(CONFIG, **config))  # type: ignore[arg-type]
         mirror = Interpreted(cache, seed, **config)
         filled = [(slot, length) for slot, length in enumerate(lengths) if length]
