@@ -65,7 +65,7 @@ class SlotSampler:
         state.minus[slot] = 0.0
         if sampling.repetition_penalty != 1:
             state.seen[slot] = False
-            state.seen[slot, torch.tensor(sorted(set(prompt_ids))).to(state.seen.device)] = True
+            state.seen[slot, torch.tensor(sorted(set(prompt_ids)), dtype=torch.int64).to(state.seen.device)] = True
         if constraint is not None:
             self._constraints[slot] = constraint
 
