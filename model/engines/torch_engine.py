@@ -1,8 +1,8 @@
 """The embedded engine: continuous batching over our own network. Knows nothing of tasks, Ray or files besides
 the checkpoint.
 
-One thread owns the network and steps it: prompts are prefilled in bounded steps as slots come free, all slots in use
-decode together, one token a step. Rendering, tokenizing and patching happen on other threads before.
+One thread owns the network and steps it: prompts are prefilled in bounded steps as slots come free, and after each of
+these, all that have begun to write decode together, one token a step. Rendering, tokenizing and patching happen on other threads before.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor
 from model.engines.constraint import Constraint, Grammars
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.engine import DEFAULT_CONTEXT
-from model.engines.runner import Runner, Sequence
-from model.engines.sampler import sample
+from model.engines.decode_step import Choice
+from model.engines.runner import Runner, Sequence, load_network
 from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
-from model.engines.slot_sampler import SlotSampler
+from model.network.kv_blocks import BLOCK_TOKENS, blocks_for
 from model.prompts.chat import Chat
 from schemas.errors import EngineError
 from schemas.request import Completion, FinishReason, Request
@@ -47,7 +47,6 @@ class ActiveRequest:
     max_new: int
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[FinishReason]
-    slot: int | None = None  # of the sampler, from the end of its prompt on
     logprob: float = 0.0
     aborted: bool = False
 
@@ -70,8 +69,8 @@ class TorchEngine:
 
     dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16). slots: sequences decoded together.
     max_context: tokens of prompt and answer. prefill_tokens: bound of one prefill step, which bounds activation
-    memory. cache_tokens: what the KV cache holds, slots being as long as the longest; default: its part of CACHE_SHARE
-    of the free memory. sharers: engines that this memory is for, this one among them.
+    memory. cache_tokens: what the KV cache holds of all of them; default: its part of CACHE_SHARE of the free memory.
+    sharers: engines that this memory is for, this one among them.
     """
 
     def __init__(
@@ -87,16 +86,16 @@ class TorchEngine:
         sharers: int = 1,
     ) -> None:
         self.slots = slots
-        runner = Runner.load(folder, dtype=dtype, device=device, slots=slots)
-        self._config = runner.network.config
+        network = load_network(folder, dtype=dtype, device=device)
+        self._config = network.config
         self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
         if cache_tokens is None:
-            cache_tokens = int(CACHE_SHARE * free_bytes(device) / sharers) // runner.token_bytes
-        self._runner = runner
-        runner.bound(cache_tokens)
-        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache_tokens)
-        self._sampler = SlotSampler(slots, self._config.text.vocabulary, device)
-        self._free_slots = list(range(slots))
+            item_bytes = network.language_model.embed_tokens.weight.element_size()
+            free = int(CACHE_SHARE * free_bytes(device) / sharers)
+            useful = slots * blocks_for(self.max_context) * BLOCK_TOKENS
+            cache_tokens = min(useful, free // self._config.text.kv_bytes(item_bytes))
+        self._runner = Runner(network, slots=slots, cache_tokens=cache_tokens, device=device)
+        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache_tokens, BLOCK_TOKENS)
         self._chat = Chat(folder)
         self._grammars: Grammars | None = None  # made for the first request that wants one
         self._grammars_lock = threading.Lock()
@@ -111,6 +110,11 @@ class TorchEngine:
     @property
     def progress(self) -> int:
         return self._progress
+
+    @property
+    def runner(self) -> Runner:
+        """For a bench of its steps, while nothing is asked."""
+        return self._runner
 
     async def generate(self, request: Request) -> Completion:
         started = time.monotonic()
@@ -194,12 +198,20 @@ class TorchEngine:
                     for scheduled in self._everything():
                         if scheduled.key.aborted:
                             self._end(scheduled)
-                    chunks = self._scheduler.next_prefill()
+                    chunks = self._move()
                 if chunks:
                     self._prefill(chunks)
-                elif self._scheduler.running:
-                    self._decode()
+                if decoding := self._scheduler.decoding():
+                    self._decode(decoding)
                 self._progress += 1
+
+    def _move(self) -> list[Chunk[ActiveRequest]]:
+        """Whose keys go to the host or come back, and what is prefilled."""
+        for scheduled in self._scheduler.next_parked():
+            self._runner.park(scheduled.key.sequence)
+        for scheduled in self._scheduler.next_restored():
+            self._runner.restore(scheduled.key.sequence)
+        return self._scheduler.next_prefill()
 
     def _everything(self) -> list[ScheduledSequence[ActiveRequest]]:
         return [*self._scheduler.waiting, *self._scheduler.running]
@@ -217,7 +229,21 @@ class TorchEngine:
             return
         done = [index for index, chunk in enumerate(chunks) if chunk.is_last]
         if done:
-            self._accept([chunks[index].sequence for index in done], logits[done])
+            self._begin([chunks[index].sequence for index in done], logits[done])
+
+    def _begin(self, batch: list[ScheduledSequence[ActiveRequest]], logits: Tensor) -> None:
+        """Their prompts are done."""
+        for active in (scheduled.key for scheduled in batch):
+            assert active.sequence.slot is not None
+            self._runner.sampler.take(
+                active.sequence.slot, active.request.sampling, active.sequence.input_ids, active.constraint
+            )
+        try:
+            choices = self._runner.begin([scheduled.key.sequence for scheduled in batch], logits)
+        except Exception as error:  # noqa: BLE001  the requests' boundary
+            self._fail(batch, error)
+            return
+        self._accept(batch, choices)
 
     def _prefill_alone(self, scheduled: ScheduledSequence[ActiveRequest]) -> None:
         """From the start, after a step that it shared ran out of memory: only who is too large himself fails."""
@@ -228,16 +254,13 @@ class TorchEngine:
             scheduled.prefilled += count
             self._prefill([Chunk(scheduled, scheduled.prefilled - count, count)])
 
-    def _decode(self) -> None:
-        # in the order of the slots, which is the runner's
-        by_sequence = {id(scheduled.key.sequence): scheduled for scheduled in self._scheduler.running}
-        batch = [by_sequence[id(sequence)] for sequence in self._runner.sequences]
+    def _decode(self, batch: list[ScheduledSequence[ActiveRequest]]) -> None:
         try:
-            logits = self._runner.decode()
+            choices = self._runner.decode([scheduled.key.sequence for scheduled in batch])
         except Exception as error:  # noqa: BLE001  the requests' boundary
             self._fail(batch, error)
             return
-        self._accept(batch, logits)
+        self._accept(batch, choices)
 
     def _fail(self, batch: list[ScheduledSequence[ActiveRequest]], error: Exception) -> None:
         """A step that fails costs the sequences in it, not the engine."""
@@ -246,24 +269,21 @@ class TorchEngine:
             self._end(scheduled)
             scheduled.key.fail(EngineError(kind, f"{type(error).__name__}: {error}"[:500]))
 
-    def _accept(self, batch: list[ScheduledSequence[ActiveRequest]], logits: Tensor) -> None:
-        """Choose a token for each and end those that are done."""
-        try:
-            chosen = self._sample([scheduled.key for scheduled in batch], logits)
-        except Exception as error:  # noqa: BLE001  the requests' boundary
-            self._fail(batch, error)
-            return
-        for scheduled, (slot, token, logprob) in zip(batch, chosen, strict=True):
+    def _accept(self, batch: list[ScheduledSequence[ActiveRequest]], choices: list[Choice]) -> None:
+        """A token for each; those that are done end."""
+        for scheduled, choice in zip(batch, choices, strict=True):
             active = scheduled.key
             try:
-                self._sampler.accept(slot, token, logprob)
+                assert active.sequence.slot is not None
+                self._runner.sampler.accept(active.sequence.slot, choice.token_id, choice.logprob)
             except EngineError as error:
                 self._end(scheduled)
                 active.fail(error)
                 continue
-            active.logprob += logprob
-            active.sequence.output_ids.append(token)
-            if token in self._chat.stop_ids or self._stopped(active):
+            scheduled.generated += 1
+            active.logprob += choice.logprob
+            active.sequence.output_ids.append(choice.token_id)
+            if choice.token_id in self._chat.stop_ids or self._stopped(active):
                 reason: FinishReason = "stop"
             elif len(active.sequence.output_ids) >= active.max_new:
                 reason = "length"
@@ -272,29 +292,9 @@ class TorchEngine:
             self._end(scheduled)
             active.resolve(reason)
 
-    def _sample(self, batch: list[ActiveRequest], logits: Tensor) -> list[tuple[int, int, float]]:
-        """Slot, token and its log-probability for each."""
-        slots = [self._slot(active) for active in batch]
-        variant = self._sampler.prepare(slots)
-        places = torch.tensor(slots, device=logits.device)
-        ids, logprobs = sample(logits, places, self._sampler.state, variant)
-        return list(zip(slots, ids.tolist(), logprobs.tolist(), strict=True))
-
-    def _slot(self, active: ActiveRequest) -> int:
-        """In which the sampler keeps what it knows of a request, from its first token on."""
-        if active.slot is None:
-            active.slot = self._free_slots.pop()
-            sequence = active.sequence
-            self._sampler.take(active.slot, active.request.sampling, sequence.input_ids, active.constraint)
-        return active.slot
-
     def _end(self, scheduled: ScheduledSequence[ActiveRequest]) -> None:
         self._scheduler.end(scheduled)
         self._runner.release(scheduled.key.sequence)
-        if scheduled.key.slot is not None:
-            self._sampler.clear(scheduled.key.slot)
-            self._free_slots.append(scheduled.key.slot)
-            scheduled.key.slot = None
 
     def _stopped(self, active: ActiveRequest) -> bool:
         """Whether a stop string is complete. Looks at the last tokens only: a character has at most 4 bytes,

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.prompts.pixels import MERGE, PATCH, TEMPORAL
 from model.prompts.rgb import unpack
 from schemas.request import Clip, Picture
 
+__all__ = ["MERGE", "PATCH", "TEMPORAL", "Grid", "byte_patches", "patchify"]
+
 Grid: TypeAlias = tuple[int, int, int]
 """Temporal patches, rows and columns of patches."""
-PATCH, MERGE, TEMPORAL = 16, 2, 2
-"""Of every Qwen3-VL: pixels of a patch, patches that merge into a token (each way), frames of a temporal patch."""
 
 
 def patchify(content: Picture | Clip) -> tuple[Tensor, Grid]:
