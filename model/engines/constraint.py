@@ -80,5 +80,9 @@ def _threads() -> llguidance.LLExecutor:
 
 
 def _grammar(schema: dict[str, Any]) -> str:
-    grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    """Raises EngineError for a schema with numbers that llguidance cannot read."""
+    try:
+        grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    except ValueError as error:
+        raise EngineError("engine_error", f"the answer's JSON Schema cannot be followed: {error}") from error
     return grammar

@@ -115,7 +115,7 @@ def sample(logits_RV: Tensor, slots_R: Tensor, state: SamplerState, variant: Var
         state.minus[slots_R, ids_R] = state.presence[slots_R]
     if variant.repetition:
         state.seen[slots_R, ids_R] = True
-    return ids_R, chosen_R.masked_fill(~best_R.isfinite(), torch.nan)
+    return ids_R, chosen_R.masked_fill(~(best_R + chosen_R).isfinite(), torch.nan)
 
 
 def draw_from_few(
