@@ -213,7 +213,7 @@ def test_the_likeliest_are_those_of_a_stable_sort(size: int, width: int, seed: i
     scores = torch.randint(-5, 5, (3, size), generator=torch.Generator().manual_seed(seed)) / 2 * -1.0
     if sparse:
         scores[:, 1::3] = -torch.inf
-    blocks = torch.nn.functional.pad(scores, (0, -size % 128), value=-torch.inf).unflatten(1, (-1, 128))
+    blocks = torch.nn.functional.pad(scores, (0, -size % 128), value=-torch.inf).view(3, -1, 128)
     right = scores.sort(dim=-1, descending=True, stable=True).indices[:, :width]
     assert torch.equal(likeliest(scores, blocks.amax(-1), width), right)
 
