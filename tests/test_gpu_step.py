@@ -135,7 +135,8 @@ def test_the_kernel_is_exact_to_rounding(heads: tuple[int, int, int], dtype: tor
     slots = torch.arange(R, device=DEVICE)
     places = torch.tensor(lengths, device=DEVICE)
     kernel.store(k, v, keys, values, table_SW, slots, places)
-    found = kernel.attend(q, keys, values, table_SW, slots, places).clone()
+    programs = kernel.programs(most_tokens)
+    found = kernel.attend(q, keys, values, table_SW, slots, places, programs).clone()
     for row, length in enumerate(lengths):
         blocks = table_SW[row].long()
         key, value = (
@@ -145,7 +146,8 @@ def test_the_kernel_is_exact_to_rounding(heads: tuple[int, int, int], dtype: tor
         scores = q[row].double().view(G, H // G, D) @ key.transpose(1, 2) * D**-0.5
         expected = (scores.softmax(-1) @ value).view(H, D)
         assert (found[row].double() - expected).abs().max() < most
-        alone = kernel.attend(q[row : row + 1], keys, values, table_SW, slots[row : row + 1], places[row : row + 1])
+        one = slice(row, row + 1)
+        alone = kernel.attend(q[one], keys, values, table_SW, slots[one], places[one], kernel.programs(length + 1))
         assert torch.equal(alone[0], found[row])
 
 

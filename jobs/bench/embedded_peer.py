@@ -134,7 +134,7 @@ class Embedded:
         prepared = []
         for number, prompt in enumerate(prompts):
             ids = prompt.input_ids(network.config.image_id)
-            items, grid = EncoderCache().preprocess(picture(prompt, seed + number))
+            items, grid = EncoderCache(pinned=self._device != "cpu").preprocess(picture(prompt, seed + number))
             places, delta = network.positions(ids, [grid])
             prepared.append(EngineSequence.of(ids, places, delta, VisualCursor(items), visual_ids))
         return prepared
