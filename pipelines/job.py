@@ -11,6 +11,7 @@ from typing import Any
 from model.engines.kinds import Demand, EngineKind
 from model.prompts.line_image import line_reader_of
 from model.prompts.pixels import PixelBudget
+from model.prompts.preprocessors import pixel_budget
 from model.prompts.presets import preset, thinks
 from operators.infer.infer import InferSettings, Provenance
 from operators.media.full_res import FULL_RES_PX
@@ -66,8 +67,11 @@ def prepare(spec: JobSpec) -> Job:
     engine, files = engine_of(spec.engine, fetch)
     identity_of_engine = engine.identity()
     tasks = tuple(_sampled(task, entry, engine) for task, entry in zip(bound, spec.tasks, strict=True))
+    for task in tasks:
+        if task.constrained and (reason := engine.refusal(task.output.schema)) is not None:
+            raise SpecError(f"tasks: {task.name}: output schema, {reason}")
     folder = engine.checkpoint
-    bounds = _pixel_bounds(spec, PixelBudget.from_checkpoint(folder) if folder is not None else PixelBudget())
+    bounds = _pixel_bounds(spec, pixel_budget(folder) if folder is not None else PixelBudget())
     context = engine.context(_demand(tasks, bounds))
     full_input_tokens = _full_input_tokens(tasks, context)
     settings = engine.settings(context, _demand(tasks, bounds, full_input_tokens))

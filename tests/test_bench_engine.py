@@ -1,57 +1,69 @@
-"""`sightread bench engine` on a shape that takes seconds: the peers agree on every token, the table has all rows; and
-what a roofline counts, against numbers worked out by hand.
+"""`sightread bench engine` on a shape that takes seconds: the peers agree on every token, the tables have all rows and
+no ratio outside its own range; and what a roofline counts, against numbers worked out by hand.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
-from jobs.bench.engine_rounds import Result, ratio, same
+from jobs.bench.engine_report import as_json, legs, show
+from jobs.bench.engine_rounds import Measured, Result, Setting, Spread, ratio, same
+from jobs.bench.pages import SIZES, Prompt, answer_lengths, halved
 from jobs.bench.peer_process import VLLM_PYTHON, Process
-from jobs.bench.roofline import Work, count, roofline
-from jobs.bench.shapes import SHAPES, config_json
+from jobs.bench.roofline import Ceilings, Work, measure_ceilings
+from jobs.bench.shapes import config_json
 from jobs.cli import main
+from model.nano.export import describe
 from model.network.config import Config
-from model.network.memory import Size, Vision
 from schemas.errors import EngineError
 
-LINE = "bench engine --shape small --dtype float32 --prompts 3 --tokens 4 --page 64x96 --rounds 2"
+LINE = (
+    "bench engine --shape tiny --dtype float32 --requests 3 --answers 4-9 --pages 64x96,96x96,32x64 --steps 3 "
+    "--rounds 2 --price 2"
+)
+SETTING = Setting("tiny", "cpu", None, None, "float32", 3, ((64, 96), (96, 96), (32, 64)), (4, 9), 3, {}, 2)
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SHAPES, "small", Size(64, 2, 2, 1, 96, True, Vision(64, 96, 2, heads=2)))
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-def rows(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in row.split("│")[1:-1]] for row in table.splitlines() if "float32" in row]
-
-
-def test_the_table_has_every_peer_and_they_write_the_same(
-    small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_every_peer_is_measured_over_the_same_requests_and_writes_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho no such library >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv(VLLM_PYTHON, str(broken))
-    assert main(LINE.split()) == 0
+    assert main([*LINE.split(), "--json"]) == 0
     out, err = capsys.readouterr()
     # who cannot start is left out, with the reason
     assert "left out: bench engine: vllm: no such library" in err
-    found = rows(out)
-    assert [row[1] for row in found] == ["sightread", "transformers, batched", "transformers, single"]
-    assert all(row[-1] == "100 %" and row[2] == "2" for row in found)
-    assert "a page of 50 lines" in out
-    # each leg a line, as it ends
-    legs = [line for line in err.splitlines() if "prefill" in line and "decode" in line]
-    assert len(legs) == 2 * 3
-    assert "round 2 of 2: transformers, single, 1 pages" in legs[-1]
+    [measured] = json.loads(out)["measured"]
+    ours, theirs = measured["results"]
+    assert (ours["name"], theirs["name"]) == ("sightread", "transformers")
+    assert theirs["version"].startswith("transformers ")
+    assert ours["same"] == theirs["same"] == 1.0
+    assert [ours["rounds"][n]["output_tokens"] for n in (0, 1)] == [4 + 6 + 9] * 2
+    assert set(theirs["ours"]) == {"prefill", "decode", "whole"}
+    assert [leg["count"] for leg in measured["legs"]] == [1, 2, 2, 2, 2, 2]
+    # each part a line, as it ends; then the table, which names what it was measured on
+    parts = [line for line in err.splitlines() if "round" in line and " s" in line and "whole" in line]
+    assert "round 2 of 2: transformers: whole" in parts[-1]
+    assert torch.backends.cpu.get_cpu_capability() in err
+    assert torch.__version__ in err
+    price = ours["dollars_per_million_pages"]
+    assert price == pytest.approx(2 * 1e6 / 3600 / ours["pages_per_s"])
 
 
 def test_a_peer_that_is_dead_before_it_is_asked_says_why(tmp_path: Path) -> None:
@@ -66,51 +78,168 @@ def test_a_peer_that_is_dead_before_it_is_asked_says_why(tmp_path: Path) -> None
     process.communicate()
 
 
+class Impatient:
+    """A peer whose user has seen enough after some parts."""
+
+    running = 0
+    parts_left = 7
+
+    def part(self, name: str, **arguments: Any) -> dict[str, Any]:
+        type(self).parts_left -= 1
+        if self.parts_left < 0:
+            raise KeyboardInterrupt
+        if name == "ceilings":
+            return {"matrix_flops": 1e12, "bandwidth": 1e10, "peak_mb": 1.0, "version": "1"}
+        return {**(LEGS if name == "legs" else WHOLE), "peak_mb": 9.0, "version": "1"}
+
+
+@contextmanager
+def impatient(order: dict[str, Any], folder: Path) -> Iterator[tuple[Impatient, dict[str, Any]]]:
+    Impatient.running += 1
+    try:
+        yield Impatient(), {"tokens": [1, 2], "version": "1", "dtype": "float32"}
+    finally:
+        Impatient.running -= 1
+
+
 def test_an_interrupt_shows_what_was_measured(
-    small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(VLLM_PYTHON, raising=False)
-    plain = Process.leg
-    legs = []
-
-    def impatient(process: Process, pages: int, tokens: int, batch: int) -> dict[str, object]:
-        legs.append(process)
-        if len(legs) == 6:  # three warm up, two of the first round are done
-            raise KeyboardInterrupt
-        return plain(process, pages, tokens, batch)
-
-    monkeypatch.setattr(Process, "leg", impatient)
-    assert main(LINE.split()) == 130
+    monkeypatch.setattr("jobs.bench.engine_rounds.started", impatient)
+    monkeypatch.setattr("jobs.bench.engine_rounds.write_checkpoint", write_no_weights)
+    # the ceilings, a round of three parts, of the second round two of ours and the peer's; in the third nothing
+    assert main([*LINE.replace("--rounds 2", "--rounds 3").split(), "--json"]) == 130
     out, err = capsys.readouterr()
-    assert [row[1:3] for row in rows(out)] == [["sightread", "1"], ["transformers, batched", "1"]]
+    [measured] = json.loads(out)["measured"]
+    assert [leg["count"] for leg in measured["legs"]] == [2, 2, 2, 2, 2]
+    assert measured["results"][1]["ours"]["whole"]["count"] == 2
     assert "interrupted" in err
-    assert all(process._process.poll() is not None for process in legs), "a peer was left running"
+    assert "of what its legs add up to" in err
+    assert Impatient.running == 0, "a peer was left running"
+
+
+def write_no_weights(config: dict[str, Any], folder: Path, **rest: Any) -> None:
+    describe(folder, picture_px=1 << 20, clip_px=1 << 20)
+
+
+def measured_so_far(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> Measured:
+    measured = Measured(SETTING)
+    measured.prompts = [Prompt(width, height, [1], [2, 3]) for width, height in SETTING.sizes]
+    measured.ceilings = Ceilings(matrix_flops=1e12, bandwidth=1e10)
+    measured.results = [
+        Result("sightread", "torch", "float32", 1.0, 1.0),
+        Result("transformers", "transformers 5", "float32", 1.0, 1.0),
+    ]
+    measured.results[0].rounds, measured.results[1].rounds = ours, theirs
+    return measured
+
+
+LEGS = {"prefill_s": 2.0, "step_s": 0.5, "greedy_step_s": 0.4, "one_step_s": 0.1, "step_rows": 3.0}
+WHOLE = {"whole_s": 8.0, "output_tokens": 19.0}
+PEER = {"prefill_s": 3.0, "step_s": 0.6, "step_rows": 2.0, "whole_s": 16.0, "output_tokens": 19.0}
+
+
+@pytest.mark.parametrize("parts", range(6))
+def test_wherever_it_is_interrupted_there_is_a_table_without_what_is_missing(parts: int) -> None:
+    """parts: how many had ended, in the order in which they are measured."""
+    ours: list[dict[str, float]] = []
+    theirs: list[dict[str, float]] = []
+    for part in [LEGS, WHOLE, PEER, LEGS, WHOLE][:parts]:
+        if part is LEGS:
+            ours.append({})
+        (theirs if part is PEER else ours)[-1:] = [{**part} if part is not WHOLE else {**ours[-1], **part}]
+    measured = measured_so_far(ours, theirs)
+    console = Console(file=io.StringIO(), width=200)
+    show([measured], 1.0, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("transformers 5" in text) == (parts >= 3)
+    assert ("1.80" in text) == (parts >= 3)  # its step, a row: 0.6 / 2 beside 0.5 / 3
+    assert ("of what its legs add up to" in text) == (parts >= 2)
+    assert bool(text) == (parts >= 1)
+    assert json.loads(json.dumps(as_json([measured], 1.0)))["measured"]
+
+
+def test_a_bench_that_is_interrupted_before_the_first_weight_shows_nothing() -> None:
+    console = Console(file=io.StringIO())
+    show([Measured(SETTING)], 1.0, console)
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+    assert as_json([Measured(SETTING)], 1.0)["measured"][0]["legs"] == []
+
+
+SECONDS = st.floats(1e-3, 1e3)
+
+
+@given(st.lists(SECONDS, max_size=6), st.lists(SECONDS, max_size=6))
+def test_no_ratio_lies_outside_its_own_range(mine: list[float], other: list[float]) -> None:
+    """Also where one has more rounds than the other; it is of rounds that stood side by side."""
+    ours, theirs = Result("sightread", "", "", 1.0, 1.0), Result("transformers", "", "", 1.0, 1.0)
+    ours.rounds = [{"whole_s": seconds} for seconds in mine]
+    theirs.rounds = [{"whole_s": seconds} for seconds in other]
+    found = ratio(theirs, ours, "whole_s")
+    pairs = [b / a for a, b in zip(mine, other, strict=False)]
+    if not pairs:
+        assert found is None
+        return
+    assert found is not None
+    assert found.least <= found.median <= found.most
+    assert (found.least, found.most, found.count) == (min(pairs), max(pairs), len(pairs))
+
+
+def test_a_ratio_is_for_as_many_rows_and_sameness_ends_at_the_first_difference() -> None:
+    ours, theirs = Result("sightread", "", "", 1.0, 1.0), Result("transformers", "", "", 1.0, 1.0)
+    ours.rounds, theirs.rounds = [{"step_s": 2.0, "step_rows": 8}], [{"step_s": 3.0, "step_rows": 4}]
+    assert ratio(theirs, ours, "step_s", "step_rows") == Spread(3.0, 3.0, 3.0, 1)
+    assert same([1, 2, 3, 4], [1, 2, 9, 4]) == 0.5
+
+
+def test_the_whole_is_held_against_what_its_legs_add_up_to() -> None:
+    measured = measured_so_far([LEGS | WHOLE], [])
+    # answers of 4, 6 and 9 tokens: after the first, three rows for 3 steps, two for 2, one for 3
+    assert sorted(measured.answers) == [4, 6, 9]
+    expected_s = 2.0 + 3 * 0.5 + 2 * 0.3 + 3 * 0.1
+    assert measured.legs_s() == pytest.approx(expected_s)
+    whole = legs(measured)[-1]
+    assert whole["leg"].startswith("the whole")
+    assert whole["share"] == pytest.approx(expected_s / 8.0)
+
+
+def test_requests_are_of_ten_sizes_and_as_many_lengths() -> None:
+    for sizes in (SIZES, halved(SIZES)):
+        assert all(side % 32 == 0 for size in sizes for side in size)
+        tokens = [width * height // 32**2 for width, height in sizes]
+        assert len(set(tokens)) == 10
+        assert all(one < other for one, other in pairwise(tokens))
+    assert 280 < SIZES[0][0] * SIZES[0][1] / 32**2 < 300
+    lengths = answer_lengths(64, 50, 400)
+    assert (min(lengths), max(lengths), len(set(lengths))) == (50, 400, 64)
+    assert lengths != sorted(lengths)
+    assert answer_lengths(1, 5, 9) == [5]
+
+
+@pytest.mark.parametrize("arguments", ["--answers 1-4", "--answers 9-4", "--pages 64x90", "--price 0", "--requests 0"])
+def test_what_makes_no_sense_is_refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "engine", *arguments.split()])
+    assert arguments.split()[0] in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @pytest.mark.vllm
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(VLLM_PYTHON not in os.environ, reason=f"{VLLM_PYTHON} names no interpreter that has vLLM")
-def test_vllm_stands_beside(small: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(LINE.split()) == 0
+def test_vllm_stands_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*LINE.split(), "--json"]) == 0
     out, err = capsys.readouterr()
     assert "left out" not in err
-    *_, row = rows(out)
-    assert (row[1], row[-1]) == ("vllm", "100 %")
+    *_, theirs = json.loads(out)["measured"][0]["results"]
+    assert (theirs["name"], theirs["same"]) == ("vllm", 1.0)
+    assert set(theirs["ours"]) == {"prefill", "decode", "whole"}
 
 
 def test_a_shape_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "engine", "--shape", "7b"]) == 2
-    assert "'7b' is none of 2b, 4b, 8b, 32b" in capsys.readouterr().err
-
-
-def test_ratios_are_per_token_and_sameness_ends_at_the_first_difference() -> None:
-    ours = Result("sightread", "float32", 4, 10, 3, prefill_s=[2.0, 4.0, 3.0], decode_s=[1.0, 1.0, 1.0])
-    peer = Result("single", "float32", 1, 10, 3, prefill_s=[1.5, 1.0, 3.0], decode_s=[1.0, 0.5, 2.0])
-    assert ratio(peer, ours, "prefill_s") == (4 * 1.5 / 3.0, 4 * 1.0 / 4.0, 4 * 3.0 / 3.0)
-    assert ours.prefill_rate == pytest.approx(4 * 10 / 3.0)
-    assert peer.decode_rate == pytest.approx(1 * 2 / 1.0)
-    assert same([[1, 2, 3, 4], [5, 6]], [[1, 2, 9, 4], [5, 6]]) == 4 / 6
+    assert "'7b' is none of 2b, 4b, 8b, 32b, tiny" in capsys.readouterr().err
 
 
 def plain_config(**text: object) -> Config:
@@ -142,42 +271,48 @@ def test_a_roofline_counts_what_a_pencil_does() -> None:
         + (6 * 6) * 2 * 2 * 2  # the same, half of it masked: 2 products x 2 FLOPs x 36 / 2 cells x 2 heads x 2
         + 2 * 4 * 10  # the head, once
     )
-    work = count(plain_config(), prompts=3, prompt_tokens=6, patches=16, new_tokens=4, itemsize=2)
-    assert work.prefill_flops == 3 * prompt
-    # weights once; keys and values of 8 tokens of each prompt: 2 numbers x 1 head each
-    assert work.decode_bytes == 2 * (layer + 40) + 3 * 8 * 2 * 2 * 2
+    work = Work(plain_config(), itemsize=2)
+    assert work.prefill_flops([(6, 16)]) == prompt
+    assert work.prefill_flops([(6, 16), (9, 32)]) == prompt + work.prefill_flops([(9, 32)])
+    # weights once; keys and values of rows of 8, 5 and 2 tokens: 2 numbers x 1 head each
+    assert work.step_bytes([8, 5, 2]) == 2 * (layer + 40) + 15 * 2 * 2 * 2
 
 
 def test_a_roofline_of_experts_counts_those_that_are_used() -> None:
     experts = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 3}
     attention, router, expert = 16 + 8 + 8 + 16, 8 * 4, 3 * 4 * 3
-    sizes = {"prompt_tokens": 6, "patches": 16, "new_tokens": 4, "itemsize": 2}
-    dense = count(plain_config(), prompts=1, **sizes)
-    work = count(plain_config(**experts), prompts=1, **sizes)
+    dense, work = Work(plain_config(), itemsize=2), Work(plain_config(**experts), itemsize=2)
     # two experts and the router stand for the dense layer's three matrices, which are as large as one expert
-    assert work.prefill_flops - dense.prefill_flops == 2 * (expert + router) * 6
+    assert work.prefill_flops([(6, 16)]) - dense.prefill_flops([(6, 16)]) == 2 * (expert + router) * 6
     cache = 1 * 8 * 2 * 2 * 2
-    assert work.decode_bytes == 2 * (attention + router + 2 * expert + 40) + cache
-    many = count(plain_config(**experts), prompts=100, **sizes)
-    assert many.decode_bytes == 2 * (attention + router + 8 * expert + 40) + 100 * cache
+    assert work.step_bytes([8]) == 2 * (attention + router + 2 * expert + 40) + cache
+    assert work.step_bytes([8] * 100) == 2 * (attention + router + 8 * expert + 40) + 100 * cache
 
 
-def test_shares_are_of_what_the_device_was_measured_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.bench.roofline._matrix_rate", lambda device: 2e12)
-    monkeypatch.setattr("jobs.bench.roofline._bandwidth", lambda device: 1e11)
-    found = roofline(Work(prefill_flops=1e13, decode_bytes=2e9), prefill_s=10.0, step_s=0.04, device="cuda")
-    assert (found.matrix_tflops, found.bandwidth_gbs) == (2.0, 100.0)
-    assert (found.prefill_share, found.decode_share) == (0.5, 0.5)
+def test_shares_are_of_what_the_device_was_measured_to_do() -> None:
+    measured = measured_so_far([LEGS | WHOLE], [])
+    first, step = legs(measured)[0], legs(measured)[1]
+    pages = [(prompt.tokens, prompt.patches) for prompt in measured.prompts]
+    assert first["share"] == pytest.approx(measured.work.prefill_flops(pages) / 1e12 / 2.0)
+    lengths = [prompt.tokens + 1.5 for prompt in measured.prompts]
+    assert step["share"] == pytest.approx(measured.work.step_bytes(lengths) / 1e10 / 0.5)
+
+
+def test_a_machine_is_measured_to_do_something() -> None:
+    found = measure_ceilings("cpu", torch.float32, side=64, size=1 << 16)
+    assert found.matrix_flops > 0
+    assert found.bandwidth > 0
 
 
 @pytest.mark.gpu
 @pytest.mark.timeout(900)
-def test_on_a_gpu_the_table_has_a_roofline(small: None, capsys: pytest.CaptureFixture[str]) -> None:
-    line = LINE.replace("float32", "bfloat16") + " --device cuda"
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_gpu_every_leg_has_a_share(capsys: pytest.CaptureFixture[str]) -> None:
+    line = LINE.replace("float32", "bfloat16") + " --device cuda --json"
     assert main(line.split()) == 0
-    out, _ = capsys.readouterr()
-    sentence = next(line for line in out.splitlines() if line.startswith("bfloat16: prefill"))
-    shares = [int(word) for word in sentence.split() if word.isdigit()]
-    assert len(shares) == 4
-    assert all(share >= 0 for share in shares)
-    assert torch.cuda.get_device_name() in out
+    out, err = capsys.readouterr()
+    [measured] = json.loads(out)["measured"]
+    assert all(leg["share"] > 0 for leg in measured["legs"])
+    assert len(measured["legs"]) == 6
+    assert torch.cuda.get_device_name() in measured["hardware"]
+    assert torch.cuda.get_device_name() in err

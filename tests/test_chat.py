@@ -30,7 +30,7 @@ def chat(folder: Path) -> Chat:
 def shown(chat: Chat, messages: tuple[Message, ...]) -> str:
     """The prompt with its marks; a run of pads as its length."""
     ids = chat.encode(messages).input_ids
-    text: str = chat._tokenizer.decode(ids, skip_special_tokens=False)
+    text: str = chat._tokens._all.decode(ids, skip_special_tokens=False)
     for mark in ("<|image_pad|>", "<|video_pad|>"):
         for count in range(200, 0, -1):
             text = text.replace(mark * count, f"[{count} {mark[2:7]}]")
@@ -71,7 +71,7 @@ marks = st.sampled_from(
 def test_text_cannot_write_marks(chat: Chat, text: str) -> None:
     """A page that says <|im_end|> ends no turn, and one that says <|image_pad|> is no picture."""
     plain, tricky = chat.encode(user("x")).input_ids, chat.encode(user(text)).input_ids
-    special = set(chat._specials.values())
+    special = set(chat._marks.values())
     assert [i for i in tricky if i in special] == [i for i in plain if i in special]
     body = [i for i in tricky if i not in special]
     assert chat.decode(body).startswith("user\n")
@@ -91,7 +91,7 @@ def test_a_template_of_an_older_layout_is_found(folder: Path, tmp_path: Path) ->
             (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "hello<|im_end|>"}))
     chat = Chat(tmp_path)
-    assert chat._tokenizer.decode(chat.encode(user("x")).input_ids, skip_special_tokens=False) == "hello<|im_end|>"
+    assert chat._tokens._all.decode(chat.encode(user("x")).input_ids, skip_special_tokens=False) == "hello<|im_end|>"
 
 
 def test_a_template_cannot_reach_python(folder: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_only_the_closing_tag_parts_reasoning_from_answer(tmp_path: Path) -> Non
     chat = thinking_chat(tiny_checkpoint(tmp_path / "thinking"))
     prompt = chat.encode(user("What?")).input_ids
     assert chat.opens_thinking(prompt)
-    output = chat._text_ids("a </think> b</think>\n\nc")
+    output = chat._tokens.encode("a </think> b</think>\n\nc")
     reasoning, answer = chat.split_thinking(prompt, output)
     assert chat.decode_reasoning(reasoning) == "a  b"
     assert chat.decode(answer) == "\n\nc"

@@ -52,10 +52,16 @@ def test_shards_are_the_single_file(folder: Path) -> None:
         load(folder)
 
 
-def test_a_tied_head_is_the_embedding_and_a_stored_one_is_ignored(folder: Path) -> None:
+def test_a_tied_head_is_the_embedding_and_a_stored_one_has_to_be_the_same(folder: Path) -> None:
+    """transformers 5 takes a stored head that differs, vLLM and transformers 4 do not."""
     config = json.loads((folder / "config.json").read_text())
     config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
     (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SpecError, match=r"lm_head\.weight is not the embedding table"):
+        load(folder)
+    stored = weights(folder)
+    stored["lm_head.weight"] = stored["model.language_model.embed_tokens.weight"].clone()
+    save_file(stored, folder / "model.safetensors")
     network = load(folder)
     hidden = torch.ones(1, network.config.text.hidden)
     assert torch.equal(network.logits(hidden), hidden @ network.language_model.embed_tokens.weight.T)

@@ -21,7 +21,7 @@ from model.network.hub import load_config, weight_files
 from model.network.qwen3vl import Qwen3VL
 from model.prompts.chat import Chat
 from model.prompts.line_image import line_reader_of
-from model.prompts.pixels import PixelBudget
+from model.prompts.preprocessors import pixel_budget
 from model.prompts.presets import thinks
 from schemas.engines.torch import Spec
 from schemas.errors import SpecError
@@ -39,9 +39,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path) -> None:
-    """All that an engine reads of a checkpoint before it runs."""
-    load_config(folder)
-    PixelBudget.from_checkpoint(folder)
+    """All that an engine reads of a checkpoint before it runs: the first three lines by `plan`."""
+    assert engine_kind(Spec(kind="torch", model=str(folder))).weights == folder
+    pixel_budget(folder)
     line_reader_of(folder)
     thinks(folder)
     Chat(folder)
@@ -112,7 +112,7 @@ def test_numbers_of_a_preprocessor(folder: Path, value: Any) -> None:
     for config in ({"patch_size": value}, {"size": {"longest_edge": value}}, {"min_pixels": value}, {"size": value}):
         path.write_text(json.dumps(config))
         try:
-            budget = PixelBudget.from_checkpoint(folder)
+            budget = pixel_budget(folder)
         except SpecError:
             continue
         assert budget.token_side_px < 1 << 80

@@ -57,7 +57,7 @@ def sequence_of(folder: Path, runner: Runner, messages: tuple[Message, ...]) -> 
 
 def stepped(folder: Path, device: str, dtype: str, chunk: int, steps: int = 8) -> torch.Tensor:
     """Logits after the prompts and after sequence of some tokens, which are the same for all: [1 + steps, n, V]."""
-    runner = Runner.load(folder, dtype=dtype, device=device, slots=len(ASKED))
+    runner = Runner.load(folder, dtype=dtype, device=device, slots=len(ASKED), cache_tokens=4096)
     sequences = [sequence_of(folder, runner, messages) for messages in ASKED]
     made = []
     with torch.inference_mode():
@@ -71,7 +71,7 @@ def stepped(folder: Path, device: str, dtype: str, chunk: int, steps: int = 8) -
         for step in range(steps):
             for index, sequence in enumerate(sequences):
                 sequence.output_ids.append(10 + 7 * step + index)
-            made.append(runner.decode())
+            made.append(runner.decode_logits(sequences))
     assert all(each.device.type == device for each in made)
     return torch.stack(made).float().cpu()
 

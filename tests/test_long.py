@@ -89,14 +89,14 @@ def test_forty_minutes_in_chunks_are_those_in_one(tmp_path: Path) -> None:
         seen = chat.encode_with(EncoderCache().preprocess, [Message("user", (clip, "What happens?"))]).visuals
         cursor = VisualCursor([item for items, _ in seen for item in items])
         sequence = Sequence.of(prompt.input_ids, places, delta, cursor, visual_ids)
-        runner = Runner.load(folder, dtype="float32", device="cpu", slots=1)
+        runner = Runner.load(folder, dtype="float32", device="cpu", slots=1, cache_tokens=16_384)
         with torch.inference_mode():
             for start in range(0, len(sequence.input_ids), chunk):
                 last = runner.prefill([(sequence, start, min(chunk, len(sequence.input_ids) - start))])
             made = [last]
             for token in (40, 50, 60):
                 sequence.output_ids.append(token)
-                made.append(runner.decode())
+                made.append(runner.decode_logits([sequence]))
         found.append(torch.cat(made))
     assert len(prompt.input_ids) > 5000
     assert (found[0] - found[1]).abs().max() <= 1e-4

@@ -14,11 +14,12 @@ import torch
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.runner import Runner, Sequence
 from model.network.checkpoint import load
-from model.network.kv_cache import SlotCache
+from model.network.kv_cache import BlockCache
 from model.network.positions import positions
 from model.network.qwen3vl import Qwen3VL, Visual, join
 from model.prompts.chat import Chat
-from model.prompts.pixels import PixelBudget, smart_resize
+from model.prompts.pixels import smart_resize
+from model.prompts.preprocessors import pixel_budget
 from schemas.request import Clip, Message, Picture
 from tests.support.reference import make_checkpoint, picture, transformers
 
@@ -157,15 +158,14 @@ def our_inputs(pair: Pair, one: Case) -> tuple[torch.Tensor, torch.Tensor, int, 
 def greedy(pair: Pair, one: Case, count: int) -> list[int]:
     """With the engine's cache, one row. A pad token that the model itself writes is a token like any other."""
     ids, places, delta, visual, _ = our_inputs(pair, one)
-    cache = SlotCache(pair.ours.config.text, slots=1, dtype=torch.float32, device="cpu")
-    cache.begin_prefill([ids.shape[1]])
+    cache = BlockCache(pair.ours.config.text, slots=1, tokens=1024, dtype=torch.float32, device="cpu")
     with torch.inference_mode():
-        hidden = pair.ours(ids, places, visual, cache=cache)
+        hidden = pair.ours(ids, places, visual, cache=cache.chunks([(0, ids.shape[1])]))
         made = [int(pair.ours.logits(hidden[:, -1]).argmax())]
         while len(made) < count:
-            place = torch.full((3, 1, 1), cache.lengths[0] + delta)
-            cache.begin_decode()
-            hidden = pair.ours(torch.tensor([[made[-1]]]), place, None, cache.decode_mask(), cache)
+            place = torch.full((3, 1, 1), cache.host.lengths[0] + delta)
+            cache.grow({0: 1})
+            hidden = pair.ours(torch.tensor([[made[-1]]]), place, cache=cache.decode([0]))
             made.append(int(pair.ours.logits(hidden[:, -1]).argmax()))
     return made
 
@@ -241,14 +241,15 @@ def test_a_mixed_batch_writes_what_a_left_padded_one_does(pair: Pair) -> None:
         made = pair.theirs.generate(
             **theirs, max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=-1, pad_token_id=0
         )
-    runner = Runner(pair.ours, slots=len(cases), device="cpu")
+    runner = Runner(pair.ours, slots=len(cases), cache_tokens=4096, device="cpu")
     sequences = [engine_sequence(pair, one) for one in cases]
     with torch.inference_mode():
         logits = runner.prefill([(sequence, 0, len(sequence.input_ids)) for sequence in sequences])
+        choices = runner.begin(sequences, logits)
         for _ in range(NEW_TOKENS):
-            for sequence, token in zip(runner.sequences, logits.argmax(-1).tolist(), strict=True):
-                sequence.output_ids.append(token)
-            logits = runner.decode()
+            for sequence, choice in zip(sequences, choices, strict=True):
+                sequence.output_ids.append(choice.token_id)
+            choices = runner.decode(sequences)
     assert [sequence.output_ids for sequence in sequences] == made[:, theirs["input_ids"].shape[1] :].tolist()
 
 
@@ -259,13 +260,14 @@ say less: among random weights, choices are often closer than a rounding."""
 EVERY = 8
 
 
-def test_bfloat16_strays_no_further_than_the_reference_does(pair: Pair) -> None:
+def test_bfloat16_strays_no_further_than_the_reference_does(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.network.loaded.computes_bfloat16", lambda: True)  # as little as this CPU does it well
     cases = list(CASES.values())
     inputs = their_inputs(pair, cases)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rounded = transformers.AutoModelForImageTextToText.from_pretrained(pair.folder, dtype=torch.bfloat16).eval()
-    runner = Runner.load(pair.folder, dtype="bfloat16", device="cpu", slots=len(cases))
+    runner = Runner.load(pair.folder, dtype="bfloat16", device="cpu", slots=len(cases), cache_tokens=4096)
     sequences = [engine_sequence(pair, one) for one in cases]
     rows: list[int] = []
     columns: list[int] = []  # of their batch, which is padded on the left
@@ -299,14 +301,14 @@ def engine_sequence(pair: Pair, one: Case) -> Sequence:
 def stepped(pair: Pair, one: Case, chunk: int) -> tuple[torch.Tensor, list[int]]:
     """The engine's steps, prompts in chunks of so many tokens: logits after the prompt, and greedy tokens."""
     sequence = engine_sequence(pair, one)
-    runner = Runner.load(pair.folder, dtype="float32", device="cpu", slots=2)
+    runner = Runner.load(pair.folder, dtype="float32", device="cpu", slots=2, cache_tokens=1024)
     with torch.inference_mode():
         for start in range(0, len(sequence.input_ids), chunk):
             logits = runner.prefill([(sequence, start, min(chunk, len(sequence.input_ids) - start))])
         first = logits[0]
         sequence.output_ids.append(int(first.argmax()))
         while len(sequence.output_ids) < NEW_TOKENS:
-            sequence.output_ids.append(int(runner.decode()[0].argmax()))
+            sequence.output_ids.append(int(runner.decode_logits([sequence])[0].argmax()))
     return first, sequence.output_ids
 
 
@@ -329,7 +331,7 @@ def test_a_size_that_is_no_multiple_of_32(pair: Pair) -> None:
     """Their processor resizes by itself; our arithmetic must come to the same grid, and our patches near theirs."""
     from PIL import Image
 
-    budget = PixelBudget.from_checkpoint(pair.folder)
+    budget = pixel_budget(pair.folder)
     for height, width in ((100, 75), (31, 200), (333, 700), (20, 20)):
         source = Image.fromarray(noise(height, width))
         theirs = pair.processor.image_processor(source, return_tensors="pt")

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import jsonschema
 import pytest
 import torch
 
+from model.engines.runner import Runner
 from model.engines.torch_engine import TorchEngine, free_bytes
 from model.network.checkpoint import load
+from model.network.kv_blocks import BLOCK_TOKENS
+from model.network.kv_cache import BlockCache
 from model.network.positions import positions
 from model.network.qwen3vl import Qwen3VL, Visual
 from model.prompts.chat import Chat
@@ -142,29 +146,78 @@ def test_tasks_about_one_unit_share_its_encoding(folder: Path, monkeypatch: pyte
 
 def test_the_cache_stays_within_its_budget_and_refuses_what_never_fits(folder: Path) -> None:
     engine = TorchEngine(folder, slots=8, cache_tokens=600, prefill_tokens=64)
-    sizes: list[int] = []
 
     async def run() -> list[Completion | BaseException]:
         calls = [engine.generate(request(user("why? " * n), max_tokens=40)) for n in (5, 700, 20, 8, 60, 10, 30)]
-        found = await asyncio.gather(*calls, return_exceptions=True)
-        rows, _, capacity, _ = engine._runner._cache._keys[0].shape
-        sizes.append(rows * capacity)
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
         await engine.close()
-        return found
+        return outcomes
 
     refused = [each for each in asyncio.run(run()) if not isinstance(each, Completion)]
     assert [each.kind for each in refused if isinstance(each, EngineError)] == ["too_long"]
-    assert sizes[0] <= 600
+    keys, _ = engine._runner.cache.layer(0)
+    assert (len(keys) - 1) * BLOCK_TOKENS <= 600  # one more is nobody's
+    assert engine._runner.cache.host.free == len(keys) - 1  # and nobody has kept any
+
+
+def test_who_waits_for_room_in_the_cache_writes_what_it_writes_alone(
+    folder: Path, engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long answers, greedy and sampled, in a cache that holds some of them: those that came last are parked."""
+    monkeypatch.setattr("model.engines.scheduler.ANSWER_SHARE", 0.0)
+    requests = [
+        request(user("why? " * (20 + 9 * i)), max_tokens=300, presence_penalty=0.5, temperature=0.8 * (i % 2), seed=i)
+        for i in range(5)
+    ]
+    alone = [ask(engine, each)[0] for each in requests]
+    parked: list[int] = []
+    plain = BlockCache.park
+
+    def counted(cache: BlockCache, slot: int) -> None:
+        parked.append(slot)
+        plain(cache, slot)
+
+    monkeypatch.setattr(BlockCache, "park", counted)
+    small = TorchEngine(folder, slots=5, cache_tokens=8 * BLOCK_TOKENS)
+    together = ask(small, *requests)
+    asyncio.run(small.close())
+    assert [each.text for each in together] == [each.text for each in alone]
+    assert max(each.output_tokens for each in together) > 2 * BLOCK_TOKENS
+    assert parked
+
+
+def test_rows_decode_between_the_chunks_of_a_long_prompt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def note(name: str) -> None:
+        plain = getattr(Runner, name)
+
+        def step(runner: Runner, argument: object) -> object:
+            steps.append(name)
+            return plain(runner, argument)
+
+        monkeypatch.setattr(Runner, name, step)
+
+    note("prefill")
+    note("decode")
+    engine = TorchEngine(folder, slots=2, prefill_tokens=64)
+    answers = ask(
+        engine, request(MIXED[0], max_tokens=30, presence_penalty=0.1), request(user("why? " * 300), max_tokens=2)
+    )
+    asyncio.run(engine.close())
+    assert answers[1].prompt_tokens > 10 * 64
+    first = steps.index("decode")
+    assert max(len(run) for run in "".join(step[0] for step in steps[first:]).split("d")) == 1
 
 
 def test_engines_that_share_a_memory_share_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.engines.torch_engine.free_bytes", lambda device: 120_000_000)
+    monkeypatch.setattr("model.engines.torch_engine.free_bytes", lambda device: 12_000_000)
     budgets = []
     for sharers in (1, 3):
         engine = TorchEngine(folder, sharers=sharers)
-        budgets.append(engine._scheduler.cache_tokens * engine._runner.token_bytes)
+        budgets.append(engine._scheduler.cache_tokens * engine._config.text.kv_bytes(4))
         asyncio.run(engine.close())
-    assert budgets == [pytest.approx(60_000_000, rel=0.001), pytest.approx(20_000_000, rel=0.001)]
+    assert budgets == [pytest.approx(6_000_000, rel=0.02), pytest.approx(2_000_000, rel=0.05)]
 
 
 def test_free_memory_is_the_machines_and_the_containers(tmp_path: Path) -> None:
@@ -181,14 +234,17 @@ def test_free_memory_is_the_machines_and_the_containers(tmp_path: Path) -> None:
 
 
 def test_fresh_memory_that_holds_nan_reaches_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dirty(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        return tensor.new_full(shape, torch.nan)
+    plain = torch.empty
+
+    def dirty(*arguments: Any, **options: Any) -> torch.Tensor:
+        fresh = plain(*arguments, **options)
+        return fresh.fill_(torch.nan) if fresh.is_floating_point() else fresh
 
     requests = [request(messages, max_tokens=20) for messages in MIXED]
     engine = TorchEngine(folder, slots=7)
     clean = [each.text for each in ask(engine, *requests)]
     asyncio.run(engine.close())
-    monkeypatch.setattr(torch.Tensor, "new_empty", dirty)
+    monkeypatch.setattr(torch, "empty", dirty)
     engine = TorchEngine(folder, slots=7)
     assert [each.text for each in ask(engine, *requests)] == clean
     asyncio.run(engine.close())
@@ -282,10 +338,10 @@ def test_penalties_change_what_is_written(engine: TorchEngine) -> None:
 
 def test_presence_penalty_large_enough_forbids_repeats(engine: TorchEngine, folder: Path) -> None:
     (answer,) = ask(engine, request(MIXED[0], max_tokens=60, presence_penalty=1e6))
-    ids = Chat(folder)._text_ids(answer.text)
+    ids = Chat(folder)._tokens.encode(answer.text)
     assert len(ids) > 20
     # bytes that are no UTF-8 decode to U+FFFD and do not come back as themselves
-    kept = [i for i in ids if i not in Chat(folder)._text_ids("\ufffd")]
+    kept = [i for i in ids if i not in Chat(folder)._tokens.encode("\ufffd")]
     assert len(set(kept)) == len(kept)
 
 
@@ -314,7 +370,7 @@ def test_an_abandoned_request_frees_its_slot(folder: Path) -> None:
 
     async def run() -> Completion:
         endless = asyncio.create_task(engine.generate(request(MIXED[0], max_tokens=30_000, presence_penalty=0.1)))
-        while not engine._runner.sequences:
+        while not engine._runner.slots_in_use:
             await asyncio.sleep(0.01)
         endless.cancel()
         # with one slot, an answer can only come when the first one has left it
@@ -342,7 +398,7 @@ def test_closing_answers_what_is_under_way(folder: Path) -> None:
 
     async def run() -> list[Completion | BaseException]:
         calls = [asyncio.create_task(engine.generate(request(MIXED[0], max_tokens=30_000))) for _ in range(3)]
-        while not engine._runner.sequences:
+        while not engine._runner.slots_in_use:
             await asyncio.sleep(0.01)
         await engine.close()
         return await asyncio.gather(*calls, return_exceptions=True)

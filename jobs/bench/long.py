@@ -20,6 +20,7 @@ from model.engines.encoder_cache import VisualCursor
 from model.engines.runner import Runner, Sequence
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.hub import resolve
+from model.network.kv_cache import tokens_for
 from model.network.positions import positions
 from schemas.checkout import NANO
 
@@ -39,8 +40,8 @@ class LongPrompt:
 
     @property
     def bound_mb(self) -> float:
-        """The cache grows in doublings, and while it does, one layer's old half stands beside the new whole."""
-        return 2.5 * self.cache_mb + STEP_MB
+        """Beside the cache, one layer's keys and values of the sequence in one piece, while that layer attends."""
+        return 1.5 * self.cache_mb + STEP_MB
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 def prefill_long(folder: Path, tokens: int) -> LongPrompt:
     """A prompt of text on the CPU, in float32. Positions go beyond what the checkpoint was trained for, so nothing can
     be said of its answer. How far it is goes to stderr."""
-    runner = Runner.load(folder, dtype="float32", device="cpu", slots=1)
+    runner = Runner.load(folder, dtype="float32", device="cpu", slots=1, cache_tokens=tokens_for([tokens]))
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 256, (tokens,), generator=generator).tolist()
     visual_ids = (runner.network.config.image_id, runner.network.config.video_id)
@@ -82,5 +83,5 @@ def prefill_long(folder: Path, tokens: int) -> LongPrompt:
                     f"{start:,} of {tokens:,} tokens, {peak_mb('cpu') - loaded_mb:.0f} MB", file=sys.stderr, flush=True
                 )
     assert bool(logits.isfinite().all())
-    grown_mb, cache_mb = peak_mb("cpu") - loaded_mb, tokens * runner.token_bytes / 1e6
+    grown_mb, cache_mb = peak_mb("cpu") - loaded_mb, tokens * runner.network.config.text.kv_bytes(4) / 1e6
     return LongPrompt(tokens, steps, time.monotonic() - started, grown_mb, cache_mb)

@@ -37,13 +37,14 @@ class Process:
             raise EngineError("engine_error", f"bench engine: {self._name}: {answer['error']}")
         return answer
 
-    def leg(self, pages: int, tokens: int, batch: int) -> dict[str, Any]:
-        return self.ask({"pages": pages, "tokens": tokens, "batch": batch})
+    def part(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """A method of the peer."""
+        return self.ask({"part": name, "arguments": arguments})
 
 
 @contextmanager
-def started(order: dict[str, Any], folder: Path) -> Iterator[Process]:
-    """order: the first one. folder: for its log, and what else it needs."""
+def started(order: dict[str, Any], folder: Path) -> Iterator[tuple[Process, dict[str, Any]]]:
+    """The process and its answer to the first order. folder: for its log, and what else it needs."""
     kind = order["peer"]
     python = os.environ[VLLM_PYTHON] if kind == VLLM else sys.executable
     log = folder / f"{kind}.log"
@@ -60,8 +61,7 @@ def started(order: dict[str, Any], folder: Path) -> Iterator[Process]:
         )
     try:
         peer = Process(process, log, kind)
-        peer.ask(order)
-        yield peer
+        yield peer, peer.ask(order)
     finally:
         process.kill()
         process.communicate()

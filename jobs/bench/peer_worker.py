@@ -1,8 +1,8 @@
 """A peer of `sightread bench engine` in a process of its own: `python -m jobs.bench.peer_worker`. Takes its orders as
 lines of JSON on stdin and answers with one each, on what was stdout; whatever libraries print goes to stderr.
 
-First order: {peer, folder, device, dtype, page, prompts, tokens, kv_bytes, ids}; answer: {}. Then, for each leg:
-{pages, tokens, batch}; answer: {tokens, prefill_s, decode_s, peak_mb}. An {error} ends it.
+First order: {peer, folder, prompts, warm_up, …}, and what its peer takes; answer: {tokens, version, dtype}. Then, for
+each part of a round: {part, arguments}; answer: its figures, peak_mb and version. An {error} ends it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,12 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
-from jobs.bench.pages import Prompt, Timing, make_prompts
+from jobs.bench.pages import Prompt
 
-
-class Peer(Protocol):
-    def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:
-        """All prompts, greedily, so many tokens each; batch of them at once at most."""
+WARM_TOKENS = 16
 
 
 def main() -> None:
@@ -36,35 +31,34 @@ def main() -> None:
 
 def _serve(orders: IO[str], answers: IO[str]) -> None:
     order = json.loads(orders.readline())
-    prompts = make_prompts(order["prompts"], *order["page"], **order["ids"])
+    device = order["device"]
+    warm_up = Prompt(**order.pop("warm_up"))
     peer = _build(order)
-    _send(answers, {})
+    _send(answers, {**peer.warm_up(warm_up, WARM_TOKENS), "version": peer.version, "dtype": peer.dtype})
     for line in orders:
-        leg = json.loads(line)
+        part = json.loads(line)
         gc.collect()
-        forget_peak(order["device"])
-        timing = peer.run(prompts[: leg["pages"]], leg["tokens"], leg["batch"])
-        _send(answers, {**asdict(timing), "peak_mb": peak_mb(order["device"])})
+        forget_peak(device)
+        figures = getattr(peer, part["part"])(**part["arguments"])
+        _send(answers, {**figures, "peak_mb": peak_mb(device), "version": peer.version})
 
 
-def _build(order: dict[str, Any]) -> Peer:
-    folder, device, dtype = Path(order["folder"]), order["device"], order["dtype"]
-    if order["peer"] == "vllm":
+def _build(order: dict[str, Any]) -> Any:
+    peer, folder = order.pop("peer"), Path(order.pop("folder"))
+    prompts = [Prompt(**prompt) for prompt in order.pop("prompts")]
+    if peer == "vllm":
         from jobs.bench.vllm_peer import Vllm
 
-        return Vllm(
-            folder,
-            device=device,
-            dtype=dtype,
-            prompts=order["prompts"],
-            tokens=order["tokens"],
-            kv_bytes=order["kv_bytes"],
-        )
-    from jobs.bench.peers import Ours, Transformers
+        return Vllm(folder, prompts, **order)
+    del order["kv_bytes"]
+    if peer == "transformers":
+        del order["context"]
+        from jobs.bench.transformers_peer import Transformers
 
-    if order["peer"] == "transformers":
-        return Transformers(folder, device=device, dtype=dtype)
-    return Ours(folder, device=device, dtype=dtype)
+        return Transformers(folder, prompts, **order)
+    from jobs.bench.embedded_peer import Embedded
+
+    return Embedded(folder, prompts, **order)
 
 
 def forget_peak(device: str) -> None:

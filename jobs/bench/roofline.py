@@ -1,11 +1,11 @@
-"""What the embedded engine's work costs at least, in FLOPs and bytes, and what a CUDA device was measured to do: how
-near the one comes to the other. Norms, rotary, activations and the embedding of tokens are not counted.
+"""What the embedded engine's work costs at least, in FLOPs and bytes, and what a device was measured to do: how near
+the one comes to the other. Norms, rotary, activations and the embedding of tokens are not counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,62 +15,67 @@ from model.network.qwen3vl import Qwen3VL
 
 
 @dataclass(frozen=True)
-class Work:
-    """prefill_flops of all prompts; decode_bytes of one step over all of them."""
+class Ceilings:
+    """matrix_flops: FLOP/s of a large product in the dtype of the weights. bandwidth: bytes a second that a copy reads
+    and writes."""
 
-    prefill_flops: float
-    decode_bytes: float
+    matrix_flops: float
+    bandwidth: float
 
 
 @dataclass(frozen=True)
-class Roofline:
-    """Shares of what the device was measured to do: of its matrix rate in prefill, of its bandwidth in decode."""
+class Work:
+    """What a network of this configuration has to do. itemsize: bytes of a weight, and of a key or value."""
 
-    matrix_tflops: float
-    bandwidth_gbs: float
-    prefill_share: float
-    decode_share: float
+    config: Config
+    itemsize: int
 
+    def prefill_flops(self, pages: Sequence[tuple[int, int]]) -> float:
+        """Of prompts of (tokens in all, patches of their one picture): two for each weight and each row that it is
+        applied to, and attention's two products."""
+        text, vision = self.config.text, self.config.vision
+        network = _network(self.config)
+        tower = _weights(network.visual.patch_embed) + _weights(network.visual.blocks)
+        mergers = _weights(network.visual.merger) + _weights(network.visual.deepstack_merger_list)
+        active = _weights(network.language_model.layers)
+        if text.experts is not None:
+            active -= text.layers * 3 * text.hidden * text.experts.ffn * (text.experts.count - text.experts.per_token)
+        return sum(
+            2 * tower * patches
+            + 2 * mergers * patches / vision.merge**2
+            + 4 * vision.depth * patches**2 * vision.hidden
+            + 2 * active * tokens
+            + 2 * text.layers * tokens**2 * text.heads * text.head_dim  # causal: half of 4
+            + 2 * text.hidden * text.vocabulary  # for the last token
+            for tokens, patches in pages
+        )
 
-def count(config: Config, *, prompts: int, prompt_tokens: int, patches: int, new_tokens: int, itemsize: int) -> Work:
-    """prompts of one picture of so many patches, and prompt_tokens in all. itemsize: bytes of a weight.
-
-    FLOPs: two for each weight and each row that it is applied to, and attention's two products. Bytes: each weight
-    of the language model once, of experts at most those that the tokens are routed to; and the keys and values of
-    every token so far, in the middle of the answer.
-    """
-    text, vision = config.text, config.vision
-    network = _network(config)
-    tower = _weights(network.visual.patch_embed) + _weights(network.visual.blocks)
-    mergers = _weights(network.visual.merger) + _weights(network.visual.deepstack_merger_list)
-    layers, head = _weights(network.language_model.layers), text.hidden * text.vocabulary
-    active, read = layers, layers
-    if text.experts is not None:
-        expert = text.layers * 3 * text.hidden * text.experts.ffn
-        active -= expert * (text.experts.count - text.experts.per_token)
-        read -= expert * max(0, text.experts.count - text.experts.per_token * prompts)
-    flops = prompts * (
-        2 * tower * patches
-        + 2 * mergers * patches / vision.merge**2
-        + 4 * vision.depth * patches**2 * vision.hidden
-        + 2 * active * prompt_tokens
-        + 2 * text.layers * prompt_tokens**2 * text.heads * text.head_dim  # causal: half of 4
-        + 2 * head  # for the last token
-    )
-    kv_bytes = text.kv_bytes(itemsize)
-    step = itemsize * (read + head) + prompts * (prompt_tokens + new_tokens / 2) * kv_bytes
-    return Work(prefill_flops=flops, decode_bytes=step)
+    def step_bytes(self, lengths: Sequence[float]) -> float:
+        """Of one decode step over rows of those lengths: each weight of the language model once, of experts at most
+        those that the tokens are routed to; and the keys and values of every token so far."""
+        text = self.config.text
+        read = _weights(_network(self.config).language_model.layers)
+        if text.experts is not None:
+            expert = text.layers * 3 * text.hidden * text.experts.ffn
+            read -= expert * max(0, text.experts.count - text.experts.per_token * len(lengths))
+        return self.itemsize * (read + text.hidden * text.vocabulary) + sum(lengths) * text.kv_bytes(self.itemsize)
 
 
-def roofline(work: Work, *, prefill_s: float, step_s: float, device: str) -> Roofline:
-    """step_s: seconds of one decode step."""
-    matrix, bandwidth = _matrix_rate(device), _bandwidth(device)
-    return Roofline(
-        matrix_tflops=matrix / 1e12,
-        bandwidth_gbs=bandwidth / 1e9,
-        prefill_share=work.prefill_flops / prefill_s / matrix,
-        decode_share=work.decode_bytes / step_s / bandwidth,
-    )
+def measure_ceilings(device: str, dtype: torch.dtype, *, side: int | None = None, size: int | None = None) -> Ceilings:
+    """Some seconds. side: of the matrices. size: bytes that are copied."""
+    side = side or (2048 if device == "cpu" else 8192)
+    size = size or (1 << 28 if device == "cpu" else 1 << 30)
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
+    flops = 2 * side**3 / _seconds(lambda: matrix @ matrix, device)
+    source = torch.zeros(size, device=device, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    return Ceilings(matrix_flops=flops, bandwidth=2 * size / _seconds(lambda: target.copy_(source), device))
+
+
+def settle(device: str) -> None:
+    """Wait for what the device was told to do."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
 
 def _network(config: Config) -> Qwen3VL:
@@ -83,31 +88,15 @@ def _weights(module: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
 
 
-def _matrix_rate(device: str, side: int = 8192) -> float:
-    """FLOP/s of a large bfloat16 product."""
-    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
-    return 2 * side**3 / _seconds(lambda: a @ a, device)
-
-
-def _bandwidth(device: str, size: int = 1 << 30) -> float:
-    """Bytes a second that a copy reads and writes."""
-    a = torch.empty(size, device=device, dtype=torch.uint8)
-    b = torch.empty_like(a)
-    return 2 * size / _seconds(lambda: b.copy_(a), device)
-
-
-def _seconds(act: Callable[[], object], device: str, times: int = 20) -> float:
-    """The least of some runs."""
-    least = float("inf")
-    for _ in range(times):
-        _settle(device)
+def _seconds(act: Callable[[], object], device: str, times: int = 20, most_s: float = 2.0) -> float:
+    """The least of some runs, of which three are made however long they take."""
+    least, began = float("inf"), time.perf_counter()
+    for number in range(times):
+        settle(device)
         started = time.perf_counter()
         act()
-        _settle(device)
+        settle(device)
         least = min(least, time.perf_counter() - started)
+        if number >= 2 and time.perf_counter() - began > most_s:
+            break
     return least
-
-
-def _settle(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize(device)

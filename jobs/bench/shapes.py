@@ -11,12 +11,15 @@ from model.nano.export import describe
 from model.nano.tokens import token_ids
 from model.network.checkpoint import save
 from model.network.config import Config
-from model.network.memory import SIZES
+from model.network.memory import SIZES, Size, Vision
 from model.network.qwen3vl import Qwen3VL
 from schemas.errors import SpecError
 
-SHAPES = {name.lower(): size for name, size in SIZES.items() if not size.experts}
-"""The dense sizes, as `--shape` names them."""
+SHAPES = {
+    **{name.lower(): size for name, size in SIZES.items() if not size.experts},
+    "tiny": Size(64, 2, 2, 1, 96, True, Vision(64, 96, 2, heads=2)),
+}
+"""The dense sizes, as `--shape` names them, and one to try the bench itself with."""
 
 
 def config_json(name: str, *, text_layers: int | None = None, vision_blocks: int | None = None) -> dict[str, Any]:

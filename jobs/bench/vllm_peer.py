@@ -11,31 +11,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.bench.pages import Prompt, Timing
+from jobs.bench.pages import Prompt
 
 
 class Vllm:
     """The offline engine in one process, without prefix cache or kept pictures: every round does all the work.
 
     Its prefill holds what its processor does to the pictures; a step may hold all prompts, so that no token is
-    decoded before the last prompt is done.
+    decoded before the last prompt is done. kv_bytes: for the keys and values of all of them.
     """
 
-    def __init__(self, folder: Path, *, device: str, dtype: str, prompts: int, tokens: int, kv_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        prompts: Sequence[Prompt],
+        *,
+        device: str,
+        dtype: str,
+        answers: Sequence[int],
+        steps: int,
+        sampling: dict[str, Any],
+        context: int,
+        kv_bytes: int,
+    ) -> None:
+        self._prompts, self._answers, self._steps, self._sampling = prompts, answers, steps, sampling
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         if device == "cpu":
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_bytes // (1 << 30) + 1)  # GiB
             os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else one core is kept free
         vllm: Any = importlib.import_module("vllm")
-        self._sampling = vllm.SamplingParams
+        self.version, self.dtype = f"vllm {vllm.__version__}", dtype
+        self._parameters = vllm.SamplingParams
         self._image: Any = importlib.import_module("PIL.Image")
         self._engine = vllm.LLM(
             model=str(folder),
             dtype=dtype,
             enforce_eager=device == "cpu",
-            max_model_len=tokens,
-            max_num_seqs=prompts,
-            max_num_batched_tokens=max(2048, prompts * tokens),
+            max_model_len=context,
+            max_num_seqs=len(prompts),
+            max_num_batched_tokens=max(2048, sum(prompt.tokens for prompt in prompts)),
             limit_mm_per_prompt={"image": 1, "video": 0},
             enable_prefix_caching=False,
             mm_processor_cache_gb=0,
@@ -44,20 +58,44 @@ class Vllm:
         )
         self._image_id = self._engine.llm_engine.model_config.hf_config.image_token_id
 
-    def run(self, prompts: Sequence[Prompt], new_tokens: int, batch: int) -> Timing:  # noqa: ARG002  it batches itself
+    def warm_up(self, prompt: Prompt, tokens: int) -> dict[str, Any]:
+        """What it writes to one page, greedily."""
+        [answer], _ = self._generate([prompt], 0, [tokens], {"temperature": 0})
+        return {"tokens": list(answer.outputs[0].token_ids)}
+
+    def legs(self, seed: int) -> dict[str, Any]:
+        count = len(self._prompts)
+        answers, started = self._generate(self._prompts, seed, [self._steps + 1] * count, self._sampling)
+        ended = time.monotonic()
+        prefilled = max(answer.metrics.first_token_ts for answer in answers)
+        return {
+            "prefill_s": prefilled - started,
+            "step_s": (ended - prefilled) / self._steps,
+            "step_rows": count,
+        }
+
+    def whole(self, seed: int) -> dict[str, Any]:
+        answers, started = self._generate(self._prompts, seed, self._answers, self._sampling)
+        seconds = time.monotonic() - started
+        return {"whole_s": seconds, "output_tokens": sum(len(answer.outputs[0].token_ids) for answer in answers)}
+
+    def _generate(
+        self, prompts: Sequence[Prompt], seed: int, tokens: Sequence[int], sampling: dict[str, Any]
+    ) -> tuple[list[Any], float]:
+        """Answers, and the moment at which they were asked for."""
         inputs = [
             {
                 "prompt_token_ids": [*prompt.before, self._image_id, *prompt.after],
                 "multi_modal_data": {
-                    "image": self._image.frombytes("RGB", (prompt.width_px, prompt.height_px), prompt.rgb)
+                    "image": self._image.frombytes(
+                        "RGB", (prompt.width_px, prompt.height_px), prompt.rgb(seed + number)
+                    )
                 },
             }
-            for prompt in prompts
+            for number, prompt in enumerate(prompts)
         ]
-        sampling = self._sampling(temperature=0, max_tokens=new_tokens, ignore_eos=True, detokenize=False)
+        parameters = [
+            self._parameters(**sampling, max_tokens=count, ignore_eos=True, detokenize=False) for count in tokens
+        ]
         started = time.monotonic()
-        answers = self._engine.generate(inputs, sampling, use_tqdm=False)
-        ended = time.monotonic()
-        prefilled = max(answer.metrics.first_token_ts for answer in answers)
-        tokens = [list(answer.outputs[0].token_ids) for answer in answers]
-        return Timing(tokens, prefilled - started, ended - prefilled)
+        return self._engine.generate(inputs, parameters, use_tqdm=False), started

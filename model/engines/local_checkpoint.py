@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from model.engines.kinds import EngineKind, FreeMemory
-from model.network.config import Config
-from model.network.hub import SUFFIXES, load_config, resolve, to_be_fetched, weight_files, weights_sha256
+from model.network.hub import (
+    SUFFIXES,
+    OpenedCheckpoint,
+    open_checkpoint,
+    to_be_fetched,
+    weight_files,
+    weights_sha256,
+)
 from model.network.memory import SIZES, size_of
+from model.prompts.checking import check_prompts
 from schemas.engine_spec import CheckpointSpec
 from schemas.errors import SpecError
 from schemas.finding import Finding
@@ -22,14 +29,23 @@ SpecT = TypeVar("SpecT", bound=CheckpointSpec)
 class CheckpointKind(EngineKind[SpecT]):
     files_key = "model"
     suffixes = SUFFIXES
+    embedded: ClassVar[bool] = False
+    """Whether it runs our own network, and so what that computes."""
 
     @property
     def model(self) -> str:
         return self.spec.model
 
     @functools.cached_property
+    def opened(self) -> OpenedCheckpoint:
+        """Raises SpecError for a checkpoint that the engine would not start with, or run wrongly."""
+        opened = open_checkpoint(self.spec.model, self.local, embedded=self.embedded)
+        check_prompts(opened.folder, opened.marks, opened.config.text.vocabulary, embedded=self.embedded)
+        return opened
+
+    @property
     def folder(self) -> Path:
-        return resolve(self.spec.model) if self.local is None else self.local
+        return self.opened.folder
 
     @property
     def weights(self) -> Path | None:
@@ -38,10 +54,6 @@ class CheckpointKind(EngineKind[SpecT]):
     @property
     def device(self) -> str:
         return "cuda" if self.spec.gpus_per_replica > 0 else "cpu"
-
-    @functools.cached_property
-    def config(self) -> Config:
-        return load_config(self.folder)
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -62,7 +74,7 @@ class CheckpointKind(EngineKind[SpecT]):
         try:
             weights_gb = sum(file.stat().st_size for file in weight_files(self.folder)) / 1e9
         except SpecError as error:
-            return False, [Finding("fail", "engine", str(error), "name a whole checkpoint folder in engine.model")]
+            return False, [Finding("fail", "engine", str(error), "name a checkpoint in engine.model that it runs")]
         return True, [self._fits(weights_gb, free)]
 
     def _fits(self, weights_gb: float, free: FreeMemory) -> Finding:

@@ -5,20 +5,21 @@ Shapes: T tokens of a prefill step, all prompts end to end; n sequences; V vocab
 
 from __future__ import annotations
 
+import heapq
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from model.engines.decode_step import Choice, DecodeStep
 from model.engines.encoder_cache import VisualCursor, encode, join_all
-from model.network.checkpoint import load
-from model.network.cpu_linear import pack
-from model.network.kv_cache import SlotCache
+from model.engines.slot_sampler import SlotSampler
+from model.network.decoder import Decoder
+from model.network.loaded import load_network
 from model.network.qwen3vl import Qwen3VL
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(eq=False)
@@ -32,6 +33,7 @@ class Sequence:
     cursor: VisualCursor
     visual_prefix: Tensor
     output_ids: list[int] = field(default_factory=list)
+    slot: int | None = None
 
     @classmethod
     def of(
@@ -42,32 +44,47 @@ class Sequence:
 
 
 class Runner:
-    """network: in eval mode, weights on `device`. `sequences[i]` is in slot i of the cache."""
+    """network: in eval mode, weights on `device`. slots: sequences at once. cache_tokens: what its cache holds of all
+    of them together at most; longest: of one, if that is bounded. A sequence has its slot from its first chunk until it
+    is released."""
 
-    def __init__(self, network: Qwen3VL, *, slots: int, device: str) -> None:
+    def __init__(
+        self, network: Qwen3VL, *, slots: int, cache_tokens: int, device: str, longest: int | None = None
+    ) -> None:
         self.network = network
         self._device = device
         self._dtype = network.language_model.embed_tokens.weight.dtype
-        self.sequences: list[Sequence] = []
-        self._cache = SlotCache(network.config.text, slots, dtype=self._dtype, device=device)
+        self._decoder = Decoder(network, slots=slots, tokens=cache_tokens, longest=longest, device=device)
+        self.cache = self._decoder.cache
+        self.sampler = SlotSampler(slots, network.config.text.vocabulary, device)
+        self._step = DecodeStep(self._decoder, self.sampler)
+        self._free_slots = list(range(slots))  # a heap
+        if device != "cpu":
+            with torch.inference_mode():
+                self._step.prepare_device()
 
     @classmethod
-    def load(cls, folder: Path, *, dtype: str, device: str, slots: int) -> Runner:
-        """From a checkpoint. dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16)."""
-        kind = DTYPES["float32" if device == "cpu" else "bfloat16"] if dtype == "auto" else DTYPES[dtype]
-        network = load(folder, dtype=kind, device=device)
-        if device == "cpu":
-            pack(network)
-        return cls(network, slots=slots, device=device)
+    def load(
+        cls,
+        folder: Path,
+        *,
+        dtype: str,
+        device: str,
+        slots: int,
+        cache_tokens: int | Callable[[int], int],
+        longest: int | None = None,
+    ) -> Runner:
+        """From a checkpoint. dtype: as load_network has it. cache_tokens: or what says how many, of so many bytes each,
+        once the weights are there."""
+        network = load_network(folder, dtype=dtype, device=device)
+        if not isinstance(cache_tokens, int):
+            item_bytes = network.language_model.embed_tokens.weight.element_size()
+            cache_tokens = cache_tokens(network.config.text.kv_bytes(item_bytes))
+        return cls(network, slots=slots, cache_tokens=cache_tokens, device=device, longest=longest)
 
     @property
-    def token_bytes(self) -> int:
-        """Keys and values of one token, in all layers."""
-        return self.network.config.text.kv_bytes(self._dtype.itemsize)
-
-    def bound(self, cache_tokens: int) -> None:
-        """What the cache may hold at most, slots x the longest of them."""
-        self._cache.budget_tokens = cache_tokens
+    def slots_in_use(self) -> int:
+        return self.cache.slots - len(self._free_slots)
 
     def prefill(self, chunks: list[tuple[Sequence, int, int]]) -> Tensor:
         """The prompt tokens start … start + count of some sequences, new or known; logits [chunks, V] after the last
@@ -87,31 +104,60 @@ class Runner:
         ]
         ids_T = torch.tensor([token for sequence, start, end in spans for token in sequence.input_ids[start:end]])
         places_3T = torch.cat([sequence.places[:, start:end] for sequence, start, end in spans], dim=1)
-        self.sequences += [sequence for sequence, _, _ in chunks if sequence not in self.sequences]
-        self._cache.begin_chunks([(self.sequences.index(sequence), count) for sequence, _, count in chunks])
+        attention = self.cache.chunks([(self._slot(sequence), count) for sequence, _, count in chunks])
         hidden = self.network(
-            ids_T[None].to(self._device), places_3T[:, None].to(self._device), join_all(visuals), cache=self._cache
+            ids_T[None].to(self._device), places_3T[:, None].to(self._device), join_all(visuals), cache=attention
         )
         ends = list(itertools.accumulate(count for _, _, count in chunks))
-        return self.network.logits(hidden[0, torch.tensor(ends) - 1])
+        return self.network.logits(hidden[0, torch.tensor(ends, device=hidden.device) - 1])
 
-    def decode(self) -> Tensor:
-        """One more token for every sequence: logits [n, V]."""
-        ids_n1 = torch.tensor([[sequence.output_ids[-1]] for sequence in self.sequences], device=self._device)
-        places_n = torch.tensor(
-            [length + sequence.delta for length, sequence in zip(self._cache.lengths, self.sequences, strict=True)],
-            device=self._device,
-        )
-        self._cache.begin_decode()
-        mask = self._cache.decode_mask()
-        hidden = self.network(ids_n1, places_n.expand(3, -1)[..., None], None, mask, self._cache)
-        return self.network.logits(hidden[:, 0])
+    def begin(self, sequences: list[Sequence], logits_RV: Tensor) -> list[Choice]:
+        """The first token of some sequences, by the logits after their prompts. What the sampler shall know of them it
+        has been told."""
+        slots = self._slots(sequences)
+        ids_R, choices = self._step.choose(slots, logits_RV)
+        self._decoder.begin(slots, ids_R, *self._extents(sequences))
+        return choices
+
+    def decode(self, sequences: list[Sequence]) -> list[Choice]:
+        """One more token for some sequences that have begun."""
+        return self._step.run(self._slots(sequences))
+
+    def decode_logits(self, sequences: list[Sequence]) -> Tensor:
+        """[R, V] after the last of the output_ids of some sequences, whoever chose it; the sampler has no part in
+        it."""
+        slots = self._slots(sequences)
+        last = torch.tensor([sequence.output_ids[-1] for sequence in sequences], device=self._device)
+        self._decoder.begin(slots, last, *self._extents(sequences))
+        return self._decoder.logits(slots)
+
+    def park(self, sequence: Sequence) -> None:
+        """Its keys and values go to the host, and their blocks are free; it keeps its slot."""
+        if sequence.slot is not None:
+            self.cache.park(sequence.slot)
+
+    def restore(self, sequence: Sequence) -> None:
+        if sequence.slot is not None:
+            self.cache.restore(sequence.slot)
 
     def release(self, sequence: Sequence) -> None:
-        """It ends; the last one takes its slot, here as in the cache."""
-        if sequence not in self.sequences:
+        """It ends, and its slot is free."""
+        if sequence.slot is None:
             return  # what it was to be prefilled with failed
-        index = self.sequences.index(sequence)
-        self._cache.release(index)
-        self.sequences[index] = self.sequences[-1]
-        self.sequences.pop()
+        self.cache.release(sequence.slot)
+        self.sampler.clear(sequence.slot)
+        heapq.heappush(self._free_slots, sequence.slot)
+        sequence.slot = None
+
+    def _slot(self, sequence: Sequence) -> int:
+        if sequence.slot is None:
+            sequence.slot = heapq.heappop(self._free_slots)
+        return sequence.slot
+
+    def _slots(self, sequences: list[Sequence]) -> list[int]:
+        return [self._slot(sequence) for sequence in sequences]
+
+    def _extents(self, sequences: list[Sequence]) -> tuple[list[int], list[int]]:
+        """Tokens in the cache, and deltas."""
+        lengths = [self.cache.host.lengths[slot] for slot in self._slots(sequences)]
+        return lengths, [sequence.delta for sequence in sequences]

@@ -1,8 +1,9 @@
 """The embedded engine: continuous batching over our own network. Knows nothing of tasks, Ray or files besides
 the checkpoint.
 
-One thread owns the network and steps it: prompts are prefilled in bounded steps as slots come free, all slots in use
-decode together, one token a step. Rendering, tokenizing and patching happen on other threads before.
+One thread owns the network and steps it: prompts are prefilled in bounded steps as slots come free, and after each of
+these, all that have begun to write decode together, one token a step. Rendering, tokenizing and patching happen on
+other threads before.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.engines.constraint import Grammars
+from model.engines.constraint import Constraint, Grammars
+from model.engines.decode_step import Choice
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.engine import DEFAULT_CONTEXT
 from model.engines.runner import Runner, Sequence
-from model.engines.sampler import TokenChooser, choose_tokens
 from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
 from model.prompts.chat import Chat
-from schemas.errors import EngineError
+from schemas.errors import ChildDied, EngineError
 from schemas.request import Completion, FinishReason, Request
 
 CACHE_SHARE = 0.5
@@ -35,6 +36,9 @@ CACHE_SHARE = 0.5
 PREFILL_TOKENS = 4096
 """Of one prefill step."""
 
+MOST_PREPARERS = 8
+"""Opening a page of 1,400 tokens takes 20 ms of a core, and a GPU reads it in 60."""
+
 
 @dataclass(eq=False)
 class ActiveRequest:
@@ -42,16 +46,17 @@ class ActiveRequest:
 
     request: Request
     sequence: Sequence
-    chooser: TokenChooser
+    constraint: Constraint | None
     max_new: int
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[FinishReason]
+    logprob: float = 0.0
     aborted: bool = False
 
     def resolve(self, reason: FinishReason) -> None:
         self._call(lambda: self.done.set_result(reason))
 
-    def fail(self, error: EngineError) -> None:
+    def fail(self, error: EngineError | ChildDied) -> None:
         self._call(lambda: self.done.set_exception(error))
 
     def _call(self, act: Callable[[], None]) -> None:
@@ -67,8 +72,8 @@ class TorchEngine:
 
     dtype: float32, bfloat16, or auto (float32 on the CPU, else bfloat16). slots: sequences decoded together.
     max_context: tokens of prompt and answer. prefill_tokens: bound of one prefill step, which bounds activation
-    memory. cache_tokens: what the KV cache holds, slots being as long as the longest; default: its part of CACHE_SHARE
-    of the free memory. sharers: engines that this memory is for, this one among them.
+    memory. cache_tokens: what the KV cache holds of all of them; default: its part of CACHE_SHARE of the free memory.
+    sharers: engines that this memory is for, this one among them.
     """
 
     def __init__(
@@ -84,22 +89,24 @@ class TorchEngine:
         sharers: int = 1,
     ) -> None:
         self.slots = slots
-        runner = Runner.load(folder, dtype=dtype, device=device, slots=slots)
-        self._config = runner.network.config
-        self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
-        if cache_tokens is None:
-            cache_tokens = int(CACHE_SHARE * free_bytes(device) / sharers) // runner.token_bytes
-        self._runner = runner
-        runner.bound(cache_tokens)
-        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache_tokens)
+        longest = max_context or DEFAULT_CONTEXT
+        self._runner = Runner.load(
+            folder, dtype=dtype, device=device, slots=slots, longest=longest,
+            cache_tokens=cache_tokens or (lambda size: int(CACHE_SHARE * free_bytes(device) / sharers) // size),
+        )  # fmt: skip
+        self._config = self._runner.network.config
+        self.max_context = min(longest, self._config.text.max_positions)
+        cache = self._runner.cache
+        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache.tokens, cache.block_tokens)
         self._chat = Chat(folder)
         self._grammars: Grammars | None = None  # made for the first request that wants one
         self._grammars_lock = threading.Lock()
-        self._encoder_cache = EncoderCache()
+        self._encoder_cache = EncoderCache(pinned=device != "cpu")
         self._progress = 0
         self._closed = False
+        self._dead: ChildDied | None = None
         self._changed = threading.Condition()
-        self._preparers = ThreadPoolExecutor(2, thread_name_prefix="prepare")
+        self._preparers = ThreadPoolExecutor(preparers(device), thread_name_prefix="prepare")
         self._thread = threading.Thread(target=self._work, name="torch-engine", daemon=True)
         self._thread.start()
 
@@ -107,16 +114,20 @@ class TorchEngine:
     def progress(self) -> int:
         return self._progress
 
+    @property
+    def runner(self) -> Runner:
+        """For a bench of its steps, while nothing is asked."""
+        return self._runner
+
     async def generate(self, request: Request) -> Completion:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        try:
-            active = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
-        except ValueError as error:
-            raise EngineError("engine_error", f"the request's pictures cannot be read: {error}") from error
+        active = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
         prompt_tokens = len(active.sequence.input_ids)
         scheduled = ScheduledSequence(active, prompt_tokens, prompt_tokens + active.max_new)
         with self._changed:
+            if self._dead is not None:
+                raise self._dead
             self._scheduler.submit(scheduled)
             self._changed.notify()
         try:
@@ -132,6 +143,7 @@ class TorchEngine:
             infer_s=time.monotonic() - started,
             reasoning=reply.reasoning,
             reasoning_tokens=reply.reasoning_tokens,
+            logprob=active.logprob,
         )
 
     async def close(self) -> None:
@@ -142,7 +154,10 @@ class TorchEngine:
         self._preparers.shutdown()
 
     def _prepare(self, request: Request, loop: asyncio.AbstractEventLoop) -> ActiveRequest:
-        sequence = self._sequence(request)
+        try:
+            sequence = self._sequence(request)
+        except ValueError as error:
+            raise EngineError("engine_error", f"the request's pictures cannot be read: {error}") from error
         length = len(sequence.input_ids)
         room = min(self.max_context, self._scheduler.cache_tokens)
         if length >= room:
@@ -150,22 +165,21 @@ class TorchEngine:
         return ActiveRequest(
             request=request,
             sequence=sequence,
-            chooser=self._chooser(request, sequence.input_ids),
+            constraint=self._constraint(request, sequence.input_ids),
             max_new=min(request.sampling.max_tokens, room - length),
             loop=loop,
             done=loop.create_future(),
         )
 
-    def _chooser(self, request: Request, input_ids: list[int]) -> TokenChooser:
+    def _constraint(self, request: Request, input_ids: list[int]) -> Constraint | None:
         if request.schema is None:
-            return TokenChooser(request.sampling, input_ids)
+            return None
+        after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
         with self._grammars_lock:
             if self._grammars is None:
                 vocabulary = self._config.text.vocabulary
                 self._grammars = Grammars(self._chat.tokenizer_json(), vocabulary, self._chat.stop_ids)
-            constraint = self._grammars.constrain(request.schema)
-        after = self._chat.think_end_id if self._chat.opens_thinking(input_ids) else None
-        return TokenChooser(request.sampling, input_ids, constraint, after)
+            return self._grammars.constrain(request.schema, after)
 
     def _sequence(self, request: Request) -> Sequence:
         prompt = self._chat.encode_with(self._encoder_cache.preprocess, request.messages)
@@ -178,24 +192,44 @@ class TorchEngine:
     # everything below runs in the engine's thread
 
     def _work(self) -> None:
-        with torch.inference_mode():
-            while True:
-                with self._changed:
-                    while not (self._everything() or self._closed):
-                        self._changed.wait()
-                    if self._closed:
-                        for scheduled in self._everything():
-                            scheduled.key.fail(EngineError("aborted", "the engine was closed"))
-                        return
-                    for scheduled in self._everything():
-                        if scheduled.key.aborted:
-                            self._end(scheduled)
-                    chunks = self._scheduler.next_prefill()
-                if chunks:
-                    self._prefill(chunks)
-                elif self._scheduler.running:
-                    self._decode()
-                self._progress += 1
+        try:
+            with torch.inference_mode():
+                while self._turn():
+                    self._progress += 1
+        except BaseException as error:
+            # a fault of ours, outside of any one request: nobody may wait for this thread for ever
+            with self._changed:
+                self._dead = ChildDied("crashed", f"the engine's thread ended ({type(error).__name__}: {error})"[:500])
+                for scheduled in self._everything():
+                    scheduled.key.fail(self._dead)
+            raise
+
+    def _turn(self) -> bool:
+        """One prefill and one step, as soon as there is something to do. False once the engine is closed."""
+        with self._changed:
+            while not (self._everything() or self._closed):
+                self._changed.wait()
+            if self._closed:
+                for scheduled in self._everything():
+                    scheduled.key.fail(EngineError("aborted", "the engine was closed"))
+                return False
+            for scheduled in self._everything():
+                if scheduled.key.aborted:
+                    self._end(scheduled)
+            chunks = self._move()
+        if chunks:
+            self._prefill(chunks)
+        if decoding := self._scheduler.decoding():
+            self._decode(decoding)
+        return True
+
+    def _move(self) -> list[Chunk[ActiveRequest]]:
+        """Whose keys go to the host or come back, and what is prefilled."""
+        for scheduled in self._scheduler.next_parked():
+            self._runner.park(scheduled.key.sequence)
+        for scheduled in self._scheduler.next_restored():
+            self._runner.restore(scheduled.key.sequence)
+        return self._scheduler.next_prefill()
 
     def _everything(self) -> list[ScheduledSequence[ActiveRequest]]:
         return [*self._scheduler.waiting, *self._scheduler.running]
@@ -213,7 +247,21 @@ class TorchEngine:
             return
         done = [index for index, chunk in enumerate(chunks) if chunk.is_last]
         if done:
-            self._accept([chunks[index].sequence for index in done], logits[done])
+            self._begin([chunks[index].sequence for index in done], logits[done])
+
+    def _begin(self, batch: list[ScheduledSequence[ActiveRequest]], logits: Tensor) -> None:
+        """Their prompts are done."""
+        try:
+            for active in (scheduled.key for scheduled in batch):
+                assert active.sequence.slot is not None
+                self._runner.sampler.take(
+                    active.sequence.slot, active.request.sampling, active.sequence.input_ids, active.constraint
+                )
+            choices = self._runner.begin([scheduled.key.sequence for scheduled in batch], logits)
+        except Exception as error:  # noqa: BLE001  the requests' boundary
+            self._fail(batch, error)
+            return
+        self._accept(batch, choices)
 
     def _prefill_alone(self, scheduled: ScheduledSequence[ActiveRequest]) -> None:
         """From the start, after a step that it shared ran out of memory: only who is too large himself fails."""
@@ -224,16 +272,13 @@ class TorchEngine:
             scheduled.prefilled += count
             self._prefill([Chunk(scheduled, scheduled.prefilled - count, count)])
 
-    def _decode(self) -> None:
-        # in the order of the slots, which is the runner's
-        by_sequence = {id(scheduled.key.sequence): scheduled for scheduled in self._scheduler.running}
-        batch = [by_sequence[id(sequence)] for sequence in self._runner.sequences]
+    def _decode(self, batch: list[ScheduledSequence[ActiveRequest]]) -> None:
         try:
-            logits = self._runner.decode()
+            choices = self._runner.decode([scheduled.key.sequence for scheduled in batch])
         except Exception as error:  # noqa: BLE001  the requests' boundary
             self._fail(batch, error)
             return
-        self._accept(batch, logits)
+        self._accept(batch, choices)
 
     def _fail(self, batch: list[ScheduledSequence[ActiveRequest]], error: Exception) -> None:
         """A step that fails costs the sequences in it, not the engine."""
@@ -242,13 +287,21 @@ class TorchEngine:
             self._end(scheduled)
             scheduled.key.fail(EngineError(kind, f"{type(error).__name__}: {error}"[:500]))
 
-    def _accept(self, batch: list[ScheduledSequence[ActiveRequest]], logits: Tensor) -> None:
-        """Choose a token for each and end those that are done."""
-        tokens = choose_tokens(logits, [scheduled.key.chooser for scheduled in batch])
-        for scheduled, token in zip(batch, tokens, strict=True):
+    def _accept(self, batch: list[ScheduledSequence[ActiveRequest]], choices: list[Choice]) -> None:
+        """A token for each; those that are done end."""
+        for scheduled, choice in zip(batch, choices, strict=True):
             active = scheduled.key
-            active.sequence.output_ids.append(token)
-            if token in self._chat.stop_ids or self._stopped(active):
+            try:
+                assert active.sequence.slot is not None
+                self._runner.sampler.accept(active.sequence.slot, choice.token_id, choice.logprob)
+            except EngineError as error:
+                self._end(scheduled)
+                active.fail(error)
+                continue
+            scheduled.generated += 1
+            active.logprob += choice.logprob
+            active.sequence.output_ids.append(choice.token_id)
+            if choice.token_id in self._chat.stop_ids or self._stopped(active):
                 reason: FinishReason = "stop"
             elif len(active.sequence.output_ids) >= active.max_new:
                 reason = "length"
@@ -269,6 +322,13 @@ class TorchEngine:
             return False
         tail = self._chat.decode(active.sequence.output_ids[-(4 * max(map(len, stops)) + 4) :])
         return any(stop in tail for stop in stops)
+
+
+def preparers(device: str) -> int:
+    """Threads that render, tokenize and open pictures while a step runs. A step on a GPU needs one core, of which there
+    are others; on a CPU it needs them all."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 if device == "cpu" else max(2, min(MOST_PREPARERS, cores - 2))
 
 
 def free_bytes(device: str, root: Path = Path("/")) -> int:

@@ -18,7 +18,6 @@ import torch
 from model.nano.line_image import MAX_CLIP_TOKENS, MAX_TOKENS, READER, TOKEN_SIDE_PX
 from model.nano.shape import MERGE, PATCH, TEMPORAL
 from model.nano.tokens import build_tokenizer, token_ids
-from model.nano.train import STATE
 from model.network.checkpoint import save
 from model.network.config import Config
 from model.network.qwen3vl import Qwen3VL
@@ -77,6 +76,8 @@ def describe(folder: Path, *, picture_px: int, clip_px: int) -> None:
 
 
 def main() -> None:
+    from model.nano.train import STATE  # training needs more than what describes a checkpoint
+
     parser = argparse.ArgumentParser(description="Write a training run as a checkpoint in the HF layout.")
     parser.add_argument("--run", type=Path, required=True, help="folder of the training state")
     parser.add_argument("--out", type=Path, default=NANO)

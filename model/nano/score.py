@@ -15,7 +15,7 @@ from model.nano.batches import line_image_patches, normalize
 from model.nano.line_image import TOKEN_SIDE_PX
 from model.nano.render import Sample
 from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
-from model.network.kv_cache import SlotCache
+from model.network.kv_cache import BlockCache, tokens_for
 from model.network.qwen3vl import Qwen3VL, join
 
 
@@ -41,14 +41,7 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
     prompts = [prompt_ids(width) for width in widths]
     lengths = [len(prompt) for prompt in prompts]
     grids = [(1, merge, width * merge) for width in widths]
-    input_ids = torch.zeros(len(samples), max(lengths), dtype=torch.long)
-    places = torch.zeros(3, len(samples), max(lengths), dtype=torch.long)
-    deltas = []
-    for row, (prompt, grid) in enumerate(zip(prompts, grids, strict=True)):
-        input_ids[row, : len(prompt)] = torch.tensor(prompt)
-        where, delta = network.positions(prompt, [grid])
-        places[:, row, : len(prompt)] = where
-        deltas.append(delta)
+    placed = [network.positions(prompt, [grid]) for prompt, grid in zip(prompts, grids, strict=True)]
     visual = join(
         [
             network.vision(
@@ -58,12 +51,18 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
             for sample, grid in zip(samples, grids, strict=True)
         ]
     )
-    cache = SlotCache(network.config.text, len(samples), dtype=visual.embeds.dtype, device=device)
-    cache.begin_prefill(lengths)
-    hidden = network(input_ids.to(device), places.to(device), visual, cache=cache)
-    last = hidden[torch.arange(len(samples)), torch.tensor(lengths) - 1]
+    slots = list(range(len(samples)))
+    room = tokens_for(length + max_tokens for length in lengths)
+    cache = BlockCache(network.config.text, slots=len(samples), tokens=room, dtype=visual.embeds.dtype, device=device)
+    hidden = network(
+        torch.tensor([[token for prompt in prompts for token in prompt]], device=device),
+        torch.cat([where for where, _ in placed], dim=1)[:, None].to(device),
+        visual,
+        cache=cache.chunks(list(zip(slots, lengths, strict=True))),
+    )
+    last = hidden[0, torch.tensor(lengths).cumsum(0) - 1]
     written: list[list[int]] = [[] for _ in samples]
-    running = set(range(len(samples)))
+    running = set(slots)
     for _ in range(max_tokens):
         chosen = network.logits(last).argmax(-1)
         for row in sorted(running):
@@ -74,9 +73,10 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
                 written[row].append(token)
         if not running:
             break
-        now = torch.tensor([length + delta for length, delta in zip(cache.lengths, deltas, strict=True)], device=device)
-        cache.begin_decode()
-        hidden = network(chosen[:, None], now[None, :, None].expand(3, -1, 1), mask=cache.decode_mask(), cache=cache)
-        last = hidden[:, 0]
+        now = torch.tensor(
+            [length + delta for length, (_, delta) in zip(cache.host.lengths, placed, strict=True)], device=device
+        )
+        cache.grow(dict.fromkeys(slots, 1))
+        last = network(chosen[None], now.expand(3, 1, -1), cache=cache.decode(slots))[0]
     tokenizer = build_tokenizer()
     return [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]

@@ -4,6 +4,7 @@ transformers changed them between versions (docs/facts/qwen3-vl.md §1.3), check
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,17 +107,23 @@ class Config:
 _WIDTH, _FFN, _ENTRIES, _HEADS, _SIDE, _LAYERS = 1 << 18, 1 << 20, 1 << 24, 1 << 12, 1 << 8, 1 << 12
 
 
+_GEOMETRY = {
+    "patch": ("patch_size", 16),
+    "temporal_patch": ("temporal_patch_size", 2),
+    "merge": ("spatial_merge_size", 2),
+    "channels": ("in_channels", 3),
+}
+"""Of every published Qwen3-VL, and so of the patches that are made here, for every engine that runs a checkpoint."""
+
+
 def _read(data: dict[str, Any]) -> Config:
     if (kind := data.get("model_type")) not in ("qwen3_vl", "qwen3_vl_moe"):
         raise SpecError(f"config.json: model_type {_short(kind)} cannot be run, only 'qwen3_vl' and 'qwen3_vl_moe'")
     text, vision = _section(data, "text_config"), _section(data, "vision_config")
-    # two layouts: rope_theta beside rope_scaling (transformers 4), or all in rope_parameters (5)
-    rope = _section(text, "rope_parameters" if text.get("rope_parameters") else "rope_scaling")
-    theta = _number("rope_theta", rope.get("rope_theta", text.get("rope_theta")))
+    rope = _rope(text)
     head_dim = _whole(text, "head_dim", _HEADS)
-    tied = data.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
     depth = _whole(vision, "depth", _LAYERS)
-    return Config(
+    config = Config(
         text=TextConfig(
             hidden=_whole(text, "hidden_size", _WIDTH),
             layers=_whole(text, "num_hidden_layers", _LAYERS),
@@ -127,7 +134,7 @@ def _read(data: dict[str, Any]) -> Config:
             vocabulary=_whole(text, "vocab_size", _ENTRIES),
             max_positions=_whole(text, "max_position_embeddings", 1 << 30),
             rms_eps=_number("rms_norm_eps", text["rms_norm_eps"]),
-            rope_theta=theta,
+            rope_theta=_number("rope_theta", rope.get("rope_theta")),
             mrope_section=_sections(rope["mrope_section"], head_dim),
             yarn=_yarn(rope),
             experts=_experts(text) if kind == "qwen3_vl_moe" else None,
@@ -138,19 +145,52 @@ def _read(data: dict[str, Any]) -> Config:
             heads=_whole(vision, "num_heads", _HEADS),
             ffn=_whole(vision, "intermediate_size", _FFN),
             out_hidden=_whole(vision, "out_hidden_size", _WIDTH),
-            patch=_whole(vision, "patch_size", _SIDE),
-            temporal_patch=_whole(vision, "temporal_patch_size", _SIDE),
-            merge=_whole(vision, "spatial_merge_size", 16),
-            channels=_whole({"in_channels": 3, **vision}, "in_channels", _SIDE),
-            grid_side=round(_whole(vision, "num_position_embeddings", _ENTRIES) ** 0.5),
+            **{name: _fixed(vision, *key) for name, key in _GEOMETRY.items()},
+            grid_side=_side(_whole(vision, "num_position_embeddings", _ENTRIES)),
             deepstack=_taps(vision["deepstack_visual_indexes"], depth),
         ),
-        tied=bool(tied),
+        tied=bool(data.get("tie_word_embeddings", text.get("tie_word_embeddings"))),
         image_id=_whole(data, "image_token_id", _ENTRIES),
         video_id=_whole(data, "video_token_id", _ENTRIES),
         vision_start_id=_whole(data, "vision_start_token_id", _ENTRIES),
         vision_end_id=_whole(data, "vision_end_token_id", _ENTRIES),
     )
+    _check_sizes(config.text, config.vision)
+    return config
+
+
+def _check_sizes(text: TextConfig, vision: VisionConfig) -> None:
+    """Raises SpecError for sizes that no network can be built of."""
+    for whole, part, sentence in (
+        (text.heads, text.kv_heads, "num_attention_heads {} is no multiple of num_key_value_heads {}"),
+        (vision.hidden, 4 * vision.heads, "hidden_size {} of the vision tower is no multiple of {}, 4 times num_heads"),
+    ):
+        if whole % part:
+            raise SpecError(f"config.json: {sentence.format(whole, part)}")
+    if vision.out_hidden != text.hidden:
+        raise SpecError(
+            f"config.json: out_hidden_size {vision.out_hidden} of the vision tower is not hidden_size {text.hidden} of "
+            "the language model"
+        )
+
+
+def _rope(text: dict[str, Any]) -> dict[str, Any]:
+    """Rotary positions, in one of two layouts: rope_theta beside rope_scaling (transformers 4), or all in
+    rope_parameters (5). A file may have both, for readers of either."""
+    sections = [_section(text, key) for key in ("rope_scaling", "rope_parameters")]
+    old, new = ({"rope_theta": text.get("rope_theta"), **section} for section in sections)
+    for rope in (old, new):
+        older = rope.pop("type", None)
+        rope["rope_type"] = rope.get("rope_type") or older or "default"
+    if not all(sections):
+        return old if sections[0] else new
+    keys = (old.keys() | new.keys()) - {"mrope_interleaved"}  # which transformers does not read
+    if different := sorted(key for key in keys if old.get(key) != new.get(key)):
+        raise SpecError(
+            f"config.json: {different[0]} is {_short(old.get(different[0]))} in rope_scaling and "
+            f"{_short(new.get(different[0]))} in rope_parameters; engines differ in which they read"
+        )
+    return new
 
 
 def _section(data: dict[str, Any], key: str) -> dict[str, Any]:
@@ -167,6 +207,23 @@ def _whole(section: dict[str, Any], key: str, most: int) -> int:
     return value
 
 
+def _fixed(section: dict[str, Any], key: str, only: int) -> int:
+    value = section.get(key, only) if key == "in_channels" else section[key]
+    if isinstance(value, bool) or value != only:
+        raise SpecError(
+            f"config.json: {key} is {_short(value)}; patches are made here for {only}, as in every published Qwen3-VL; "
+            "a server that runs it is asked by engine: {kind: openai}"
+        )
+    return only
+
+
+def _side(entries: int) -> int:
+    side = math.isqrt(entries)
+    if side**2 != entries:
+        raise SpecError(f"config.json: num_position_embeddings is {entries}, not the square of a whole number")
+    return side
+
+
 def _number(key: str, value: Any) -> float:
     if value is None:
         raise KeyError(key)
@@ -177,15 +234,17 @@ def _number(key: str, value: Any) -> float:
 
 def _sections(value: Any, head_dim: int) -> tuple[int, int, int]:
     match value:
-        case [int(time), int(height), int(width)] if min(value) >= 0 and sum(value) == head_dim // 2:
+        case [int(time), int(height), int(width)] if min(value) >= 0 and sum(value) * 2 == head_dim:
             return time, height, width
     raise SpecError(f"config.json: mrope_section {_short(value)} does not fill head_dim / 2 = {head_dim // 2}")
 
 
 def _taps(value: Any, depth: int) -> tuple[int, ...]:
-    if not isinstance(value, list) or len(value) > depth or any(index not in range(depth) for index in value):
+    """In any order: the n-th merger is that of the n-th index, and features go to the layers in order of blocks."""
+    whole = isinstance(value, list) and all(isinstance(index, int) and not isinstance(index, bool) for index in value)
+    if not whole or len(set(value)) < len(value) or any(index not in range(depth) for index in value):
         raise SpecError(f"config.json: deepstack_visual_indexes is {_short(value)}, not some of {depth} blocks")
-    return tuple(int(index) for index in value)
+    return tuple(value)
 
 
 def _short(value: Any) -> str:
@@ -201,7 +260,7 @@ def _yarn(rope: dict[str, Any]) -> Yarn | None:
                 factor=_number("factor", rope["factor"]),
                 original_positions=_whole(rope, "original_max_position_embeddings", 1 << 30),
                 attention_factor=_number("attention_factor", factor)
-                if (factor := rope.get("attention_factor"))
+                if (factor := rope.get("attention_factor")) is not None
                 else None,
                 beta_fast=_number("beta_fast", rope.get("beta_fast") or 32.0),
                 beta_slow=_number("beta_slow", rope.get("beta_slow") or 1.0),
@@ -216,9 +275,12 @@ def _yarn(rope: dict[str, Any]) -> Yarn | None:
 def _experts(text: dict[str, Any]) -> Experts:
     if text.get("mlp_only_layers") or text.get("decoder_sparse_step", 1) != 1:
         raise SpecError("config.json: only networks whose layers all have experts can be run")
-    return Experts(
+    experts = Experts(
         # transformers 5 writes its own name for it
         count=_whole(text, "num_experts" if "num_experts" in text else "num_local_experts", _HEADS),
         per_token=_whole(text, "num_experts_per_tok", _HEADS),
         ffn=_whole(text, "moe_intermediate_size", _FFN),
     )
+    if experts.per_token > experts.count:
+        raise SpecError(f"config.json: num_experts_per_tok {experts.per_token} of only {experts.count} experts")
+    return experts

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.network.config import Config
-from model.network.headers import check_layers
+from model.network.fitting import check_fit, check_quantization
+from model.network.forms import refuse_file, refuse_other_forms
+from model.network.headers import StoredTensor, check_layers, stored_tensors
 from schemas.errors import SpecError
 from schemas.json_file import read_object
 
@@ -20,15 +23,40 @@ SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 """Of the files of a checkpoint; what else lies in a folder (states of optimizers, other formats) stays there."""
 
 
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    folder: Path
+    config: Config
+
+    @property
+    def marks(self) -> dict[str, int]:
+        """Ids that its config has for marks of prompts, by their names."""
+        config = self.config
+        names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+        ids = (config.image_id, config.video_id, config.vision_start_id, config.vision_end_id)
+        return dict(zip(names, ids, strict=True))
+
+
+def open_checkpoint(name: str, local: Path | None = None, *, embedded: bool) -> OpenedCheckpoint:
+    """name: as for `resolve`, or an address, whose files lie in local. embedded: for our own network. Raises SpecError
+    for one that cannot be run."""
+    if local is not None:
+        refuse_other_forms(local, name)
+    folder = resolve(name) if local is None else local
+    return OpenedCheckpoint(folder, runnable_config(folder) if embedded else load_config(folder))
+
+
 def resolve(name: str) -> Path:
     """The folder of a checkpoint: a local one as it is, a hub name (`owner/name`) through the hub's cache.
 
-    Raises SpecError when there is neither.
+    Raises SpecError when there is neither, or no checkpoint of a model that writes.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        refuse_other_forms(folder.resolve(), name)
         config_json(folder)
         return folder.resolve()
+    refuse_file(folder)
     if not _is_hub_name(name):
         raise SpecError(f"engine.model: there is no checkpoint folder {name}")
     from huggingface_hub import snapshot_download
@@ -40,6 +68,7 @@ def resolve(name: str) -> Path:
         raise SpecError(
             f"engine.model: {name} is no local folder and cannot be had from the hub: {one_line(error)}"
         ) from error
+    refuse_other_forms(Path(fetched), name)
     return Path(fetched)
 
 
@@ -99,9 +128,23 @@ def config_json(folder: Path) -> dict[str, Any]:
 
 def load_config(folder: Path) -> Config:
     """Held against the names in the weight files. Raises SpecError."""
-    config = Config.from_json(config_json(folder))
-    check_layers(config, weight_files(folder), folder)
+    return _with_weights(config_json(folder), folder)[0]
+
+
+def runnable_config(folder: Path) -> Config:
+    """Of a checkpoint that our own network runs (model/network/fitting.py). Raises SpecError for any other."""
+    data = config_json(folder)
+    check_quantization(data, folder)  # else such weights would only be called unknown
+    config, stored = _with_weights(data, folder)
+    check_fit(data, config, stored, folder)
     return config
+
+
+def _with_weights(data: dict[str, Any], folder: Path) -> tuple[Config, dict[str, StoredTensor]]:
+    config = Config.from_json(data)
+    stored = stored_tensors(weight_files(folder))
+    check_layers(config, stored, folder)
+    return config, stored
 
 
 def one_line(error: BaseException) -> str:

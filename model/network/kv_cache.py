@@ -1,180 +1,153 @@
-"""Keys and values of all sequences that one engine works on: a slot for each, slots 0 … n-1 in use.
+"""Keys and values of all sequences that one engine works on, in blocks out of one pool (PagedAttention, arXiv
+2309.06180): a sequence has its slot for life, and memory for what it holds and less than a block more.
 
-Slots in use stand side by side, so a decode step works on a view of the first n and copies nothing; when a sequence
-ends, the last one moves into its slot. All slots have the capacity of the longest, so memory is that of a
-rectangle; the scheduler keeps it within `budget_tokens`.
+A forward pass over it is a KVCache of language.py: `chunks` for prompts, `decode` for one more token a row.
 
-Shapes: R slots, H query heads, G key/value heads, C capacity in tokens, D head dimension; S new tokens.
+Shapes: L layers, N blocks, G key/value heads, T tokens of a block, D head dimension, S new tokens, H query heads,
+R rows of a decode step, W blocks of the longest table.
 """
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.network.attention import attend
+from model.network.block_attention import BlockAttention
 from model.network.config import TextConfig
-
-_STEP = 256
-"""Capacity grows in doublings from here; growing copies."""
-_APART = 0.75
-"""Where less than this share of the rectangle is in use, slots decode one by one rather than padded."""
+from model.network.kv_blocks import BLOCK_TOKENS, BlockTable, blocks_for
 
 
-class SlotCache:
-    """`lengths[i]`: tokens that slot i holds. Say what comes (begin_…) before each forward pass.
+def tokens_for(lengths: Iterable[int]) -> int:
+    """What a cache has to hold for sequences of these lengths: full blocks."""
+    return BLOCK_TOKENS * sum(map(blocks_for, lengths))
 
-    budget_tokens: slots x capacity at most; None is no bound.
+
+class BlockCache:
+    """tokens: what all slots hold together at most; longest: what one does, if that is bounded. The pool is set aside
+    at once; on a CPU the system gives it memory as it is written, low blocks first.
+
+    table_SW, on the device: the blocks of every slot, and of one more that is nobody's, at all times in block 0.
     """
 
-    def __init__(self, config: TextConfig, slots: int, *, dtype: torch.dtype, device: str) -> None:
-        self._slots = slots
-        self.budget_tokens: int | None = None
-        empty = torch.empty((0, config.kv_heads, 0, config.head_dim), dtype=dtype, device=device)
-        self._keys = [empty] * config.layers
-        self._values = [empty] * config.layers
-        self.lengths: list[int] = []
-        self._finite: list[int] = []  # for each slot there is memory for: cells that have been written, ever
-        self._pass: _Chunks | _Decode | None = None
+    def __init__(
+        self,
+        config: TextConfig,
+        *,
+        slots: int,
+        tokens: int,
+        longest: int | None = None,
+        dtype: torch.dtype,
+        device: str,
+    ) -> None:
+        if longest is not None:
+            tokens = min(tokens, slots * tokens_for([longest]))
+        blocks = 1 + tokens // BLOCK_TOKENS
+        self.slots, self.device = slots, device
+        self.tokens, self.block_tokens = (blocks - 1) * BLOCK_TOKENS, BLOCK_TOKENS
+        self._parked: dict[int, tuple[Tensor, int]] = {}  # by slot: keys and values, and of how many tokens
+        self.host = BlockTable(slots, blocks)
+        self._pool_L2NGTD = torch.empty(
+            (config.layers, 2, blocks, config.kv_heads, BLOCK_TOKENS, config.head_dim), dtype=dtype, device=device
+        )
+        self._pool_L2NGTD[:, :, 0] = 0
+        self.table_SW = torch.zeros((slots + 1, max(1, blocks - 1)), dtype=torch.int32, device=device)
 
-    @property
-    def capacity(self) -> int:
-        return self._keys[0].shape[2]
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [N, G, T, D] each: views."""
+        return self._pool_L2NGTD[index, 0], self._pool_L2NGTD[index, 1]
 
-    def begin_prefill(self, lengths: list[int]) -> None:
-        """The next pass brings new sequences, padded on the right; they take the next free slots."""
-        first = len(self.lengths)
-        self.lengths += lengths
-        self._reserve(max(lengths))
-        # attention is causal, so what pads the right of a row is never looked at by its tokens
-        self._wrote({first + i: max(lengths) for i in range(len(lengths))})
-        self._pass = _Chunks([(first + i, 0, max(lengths)) for i in range(len(lengths))], packed=False)
-
-    def begin_chunks(self, chunks: list[tuple[int, int]]) -> None:
-        """The next pass brings, packed into one row of the batch, the next tokens of some sequences:
-        (slot, how many) each. A slot that is not in use yet is the next free one."""
-        placed = []
-        for slot, count in chunks:
-            if slot == len(self.lengths):
-                self.lengths.append(0)
-            placed.append((slot, self.lengths[slot], count))
-            self.lengths[slot] += count
-        self._reserve(max(self.lengths))
-        self._wrote({slot: self.lengths[slot] for slot, _, _ in placed})
-        self._pass = _Chunks(placed, packed=True)
-
-    def begin_decode(self) -> None:
-        """The next pass brings one token for every slot in use."""
-        places = torch.tensor(self.lengths, device=self._keys[0].device)
-        self.lengths = [length + 1 for length in self.lengths]
-        self._reserve(max(self.lengths))
-        self._wrote(dict(enumerate(self.lengths)))
-        if not self._one_by_one():
-            self._fill(max(self.lengths))
-        self._pass = _Decode(places, torch.arange(len(self.lengths), device=places.device), max(self.lengths))
-
-    def decode_mask(self) -> Tensor | None:
-        """[n, 1, 1, K]: each slot looks at its own tokens, the new one included. After begin_decode. None where no
-        mask is needed."""
-        assert isinstance(self._pass, _Decode)
-        reach = self._pass.reach
-        if sum(self.lengths) == reach * len(self.lengths) or self._one_by_one():
-            return None
-        places = torch.arange(reach, device=self._pass.places.device)
-        return (places[None, :] <= self._pass.places[:, None])[:, None, None, :]
-
-    def attend(self, layer: int, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Take up the new keys and values of a layer; attention over those and all before them."""
-        keys, values = self._keys[layer], self._values[layer]
-        if isinstance(self._pass, _Chunks):
-            return self._pass.attend(keys, values, q_BHSD, k_BGSD, v_BGSD)
-        assert self._pass is not None
-        slots, places, reach = self._pass.slots, self._pass.places, self._pass.reach
-        keys[slots, :, places] = k_BGSD[:, :, 0]
-        values[slots, :, places] = v_BGSD[:, :, 0]
-        if not self._one_by_one():
-            return attend(q_BHSD, keys[: len(slots), :, :reach], values[: len(slots), :, :reach], mask)
-        attended = [
-            attend(q_BHSD[i : i + 1], keys[i : i + 1, :, :length], values[i : i + 1, :, :length])
-            for i, length in enumerate(self.lengths)
+    def chunks(self, chunks: Sequence[tuple[int, int]]) -> ChunkPass:
+        """A pass that brings, packed into one row of the batch, the next tokens of some slots: (slot, how many)."""
+        before = [self.host.lengths[slot] for slot, _ in chunks]
+        self.grow(dict(chunks))
+        spans = [
+            _Span(torch.tensor(self.host.blocks(slot), device=self.device), start, count)
+            for (slot, count), start in zip(chunks, before, strict=True)
         ]
-        return torch.cat(attended)
+        return ChunkPass(self, spans)
+
+    def decode(self, slots: Sequence[int]) -> BlockAttention:
+        """A pass that brings one more token for each of some slots, by the operators of torch. After `grow`."""
+        return BlockAttention([self.host.blocks(slot) for slot in slots], [self.host.lengths[s] for s in slots], self)
+
+    def grow(self, tokens: dict[int, int]) -> None:
+        """Room for so many more tokens of each slot. What pads the last block of a slot is masked, but must be numbers:
+        fresh memory may hold NaN, and 0 x NaN is NaN."""
+        placed: list[tuple[int, int, int]] = []  # slot, place in its table, block
+        padded: list[int] = []
+        for slot, count in tokens.items():
+            added = self.host.grow(slot, count)
+            if not added:
+                continue
+            first = len(self.host.blocks(slot)) - len(added)
+            placed += [(slot, first + index, block) for index, block in enumerate(added)]
+            padded.append(added[-1])
+        if placed:
+            rows, places, blocks = torch.tensor(placed, device=self.device).unbind(1)
+            self.table_SW[rows, places] = blocks.int()
+            self._pool_L2NGTD.index_fill_(2, torch.tensor(padded, device=self.device), 0)
 
     def release(self, slot: int) -> None:
-        """Its sequence ends; the one in the last slot in use moves into it."""
-        last = len(self.lengths) - 1
-        if slot != last:
-            length = self.lengths[last]
-            for stored in (*self._keys, *self._values):
-                stored[slot, :, :length] = stored[last, :, :length]
-            self.lengths[slot] = length
-            self._wrote({slot: length})
-        self.lengths.pop()
+        """Its sequence ends. Its row of the table goes on naming blocks that are another's now; nobody reads them by it
+        before `grow` has named new ones."""
+        self.host.release(slot)
+        self._parked.pop(slot, None)
 
-    def _one_by_one(self) -> bool:
-        """Long slots only: short ones are cheaper padded than in a call each."""
-        rectangle = len(self.lengths) * max(self.lengths)
-        return rectangle > _STEP * len(self.lengths) and sum(self.lengths) < _APART * rectangle
+    def park(self, slot: int) -> None:
+        """Copy what a slot holds to the host, and let its blocks go."""
+        blocks = torch.tensor(self.host.blocks(slot), dtype=torch.int64, device=self.device)
+        kept = self._pool_L2NGTD.index_select(2, blocks).cpu(), self.host.lengths[slot]
+        self.release(slot)
+        self._parked[slot] = kept
 
-    def _wrote(self, reaches: dict[int, int]) -> None:
-        for slot, reach in reaches.items():
-            self._finite[slot] = max(self._finite[slot], reach)
-
-    def _fill(self, reach: int) -> None:
-        """What pads a slot is masked, but must be numbers: fresh memory may hold NaN, and 0 x NaN is NaN."""
-        for slot in range(len(self.lengths)):
-            if (start := self._finite[slot]) < reach:
-                end = self._finite[slot] = min(self.capacity, reach + _STEP)
-                for stored in (*self._keys, *self._values):
-                    stored[slot, :, start:end] = 0
-
-    def _reserve(self, tokens: int) -> None:
-        slots_now, heads, capacity_now, size = self._keys[0].shape
-        slots = len(self.lengths)
-        oversized = slots == 1 and capacity_now > max(_STEP, 8 * tokens)  # left by a long sequence that is gone
-        if tokens <= capacity_now and slots <= slots_now and not oversized:
-            return
-        capacity = _STEP
-        while capacity < tokens:
-            capacity *= 2
-        allocated = self._slots
-        if self.budget_tokens is not None:
-            capacity = max(tokens, min(capacity, self.budget_tokens // slots))
-            allocated = max(slots, min(self._slots, self.budget_tokens // capacity))
-        self._finite = [min(length, capacity_now) for length in self.lengths] + [0] * (allocated - slots)
-        for stack in (self._keys, self._values):
-            for layer, old in enumerate(stack):
-                grown = old.new_empty((allocated, heads, capacity, size))
-                for slot in range(min(slots, slots_now)):
-                    used = min(self.lengths[slot], capacity_now)
-                    grown[slot, :, :used] = old[slot, :, :used]
-                stack[layer] = grown
+    def restore(self, slot: int) -> None:
+        """Bit for bit what was parked, into other blocks."""
+        stored, length = self._parked.pop(slot)
+        self.grow({slot: length})
+        blocks = torch.tensor(self.host.blocks(slot), dtype=torch.int64, device=self.device)
+        self._pool_L2NGTD.index_copy_(2, blocks, stored.to(self.device))
 
 
-class _Decode:
-    def __init__(self, places: Tensor, slots: Tensor, reach: int) -> None:
-        self.places, self.slots, self.reach = places, slots, reach
+@dataclass(frozen=True)
+class _Span:
+    """New tokens of one slot: its blocks, the tokens that it held before, and how many are new."""
+
+    blocks: Tensor
+    before: int
+    new: int
 
 
-class _Chunks:
-    """chunks: (slot, tokens that it holds already, new ones); packed: side by side in one row of the batch, else in
-    a row each."""
+class ChunkPass:
+    """Prompts, packed end to end: each attends to itself and to what its slot holds."""
 
-    def __init__(self, chunks: list[tuple[int, int, int]], *, packed: bool) -> None:
-        self._chunks, self._packed = chunks, packed
+    def __init__(self, cache: BlockCache, spans: list[_Span]) -> None:
+        self._cache, self._spans = cache, spans
+        places = [torch.arange(span.before, span.before + span.new, device=cache.device) for span in spans]
+        self._blocks_S = torch.cat(
+            [span.blocks[place // BLOCK_TOKENS] for span, place in zip(spans, places, strict=True)]
+        )
+        self._places_S = torch.cat(places) % BLOCK_TOKENS
 
-    def attend(self, keys: Tensor, values: Tensor, q_BHSD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor) -> Tensor:
-        if not self._packed:
-            slots = slice(self._chunks[0][0], self._chunks[-1][0] + 1)
-            keys[slots, :, : k_BGSD.shape[2]] = k_BGSD
-            values[slots, :, : v_BGSD.shape[2]] = v_BGSD
-            return attend(q_BHSD, k_BGSD, v_BGSD)
-        attended, place = [], 0
-        for slot, before, new in self._chunks:
-            here, every = slice(place, place + new), slice(before, before + new)
-            keys[slot, :, every] = k_BGSD[0, :, here]
-            values[slot, :, every] = v_BGSD[0, :, here]
-            k_1GKD, v_1GKD = keys[slot, None, :, : before + new], values[slot, None, :, : before + new]
-            attended.append(attend(q_BHSD[:, :, here], k_1GKD, v_1GKD))
-            place += new
+    def attend(self, layer: int, q_1HSD: Tensor, k_1GSD: Tensor, v_1GSD: Tensor) -> Tensor:
+        keys, values = self._cache.layer(layer)
+        keys[self._blocks_S, :, self._places_S] = k_1GSD[0].transpose(0, 1)
+        values[self._blocks_S, :, self._places_S] = v_1GSD[0].transpose(0, 1)
+        attended = []
+        starts = itertools.accumulate((span.new for span in self._spans), initial=0)
+        for start, span in zip(starts, self._spans, strict=False):
+            here = slice(start, start + span.new)
+            k, v = k_1GSD[:, :, here], v_1GSD[:, :, here]
+            if span.before:
+                k, v = (_in_order(stored, span.blocks)[:, :, : span.before + span.new] for stored in (keys, values))
+            attended.append(attend(q_1HSD[:, :, here], k, v))
         return attended[0] if len(attended) == 1 else torch.cat(attended, dim=2)
+
+
+def _in_order(stored_NGTD: Tensor, blocks: Tensor) -> Tensor:
+    """[1, G, blocks x T, D]: a copy."""
+    return stored_NGTD.transpose(0, 1).index_select(1, blocks).flatten(1, 2)[None]

@@ -46,7 +46,8 @@ class VisionTower(nn.Module):
         for index, block in enumerate(self.blocks):
             x_PD = block(x_PD, rotary, segments)
             if index in self.config.deepstack:
-                taps.append(self.deepstack_merger_list[len(taps)](x_PD))
+                # a tap's merger is where config.json names it; what it makes goes on in the order of the blocks
+                taps.append(self.deepstack_merger_list[self.config.deepstack.index(index)](x_PD))
         return self.merger(x_PD), tuple(taps)
 
     def _positions(self, shapes: list[tuple[int, int, int]]) -> Tensor:

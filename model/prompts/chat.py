@@ -7,27 +7,24 @@ Text of users and files is tokenized with special tokens switched off: a page th
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from jinja2.exceptions import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
-from torch import Tensor
-
-from model.prompts.pixels import frame_pair_times_s
-from model.prompts.preprocess import MERGE, Grid, patchify
-from model.prompts.template import chat_template
+from model.prompts.pixels import MERGE, frame_pair_times_s
+from model.prompts.template import ChatTemplate
+from model.prompts.tokens import Tokens
 from schemas.errors import SpecError
-from schemas.json_file import read_object
 from schemas.request import Clip, Message, Picture
 
-_MOST_TOKENIZER_BYTES = 64 << 20  # Qwen's has 7 MB
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.prompts.preprocess import Grid
+
 VisualT = TypeVar("VisualT")
 """What is kept of a picture or clip: patches [t*h*w, 1536] as `patchify` gives them, or something else."""
 
@@ -55,73 +52,63 @@ class DecodedReply:
 
 
 class Chat:
-    """Reads the folder's tokenizer.json, chat template and end-of-text ids. Raises SpecError for what is missing."""
+    """Reads the folder's tokenizer, chat template and end-of-text ids. Raises SpecError for what is missing."""
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise SpecError(f"{folder} holds no tokenizer.json")
-        self._tokenizer = _tokenizer(path)
-        # encode_special_tokens: text that looks like a special token is text (our marks go in as ids)
-        self._plain = _tokenizer(path)
-        self._plain.encode_special_tokens = True
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-        environment.globals["raise_exception"] = _raise
-        self._template = environment.from_string(chat_template(folder))
-        self._specials = {
-            token.content: token_id
-            for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
-            if token.special or token.content.startswith("<|")
-        }
-        self._split = re.compile("|".join(re.escape(name) for name in sorted(self._specials, key=len, reverse=True)))
-        self.image_id = self._id("<|image_pad|>")
-        self.video_id = self._id("<|video_pad|>")
-        self.stop_ids = self._stop_ids(folder)
-        self._think_ids: tuple[int | None, int | None] = (
-            self._tokenizer.token_to_id("<think>"),
-            self._tokenizer.token_to_id("</think>"),
-        )
+        self._folder = folder
+        self._tokens = Tokens(folder)
+        self._template = ChatTemplate(folder)
+        self._marks = self._tokens.marks
+        self._split = re.compile("|".join(re.escape(name) for name in sorted(self._marks, key=len, reverse=True)))
+        self.image_id = self._tokens.id_of("<|image_pad|>")
+        self.video_id = self._tokens.id_of("<|video_pad|>")
+        self._vision_ids = tuple(self._tokens.id_of(f"<|vision_{side}|>") for side in ("start", "end"))
+        self.stop_ids = self._tokens.stop_ids
+        self._think_ids = (self._tokens.any_id("<think>"), self._tokens.any_id("</think>"))
+
+    def check(self, marks: dict[str, int], vocabulary: int) -> None:
+        """As `Tokens.check`; and the template has to show a picture, a clip and a text. Raises SpecError."""
+        self._tokens.check(marks, vocabulary)
+        picture = Picture(32, 32, b"")
+        word = "\N{SNOWMAN}"
+        rendered, texts = self._render([Message("user", (picture, Clip((picture,), (0.0,)), word))])
+        if word not in _filled(rendered, texts):
+            raise SpecError(f"{self._folder}: the chat template leaves out what a user says")
 
     def encode(self, messages: Sequence[Message]) -> Prompt[Tensor]:
         """The prompt up to where the assistant speaks. Raises ValueError for pictures that are none."""
+        from model.prompts.preprocess import patchify  # torch: seconds, and only here
+
         return self.encode_with(patchify, messages)
 
     def encode_with(
         self, preprocess: Callable[[Picture | Clip], tuple[VisualT, Grid]], messages: Sequence[Message]
     ) -> Prompt[VisualT]:
         """The same with another way to open pictures and clips."""
-        contents: list[Picture | Clip] = []
-        texts: dict[str, str] = {}
-        turns = [self._turn(message, contents, texts) for message in messages]
-        try:
-            rendered = self._template.render(messages=turns, add_generation_prompt=True)
-        except TemplateError as error:
-            raise SpecError(f"the chat template cannot render this conversation: {error}") from error
+        rendered, texts = self._render(messages)
+        contents = [part for message in messages for part in message.parts if not isinstance(part, str)]
         visuals = [preprocess(content) for content in contents]
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         upcoming = iter(zip(contents, visuals, strict=True))
-        for piece, special in self._pieces(rendered, texts):
-            if special and self._specials[piece] in (self.image_id, self.video_id):
+        for piece, is_mark in self._pieces(rendered, texts):
+            if is_mark and self._marks[piece] in (self.image_id, self.video_id):
                 content, (_, grid) = next(upcoming)
                 start = len(ids)
                 ids += self._expand(content, grid)
                 spans.append((start, len(ids)))
-            elif special:
-                ids.append(self._specials[piece])
+            elif is_mark:
+                ids.append(self._marks[piece])
             else:
-                ids += self._text_ids(piece)
+                ids += self._tokens.encode(piece)
         return Prompt(ids, visuals, spans)
 
     def tokenizer_json(self) -> str:
-        text: str = self._tokenizer.to_str()
-        return text
+        return self._tokens.as_json()
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out; bytes that are no UTF-8 (yet) become U+FFFD."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+        return self._tokens.decode(ids)
 
     def opens_thinking(self, input_ids: Sequence[int]) -> bool:
         """Whether the template left `<think>` open: the answer begins with reasoning and only its end is marked."""
@@ -165,18 +152,30 @@ class Chat:
     def decode_reasoning(self, ids: Sequence[int]) -> str:
         return self.decode([token for token in ids if token not in self._think_ids]).strip("\n")
 
-    def _turn(self, message: Message, contents: list[Picture | Clip], texts: dict[str, str]) -> dict[str, Any]:
+    def _render(self, messages: Sequence[Message]) -> tuple[str, dict[str, str]]:
+        """What the template makes of it, with keys where texts belong. Raises SpecError."""
+        texts: dict[str, str] = {}
+        turns = [{"role": message.role, "content": self._parts(message, texts)} for message in messages]
+        rendered = self._template.render(turns)
+        for kind, mark, what in ((Picture, "<|image_pad|>", "pictures"), (Clip, "<|video_pad|>", "clips")):
+            shown = sum(isinstance(part, kind) for message in messages for part in message.parts)
+            if rendered.count(mark) != shown:
+                raise SpecError(
+                    f"{self._folder}: the chat template writes {rendered.count(mark)} times {mark} for {shown} {what}"
+                )
+        return rendered, texts
+
+    def _parts(self, message: Message, texts: dict[str, str]) -> list[dict[str, str]]:
+        tags = _TAGS_OF_ASSISTANT if message.role == "assistant" else _TAGS_OF_TOOLS
         parts: list[dict[str, str]] = []
         for part in message.parts:
             if isinstance(part, str):
-                # a key stands for the text while the template works, so that it cannot be taken for marks
-                key = f"\ue000{uuid.uuid4().hex}\ue001"
-                texts[key] = part
-                parts.append({"type": "text", "text": key})
+                pieces = tags.split(part) if self._marks.keys().isdisjoint(tags.findall(part)) else [part]
+                shown = "".join(piece if tags.fullmatch(piece) else _veiled(piece, texts) for piece in pieces)
+                parts.append({"type": "text", "text": shown})
             else:
-                contents.append(part)
                 parts.append({"type": "image" if isinstance(part, Picture) else "video"})
-        return {"role": message.role, "content": parts}
+        return parts
 
     def _pieces(self, rendered: str, texts: dict[str, str]) -> list[tuple[str, bool]]:
         """The rendered prompt in order, as special tokens (True) and the text between them."""
@@ -203,50 +202,29 @@ class Chat:
             return [self.image_id] * tokens
         ids: list[int] = []
         for time_s in frame_pair_times_s(content.times_s):
-            ids += self._text_ids(f"<{time_s:.1f} seconds>")
-            ids += [self._id("<|vision_start|>"), *[self.video_id] * tokens, self._id("<|vision_end|>")]
+            ids += self._tokens.encode(f"<{time_s:.1f} seconds>")
+            ids += [self._vision_ids[0], *[self.video_id] * tokens, self._vision_ids[1]]
         assert len(frame_pair_times_s(content.times_s)) == t
         return ids
 
-    def _text_ids(self, text: str) -> list[int]:
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
-        return ids
 
-    def _id(self, name: str) -> int:
-        if name not in self._specials:
-            raise SpecError(f"tokenizer.json has no token {name}")
-        return self._specials[name]
-
-    def _stop_ids(self, folder: Path) -> frozenset[int]:
-        """Ids that end an answer: of generation_config.json, else of config.json; <|im_end|> in any case."""
-        ids_of_end = {self._id("<|im_end|>")}
-        for name in ("generation_config.json", "config.json"):
-            path = folder / name
-            ids = read_object(path).get("eos_token_id") if path.exists() else None
-            if ids is not None:
-                ids = ids if isinstance(ids, list) else [ids]
-                if not all(isinstance(number, int) for number in ids):
-                    raise SpecError(f"{path}: eos_token_id is {f'{ids!r}'[:60]}, not a number or several")
-                ids_of_end |= set(ids)
-                break
-        return frozenset(ids_of_end)
+_TAGS_OF_ASSISTANT = re.compile("(</?think>)")
+_TAGS_OF_TOOLS = re.compile("(</?tool_response>)")
+"""What the templates of Qwen look for in a text: they drop an earlier turn's thought, and take no answer of a tool for
+a question."""
 
 
-def _tokenizer(path: Path) -> Tokenizer:
-    try:
-        size = path.stat().st_size
-        if size > _MOST_TOKENIZER_BYTES:
-            raise SpecError(f"{path} cannot be read: {size} bytes; at most {_MOST_TOKENIZER_BYTES} are read")
-        return Tokenizer.from_file(str(path))
-    except SpecError:
-        raise
-    except Exception as error:  # the library raises no other
-        raise SpecError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+def _veiled(text: str, texts: dict[str, str]) -> str:
+    """A key in place of the text, while the template works, so that it cannot be taken for marks. What templates strip
+    stays as it is: space at its ends."""
+    body = text.strip()
+    if not body:
+        return text
+    key = f"\ue000{uuid.uuid4().hex}\ue001"
+    texts[key] = body
+    start = text.index(body[0])
+    return text[:start] + key + text[start + len(body) :]
 
 
 def _filled(text: str, texts: dict[str, str]) -> str:
     return re.sub("\ue000[0-9a-f]{32}\ue001", lambda match: texts[match.group()], text)
-
-
-def _raise(message: str) -> None:
-    raise TemplateError(message)

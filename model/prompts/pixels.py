@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from schemas.errors import InputError, SpecError
-from schemas.json_file import read_object
+from schemas.errors import InputError
 
 MAX_ASPECT_RATIO = 200
+PATCH, MERGE, TEMPORAL = 16, 2, 2
+"""Of every Qwen3-VL: pixels of a patch, patches that merge into a token (each way), frames of a temporal patch."""
 
 
 @dataclass(frozen=True)
@@ -28,31 +27,6 @@ class PixelBudget:
     video_min_px: int = 4_096
     video_max_px: int = 25_165_824
     token_side_px: int = 32
-
-    @classmethod
-    def from_checkpoint(cls, folder: Path) -> PixelBudget:
-        """As the checkpoint's preprocessor_config.json and video_preprocessor_config.json say.
-
-        A file that is not there leaves Qwen's defaults. Raises SpecError for one that cannot be read.
-        """
-        image = _json(folder / "preprocessor_config.json")
-        video = _json(folder / "video_preprocessor_config.json")
-        defaults = cls()
-        image_size, video_size = image.get("size") or {}, video.get("size") or {}
-        if not isinstance(image_size, dict) or not isinstance(video_size, dict):
-            raise SpecError(f"{folder}: `size` of a preprocessor is not an object")
-        values = {
-            # older files name the bounds min_pixels and max_pixels
-            "image_min_px": image_size.get("shortest_edge", image.get("min_pixels", defaults.image_min_px)),
-            "image_max_px": image_size.get("longest_edge", image.get("max_pixels", defaults.image_max_px)),
-            "video_min_px": video_size.get("shortest_edge", defaults.video_min_px),
-            "video_max_px": video_size.get("longest_edge", defaults.video_max_px),
-        }
-        sides = {"patch_size": image.get("patch_size", 16), "merge_size": image.get("merge_size", 2)}
-        for name, value in {**values, **sides}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 40:
-                raise SpecError(f"{folder}: {name} of a preprocessor is {f'{value!r}'[:60]}, not a number of pixels")
-        return cls(**values, token_side_px=sides["patch_size"] * sides["merge_size"])
 
 
 def smart_resize(
@@ -101,7 +75,3 @@ def frame_pair_times_s(times_s: Sequence[float]) -> list[float]:
     """The timestamp of each pair of frames: the mean of the two. An odd number repeats the last frame."""
     padded = [*times_s, times_s[-1]] if len(times_s) % 2 else list(times_s)
     return [(first + second) / 2 for first, second in zip(padded[::2], padded[1::2], strict=True)]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return read_object(path) if path.exists() else {}

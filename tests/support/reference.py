@@ -2,7 +2,8 @@
 
 Importing this makes the torchvision wheel, which is linked against CUDA, import beside a CPU torch: its C++
 operators cannot load, so the two schemas that its Python side registers fakes for are defined first
-(docs/facts/vllm-cpu.md §2). transformers' processors only use its Python transforms.
+(docs/facts/vllm-cpu.md §2). Where torch has CUDA they do load, and a second definition would abort the process.
+transformers' processors only use its Python transforms.
 """
 
 from __future__ import annotations
@@ -21,12 +22,10 @@ from torch.library import Library
 
 from schemas.request import Picture
 
-_LIBRARY = Library("torchvision", "DEF")
-for _schema in (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-):
-    _LIBRARY.define(_schema)
+if torch.version.cuda is None:
+    _LIBRARY = Library("torchvision", "DEF")  # its definitions go when it is collected
+    for _name in ("nms", "qnms"):
+        _LIBRARY.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
