@@ -31,6 +31,6 @@ def load_network(folder: Path, *, dtype: str, device: str) -> Qwen3VL:
         pack(network)
     else:
         fuse(network)
-        # cuDNN plans anew for every length that it has not seen, 35 ms each: more than it is faster by
+        # cuDNN plans for each length that it has not seen, 35 ms each; prompts and pages have a new one every time
         torch.backends.cuda.enable_cudnn_sdp(False)
     return network
