@@ -3,6 +3,7 @@ what it is, and who runs it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -330,6 +331,39 @@ def test_folders_of_another_kind(folder: Path, name: str) -> None:
 def test_a_folder_that_is_called_so(folder: Path, name: str) -> None:
     sentence = refusal(folder.rename(folder.with_name(name)))
     assert "name an Instruct or Thinking checkpoint" in sentence
+
+
+class Hub:
+    """Stands for the hub's client: gives a folder, and keeps what was asked of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[str] = []
+
+    def __call__(self, name: str, *, allow_patterns: list[str] | None = None, **_: Any) -> str:
+        self.asked += allow_patterns or []
+        return str(self.folder)
+
+
+def of_hub(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub(folder)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    with contextlib.suppress(SpecError):
+        assert engine_kind(Spec(kind="torch", model=name)).weights == folder
+    return hub
+
+
+def test_weights_are_fetched_after_the_rest_was_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "*.safetensors" in of_hub(folder, "Qwen/Qwen3-VL-2B-Instruct", monkeypatch).asked
+    assert "*.safetensors" not in of_hub(folder, "Qwen/Qwen3-VL-Embedding-2B", monkeypatch).asked
+    config(quantization_config={"quant_method": "fp8"})(folder)
+    assert "*.safetensors" not in of_hub(folder, "Qwen/Qwen3-VL-8B-Instruct-FP8", monkeypatch).asked
+
+
+def test_the_name_of_a_hub_says_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", Hub(tmp_path))
+    with pytest.raises(SpecError, match="GGUF files"):
+        _ = engine_kind(Spec(kind="torch", model="Qwen/Qwen3-VL-8B-Instruct-GGUF")).weights
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
