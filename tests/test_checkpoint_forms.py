@@ -101,7 +101,7 @@ CONFIGS: dict[str, tuple[Change, list[str]]] = {
     "biases": (text(attention_bias=True), ["text_config.attention_bias is True"]),
     "a window": (text(sliding_window=4096), ["text_config.sliding_window is 4096", VLLM]),
     "windows": (text(use_sliding_window=True), ["text_config.use_sliding_window is True", VLLM]),
-    "window layers": (text(layer_types=["full_attention", "sliding_attention"]), ["text_config.layer_types", VLLM]),
+    "window layers": (text(layer_types=["full_attention", "sliding_attention"]), ["text_config.layer_types"]),
     "blocks of 3 axes": (rope(mrope_interleaved=False), ["mrope_interleaved is False", VLLM]),
     "llama3": (rope(rope_type="llama3", factor=8.0), ["rope_type 'llama3'"]),
     "dynamic": (rope(rope_type="dynamic", factor=2.0), ["rope_type 'dynamic'"]),
