@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from jobs.cli import main
-from model.engines.kinds import engine_kind
+from model.engines.kinds import FreeMemory, engine_kind
 from model.network.fitting import _VLLM_METHODS
 from model.prompts.preprocessors import pixel_budget
 from schemas.engines.torch import Spec
@@ -373,7 +373,6 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_plan_ends_with_the_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And so does doctor."""
     config(quantization_config={"quant_method": "awq"})(folder)
     spec = tmp_path / "job.yaml"
     job = {
@@ -385,6 +384,13 @@ def test_a_plan_ends_with_the_sentence(folder: Path, tmp_path: Path, capsys: pyt
     shown = " ".join(capsys.readouterr().err.split())
     assert "weights quantized by awq (quantization_config of config.json)" in shown
     assert VLLM in shown
+
+
+def test_doctor_says_the_same(folder: Path) -> None:
+    config(quantization_config={"quant_method": "awq"})(folder)
+    can_answer, (finding,) = engine_kind(Spec(kind="torch", model=str(folder))).findings(FreeMemory(100, 100))
+    assert (can_answer, finding.level) == (False, "fail")
+    assert "weights quantized by awq" in finding.message
 
 
 def test_a_sound_checkpoint_is_planned(folder: Path) -> None:

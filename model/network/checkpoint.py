@@ -36,7 +36,10 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu
         ours = name.removeprefix("model.")
         if ours == HEAD and config.tied:
             continue  # some tied checkpoints store the head all the same
-        _assign(network, ours, opened.get_tensor(name).to(device=device, dtype=dtype))
+        value = opened.get_tensor(name)
+        if value.shape != network.get_parameter(ours).shape:  # experts that transformers 5 saved
+            value = value.transpose(1, 2).contiguous()
+        _assign(network, ours, value.to(device=device, dtype=dtype))
     return network.eval().requires_grad_(False)
 
 
