@@ -106,6 +106,7 @@ CONFIGS: dict[str, tuple[Change, list[str]]] = {
     "llama3": (rope(rope_type="llama3", factor=8.0), ["rope_type 'llama3'"]),
     "dynamic": (rope(rope_type="dynamic", factor=2.0), ["rope_type 'dynamic'"]),
     "longrope": (rope(rope_type="longrope", factor=2.0), ["rope_type 'longrope'"]),
+    "both ways": (text(is_causal=False), ["text_config.is_causal is False"]),
     "half a head": (text(partial_rotary_factor=0.5), ["partial_rotary_factor is 0.5"]),
     "mscale": (rope(rope_type="yarn", factor=2.0, original_max_position_embeddings=64, mscale=0.7), ["mscale"]),
     "two layouts": (text(rope_theta=1.0, rope_scaling={"rope_type": "default", "mrope_section": [12, 10, 10]}),
@@ -252,6 +253,8 @@ TEXTS: dict[str, tuple[Change, list[str]]] = {
     "marks that take spaces": (tokenizer(lambda data: data["added_tokens"][0].update(rstrip=True)), ["takes the sp"]),
     "another pad": (lambda folder: edit(folder / "tokenizer_config.json", lambda data: data.update(
                         image_token="<|other|>")), ["image_token is '<|other|>'"]),
+    "a token beside": (lambda folder: edit(folder / "tokenizer_config.json", lambda data: data.update(
+                           added_tokens_decoder={"7": {"content": "<|new|>"}})), ["has no token 7 '<|new|>'"]),
     "no generation": (lambda folder: (folder / "generation_config.json").write_text("no"), ["generation_config.json"]),
     "a list of it": (lambda folder: (folder / "generation_config.json").write_text("[]"), ["holds no JSON object"]),
     "an end in words": (lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": ["x"]}'),

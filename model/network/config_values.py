@@ -22,6 +22,8 @@ _TEXT: _Rules = {
     "use_sliding_window": ((False, None), _VLLM),
     "sliding_window": ((None,), _VLLM),
     "attention_chunk_size": ((None,), ""),
+    "is_causal": ((True, None), ""),
+    "per_layer_config": ((None,), ""),
     "partial_rotary_factor": ((1, None), ""),
     "original_max_position_embeddings": ((None,), ""),
     "tie_word_embeddings": ((True, False, None), ""),
