@@ -1,0 +1,44 @@
+"""How far the words of a reading are out of the order in which a page has them, where blocks may stand in any. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from operators.checks.page_words import Word
+from operators.checks.word_alignment import Alignment
+
+
+@dataclass(frozen=True)
+class Disorder:
+    """lines: of the page, of which words were read. jumps_back: how often the reading goes back in the page, or the
+    page in the reading, whichever is less: a table may be read by columns of which the file has the rows. torn: words
+    that stand the other way round than their neighbor in the same line. torn_lines: lines that stand before the line
+    that they go on from, by their small letter."""
+
+    lines: int = 0
+    jumps_back: int = 0
+    torn: int = 0
+    torn_lines: int = 0
+
+
+def disorder(alignment: Alignment, read: Sequence[Word], layer: Sequence[Word]) -> Disorder:
+    """Formulas and numbers that fill a line (of pages) are left out: they may stand anywhere."""
+    in_read = [
+        (place, other)
+        for place, other in enumerate(alignment.layer_of)
+        if other >= 0 and not read[place].formula and not layer[other].alone
+    ]
+    in_layer = sorted((other, place) for place, other in in_read)
+    jumps = min(_descents([other for _, other in in_read]), _descents([place for _, place in in_layer]))
+    turned = [(layer[a], layer[b]) for (a, one), (b, two) in zip(in_layer, in_layer[1:], strict=False) if two < one]
+    return Disorder(
+        lines=len({layer[other].line for other, _ in in_layer}),
+        jumps_back=jumps,
+        torn=sum(first.line == second.line for first, second in turned),
+        torn_lines=sum(second.line == first.line + 1 and second.small for first, second in turned),
+    )
+
+
+def _descents(places: Sequence[int]) -> int:
+    return sum(second < first for first, second in zip(places, places[1:], strict=False))
