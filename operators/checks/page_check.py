@@ -48,6 +48,6 @@ def is_far(difference: Difference) -> bool:
         or difference.extra > MOST_EXTRA * words
         or max(difference.missing_within, difference.extra_within) > _MOST_WITHIN * words * (2 if old else 1)
         or order.torn > _MOST_TORN * words
-        or (order.torn_lines > 0 and order.lines < _FEW_LINES)
+        or (order.lines < _FEW_LINES and (order.torn_lines > 0 or order.pieces >= max(1, order.lines)))
         or order.jumps_back > max(1, _MOST_JUMPS * order.lines)
     )

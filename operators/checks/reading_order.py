@@ -14,12 +14,13 @@ class Disorder:
     """lines: of the page, of which words were read. jumps_back: how often the reading goes back in the page, or the
     page in the reading, whichever is less: a table may be read by columns of which the file has the rows. torn: words
     that stand the other way round than their neighbor in the same line. torn_lines: lines that stand before the line
-    that they go on from, by their small letter."""
+    that they go on from, by their small letter. pieces: how often the reading goes from one of the lines to another."""
 
     lines: int = 0
     jumps_back: int = 0
     torn: int = 0
     torn_lines: int = 0
+    pieces: int = 0
 
 
 def disorder(alignment: Alignment, read: Sequence[Word], layer: Sequence[Word]) -> Disorder:
@@ -32,11 +33,13 @@ def disorder(alignment: Alignment, read: Sequence[Word], layer: Sequence[Word]) 
     in_layer = sorted((other, place) for place, other in in_read)
     jumps = min(_descents([other for _, other in in_read]), _descents([place for _, place in in_layer]))
     turned = [(layer[a], layer[b]) for (a, one), (b, two) in zip(in_layer, in_layer[1:], strict=False) if two < one]
+    lines = [layer[other].line for _, other in in_read]
     return Disorder(
-        lines=len({layer[other].line for other, _ in in_layer}),
+        lines=len(set(lines)),
         jumps_back=jumps,
         torn=sum(first.line == second.line for first, second in turned),
         torn_lines=sum(second.line == first.line + 1 and second.small for first, second in turned),
+        pieces=sum(one != two for one, two in zip(lines, lines[1:], strict=False)),
     )
 
 
