@@ -41,7 +41,12 @@ def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -
         result = task.output.check(parsed_reply.value)
         check = task.verify(result, view)
     except InvalidOutput as error:
-        failure, result = Failure("parse", "unparsable", str(error)), None
+        reason = str(error)
+        if cut:
+            reason = f"the reply ends at its max_tokens; {reason}"
+        elif parsed_reply.cut:
+            reason = f"the reply is cut off; {reason}"
+        failure, result = Failure("parse", "unparsable", reason), None
     except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
         failure, result = Failure("parse", "internal", repr(error)), None
     faults += [fault for fault in check.faults if fault not in faults]

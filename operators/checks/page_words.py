@@ -28,9 +28,7 @@ _SAME = str.maketrans(
 _BROKEN = re.compile(r"(?<=\w)[-\u00ad\u2010][^\S\n]*\n\s*(?=[^\W\d_])(?![A-ZÀ-ÖØ-Þ])")
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 """Of scripts that put no blanks between words."""
-_WORD = re.compile(
-    rf"[{IDEOGRAPHS}]|\d+(?:[.,']\d+)*|[^\W\d_{IDEOGRAPHS}]+|[{FORMULA}{FORMULA_END}]"
-)
+_WORD = re.compile(rf"[{IDEOGRAPHS}]|\d+(?:[.,']\d+)*|[^\W\d_{IDEOGRAPHS}]+|[{FORMULA}{FORMULA_END}]")
 _MINUS = re.compile(r"[\s(|]-[$€£¥]?$")
 _ORDINAL = re.compile(r"[.):]")
 

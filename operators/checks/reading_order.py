@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,16 +33,16 @@ def disorder(alignment: Alignment, read: Sequence[Word], layer: Sequence[Word]) 
     ]
     in_layer = sorted((other, place) for place, other in in_read)
     jumps = min(_descents([other for _, other in in_read]), _descents([place for _, place in in_layer]))
-    turned = [(layer[a], layer[b]) for (a, one), (b, two) in zip(in_layer, in_layer[1:], strict=False) if two < one]
+    turned = [(layer[a], layer[b]) for (a, one), (b, two) in itertools.pairwise(in_layer) if two < one]
     lines = [layer[other].line for _, other in in_read]
     return Disorder(
         lines=len(set(lines)),
         jumps_back=jumps,
         torn=sum(first.line == second.line for first, second in turned),
         torn_lines=sum(second.line == first.line + 1 and second.small for first, second in turned),
-        pieces=sum(one != two for one, two in zip(lines, lines[1:], strict=False)),
+        pieces=sum(one != two for one, two in itertools.pairwise(lines)),
     )
 
 
 def _descents(places: Sequence[int]) -> int:
-    return sum(second < first for first, second in zip(places, places[1:], strict=False))
+    return sum(second < first for first, second in itertools.pairwise(places))

@@ -17,7 +17,7 @@ _BLOCK = (
     "html|head|body|main|header|footer|nav|aside|section|article|address|figure|figcaption|h[1-6]|p|div|table|thead|tbody"
     "|tfoot|tr|td|th|caption|colgroup|col|ol|ul|li|dl|dt|dd|img|pre|blockquote|br|hr|page_number|doc"
 )
-_COMMENT = re.compile(r"<!--[^>]*-->|<!DOCTYPE[^<>]*>", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--[^<>]*-->|<!DOCTYPE[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(rf"</?(?:(?P<inline>{_INLINE})|{_BLOCK})(?:[\s/][^<>]*)?>", re.IGNORECASE)
 _SHOWS_HTML = re.compile(rf"</(?:{_INLINE}|{_BLOCK})>", re.IGNORECASE)
 _FENCE = re.compile(r"^[^\S\n]*(?:```|~~~)[^\n]*$", re.MULTILINE)
@@ -34,15 +34,50 @@ _LAYOUT = re.compile(
     r"|\\(?:hspace|vspace|label|ref|includegraphics)\*?(?:\[[^\[\]\n]{0,80}\])?\{[^{}\n]{0,80}\}|\\\\\[[^\[\]\n]{0,10}\]"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]{1,40})\*?")
-_SYMBOLS = dict(
-    zip(
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi"
-        " omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega varepsilon varphi ell hbar".split(),
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩεφlħ",
-        strict=True,
-    )
+_GREEK = (
+    *(
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+    ),
+    *("pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi"),
+    *("Pi", "Sigma", "Phi", "Psi", "Omega", "varepsilon", "varphi", "ell", "hbar"),
 )
-_NAMES = frozenset("sin cos tan cot sec exp log ln lim max min sup inf det dim arg gcd mod Pr".split())
+_SYMBOLS = dict(zip(_GREEK, "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩεφlħ", strict=True))
+_NAMES = frozenset(
+    [
+        *(
+            "sin",
+            "cos",
+            "tan",
+            "cot",
+            "sec",
+            "exp",
+            "log",
+            "ln",
+            "lim",
+            "max",
+            "min",
+            "sup",
+            "inf",
+            "det",
+            "dim",
+            "arg",
+        ),
+        *("gcd", "mod", "Pr"),
+    ]
+)
 """Commands that show themselves."""
 
 
@@ -52,13 +87,21 @@ def without_markup(read: str, layer: str) -> str:
         read = _COMMENT.sub(" ", read)
         read = _TAG.sub(lambda tag: "" if tag["inline"] else "\n" if _ends_line(tag[0]) else " ", read)
     if "&" in read:
-        read = html.unescape(read)
+        read = unescaped(read)
     read = _LINK.sub(r"\1", _IMAGE.sub(" ", _FENCE.sub("", read)))
     if "\\" in layer:
         return read
     read = _FORMULA.sub(_marked, read)
     read = _LAYOUT.sub(" ", read)
     return _COMMAND.sub(lambda name: f" {name[1]}" if name[1] in _NAMES else _SYMBOLS.get(name[1], " "), read)
+
+
+def unescaped(text: str) -> str:
+    """With characters for their HTML names and numbers; as it is where a number has thousands of digits."""
+    try:
+        return html.unescape(text)
+    except ValueError:
+        return text
 
 
 def _ends_line(tag: str) -> bool:

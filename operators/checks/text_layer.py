@@ -9,7 +9,7 @@ difference, a few wrong letters are a small one, and a number in the place of an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
@@ -45,7 +45,7 @@ class Difference:
     extra_within: float = 0.0
     wrong_numbers: int = 0
     misread_words: int = 0
-    disorder: Disorder = Disorder()
+    disorder: Disorder = field(default_factory=Disorder)
 
 
 @lru_cache(maxsize=64)  # a page that is asked again has its readings compared several times
@@ -99,7 +99,9 @@ def _cer(text: str, truth: str, *, same: bool) -> float:
     text, truth = text[:_LONGEST], truth[:_LONGEST]
     cer = Levenshtein.distance(text, truth) / len(truth)
     if same:  # but for where its words are parted
-        cer = min(cer, Levenshtein.distance(text.replace(" ", ""), truth.replace(" ", "")) / len(truth.replace(" ", "")))
+        cer = min(
+            cer, Levenshtein.distance(text.replace(" ", ""), truth.replace(" ", "")) / len(truth.replace(" ", ""))
+        )
     return cer
 
 

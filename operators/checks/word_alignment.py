@@ -151,7 +151,9 @@ def _pair_runs(alignment: Alignment, read: Sequence[int], layer: Sequence[int], 
             place += 1
             continue
         begin = place
-        while begin and start and layer_of[begin - 1] == -1 == read_of[start - 1] and read[begin - 1] == layer[start - 1]:
+        while (
+            begin and start and layer_of[begin - 1] == -1 == read_of[start - 1] and read[begin - 1] == layer[start - 1]
+        ):
             begin, start = begin - 1, start - 1
         place = begin
         while place < len(read) and start < len(layer) and layer_of[place] == -1 == read_of[start]:

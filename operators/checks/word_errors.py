@@ -27,8 +27,8 @@ _NOTE_DIGITS = 2
 
 
 class WordErrors:
-    """missing_words, extra_words, wrong_numbers, misread_words: counts. missing, extra, missing_within, extra_within: as
-    in text_layer.Difference."""
+    """missing_words, extra_words, wrong_numbers, misread_words: counts. missing, extra, missing_within, extra_within:
+    as in text_layer.Difference."""
 
     def __init__(self, read: Sequence[Word], layer: Sequence[Word]) -> None:
         self._read, self._layer = read, layer
@@ -49,10 +49,10 @@ class WordErrors:
             counts = sorted((len(words), len(others)))
             if counts[1] <= _OTHERWISE_PARTED * counts[0] or 2 * len(_keys(words) & _keys(others)) > counts[0]:
                 return False
-            edits = Levenshtein.distance(text, truth, score_cutoff=len(truth) // 4)
-            if edits > len(truth) // 4:
+            letters = Levenshtein.distance(text, truth, score_cutoff=len(truth) // 4)
+            if letters > len(truth) // 4:
                 return False
-            self._misread(edits / LETTERS_A_WORD, within=True)
+            self._misread(letters / LETTERS_A_WORD, within=True)
             digits = {_digits(text), _digits(truth)}
             self.wrong_numbers += len(digits) == 2 and "" not in digits
             return True

@@ -84,14 +84,6 @@ def page_markdown(blocks: Sequence[Block]) -> str:
     return "".join(parts)
 
 
-def unescaped(text: str) -> str:
-    """With characters for their HTML names and numbers; as it is where a number has thousands of digits."""
-    try:
-        return html.unescape(text)
-    except ValueError:
-        return text
-
-
 def placed(rows: list[list[tuple[str, int, int, bool]]]) -> tuple[Cell, ...]:
     """Cells in their places from rows of (text, row_span, column_span, header): a cell that spans rows pushes the
     cells of the rows below to the right, as HTML does (HTML Living Standard, 4.9.12.1)."""
@@ -103,7 +95,10 @@ def placed(rows: list[list[tuple[str, int, int, bool]]]) -> tuple[Cell, ...]:
         for text, row_span, column_span, header in entries:
             while (row, column) in taken:
                 column += 1
-            row_span, column_span = max(1, min(row_span, len(rows) - row, MOST_SPAN)), max(1, min(column_span, MOST_SPAN))
+            row_span, column_span = (
+                max(1, min(row_span, len(rows) - row, MOST_SPAN)),
+                max(1, min(column_span, MOST_SPAN)),
+            )
             if row_span * column_span > left:
                 row_span = column_span = 1
             left -= row_span * column_span

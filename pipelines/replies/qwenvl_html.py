@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from pipelines.replies.blocks import Block, BlockType, placed, unescaped
+from operators.checks.reply_markup import unescaped
+from pipelines.replies.blocks import Block, BlockType, placed
 
 _INLINE = "b|i|u|s|em|strong|sub|sup|span|a|small|del|ins|mark|font|code|abbr|cite|q|kbd|samp|var|time|label|big|tt"
 _INLINE += "|strike|wbr|button|input|select|option|textarea|link|meta|base"
@@ -252,7 +253,12 @@ def _unquoted(latex: str) -> str:
 def _table(node: _Node, kind: BlockType) -> Block:
     rows = [
         [
-            (" ".join(cell.text(but=("table",)).split()), _span(cell, "rowspan"), _span(cell, "colspan"), cell.tag == "th")
+            (
+                " ".join(cell.text(but=("table",)).split()),
+                _span(cell, "rowspan"),
+                _span(cell, "colspan"),
+                cell.tag == "th",
+            )
             for cell in row.children
             if isinstance(cell, _Node) and cell.tag in ("td", "th")
         ]

@@ -112,7 +112,9 @@ def _columns(dice: random.Random, sheet: Sheet) -> list[Block]:
 
 def _hyphenated(dice: random.Random, sheet: Sheet) -> list[Block]:
     """Words broken at the ends of lines, ligatures, quotes and dashes."""
-    text = " ".join([*prose(dice, 6), "The efficient office fixed “five” baffling flaws – their first effort, 1,204 of 37."])
+    text = " ".join(
+        [*prose(dice, 6), "The efficient office fixed “five” baffling flaws – their first effort, 1,204 of 37."]
+    )
     lines, line = [], ""
     for word in text.split():
         if len(line) + len(word) > 44 and len(word) > 5 and word.isalpha():
@@ -151,11 +153,15 @@ def _tables(dice: random.Random, sheet: Sheet) -> list[Block]:
 
 
 def _forms(dice: random.Random, sheet: Sheet) -> list[Block]:
-    labels = dice.sample(["Name", "Street", "Town", "Born", "Number", "Phone", "Account", "Valid until", "Nationality"], 7)
+    labels = dice.sample(
+        ["Name", "Street", "Town", "Born", "Number", "Phone", "Account", "Valid until", "Nationality"], 7
+    )
     blocks = [Block("heading", [f"Application {dice.randint(100, 999)}"])]
     sheet.line(blocks[0].lines[0], 60, 740, size=16)
     for number, label in enumerate(labels):
-        value = dice.choice([_name(dice), _date(dice), f"{dice.randint(10**6, 10**9)}", f"{_name(dice, 1)} {dice.randint(1, 200)}"])
+        value = dice.choice(
+            [_name(dice), _date(dice), f"{dice.randint(10**6, 10**9)}", f"{_name(dice, 1)} {dice.randint(1, 200)}"]
+        )
         sheet.line(f"{label}:", 60, 700 - 30 * number, size=11)
         sheet.line(value, 200, 700 - 30 * number, size=11)
         blocks.append(Block("text", [f"{label}: {value}"]))
@@ -164,12 +170,19 @@ def _forms(dice: random.Random, sheet: Sheet) -> list[Block]:
 
 def _invoices(dice: random.Random, sheet: Sheet) -> list[Block]:
     number, date = f"INV-{dice.randint(1000, 99999)}", _date(dice)
-    address = [_name(dice), f"{dice.randint(1, 300)} {_name(dice, 1)} Street", f"{dice.randint(10000, 99999)} {_name(dice, 1)}"]
+    address = [
+        _name(dice),
+        f"{dice.randint(1, 300)} {_name(dice, 1)} Street",
+        f"{dice.randint(10000, 99999)} {_name(dice, 1)}",
+    ]
     _put(sheet, address, 60, 740)
     terms = [f"Invoice {number}", f"Date {date}"]
     _put(sheet, terms, 400, 740)
     rows = [["item", "count", "price", "amount"]]
-    rows += [[" ".join(dice.choices(WORDS, k=2)), str(dice.randint(1, 40)), _money(dice), _money(dice)] for _ in range(dice.randint(2, 12))]
+    rows += [
+        [" ".join(dice.choices(WORDS, k=2)), str(dice.randint(1, 40)), _money(dice), _money(dice)]
+        for _ in range(dice.randint(2, 12))
+    ]
     y = _table_rows(dice, sheet, rows, 660)
     total = [f"Total {_money(dice)}", f"Tax {dice.randint(5, 25)}%", f"Due {_date(dice)}"]
     _put(sheet, total, 380, y)
@@ -193,7 +206,8 @@ def _lists(dice: random.Random, sheet: Sheet) -> list[Block]:
     y = 700.0
     for number in range(dice.randint(3, 12)):
         mark = f"{number + 1}." if numbered else "•"
-        line = f"{mark} {' '.join(dice.choices(WORDS, k=dice.randint(2, 8)))} {dice.choice(['', dice.randint(2, 5000)])}".strip()
+        words = " ".join(dice.choices(WORDS, k=dice.randint(2, 8)))
+        line = f"{mark} {words} {dice.choice(['', dice.randint(2, 5000)])}".strip()
         sheet.line(line, 60, y, size=11)
         y -= 18
         blocks.append(Block("item", [line]))
@@ -211,7 +225,10 @@ def _formulas(dice: random.Random, sheet: Sheet) -> list[Block]:
         sheet.line("2", 206, y + 4, size=7)
         sheet.line(f"= {a} y + {b} / {c}", 214, y, size=11)
         y -= 30
-        blocks += [Block("text", lines), Block("formula", [f"x2 = {a} y + {b} / {c}"], latex=f"x^{{2}} = {a} y + \\frac{{{b}}}{{{c}}}")]
+        blocks += [
+            Block("text", lines),
+            Block("formula", [f"x2 = {a} y + {b} / {c}"], latex=f"x^{{2}} = {a} y + \\frac{{{b}}}{{{c}}}"),
+        ]
     return blocks
 
 
@@ -222,7 +239,10 @@ def _short(dice: random.Random, sheet: Sheet) -> list[Block]:
             lambda: [_name(dice, dice.randint(1, 3))],
             lambda: [f"Chapter {dice.randint(1, 40)}", _name(dice, 3)],
             lambda: [_name(dice, 2), f"{_name(dice, 1)} {dice.randint(1900, 2030)}"],
-            lambda: [f"{dice.choice(WORDS).title()} of the {dice.choice(WORDS)}", f"and {dice.choice(WORDS)}s, {_date(dice)}"],
+            lambda: [
+                f"{dice.choice(WORDS).title()} of the {dice.choice(WORDS)}",
+                f"and {dice.choice(WORDS)}s, {_date(dice)}",
+            ],
             lambda: [str(dice.randint(1, 999))],
             lambda: [f"Total {_money(dice)}"],
         ]
@@ -272,7 +292,9 @@ def markdown(page: Page, _: random.Random) -> str:
         elif block.kind == "formula":
             parts.append(f"$$\n{block.latex}\n$$")
         elif block.kind == "text":
-            parts.append(_reflowed(block.lines) if len(block.lines) > 2 else "\n".join(f"**{line}**" for line in block.lines))
+            parts.append(
+                _reflowed(block.lines) if len(block.lines) > 2 else "\n".join(f"**{line}**" for line in block.lines)
+            )
         else:
             parts.append("\n".join(block.lines))
     return "\n\n".join(parts)
@@ -288,7 +310,9 @@ def in_html(page: Page, _: random.Random) -> str:
             parts.append(f'<table border="1">{rows}</table>')
         elif block.kind == "item":
             mark, _, text = block.lines[0].partition(" ")
-            parts.append(f"<{'ol' if mark[0].isdigit() else 'ul'}><li>{text}</li></{'ol' if mark[0].isdigit() else 'ul'}>")
+            parts.append(
+                f"<{'ol' if mark[0].isdigit() else 'ul'}><li>{text}</li></{'ol' if mark[0].isdigit() else 'ul'}>"
+            )
         elif block.kind == "formula":
             parts.append(f'<div class="formula">${block.latex}$</div>')
         else:
@@ -359,4 +383,9 @@ def invented_words(page: Page, dice: random.Random) -> str | None:
     return " ".join(words)
 
 
-WRONG: tuple[Callable[[Page, random.Random], str | None], ...] = (wrong_number, shuffled, reversed_lines, invented_words)
+WRONG: tuple[Callable[[Page, random.Random], str | None], ...] = (
+    wrong_number,
+    shuffled,
+    reversed_lines,
+    invented_words,
+)

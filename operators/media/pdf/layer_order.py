@@ -68,7 +68,10 @@ def _downward(letters: list[str], boxes: NDArray[np.float32]) -> str:
             texts.append("".join(letters[start:end]))
             middles = (boxes[inked, :2] + boxes[inked, 2:]) / 2
             starts.append(middles[0])
-            across, along = across + float(middles[-1, 0] - middles[0, 0]), along + float(middles[-1, 1] - middles[0, 1])
+            across, along = (
+                across + float(middles[-1, 0] - middles[0, 0]),
+                along + float(middles[-1, 1] - middles[0, 1]),
+            )
     if len(texts) < _FEWEST_LINES:
         return "".join(letters)
     steps = np.diff(np.array(starts), axis=0)
