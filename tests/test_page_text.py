@@ -44,9 +44,8 @@ def test_what_the_page_itself_says_stays() -> None:
     ("reply", "texts"),
     [
         (
-            (
-                            "<body><header>Harbor</header><nav><p>Home</p></nav><main><h1>Fees</h1><p>Paid <abbr>c.</abbr> 1900</p></main>",
-            ["Harbor", "Home", "Fees", "Paid c. 1900"],
+            "<body><header>Harbor</header><nav><p>Home</p></nav><main><h1>Fees</h1><p><abbr>c.</abbr> 1900</p></main>",
+            ["Harbor", "Home", "Fees", "c. 1900"],
         ),
         ("<dl><dt>Name</dt><dd>Jo</dd></dl><aside><address>9 Lane</address></aside></main>", ["Name", "Jo", "9 Lane"]),
         ("<form><label>Name</label> <input/></form><script>x < 1</script><p>end", ["Name", "end"]),

@@ -49,5 +49,5 @@ def is_far(difference: Difference) -> bool:
         or max(difference.missing_within, difference.extra_within) > _MOST_WITHIN * words * (2 if old else 1)
         or order.torn > _MOST_TORN * words
         or (order.lines < _FEW_LINES and (order.torn_lines > 0 or order.pieces >= max(1, order.lines)))
-        or order.jumps_back > max(1, _MOST_JUMPS * order.lines)
+        or order.jumps_back > _MOST_JUMPS
     )

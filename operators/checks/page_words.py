@@ -37,8 +37,8 @@ _ORDINAL = re.compile(r"[.):]")
 class Word:
     """A run of letters, one ideograph, or a number. key: by which it is compared; raw: its letters and digits alone.
     line: from 0, of lines that hold any. small: begins with a small letter. number: whether it is one; negative: None
-    where the dash before it may be another. formula: whether it stands in one. glued: a number that letters stand right
-    beside. ordinal: a number that begins its line as that of an item does. alone: all that its line holds."""
+    where the dash before it may be another. formula: whether it stands in one. glued: letters and
+    digits stand right beside each other. ordinal: a number that begins its line as that of an item does. alone: all that its line holds."""
 
     key: str
     raw: str
@@ -78,8 +78,18 @@ def words_of(text: str) -> list[Word]:
                 words.append(_number(line, matches, place, row, inside=inside, first=len(words) == before))
             else:
                 key = token.casefold()
-                alone = len(matches) == 1
-                words.append(Word(key, key, row, small=token[0].islower(), formula=inside, alone=alone))
+                start, end = match.span()
+                words.append(
+                    Word(
+                        key=key,
+                        raw=key,
+                        line=row,
+                        small=token[0].islower(),
+                        formula=inside,
+                        glued=line[start - 1 : start].isdecimal() or line[end : end + 1].isdecimal(),
+                        alone=len(matches) == 1,
+                    )
+                )
         row += len(words) > before
     return words
 

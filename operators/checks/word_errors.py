@@ -145,6 +145,7 @@ class WordErrors:
         for word in words:
             if not word.ordinal:
                 self.extra_words += 1
+                self.wrong_numbers += word.glued and not word.number and len(word.raw) == 1  # 282.5O
                 self.extra += _weight(word)
                 self.extra_within += _weight(word) if word.line in lines else 0
 
