@@ -37,8 +37,8 @@ _ORDINAL = re.compile(r"[.):]")
 class Word:
     """A run of letters, one ideograph, or a number. key: by which it is compared; raw: its letters and digits alone.
     line: from 0, of lines that hold any. small: begins with a small letter. number: whether it is one; negative: None
-    where the dash before it may be another. formula: whether it stands in one. glued: letters and
-    digits stand right beside each other. ordinal: a number that begins its line as that of an item does. alone: all that its line holds."""
+    where the dash before it may be another. formula: whether it stands in one. glued: letters and digits stand right
+    beside each other. ordinal: a number that begins its line as an item does. alone: all that its line holds."""
 
     key: str
     raw: str
