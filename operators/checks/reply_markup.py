@@ -23,10 +23,9 @@ _SHOWS_HTML = re.compile(rf"</(?:{_INLINE}|{_BLOCK})>", re.IGNORECASE)
 _FENCE = re.compile(r"^[^\S\n]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _IMAGE = re.compile(r"!\[[^\[\]\n]*\](?:\([^()\n]*\))?")
 _LINK = re.compile(r"\[([^\[\]\n]*)\]\((?:https?:|mailto:|#|/)[^()\n]*\)")
-_FORMULA = re.compile(
-    r"\$\$(?P<a>[^$]{1,4000})\$\$|\\\[(?P<b>(?:[^\\]|\\[^\]\[]){1,4000})\\\]|\\\((?P<c>(?:[^\\\n]|\\[^()]){1,400})\\\)"
-    r"|\$(?P<d>[^$\n]{1,400})\$"
-)
+_DELIMITER = re.compile(r"\$\$?|\\[\[\]()\\$]")
+_CLOSING = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
+_LONGEST_INLINE = 400
 _IS_FORMULA = re.compile(r"[\\^_={}]|^\s*[A-Za-z]\s*$")
 _LAYOUT = re.compile(
     r"\\(?:begin|end)\{[A-Za-z]{1,20}\*?\}(?:\[[^\[\]\n]{0,20}\])?(?:\{[^{}\n]{0,80}\})?"
@@ -91,7 +90,7 @@ def without_markup(read: str, layer: str) -> str:
     read = _LINK.sub(r"\1", _IMAGE.sub(" ", _FENCE.sub("", read)))
     if "\\" in layer:
         return read
-    read = _FORMULA.sub(_marked, read)
+    read = _with_formulas_marked(read)
     read = _LAYOUT.sub(" ", read)
     return _COMMAND.sub(lambda name: f" {name[1]}" if name[1] in _NAMES else _SYMBOLS.get(name[1], " "), read)
 
@@ -108,8 +107,20 @@ def _ends_line(tag: str) -> bool:
     return re.match(r"</?(?:td|th|img|col)\b", tag, re.IGNORECASE) is None
 
 
-def _marked(match: re.Match[str]) -> str:
-    content = next(group for group in match.groups() if group is not None)
-    if match["d"] is not None and not _IS_FORMULA.search(content):
-        return match[0]  # amounts of dollars
-    return f" {FORMULA}{content}{FORMULA_END} "
+def _with_formulas_marked(text: str) -> str:
+    """Between dollars only what looks like a formula: there may be amounts of dollars."""
+    parts: list[str] = []
+    begin = place = 0
+    opening = ""
+    for match in _DELIMITER.finditer(text):
+        if opening and match[0] == _CLOSING[opening]:
+            content = text[begin + len(opening) : match.start()]
+            inline = opening == "$" and ("\n" in content or len(content) > _LONGEST_INLINE)
+            if content and not inline and (opening != "$" or _IS_FORMULA.search(content)):
+                parts += (text[place:begin], " ", FORMULA, content, FORMULA_END, " ")
+                place, opening = match.end(), ""
+            else:  # what closes nothing may open
+                begin = match.start()
+        elif match[0] in _CLOSING:
+            begin, opening = match.start(), match[0]
+    return "".join([*parts, text[place:]])
