@@ -17,7 +17,7 @@ import json_repair
 
 _DECODER = json.JSONDecoder(strict=False)  # line breaks inside strings are common
 _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
 _PAIRS = (
     r'(?:"(?:[^"\\]|\\.){1,100}"\s*:\s*'
     r'(?:"(?:[^"\\]|\\.){0,1000}"|\[[^\[\]{}]{0,200}\]|[^\s"\[\]{},]{1,40})\s*,\s*){0,8}?'
@@ -162,8 +162,8 @@ def _unfenced(region: str) -> str:
 
 
 def _bare(region: str) -> str:
-    """With blanks for what stands within quotes."""
-    return _QUOTED.sub(lambda match: " " * len(match[0]), region)
+    """With blanks for what stands within quotes; a quote that does not end keeps its mark."""
+    return _QUOTED.sub(lambda match: (" " if match[1] else '"') + " " * (len(match[0]) - 1), region)
 
 
 def _is_cut(region: str) -> bool:
