@@ -21,7 +21,7 @@ BOX_ALIASES = (
     "bboxes_2d", "xyxy", "bbox_xyxy", "rect", "rectangle", "region", "coordinates", "coords", "coordinate", "position", "location",
     "polygon", "poly", "quad",
 )  # fmt: skip
-POINT_ALIASES = ("point", "points", "points_2d", "point2d", "keypoint", "click_point", "center_point")
+POINT_ALIASES = ("point", "points", "points_2d", "point2d", "keypoint", "click_point", "center_point", "center")
 PLACED = Kind(
     places={"bbox_2d": BOX_ALIASES, "point_2d": POINT_ALIASES},
     sizes={4: "bbox_2d", 2: "point_2d"},

@@ -24,7 +24,7 @@ _PLACE = (
 _HOLDS = r"(?:contain|show|include|depict|feature|have|display|present|hold)"
 _NOT = r"(?:\s+not|n't)"
 _LOOK = r"(?:find|see|locate|detect|spot|observe|notice|discern)"
-_NO = r"(?:no|zero|0|nothing|none|neither)"
+_NO = r"(?:no|zero|(?<![\d.])0|nothing|none|neither)"
 
 _NOTHING = re.compile(
     "|".join(

@@ -9,17 +9,17 @@ taken for an empty list. Knows the keys of a kind of things, nothing of pictures
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from operators.checks.refusals import cannot_say
 from pipelines.replies.boxes import numbers
-from pipelines.replies.elements import json_values, read_elements
+from pipelines.replies.elements import JsonValues, json_values, read_elements
 from pipelines.replies.nothing import says_nothing
 from pipelines.replies.places import named_place, places_of
-from pipelines.replies.written import loosened, lines_with_places, tables, tagged
+from pipelines.replies.written import lines_with_places, loosened, tables, tagged
 from schemas.errors import InvalidOutput
 
 _DEEPEST = 12
@@ -36,6 +36,7 @@ _MEASURES = re.compile(
     re.IGNORECASE,
 )
 """Keys of numbers that are no places."""
+_ESCAPED = re.compile(r'[\[{]\s*\{?\s*\\"')
 _ABSENT: tuple[Any, ...] = (None, "", [], {}, False)
 _NO_WORDS = ("none", "null", "n/a", "na", "not found", "not visible", "not present", "unknown", "无", "-")
 
@@ -46,7 +47,7 @@ class Kind:
 
     places: the key that a place is given under -> others that it may stand under. sizes: how many numbers a bare place
     has -> that key; the first is the usual one. words: keys of what a thing is called; the first is for a name that
-    stands beside or above its place. times: keys of when; the first is for a time beside or above a place. keys: others
+    stands beside or above its place. bare: reads a list as one thing, where it has no place. times: keys of when; the first is for a time beside or above a place. keys: others
     by which a thing is known that has no place. texts: a text alone is a thing. prose: places in sentences are read.
     """
 
@@ -54,6 +55,7 @@ class Kind:
     sizes: Mapping[int, str]
     words: tuple[str, ...]
     times: tuple[str, ...] = ()
+    bare: Callable[[list[Any]], dict[str, Any] | None] | None = None
     keys: tuple[str, ...] = ()
     texts: bool = False
     prose: bool = True
@@ -88,17 +90,17 @@ class _Walk:
 
 def read_things(answer: str, kind: Kind) -> Things:
     """answer: without its reasoning. Raises nothing."""
+    if _ESCAPED.search(answer):  # JSON in a text
+        answer = answer.replace('\\"', '"').replace("\\n", "\n")
     read = _json(answer, kind)
-    if not read.values and '\\"' in answer:
-        read = max(read, _json(answer.replace('\\"', '"'), kind), key=lambda one: len(one.values))
     if read.values or read.cut:
         return read
     walk = _Walk(kind)
-    for value in json_values(loosened(answer)).values:
-        _walk(walk, value, {}, 0, fenced=True)
-    if not walk.values and kind.prose:
-        for value in (*tables(answer), *tagged(answer), *lines_with_places(answer)):
-            _walk(walk, value, {}, 0, fenced=True)
+    _walk_all(walk, loosened(answer))
+    if not walk.values and kind.prose and not read.unread:
+        for read_written in (tables, tagged, lines_with_places):
+            for value in () if walk.values else read_written(answer):
+                _walk(walk, value, {}, 0, fenced=True)
     if walk.values:
         return Things(tuple(walk.values), walk.dropped, read.cut, unread=False, empty=False)
     return read
@@ -122,12 +124,8 @@ def settle(answer: str, things: Things, kept: int, dropped: int, what: str, faul
 
 
 def _json(answer: str, kind: Kind) -> Things:
-    written = json_values(answer)
     walk = _Walk(kind)
-    fences = answer.count("```") > 0
-    for value, (start, end) in zip(written.values, written.places, strict=True):
-        alone = not (answer[:start].strip() or answer[end:].strip())
-        _walk(walk, value, {}, 0, fenced=fences or alone)
+    written = _walk_all(walk, answer)
     if written.sound and (walk.values or walk.empty or walk.unread):
         return Things(tuple(walk.values), walk.dropped if walk.values else 0, False, walk.unread > 0, walk.empty)
     elements = read_elements(answer, (*kind.known, *kind.keys))
@@ -141,6 +139,16 @@ def _json(answer: str, kind: Kind) -> Things:
     lost = len(elements.values) and again.unread
     unread = bool(walk.unread or again.unread or elements.dropped)
     return Things(tuple(again.values), elements.dropped + again.dropped + lost, elements.cut, unread, walk.empty)
+
+
+def _walk_all(walk: _Walk, text: str) -> JsonValues:
+    """The sound JSON of a text. A list within a sentence may be a place or a citation."""
+    written = json_values(text)
+    fences = "```" in text
+    for value, (start, end) in zip(written.values, written.places, strict=True):
+        alone = not (text[:start].strip() or text[end:].strip()) if len(written.values) == 1 else False
+        _walk(walk, value, {}, 0, fenced=fences or alone)
+    return written
 
 
 def _walk(walk: _Walk, value: Any, above: dict[str, Any], depth: int, *, fenced: bool) -> None:
@@ -157,12 +165,13 @@ def _walk_list(walk: _Walk, value: list[Any], above: dict[str, Any], depth: int,
     if not value:
         walk.empty = True
         return
+    if not (fenced or depth) and (len(value) == 1 or not isinstance(value[0], (list, dict))) and _numbers_within(value):
+        return  # a place in a sentence, or a citation
     if (element := _bare(value, walk.kind)) is not None:
-        if fenced or depth or walk.kind.prose:
-            walk.values += [{**above, **one} for one in element]
+        walk.values += [{**above, **one} for one in element]
         return
     if all(isinstance(item, (int, float)) for item in value):
-        walk.unread += fenced or depth > 0  # else a citation, in prose
+        walk.unread += 1
         return
     before = len(walk.values), walk.unread
     for item in value:
@@ -201,7 +210,7 @@ def _walk_object(walk: _Walk, value: dict[str, Any], above: dict[str, Any], dept
     before, empty = (len(walk.values), walk.unread), walk.empty
     walk.empty = False
     for key, item in value.items():
-        if isinstance(item, (dict, list)) and not (_MEASURES.search(key) and _flat(item)):
+        if isinstance(item, (dict, list)) and not (_flat(item) and _is_no_place(key, kind)):
             _walk(walk, item, _named_by(key, item, below, kind), depth + 1, fenced=True)
     inner_empty, walk.empty = walk.empty, empty or walk.empty
     lists = [item for item in value.values() if isinstance(item, list)]
@@ -255,7 +264,7 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
         shaped = [
             (key, name, places)
             for key, item in value.items()
-            if isinstance(item, list) and not _MEASURES.search(key)
+            if isinstance(item, list) and not _is_no_place(key, kind)
             for size, name in kind.sizes.items()
             if (places := places_of(item, size)) and len(places) == 1
         ]
@@ -288,6 +297,9 @@ def _plain(key: str) -> str:
 
 def _bare(value: list[Any], kind: Kind) -> list[dict[str, Any]] | None:
     """A place without its object: numbers alone, or beside a text or a time."""
+    if kind.bare is not None:
+        element = kind.bare(value)
+        return None if element is None else [element]
     for size, name in kind.sizes.items():
         if numbers(value, size) is not None and not any(isinstance(item, str) for item in value[:1]):
             return [{name: list(value)}]
@@ -341,8 +353,17 @@ def _lacking(element: dict[str, Any], above: dict[str, Any], kind: Kind) -> dict
     }
 
 
+def _is_no_place(key: str, kind: Kind) -> bool:
+    """Whether numbers under a key are a measure, or a place of another kind."""
+    return _MEASURES.search(key) is not None or ("3d" in key.lower() and _plain(key) not in kind.known)
+
+
 def _holds_objects(item: Any) -> bool:
     return isinstance(item, list) and any(isinstance(part, (dict, str)) for part in item)
+
+
+def _numbers_within(value: list[Any]) -> bool:
+    return all(isinstance(item, (int, float)) or (isinstance(item, list) and _flat(item)) for item in value)
 
 
 def _flat(item: Any) -> bool:

@@ -23,7 +23,6 @@ _POINTS = re.compile(r"<points?\b([^<>]{1,2000})>([^<>]{0,200})", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([\w-]{1,20})\s*=\s*[\"']([^\"']{0,200})[\"']")
 _TAGS = re.compile(r"</?[|\w][\w\s|/]{0,30}>|<\|[\w/]{1,30}\|>")
 _BULLET = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+)?")
-_NAME = re.compile(r"^(?:\W*)([^:=\[\](){}<>|]{1,60}?)\s*(?:\([^()\d]{1,40}\)\s*)?(?:[:=\-–—]|\bat\b|\bis\b|$)")
 _SENTENCE = re.compile(r"\b(?:is|are|the|of|box|bounding|located|coordinates?|bbox|point)\b", re.IGNORECASE)
 _TWO_CORNERS = re.compile(r"box|bbox|corner|rect|top|region|det\b", re.IGNORECASE)
 
