@@ -139,7 +139,7 @@ def test_spotted_lines() -> None:
         ('Here: [{"bbox_2d": [500, 500, 0, 0], "text_content": "a"}] Good luck.', [[0, 0, 1001.0, 500.5]], 0, False),
         ("[{'bbox_2d': ['0', '0', '999', '999'], 'text_content': 'it'}]", [[0, 0, 2000, 1000]], 0, False),
         ('[{"bbox_2d": [0, 0, 5000, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]',
-         [[0, 0, 0, 1000]], 1, False),
+         [[0, 0, 0, 999]], 1, False),
         ('[{"bbox_2d": [0, 0, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 0], "text_content": " "}, '
          '{"bbox_2d": [0, 0, 1e999, NaN], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]',
          [[0, 0, 0, 1000]], 3, False),

@@ -282,7 +282,12 @@ def test_a_list_of_what_cannot_be_read_is_no_empty_list(task: str, reply: str) -
 def test_boxes_of_another_kind_are_no_empty_list() -> None:
     in_two, in_three = f'[{{"bbox_2d": {B}, "label": "mug"}}]', f'[{{"bbox_3d": {SPACE}, "label": "mug"}}]'
     no_turns = '[{"center": [0, 0, 4], "size": [1, 2, 3], "label": "mug"}]'
-    for task, reply in (("ground_2d", in_three), ("gui_elements", in_three), ("ground_3d", in_two), ("ground_3d", no_turns)):
+    for task, reply in (
+        ("ground_2d", in_three),
+        ("gui_elements", in_three),
+        ("ground_3d", in_two),
+        ("ground_3d", no_turns),
+    ):
         assert checked(task, reply).failure is not None, (task, reply)
 
 
@@ -307,7 +312,10 @@ def holds_something(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(holds_something, value.values()))
     return isinstance(value, list) and any(
-        holds_something(item) if isinstance(item, (list, dict)) and not (isinstance(item, dict) and item) else bool(item) for item in value
+        holds_something(item)
+        if isinstance(item, (list, dict)) and not (isinstance(item, dict) and item)
+        else bool(item)
+        for item in value
     )
 
 
@@ -328,12 +336,18 @@ def test_no_list_of_something_is_taken_for_an_empty_one(value: Any, around: str,
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400), st.integers(401, 999), st.integers(401, 999)), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 400), st.integers(401, 999), st.integers(401, 999)),
+        min_size=1,
+        max_size=4,
+    ),
     st.lists(KEYS, max_size=3),
     st.sampled_from(AROUND),
     st.sampled_from(("bbox_2d", "box", "bounding_box", None)),
 )
-def test_boxes_are_read_under_any_keys(boxes: list[tuple[int, ...]], keys: list[str], around: str, key: str | None) -> None:
+def test_boxes_are_read_under_any_keys(
+    boxes: list[tuple[int, ...]], keys: list[str], around: str, key: str | None
+) -> None:
     things: list[Any] = [list(box) if key is None else {key: list(box), "label": "mug"} for box in boxes]
     row = checked("ground_2d", around.replace("{}", json.dumps(put_under(things, keys), ensure_ascii=False)))
     if row.failure is None:
@@ -342,7 +356,9 @@ def test_boxes_are_read_under_any_keys(boxes: list[tuple[int, ...]], keys: list[
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from(("There are no {} in the image.", "No {} are visible.", "I cannot find any {}.", "No {} found.", "未发现{}。")),
+    st.sampled_from(
+        ("There are no {} in the image.", "No {} are visible.", "I cannot find any {}.", "No {} found.", "未发现{}。")
+    ),
     st.sampled_from(("mugs", "red cars", "people who run", "events", "buttons", "杯子")),
     st.sampled_from(LISTS),
     st.sampled_from(("{}", "{}\n\n[]", "{}\n```json\n{{}}\n```", "**{}**")),

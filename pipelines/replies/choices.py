@@ -27,13 +27,33 @@ _MARKED = re.compile(
 )
 _GOES_ON = re.compile(r"\s+(\w+)")
 _AFTER_A_LETTER = frozenset(
-    ("because", "since", "as", "and", "or", "not", "is", "was", "in", "with", "which", "due", "for", "but", "rather", "instead", "here")
+    (
+        "because",
+        "since",
+        "as",
+        "and",
+        "or",
+        "not",
+        "is",
+        "was",
+        "in",
+        "with",
+        "which",
+        "due",
+        "for",
+        "but",
+        "rather",
+        "instead",
+        "here",
+    )
 )
 _DENIED = re.compile(
-    r"(?:\bnot|n't|\brather\s+than|\binstead\s+of|\bexcept|不是|不选|而非)\s*(?:\b(?:be|option|choice|the\s+answer|answer)\b\s*)*$", re.IGNORECASE
+    r"(?:\bnot|n't|\brather\s+than|\binstead\s+of|\bexcept|不是|不选|而非)\s*(?:\b(?:be|option|choice|the\s+answer|answer)\b\s*)*$",
+    re.IGNORECASE,
 )
 _WRONG = re.compile(
-    r"^[*_)\]\s]*(?:\.\s*[^.\n]{1,60}?)?\s*(?:is|was|seems|looks|are)\s*(?:not|n't|incorrect|wrong|false|ruled\s+out|eliminated)", re.IGNORECASE
+    r"^[*_)\]\s]*(?:\.\s*[^.\n]{1,60}?)?\s*(?:is|was|seems|looks|are)\s*(?:not|n't|incorrect|wrong|false|ruled\s+out|eliminated)",
+    re.IGNORECASE,
 )
 _BOTH = re.compile(r"^\s*(?:and|or|&|/|,|、|和|或)\s*[*(\[]{0,3}([A-J])(?![\w'])")
 _BARE = re.compile(rf"\W*{_LETTER}\W*")
@@ -75,7 +95,9 @@ def _letter(text: str, options: dict[str, str]) -> str | None:
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text)
     if (bare := _BARE.fullmatch(text)) is not None:
         return bare[1].upper() if bare[1].upper() in options else None
-    if (named := re.fullmatch(rf"\W*(?:option|choice|选项?)\s*{_LETTER}(?:[.:,)].{{0,80}})?\W*", text, re.IGNORECASE)) is not None:
+    if (
+        named := re.fullmatch(rf"\W*(?:option|choice|选项?)\s*{_LETTER}(?:[.:,)].{{0,80}})?\W*", text, re.IGNORECASE)
+    ) is not None:
         return named[1].upper() if named[1].upper() in options else None
     for letter, option in options.items():
         if text.strip(" .*\"'").casefold() == option.casefold():
@@ -94,9 +116,15 @@ def _marked(answer: str, options: dict[str, str]) -> str | None:
         place = next(number for number, group in enumerate(match.groups(), 1) if group)
         letter = match[place].upper()
         goes_on = _GOES_ON.match(answer, match.end(place))
-        if goes_on is not None and goes_on[1].lower() not in _AFTER_A_LETTER and (letter == "A" or match[place].islower()):
+        if (
+            goes_on is not None
+            and goes_on[1].lower() not in _AFTER_A_LETTER
+            and (letter == "A" or match[place].islower())
+        ):
             continue  # an article
-        if letter not in options or _DENIED.search(answer[max(0, match.start(place) - 40) : match.start(place)].rstrip("*_([\"'`$ ")):
+        if letter not in options or _DENIED.search(
+            answer[max(0, match.start(place) - 40) : match.start(place)].rstrip("*_([\"'`$ ")
+        ):
             continue
         if _WRONG.match(answer[match.end(place) : match.end(place) + 90]):
             continue

@@ -14,9 +14,14 @@ from schemas.errors import InvalidOutput
 
 _DEEPEST = 6
 _SENTENCES = re.compile(r"(?<=[.!?。!?])\s+|(?<=。)|\n+")
-_YET = re.compile(r"\b(?:until|till|before|after|except|besides|other\s+than|only|but)\b|直到|之后|以外|才", re.IGNORECASE)
+_YET = re.compile(
+    r"\b(?:until|till|before|after|except|besides|other\s+than|only|but)\b|直到|之后|以外|才", re.IGNORECASE
+)
+_PLACE = re.compile(r"box|point|coord|position|size", re.IGNORECASE)
 _NONE_AT_ALL = re.compile(r"\W*(?:-1(?:\.0)?\W+-1(?:\.0)?|none|null|n/?a|nan)\W*", re.IGNORECASE)
-_BARE = re.compile(r"\W*\d[\d:.]*\s*(?:(?:,|-|–|to|and|;|\s)\s*\d[\d:.]*\s*)?(?:s|seconds?|secs?|秒)?\W*", re.IGNORECASE)
+_BARE = re.compile(
+    r"\W*\d[\d:.]*\s*(?:(?:,|-|–|to|and|;|\s)\s*\d[\d:.]*\s*)?(?:s|seconds?|secs?|秒)?\W*", re.IGNORECASE
+)
 _FROM_TO = re.compile(rf"\b(?:from|between)\s+({TIME})\s*(?:to|and|until|-|–)\s*({TIME})(?!\w|\s+\w)", re.IGNORECASE)
 _AT = re.compile(rf"\b(?:at|timestamp|time|around|about)\s*[:=]?\s*({TIME})(?!\w|%|\s+\w)", re.IGNORECASE)
 """Numbers without a unit, where nothing stands behind them: seconds were asked for."""
@@ -81,10 +86,14 @@ def _in_json(value: Any, depth: int) -> tuple[float, float] | None:
     if isinstance(value, dict):
         if (moment := span_of(value)) is not None:
             return moment
-        times = [time for time in (seconds(item) for key, item in value.items() if "time" in str(key).lower()) if time is not None]
+        times = [
+            time
+            for time in (seconds(item) for key, item in value.items() if "time" in str(key).lower())
+            if time is not None
+        ]
         if len(times) == 1:
             return times[0], times[0]
-        inner = [_in_json(item, depth + 1) for item in value.values()]
+        inner = [_in_json(item, depth + 1) for key, item in value.items() if not _PLACE.search(str(key))]
         return next((moment for moment in inner if moment is not None), None)
     if isinstance(value, list):
         if len(value) == 2 and (moment := span(value[0], value[1])) is not None:
@@ -100,4 +109,6 @@ def _is_none(value: Any) -> bool:
         return all(_is_none(item) for item in value.values())
     if isinstance(value, list):
         return all(item == -1 or _is_none(item) for item in value)
-    return value in (None, False, "", "none", "None", "null", "N/A", -1) or (isinstance(value, str) and says_nothing(value))
+    return value in (None, False, "", "none", "None", "null", "N/A", -1) or (
+        isinstance(value, str) and says_nothing(value)
+    )

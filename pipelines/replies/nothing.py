@@ -16,7 +16,9 @@ _SHOWN = (
     r"(?:visible|present|found|detected|seen|shown|depicted|identified|located|observed|evident|spotted|identifiable|"
     r"discernible|apparent|noted|there|here|available|recognized|recorded|listed|mentioned|noticeable)"
 )
-_HAPPENS = r"(?:appears?|appeared|exists?|existed|occurs?|occurred|happens?|happened|take\s+place|takes\s+place|took\s+place)"
+_HAPPENS = (
+    r"(?:appears?|appeared|exists?|existed|occurs?|occurred|happens?|happened|take\s+place|takes\s+place|took\s+place)"
+)
 _PLACE = (
     r"(?:images?|pictures?|photos?|photographs?|videos?|clips?|frames?|scenes?|screens?|screenshots?|pages?|documents?|"
     r"footage|view|shots?|segments?|interface|scans?|sheets?)"

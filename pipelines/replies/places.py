@@ -14,6 +14,7 @@ from pipelines.replies.boxes import numbers
 _NUMBERS_ONLY = re.compile(r"[\s\d.,;:+\-eE()\[\]<>|]{1,400}")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _MOST_CORNERS = 64
+_DEEPEST = 3
 
 _EDGES = (
     ("x1", "y1", "x2", "y2"),
@@ -24,7 +25,11 @@ _EDGES = (
     ("xtl", "ytl", "xbr", "ybr"),
 )
 _SIZED = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
-_CENTERED = (("cx", "cy", "w", "h"), ("xcenter", "ycenter", "width", "height"), ("centerx", "centery", "width", "height"))
+_CENTERED = (
+    ("cx", "cy", "w", "h"),
+    ("xcenter", "ycenter", "width", "height"),
+    ("centerx", "centery", "width", "height"),
+)
 _CORNERS = (("topleft", "bottomright"), ("min", "max"), ("start", "end"))
 _POINTS = (("x", "y"), ("cx", "cy"), ("xcenter", "ycenter"), ("centerx", "centery"), ("xcoordinate", "ycoordinate"))
 _CENTERS = ("center", "position", "location", "centerm", "translation", "centroid")
@@ -37,13 +42,14 @@ _NAMES_3D = (
 _INSIDE_3D = (("x", "y", "z"), ("xsize", "ysize", "zsize"), ("roll", "pitch", "yaw"), ("xcenter", "ycenter", "zcenter"))
 
 
-def places_of(value: Any, count: int) -> list[list[float]]:
+def places_of(value: Any, count: int, depth: int = 0) -> list[list[float]]:
     """Those that a value names; none for what is no place. count: 4 for boxes, 2 for points, 9 for boxes in space.
 
     Of several corners the rectangle around them; a list of places is all of them or none.
     """
     if isinstance(value, str):
         value = _in_text(value)
+        depth = max(depth, _DEEPEST - 1)
     if isinstance(value, dict):
         place = named_place(value, count)
         return [] if place is None else [place]
@@ -55,7 +61,9 @@ def places_of(value: Any, count: int) -> list[list[float]]:
         return [[side for part in value for side in numbers(part, 3) or ()]]
     if count == 4 and (around := _around(value)) is not None:
         return [around]
-    inner = [places_of(part, count) if isinstance(part, (list, tuple, dict, str)) else [] for part in value[:5000]]
+    if depth >= _DEEPEST:
+        return []
+    inner = [places_of(part, count, depth + 1) if isinstance(part, (list, tuple, dict, str)) else [] for part in value]
     return [place for places in inner for place in places] if all(inner) else []
 
 

@@ -28,7 +28,8 @@ _LINE = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _AT_THE_END = re.compile(
-    rf"{_OPENING}([^\n:]{{3,500}}?)[\s:：,，*_-]{{0,4}}[(\[]\s*(?:from\s+)?{SPAN}\s*[)\]][*_.]{{0,3}}\s*$", re.MULTILINE | re.IGNORECASE
+    rf"{_OPENING}([^\n:]{{3,500}}?)[\s:：,，*_-]{{0,4}}[(\[]\s*(?:from\s+)?{SPAN}\s*[)\]][*_.]{{0,3}}\s*$",
+    re.MULTILINE | re.IGNORECASE,
 )
 
 
@@ -94,7 +95,7 @@ def read_timed_texts(reply: str) -> TimedTexts:
 
 
 def _is_json(reply: str, pair: re.Match[str]) -> bool:
-    return "{" in reply[: pair.start() + 1]
+    return "{" in reply[: pair.start() + 1] or reply[pair.end() : pair.end() + 1] == '"'
 
 
 def _lines(reply: str) -> list[TimedText]:
@@ -102,7 +103,7 @@ def _lines(reply: str) -> list[TimedText]:
     values: list[TimedText] = []
     for match in _LINE.finditer(reply):
         start, end, single, closing, separator, text = match.groups()
-        text = " ".join(text.strip(" *_\"”").split())
+        text = " ".join(text.strip(' *_"”').split())
         if single is not None and (":" not in single or not (closing or separator.strip())):
             continue
         clear = closing or separator.strip() or ":" in match[0]
@@ -112,7 +113,7 @@ def _lines(reply: str) -> list[TimedText]:
     if values:
         return values
     for match in _AT_THE_END.finditer(reply):
-        text, times = " ".join(match[1].strip(" *_\"“”").split()), span(match[2], match[3])
+        text, times = " ".join(match[1].strip(' *_"“”').split()), span(match[2], match[3])
         if times is not None and any(map(str.isalpha, text)):
             values.append(TimedText(*times, text))
     return values
@@ -121,7 +122,7 @@ def _lines(reply: str) -> list[TimedText]:
 def _pairs(reply: str, pairs: list[re.Match[str]], things: Things) -> TimedTexts:
     values: list[TimedText] = []
     dropped, cut = 0, False
-    in_braces = _is_json(reply, pairs[0])
+    in_braces = "{" in reply[: pairs[0].start() + 1]
     for number, pair in enumerate(pairs):
         last = number + 1 == len(pairs)
         region = reply[pair.end() : len(reply) if last else pairs[number + 1].start()]

@@ -36,6 +36,10 @@ _MEASURES = re.compile(
     re.IGNORECASE,
 )
 """Keys of numbers that are no places."""
+_CODE = re.compile(
+    r"```(?:html?|css|svg|javascript|js|c|cpp|java)\b|^\s{0,20}(?:import|from)\s+\w|<!doctype|<html|<tool_call",
+    re.IGNORECASE | re.MULTILINE,
+)
 _ESCAPED = re.compile(r'[\[{]\s*\{?\s*\\"')
 _ABSENT: tuple[Any, ...] = (None, "", [], {}, False)
 _NO_WORDS = ("none", "null", "n/a", "na", "not found", "not visible", "not present", "unknown", "无", "-")
@@ -93,7 +97,7 @@ def read_things(answer: str, kind: Kind) -> Things:
     if _ESCAPED.search(answer):  # JSON in a text
         answer = answer.replace('\\"', '"').replace("\\n", "\n")
     read = _json(answer, kind)
-    if read.values or read.cut:
+    if read.values or read.cut or _CODE.search(answer):
         return read
     walk = _Walk(kind)
     _walk_all(walk, loosened(answer))
@@ -338,7 +342,9 @@ def _named_by(key: str, item: Any, below: dict[str, Any], kind: Kind) -> dict[st
         return {**below, kind.times[0]: key}
     if _GENERIC.fullmatch(key.strip()) or _plain(key) in kind.known or any(name in below for name in kind.words):
         return below
-    if isinstance(item, list) and any(isinstance(part, dict) and any(part.get(word) for word in kind.words) for part in item):
+    if isinstance(item, list) and any(
+        isinstance(part, dict) and any(part.get(word) for word in kind.words) for part in item
+    ):
         return below
     return {**below, kind.words[0]: key}
 
@@ -348,7 +354,9 @@ def _lacking(element: dict[str, Any], above: dict[str, Any], kind: Kind) -> dict
     return {
         key: item
         for key, item in above.items()
-        if not any(element.get(name) not in (None, "") for group in (kind.words, kind.times) if key in group for name in group)
+        if not any(
+            element.get(name) not in (None, "") for group in (kind.words, kind.times) if key in group for name in group
+        )
         and not any(element.get(name) for name in kind.keys)
     }
 
@@ -371,7 +379,12 @@ def _flat(item: Any) -> bool:
 
 
 def _is_absent(value: Any) -> bool:
-    return value in _ABSENT and value != 0 or value is False or (isinstance(value, str) and value.strip().lower() in _NO_WORDS)
+    return (
+        value in _ABSENT
+        and value != 0
+        or value is False
+        or (isinstance(value, str) and value.strip().lower() in _NO_WORDS)
+    )
 
 
 def _says_none(value: dict[str, Any], kind: Kind) -> bool:
@@ -379,6 +392,8 @@ def _says_none(value: dict[str, Any], kind: Kind) -> bool:
     if any(value.get(key) for key in kind.words if key not in ("text", "content", "description")):
         return False
     plain = list(value.values())
-    if all(item in (None, False, 0, "") or (isinstance(item, str) and item.strip().lower() in _NO_WORDS) for item in plain):
+    if all(
+        item in (None, False, 0, "") or (isinstance(item, str) and item.strip().lower() in _NO_WORDS) for item in plain
+    ):
         return True
     return any(isinstance(item, str) and says_nothing(item) for item in plain)

@@ -20,15 +20,15 @@ _MARK = re.compile(
     r"|^\s*####\s+([^\n]+)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_HEADING = re.compile(
-    r"^[^\n.]{0,40}?\b(?:answer|答案)(?:\s+is)?\s*[*_:：]{0,6}[ \t]*$", re.IGNORECASE | re.MULTILINE
-)
+_HEADING = re.compile(r"^[^\n.]{0,40}?\b(?:answer|答案)(?:\s+is)?\s*[*_:：]{0,6}[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _END_OF_SENTENCE = re.compile(r"(?<=[.!?])[*_]{0,3}\s+(?=[A-Z\"“(*])|(?<=[。！？])(?=.)")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Za-z]|St|Mr|Mrs|Ms|Dr|Prof|Jr|Sr|Mt|Ft|No|Nos|vs|Inc|Ltd|Co|Corp|Fig|Eq|Sec|Ch|Vol|approx|etc|e\.g|i\.e|"
     r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Ave|Rd|Blvd|U\.S|a\.m|p\.m)\.[*_]{0,3}$"
 )
-_REASON = re.compile(r",?\s+(?:because|since)\s+.*$|，?因为.*$|[,，]\s*(?:as|so|which)\s+.*$", re.IGNORECASE | re.DOTALL)
+_REASON = re.compile(
+    r",?\s+(?:because|since)\s+.*$|，?因为.*$|[,，]\s*(?:as|so|which)\s+.*$", re.IGNORECASE | re.DOTALL
+)
 _WRAPPED = (
     re.compile(r"\$\$?([^$]*)\$\$?\.?"),
     re.compile(r"\\\((.*)\\\)\.?", re.DOTALL),
@@ -119,7 +119,17 @@ def _in_json(answer: str) -> str | None:
     for value in reversed(json_values(answer).values):
         if isinstance(value, dict):
             keys = {key.strip().lower().replace(" ", "_"): item for key, item in value.items()}
-            for key in ("final_answer", "answer", "short_answer", "correct_answer", "choice", "option", "correct_option", "result", "答案"):
+            for key in (
+                "final_answer",
+                "answer",
+                "short_answer",
+                "correct_answer",
+                "choice",
+                "option",
+                "correct_option",
+                "result",
+                "答案",
+            ):
                 item = keys.get(key)
                 if isinstance(item, (str, int, float)) and not isinstance(item, bool) and str(item).strip():
                     return str(item)

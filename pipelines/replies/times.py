@@ -16,7 +16,7 @@ LONGEST_S = 1_000_000.0
 
 TIME = r"(?>\d{1,4}(?::\d{1,2}){1,2}(?:\.\d{1,9}|,\d{3}(?!\d))?|\d{1,12}(?:\.\d{1,12})?)"
 _UNIT = r"(?:\s*(?:(?:seconds?|secs?|s)\b|秒钟?))?"
-_SEPARATOR = r"\s*(?:开始)?[,，]?\s*(?:-->|->|→|-|–|—|~|〜|～|to\b|until\b|and\b(?=.{0,40}\d)|through\b|直到|到|至)\s*(?:about\s|around\s)?第?"
+_SEPARATOR = r"\s*(?:开始\s*[,，]?)?\s*(?:-->|->|→|-|–|—|~|〜|～|to\b|until\b|and\b(?=.{0,40}\d)|through\b|直到|到|至)\s*(?:about\s|around\s)?第?"
 SPAN = rf"<?({TIME})>?{_UNIT}>?{_SEPARATOR}<?({TIME})>?{_UNIT}>?"
 _SPAN = re.compile(rf"(?<![\d.:])第?{SPAN}")
 _TIME = re.compile(rf"(?<![\d.:])<?({TIME})>?{_UNIT}")
@@ -50,7 +50,18 @@ _START = re.compile(
 )
 _END = re.compile(_START.pattern.replace("start|begin", "end|finish|stop|conclud"), re.IGNORECASE)
 
-START_KEYS = ("start_s", "start_time", "start", "start_timestamp", "startTime", "begin", "begin_time", "from", "start_seconds", "start_sec")
+START_KEYS = (
+    "start_s",
+    "start_time",
+    "start",
+    "start_timestamp",
+    "startTime",
+    "begin",
+    "begin_time",
+    "from",
+    "start_seconds",
+    "start_sec",
+)
 END_KEYS = ("end_s", "end_time", "end", "end_timestamp", "endTime", "finish", "to", "end_seconds", "end_sec")
 SPAN_KEYS = ("timestamp", "timestamps", "time", "span", "interval", "time_range", "segment", "times", "period", "time_interval", "moment",
              "time_span", "range", "timerange")  # fmt: skip

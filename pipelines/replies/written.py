@@ -31,7 +31,9 @@ def loosened(text: str) -> str:
     """Python's lists, tuples and quotes as JSON's, without commas that nothing follows."""
     text = text.translate(str.maketrans("()“”", '[]""'))
     text = re.sub(r"(?<![\w])'|'(?![\w])", '"', text)
-    text = re.sub(r"\b(None|True|False)\b", lambda match: {"None": "null", "True": "true", "False": "false"}[match[1]], text)
+    text = re.sub(
+        r"\b(None|True|False)\b", lambda match: {"None": "null", "True": "true", "False": "false"}[match[1]], text
+    )
     return re.sub(r",(?=\s{0,50}[\]}])", "", text)
 
 
@@ -47,7 +49,9 @@ def tables(text: str) -> Iterator[list[dict[str, Any]]]:
                 yield rows
             header, rows = None, []
         elif header is None:
-            header = [re.sub(r"\W+", "_", _plain(cell).lower()).strip("_") or str(place) for place, cell in enumerate(cells)]
+            header = [
+                re.sub(r"\W+", "_", _plain(cell).lower()).strip("_") or str(place) for place, cell in enumerate(cells)
+            ]
         elif _RULE.match(line) is None:
             values = {name: _value(cell) for name, cell in zip(header, cells, strict=False)}
             rows.append({name: value for name, value in values.items() if value != ""})
@@ -99,8 +103,12 @@ def _labelled(before: str, numbers: list[float]) -> Any:
 
 def _name(before: str) -> str:
     words = re.sub(r"[*_`#\"]+", "", _TAGS.sub(" ", _BULLET.sub("", before, count=1))).strip(" \t:,;=-–—([<")
-    words = re.sub(r"\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$", "", words,
-                   flags=re.IGNORECASE).strip(" :,-–—")
+    words = re.sub(
+        r"\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
+        "",
+        words,
+        flags=re.IGNORECASE,
+    ).strip(" :,-–—")
     return words if 0 < len(words) <= 60 and len(words.split()) <= 6 and not _SENTENCE.search(words) else ""
 
 

@@ -27,7 +27,14 @@ def parse(text: str, view: View) -> ParsedReply:
     What an element says beyond that (a color, a role, as the prompt asks for) are its attributes.
     """
     grounded = read_grounded(text, view)
-    settle(split_thinking(text)[1], grounded.things, len(grounded.values), grounded.dropped, "boxes or points", grounded.faults)
+    settle(
+        split_thinking(text)[1],
+        grounded.things,
+        len(grounded.values),
+        grounded.dropped,
+        "boxes or points",
+        grounded.faults,
+    )
     objects = [
         {
             "label": thing.label,
@@ -36,7 +43,8 @@ def parse(text: str, view: View) -> ParsedReply:
             "attributes": [
                 {"name": name, "value": words}
                 for name, value in thing.element.items()
-                if name not in _NOT_ATTRIBUTES and (words := clean(str(value) if isinstance(value, (int, float)) else value))
+                if name not in _NOT_ATTRIBUTES
+                and (words := clean(str(value) if isinstance(value, (int, float)) else value))
             ],
         }
         for thing in grounded.values

@@ -14,7 +14,18 @@ from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
-_TEXT_KEYS = ("text_content", "text", "content", "line", "word", "transcription", "label", "line_text", "value", "rec_text")
+_TEXT_KEYS = (
+    "text_content",
+    "text",
+    "content",
+    "line",
+    "word",
+    "transcription",
+    "label",
+    "line_text",
+    "value",
+    "rec_text",
+)
 _KIND = Kind(
     places={"bbox_2d": (*BOX_ALIASES, "points", "quadrilateral", "line_bbox")}, sizes={4: "bbox_2d"}, words=_TEXT_KEYS
 )

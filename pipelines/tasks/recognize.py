@@ -27,7 +27,9 @@ _NAME_KEYS = {
     **{f"{language}_name": language for language in _LANGUAGES},
 }
 
-_KIND = replace(PLACED, words=("name", *PLACED.words), keys=("names", *PLACED.words[:3], *_NAME_KEYS), texts=True, prose=False)
+_KIND = replace(
+    PLACED, words=("name", *PLACED.words), keys=("names", *PLACED.words[:3], *_NAME_KEYS), texts=True, prose=False
+)
 
 
 def parse(text: str, view: View) -> ParsedReply:
