@@ -103,6 +103,7 @@ CODE_FAULTS = (
 FAULTS = (
     "cut",  # the reply ends early: max_tokens, or a list that is not closed
     "dropped",  # pieces of the reply could not be read
+    "refused",  # the model declines to answer, or says that it cannot
     "repeats",  # the reply turns in a circle
     "text_layer",  # far from what the PDF itself says
     "text_on_blank",  # text where nothing is to be seen

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from operators.checks.loops import repeats
+from operators.checks.refusals import declines
 from schemas.errors import Failure, InvalidOutput
 from schemas.task import CheckResult, ParsedReply, Task, View
 from schemas.unit import INPUT_FAULTS
@@ -33,6 +34,8 @@ def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -
     if parsed_reply.dropped:
         faults.append("dropped")
     faults += parsed_reply.faults
+    if "refused" not in faults and declines(reply.rpartition("</think>")[2], view.text_layer):
+        faults.append("refused")
     failure: Failure | None = None
     check = CheckResult()
     try:
@@ -41,12 +44,13 @@ def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -
         result = task.output.check(parsed_reply.value)
         check = task.verify(result, view)
     except InvalidOutput as error:
+        faults += [fault for fault in error.faults if fault not in faults]
         reason = str(error)
         if cut:
             reason = f"the reply ends at its max_tokens; {reason}"
         elif parsed_reply.cut:
             reason = f"the reply is cut off; {reason}"
-        failure, result = Failure("parse", "unparsable", reason), None
+        failure, result = Failure("parse", "refused" if "refused" in faults else "unparsable", reason), None
     except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
         failure, result = Failure("parse", "internal", repr(error)), None
     faults += [fault for fault in check.faults if fault not in faults]

@@ -23,7 +23,7 @@ from schemas.request import Message, Picture, Request, Sampling
 from schemas.task import CheckResult, Reply, Step, Task, Unit, View, first_request, last_reply
 
 _TURNS = (90, 270, 180)
-_MISREAD = {"repeats", "nothing_read"}
+_MISREAD = {"repeats", "nothing_read", "refused"}
 _WORTH = 0.6
 """Errors per character of the text layer from which a page far from it is asked again. Below, the layer itself is
 often to blame (old scans carry poor ones), and five requests about each such page would be a heavy bill."""
