@@ -16,11 +16,17 @@ from schemas.output import Output
 from schemas.spec import TaskSpec
 from schemas.task import ParsedReply, Task, View
 
+DECIMALS = (".", ",")
+_AMOUNT = re.compile(
+    r"(?:[€$£¥]|[A-Z]{3}\b)?\s?([+-]?\d{1,3}(?:([.,'’\s])\d{3})(?:\2\d{3})*(?:[.,]\d+)?|[+-]?\d+(?:[.,]\d+)?)\s?(?:[€$£¥]|[A-Z]{3})?"
+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 def inline_task(spec: TaskSpec) -> Task:
-    """Raises SpecError for a schema that has no one Parquet type, a missing prompt or a name that is no folder's."""
+    """Raises SpecError for a schema that has no one Parquet type, a missing prompt or a name that is no folder's.
+
+    A number of the schema may say `decimal: ","`: how it is written on the page. Only the parser is told."""
     assert spec.output is not None
     if not _NAME.fullmatch(spec.name):
         raise SpecError(f"tasks: {spec.name!r} cannot name a task: use letters, digits, _ and -")
@@ -28,8 +34,9 @@ def inline_task(spec: TaskSpec) -> Task:
         raise SpecError(f"tasks: {spec.name}: a task with an `output:` of its own needs a `prompt:`")
     if spec.output.get("type") not in ("object", "array"):
         raise SpecError(f"tasks: {spec.name}: output: the answer is an object or an array, say `type: object`")
-    output = output_of(spec.name, spec.output)
-    schema = json.dumps(spec.output, ensure_ascii=False)
+    shape = _without_hints(spec.output, f"tasks: {spec.name}: output")
+    output = output_of(spec.name, shape)
+    schema = json.dumps(shape, ensure_ascii=False)
     # doubled braces stay as they are; the prompt has the schema even where decoding is constrained: answers are better
     schema_text = re.sub(r"\{([A-Za-z_]\w*)\}", r"{{\1}}", schema)
     return Task(
@@ -64,7 +71,13 @@ def parse(schema: dict[str, Any], text: str, view: View) -> ParsedReply:  # noqa
     if value is None and schema["type"] == "object":
         value, cut = read_cut_object(text), True
     if value is None:
-        raise InvalidOutput(f"the reply holds no JSON {schema['type']}")
+        opening = "{" if schema["type"] == "object" else "["
+        begun = opening in text and "}]"["{[".index(opening)] not in text.rpartition(opening)[2]
+        raise InvalidOutput(
+            f"the reply is cut off before its JSON {schema['type']} ends"
+            if begun
+            else f"the reply holds no JSON {schema['type']}"
+        )
     return ParsedReply(fitted(value, schema), cut=cut)
 
 
@@ -81,13 +94,47 @@ def fitted(value: Any, schema: dict[str, Any]) -> Any:
         case list() if "array" in kinds:
             return [fitted(sub, schema["items"]) for sub in value]
         case str() if "string" not in kinds and ("number" in kinds or "integer" in kinds):
-            return _number(value, whole="number" not in kinds)
+            return _number(value, whole="number" not in kinds, decimal=schema.get("decimal"))
     return value
 
 
-def _number(text: str, *, whole: bool) -> Any:
+def _without_hints(schema: Any, place: str) -> Any:
+    """What engines, checks and Parquet are told: a schema without `decimal`. Raises SpecError."""
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("decimal", ".") not in DECIMALS:
+        raise SpecError(f'{place}: decimal: write "." or ",", the mark before the fraction of a number')
+    plain = {key: value for key, value in schema.items() if key != "decimal"}
+    if isinstance(properties := plain.get("properties"), dict):
+        plain["properties"] = {key: _without_hints(sub, f"{place}.{key}") for key, sub in properties.items()}
+    if "items" in plain:
+        plain["items"] = _without_hints(plain["items"], f"{place}[]")
+    return plain
+
+
+def _number(text: str, *, whole: bool, decimal: str | None) -> Any:
+    """The number that a text is in any locale: `1,295.00`, `1.295,00`, `1 295,00 €`. Where one mark stands before
+    three digits, it parts thousands if it is a comma, unless `decimal` says otherwise. Else the text."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        return _float(text, text, whole=whole)
+    digits = re.sub(r"['’\s]", "", match[1])
+    marks = re.sub(r"[^.,]", "", digits)
+    mark = decimal or "."
+    if decimal is None and marks:
+        last = marks[-1]
+        in_thousands = len(digits.rpartition(last)[2]) == 3 and (marks.count(last) > 1 or marks == ",")
+        mark = ".,".replace(last, "") if in_thousands else last
+    before, _, fraction = digits.partition(mark)
+    first, *thousands = before.split(".,".replace(mark, ""))
+    if any(len(group) != 3 for group in thousands) or (fraction and not fraction.isdecimal()):
+        return text
+    return _float(f"{first}{''.join(thousands)}.{fraction}", text, whole=whole)
+
+
+def _float(digits: str, text: str, *, whole: bool) -> Any:
     try:
-        number = float(text.strip().replace(",", "") if re.fullmatch(r"\s*\d{1,3}(,\d{3})+(\.\d+)?\s*", text) else text)
+        number = float(digits)
     except ValueError:
         return text
     if not math.isfinite(number):

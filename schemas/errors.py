@@ -77,7 +77,11 @@ class EngineError(_OfKind):
 
 
 class InvalidOutput(SightreadError):
-    """The reply cannot be read as the task's result type."""
+    """The reply cannot be read as the task's result type. faults: of schemas.task.FAULTS, what is known of why."""
+
+    def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
 
 
 class ChildDied(_OfKind):
@@ -98,7 +102,7 @@ FAILURE_KINDS = (
     # of a child process, decoder or engine
     "crashed", "timeout", "out_of_memory",
     # of a request
-    "too_long", "deadline", "engine_error", "aborted", "unparsable", "internal",
+    "too_long", "deadline", "engine_error", "aborted", "refused", "unparsable", "internal",
 )  # fmt: skip
 
 

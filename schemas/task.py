@@ -103,6 +103,7 @@ CODE_FAULTS = (
 FAULTS = (
     "cut",  # the reply ends early: max_tokens, or a list that is not closed
     "dropped",  # pieces of the reply could not be read
+    "refused",  # the model declines to answer, or says that it cannot
     "repeats",  # the reply turns in a circle
     "text_layer",  # far from what the PDF itself says
     "text_on_blank",  # text where nothing is to be seen
@@ -112,9 +113,11 @@ FAULTS = (
     "no_page",  # a page is cited that the document does not have
     "not_cited",  # the question asks for places and the answer names none
     "not_final",  # no final answer is marked as such
-    "box_outside",  # a box or point outside the picture; of a box in space, its middle
+    "box_outside",  # a box or point outside the picture; of a box in space, all of it
     "empty_box",  # a box without area
-    "behind_camera",  # a box in space that is not wholly before the camera
+    "behind_camera",  # a box in space that is wholly behind the camera
+    "implausible_size",  # a box in space as what it is called never is: larger, smaller, its sides exchanged
+    "implausible_pose",  # a box in space with angles that are none, or a vehicle that does not stand on its wheels
     "up_disagrees",  # upright things (furniture, cars) that do not agree on which way is up
     "no_camera",  # nothing says which camera took the picture, so boxes in space cannot be projected
     "no_choice",  # the question offers options and the answer takes none of them

@@ -77,7 +77,7 @@ LIBRARIES = {
     "webdataset": ["operators/store/shard_writer.py"],
     "duckdb": ["operators/store/results.py"],
     "json_repair": ["pipelines/replies/elements.py"],
-    "rapidfuzz": ["operators/checks/text_layer.py", "model/nano"],
+    "rapidfuzz": ["operators/checks", "model/nano"],
     "pydantic": ["schemas", "jobs/load.py"],
     "yaml": ["pipelines/plain_values.py"],
     "rich": ["jobs"],

@@ -15,6 +15,7 @@ import yaml
 
 from jobs.demo_media import write_demo_media
 from jobs.load import parse
+from operators.checks.check_reply import check_reply
 from operators.commit import Commit
 from operators.infer.infer import Infer
 from operators.infer.unit_request import UnitRequest
@@ -27,11 +28,11 @@ from operators.store.view import View as StoredView
 from pipelines import task_modules
 from pipelines.catalogue import bind, find, identity
 from pipelines.folder import JobFolder
-from pipelines.job import prepare
+from pipelines.job import Job, prepare
 from pipelines.local import answer
 from pipelines.planning import chunk_table, list_job
 from pipelines.reparse import reparse
-from schemas.errors import SpecError
+from schemas.errors import InvalidOutput, SpecError
 from schemas.request import Completion, Picture
 from schemas.spec import TaskSpec
 from schemas.task import Unit, View
@@ -52,6 +53,16 @@ def spec_of(folder: Path, tasks: Any, inputs: Any, *replies: dict[str, Any], **s
 
 def rows_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return list(answer(prepare(parse(spec, "test"))))
+
+
+def write_all(job: Job) -> None:
+    """Answer a job of one chunk and commit it, without Ray."""
+    probe, decode, ask = Probe(job.decode), Decode(job.decode), Infer(job.infer)
+    try:
+        Commit(job.output)(ask(decode(chunk_table(list_job(job).inputs, probe, job))))
+    finally:
+        for operator in (probe, decode, ask):
+            operator.close()
 
 
 def code(language: str) -> str:
@@ -273,12 +284,7 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     job = prepare(parse(spec, "test"))
     store = store_at(job.output)
     begin(store, job.definitions, job.spec.model_dump(mode="json"))
-    probe, decode, ask = Probe(job.decode), Decode(job.decode), Infer(job.infer)
-    try:
-        Commit(job.output)(ask(decode(chunk_table(list_job(job).inputs, probe, job))))
-    finally:
-        for operator in (probe, decode, ask):
-            operator.close()
+    write_all(job)
     (part,) = (Path(job.output) / "results" / "task=ocr_spotting").glob("*.parquet")
     right = pq.read_table(part)
     assert [row["status"] for row in right.to_pylist()] == ["ok", "invalid_output"]
@@ -339,3 +345,86 @@ def test_reasoning_that_the_engine_parted_from_the_answer_reaches_the_row() -> N
         assert row["result"].get("thinking") == reasoning
         assert ("six times seven" in row["text"]) == (reasoning is not None)
     assert find("solve").parse("<think>six times seven</think>\n\nIt is \\boxed{42}.", view)["answer"] == "42"
+
+
+AMOUNT = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
+
+
+def total_of(reply: str, **hint: str) -> Any:
+    schema = {**AMOUNT, "properties": {"total": {"type": "number", **hint}}}
+    task = bind(TaskSpec(name="receipt", prompt="Read the total.", output=schema, units=("page",)))
+    assert "decimal" not in json.dumps(task.output.schema) + task.prompt  # engines know no such keyword
+    parsed = task.parse(reply, View("page", 0, 10, 10))
+    return parsed.value["total"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "number"),
+    [
+        ("295.00", {}, 295.0),
+        ("295,00", {}, 295.0),
+        ("1,295.00", {}, 1295.0),
+        ("1.295,00", {}, 1295.0),
+        ("1.295.000", {}, 1295000.0),
+        ("1 295,50 €", {}, 1295.5),
+        ("CHF 1'295.50", {}, 1295.5),
+        ("-7", {}, -7.0),
+        ("1e3", {}, 1000.0),
+        # one mark before three digits may be either
+        ("1,295", {}, 1295.0),
+        ("1.295", {}, 1.295),
+        ("1,295", {"decimal": ","}, 1.295),
+        ("1.295", {"decimal": ","}, 1295.0),
+        ("1,295", {"decimal": "."}, 1295.0),
+        # what is none in that locale, or none at all
+        ("295.00", {"decimal": ","}, "295.00"),
+        ("1,295,00", {}, "1,295,00"),
+        ("12.03.2024", {}, "12.03.2024"),
+        ("about 7", {}, "about 7"),
+    ],
+)
+def test_numbers_in_any_locale(text: str, hint: dict[str, str], number: Any) -> None:
+    assert total_of(json.dumps({"total": text}), **hint) == number
+
+
+def test_another_decimal_mark_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"receipt: output\.total: decimal: write"):
+        total_of("{}", decimal="_")
+
+
+@pytest.mark.parametrize(
+    ("reply", "cut", "reason"),
+    [
+        ('{"total": ', False, "the reply is cut off before its JSON object ends"),
+        ('{"tot', False, "the reply is cut off before its JSON object ends"),
+        ('{"shop": "Harbor", "total"', False, "the reply is cut off; $: 'total' is a required property"),
+        ('{"shop": "Harbor", "total"', True, "the reply ends at its max_tokens; $: 'total' is a required property"),
+        ("There is no total.", False, "the reply holds no JSON object"),
+    ],
+)
+def test_a_reply_that_is_cut_is_told_as_such(reply: str, cut: bool, reason: str) -> None:
+    task = bind(TaskSpec(name="receipt", prompt="Read the total.", output=AMOUNT, units=("page",)))
+    view = View("page", 0, 10, 10)
+    try:
+        parsed: Any = task.parse(reply, view)
+    except InvalidOutput as error:
+        parsed = error
+    failure = check_reply(task, view, reply, parsed, cut=cut).failure
+    assert failure is not None
+    assert failure.message == reason
+
+
+def test_a_key_that_may_be_absent_is_no_change(tmp_path: Path) -> None:
+    """A Parquet struct has every field, so an absent one is null there."""
+    write_image(tmp_path / "a.png")
+    schema = {"type": "object", "properties": {"total": {"type": "number"}, "tip": {"type": "number"}}}
+    task = {"name": "receipt", "prompt": "Read.", "output": schema}
+    spec = spec_of(
+        tmp_path, [task], [tmp_path / "a.png"], {"sample": "*", "task": "receipt", "reply": '{"total": 7.5}'}
+    )
+    job = prepare(parse(spec, "test"))
+    store = store_at(job.output)
+    begin(store, job.definitions, job.spec.model_dump(mode="json"))
+    write_all(job)
+    (total,) = reparse(store, {"receipt": job.spec})
+    assert (total.rows, total.changed, total.ok_after) == (1, 0, 1)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jobs.load import parse
-from operators.checks.check_reply import repeats
+from operators.checks.loops import repeats
 from operators.checks.spans import span_faults
 from operators.checks.text_layer import compare
 from operators.media.blank import is_blank
@@ -59,6 +59,37 @@ def test_what_no_reader_calls_an_error_is_none() -> None:
         ("0.5\n" * 20, False),
         ("It was the best of times, it was the worst of times, " * 2, False),
         ("", False),
+        # endless signs and blanks, counting up, and what goes on after a loop
+        ("Total 7\n" + "| " * 400, True),
+        ("| a | b |\n" + "|  |  |\n" * 500, True),
+        ("A page." + " " * 900, True),
+        ("A page." + "\n" * 1200, True),
+        ("Note" + "!" * 80, True),
+        ("- - " * 400 + "end", True),
+        ("\n".join(f"{number}. The pump was tested." for number in range(12, 30)), True),
+        (" ".join(f"{number}. The pump was tested." for number in range(12, 30)), True),
+        (" ".join(f"In step {number} the pump was tested." for number in range(12, 30)) + " It is fit for use.", True),
+        ("The pump was tested. " * 12 + "It is fit for use.", True),
+        ("Intro. " + "the pump and " * 40 + "it is fit for use, all in all.", True),
+        ("".join(f"第{number}步，对水泵进行了测试。" for number in range(12, 30)), True),
+        ("<td>x</td>" * 200, True),
+        # what repeats on pages
+        ("| None |\n" * 25, False),
+        ("None\n" * 25, False),
+        ("<td>None</td>" * 25 + "</tr>", False),
+        ("Name: ____\n" * 26, False),
+        ("Name of the applicant: ________\n" * 26, False),
+        ("0\n" * 100, False),
+        ("0.00 " * 100, False),
+        ("| 0 " * 100 + "|", False),
+        ("| | | | | |\n" * 30, False),
+        ("\n".join(f"{number}." for number in range(1, 60)), False),
+        ("\n".join(f"Figure {number}" for number in range(1, 20)), False),
+        ("\n".join(f"| {number} | not applicable | none so far |" for number in range(1, 30)), False),
+        ('{"bbox_2d": [1, 2, 3, 4], "label": "car"}, ' * 12, False),
+        ("_" * 300, False),
+        ("Contents\n" + "\n".join(f"{word} {'.' * 90} {page}" for page, word in enumerate("abcdefghij")), False),
+        ("Signature: ____ Date: ____\n" * 20, False),
     ],
 )
 def test_loops(text: str, loops: bool) -> None:

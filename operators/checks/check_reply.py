@@ -5,18 +5,14 @@ Cheap, and run for every row as it is answered; `sightread reparse` runs them ag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from operators.checks.loops import repeats
+from operators.checks.refusals import declines
 from schemas.errors import Failure, InvalidOutput
 from schemas.task import CheckResult, ParsedReply, Task, View
 from schemas.unit import INPUT_FAULTS
-
-_TURNS = 8
-_LOOP_LETTERS = 200
-_LONGEST_TURN = 250
-_SAME_LINES = 25
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,8 @@ def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -
     if parsed_reply.dropped:
         faults.append("dropped")
     faults += parsed_reply.faults
+    if "refused" not in faults and declines(reply.rpartition("</think>")[2], view.text_layer):
+        faults.append("refused")
     failure: Failure | None = None
     check = CheckResult()
     try:
@@ -46,7 +44,13 @@ def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -
         result = task.output.check(parsed_reply.value)
         check = task.verify(result, view)
     except InvalidOutput as error:
-        failure, result = Failure("parse", "unparsable", str(error)), None
+        faults += [fault for fault in error.faults if fault not in faults]
+        reason = str(error)
+        if cut:
+            reason = f"the reply ends at its max_tokens; {reason}"
+        elif parsed_reply.cut:
+            reason = f"the reply is cut off; {reason}"
+        failure, result = Failure("parse", "refused" if "refused" in faults else "unparsable", reason), None
     except Exception as error:  # noqa: BLE001  the row's boundary: a task's own code may do anything
         failure, result = Failure("parse", "internal", repr(error)), None
     faults += [fault for fault in check.faults if fault not in faults]
@@ -61,26 +65,3 @@ def check_reply(task: Task, view: View, reply: str, parsed: Any, *, cut: bool) -
         "code_check": None,
     }
     return CheckedReply(result, failure, verified)
-
-
-def repeats(text: str) -> bool:
-    """Whether a text ends turning in a circle, or says one line over and over: the loops that greedy decoding
-    falls into (docs/facts/qwen3-vl.md §5). Leaders and rules, which hold no letter, are no loops."""
-    tail = text.rstrip()[-_LONGEST_TURN * _TURNS * 2 :]
-    for period in range(1, min(_LONGEST_TURN, len(tail) // _TURNS) + 1):
-        turns = max(_TURNS, -(-_LOOP_LETTERS // period))
-        unit = tail[-period:]
-        if tail.endswith(unit * turns) and any(char.isalnum() for char in unit):
-            return True
-    return _longest_run([line.strip() for line in text.splitlines()]) >= _SAME_LINES
-
-
-def _longest_run(lines: Sequence[str]) -> int:
-    longest = run = 0
-    before = None
-    for line in lines:
-        run = run + 1 if line == before else 1
-        before = line
-        if len(line) >= 4 and any(char.isalpha() for char in line):
-            longest = max(longest, run)
-    return longest

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
 from operators.checks.text_layer import Difference, compare, is_relabeled
 from schemas.task import CheckResult, View
 
-_LATEX = re.compile(r"\\[A-Za-z]+\*?")
-FAR = 0.25
-"""Share of words that may be missing, or be extra, until a page counts as read wrongly. Figures and headers that
-one side leaves out stay below it, another page's text does not."""
-_FEW_WORDS = 3
+MOST_MISSING, MOST_EXTRA = 0.25, 0.09
+"""Share of a page's words that a reading may leave out, or have besides: headers, and the text of figures."""
+_MOST_WITHIN = 0.03
+"""The same of words that stand among others that were read."""
+_MOST_TORN = 0.03
+_MOST_JUMPS = 0.5
+"""Of a page's lines: where these stand in reverse, nearly every one jumps back."""
+_FEW_LINES = 4
+"""Below, lines that are turned round may be blocks, unless they go on within a sentence."""
+_MISREAD = 0.04
+"""Share of words that the layer has with other letters from which it is an old reading itself, whose numbers count for
+as little."""
 
 
 def text_faults(read: str, view: View) -> CheckResult:
@@ -21,8 +26,6 @@ def text_faults(read: str, view: View) -> CheckResult:
     faults = []
     if view.blank is False and not letters and view.text_layer:
         faults.append("nothing_read")
-    if view.text_layer and "\\" not in view.text_layer:
-        read = _LATEX.sub(" ", read)  # formulas: a page does not show the commands
     difference = compare(read, view.text_layer) if view.text_layer else None
     far = difference is None or is_far(difference)
     if view.blank and (far or not letters):
@@ -35,5 +38,16 @@ def text_faults(read: str, view: View) -> CheckResult:
 
 
 def is_far(difference: Difference) -> bool:
-    most = max(_FEW_WORDS, FAR * difference.words)
-    return difference.missing_words > most or difference.extra_words > most
+    """Whether a reading is wrong where the layer is right. What is allowed grows with the page: of one of ten words
+    nothing may be wrong."""
+    words, order = difference.words, difference.disorder
+    old = difference.misread_words >= max(4, _MISREAD * words)
+    return (
+        difference.wrong_numbers > (difference.misread_words // 4 if old else 0)
+        or difference.missing > MOST_MISSING * words
+        or difference.extra > MOST_EXTRA * words
+        or max(difference.missing_within, difference.extra_within) > _MOST_WITHIN * words * (2 if old else 1)
+        or order.torn > _MOST_TORN * words
+        or (order.lines < _FEW_LINES and (order.torn_lines > 0 or order.pieces >= max(1, order.lines)))
+        or order.jumps_back > _MOST_JUMPS
+    )

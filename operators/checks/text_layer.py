@@ -1,39 +1,27 @@
-"""How far a reply is from the text that a PDF itself holds: character errors, missing and extra words. Pure.
+"""How far a reply is from the text that a PDF itself holds: character errors, missing and extra words, wrong numbers,
+and words that stand in another order. Pure.
 
-Both are folded before they are compared, since print and text layer differ in what no reader would call an error:
-ligatures, kinds of quotes and dashes, hyphens at the end of a line, white space, vowel points, blanks within a word.
+Words are matched wherever they stand, since a page's blocks may be read in another order than the file has them. What
+has no match is looked at where it stands, between the words around it: letters that are parted in other places are no
+difference, a few wrong letters are a small one, and a number in the place of another is a wrong number.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
 
-from schemas.text_layer import hyphenated
+from operators.checks.page_words import Word, folded, words_of
+from operators.checks.reading_order import Disorder, disorder
+from operators.checks.reply_markup import without_markup
+from operators.checks.word_alignment import aligned
+from operators.checks.word_errors import LETTERS_A_WORD, WordErrors
 
-_POINTS = (*range(0x0591, 0x05C8), 0x0640, *range(0x064B, 0x0660), 0x0670, *range(0x06D6, 0x06EE))
-"""Vowel points and marks of Hebrew and Arabic, and the stroke that stretches a line: a text may leave them out."""
-_SAME = str.maketrans(
-    {
-        **dict.fromkeys("‘’‚‛′`´", "'"),
-        **dict.fromkeys("“”„‟″«»", '"'),
-        **dict.fromkeys("‐‑‒–—―−", "-"),
-        **dict.fromkeys("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\ufffd", None),
-        **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), *_POINTS), None),
-        "…": "...",
-    }
-)
-_BROKEN = re.compile(r"(?<=\w)[-\u00ad\u2010][^\S\n]*\n\s*(?=[^\W\d_])")
 _LONGEST = 20_000
 """Characters that are compared; the time grows with the square of them (hundredths of a second at this length)."""
-_RUN = 6
-"""Letters in a row that two texts hold in common by more than chance."""
-_COVERED = 0.8
 _RELABELED_MOST, _RELABELED_CHARS, _RELABELED_REACH = 0.3, 2_000, 30
 _RELABELED_LEAST_CHARS = 60
 _RELABELED_FEW_CHARS, _RELABELED_FEW_MOST = 20, 0.1
@@ -42,38 +30,47 @@ _RELABELED_FEW_CHARS, _RELABELED_FEW_MOST = 20, 0.1
 
 @dataclass(frozen=True)
 class Difference:
-    """cer: edits per character of the layer, white space folded. words: those of the layer."""
+    """cer: edits per character of the layer, white space folded. words: those of the layer. missing_words, extra_words:
+    without a match. missing, extra: the same, with misread ones as the share of their letters that is wrong;
+    missing_within, extra_within: of these what stands alone among matched words. wrong_numbers: numbers in the place of
+    others. misread_words: those of the layer that are the reading's but for a few letters."""
 
     cer: float
     missing_words: int
     extra_words: int
     words: int
+    missing: float = 0.0
+    extra: float = 0.0
+    missing_within: float = 0.0
+    extra_within: float = 0.0
+    wrong_numbers: int = 0
+    misread_words: int = 0
+    disorder: Disorder = field(default_factory=Disorder)
 
 
 @lru_cache(maxsize=64)  # a page that is asked again has its readings compared several times
 def compare(read: str, layer: str) -> Difference | None:
-    """None when the layer holds no letters or digits to compare with."""
-    text, truth = folded(read), folded(layer)
-    wanted, got = _words(truth), _words(text)
+    """None when the layer holds no letters or digits to compare with. read: a reply, with its markup."""
+    wanted = words_of(layer)
     if not wanted:
         return None
-    missing, extra = _without(wanted, got), _without(got, wanted)
-    difference = Difference(_cer(text, truth), sum(missing), sum(extra), len(wanted))
-    if not difference.missing_words or not difference.extra_words:
-        return difference
-    # words that the other text has too, parted in other places
-    missing_words = sum(missing) - _parted_otherwise(wanted, missing, "".join(got))
-    extra_words = sum(extra) - _parted_otherwise(got, extra, "".join(wanted))
-    if (missing_words, extra_words) == (sum(missing), sum(extra)):
-        return difference
-    bare = _cer(text.replace(" ", ""), truth.replace(" ", ""))
-    return replace(difference, cer=min(difference.cer, bare), missing_words=missing_words, extra_words=extra_words)
-
-
-def folded(text: str) -> str:
-    text = _BROKEN.sub("", hyphenated(text))
-    text = unicodedata.normalize("NFKC", text).translate(_SAME)
-    return " ".join(_BROKEN.sub("", text).split())
+    got = words_of(without_markup(read, layer))
+    errors = WordErrors(got, wanted)
+    alignment = aligned([word.key for word in got], [word.key for word in wanted], errors.settle)
+    errors.count(alignment)
+    return Difference(
+        cer=_cer(folded(read), folded(layer), same=not errors.missing_words and not errors.extra_words),
+        missing_words=errors.missing_words,
+        extra_words=errors.extra_words,
+        words=_size(wanted),
+        missing=errors.missing,
+        extra=errors.extra,
+        missing_within=errors.missing_within,
+        extra_within=errors.extra_within,
+        wrong_numbers=errors.wrong_numbers,
+        misread_words=errors.misread_words,
+        disorder=disorder(alignment, got, wanted),
+    )
 
 
 def is_relabeled(read: str, layer: str) -> bool:
@@ -98,41 +95,20 @@ def _recurrences(text: str) -> list[int]:
     return distances
 
 
-def _cer(text: str, truth: str) -> float:
+def _cer(text: str, truth: str, *, same: bool) -> float:
     text, truth = text[:_LONGEST], truth[:_LONGEST]
-    return Levenshtein.distance(text, truth) / len(truth)
+    cer = Levenshtein.distance(text, truth) / len(truth)
+    if same:  # but for where its words are parted
+        cer = min(
+            cer, Levenshtein.distance(text.replace(" ", ""), truth.replace(" ", "")) / len(truth.replace(" ", ""))
+        )
+    return cer
 
 
-def _words(text: str) -> list[str]:
-    """Runs of letters and digits; of scripts that put no blanks between words, every character."""
-    return re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+", text)
-
-
-def _without(words: list[str], others: list[str]) -> list[bool]:
-    """Of each word, whether the others have none for it."""
-    left = Counter(others)
-    alone = []
-    for word in words:
-        left[word] -= 1
-        alone.append(left[word] < 0)
-    return alone
-
-
-def _parted_otherwise(words: list[str], alone: list[bool], other: str) -> int:
-    """How many of the words that stand alone are letters of the other text (its words, joined) in the same order."""
-    runs = {other[place : place + _RUN] for place in range(len(other) - _RUN + 1)}
-    count = start = 0
-    while start < len(words):
-        end = start
-        while end < len(words) and alone[end]:
-            end += 1
-        run = "".join(words[start:end])
-        covered, until = 0, 0
-        for place in range(len(run) - _RUN + 1):
-            if run[place : place + _RUN] in runs:
-                covered += place + _RUN - max(until, place)
-                until = place + _RUN
-        if end > start and covered >= _COVERED * len(run):
-            count += end - start
-        start = end + 1
-    return count
+def _size(words: Sequence[Word]) -> int:
+    """How many words; by their letters where these are parted oddly, or not at all."""
+    letters = sum(len(word.raw) for word in words if word.key.isascii())
+    ascii_words = sum(word.key.isascii() for word in words)
+    if ascii_words and not 2 <= letters / ascii_words <= 3 * LETTERS_A_WORD:
+        return len(words) - ascii_words + max(1, letters // LETTERS_A_WORD)
+    return len(words)

@@ -14,8 +14,12 @@ BLOCK_TYPES: tuple[BlockType, ...] = (
     *("heading", "paragraph", "list_item", "table", "formula"),
     *("image", "chart", "music", "chemistry", "code"),
 )
-MOST_SPAN = 1000
+MOST_SPAN = 200
 """Rows or columns that a cell may span; more is damage."""
+_PLACES, _PLACES_A_CELL = 20_000, 20
+"""Places that the cells of one table may cover, in all and for each cell; where it is more, they span no more."""
+_LOOSE = 4
+"""Times the cells of a table that Markdown may have of places, the missing ones left empty."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,12 @@ class Block:
 
 def page_markdown(blocks: Sequence[Block]) -> str:
     """The blocks one after the other, items of a list on lines that follow each other."""
-    text = ""
+    parts: list[str] = []
     before: BlockType | None = None
     for block in blocks:
-        apart = "\n" if block.type == before == "list_item" else "\n\n" if text else ""
-        text, before = text + apart + block.markdown, block.type
-    return text
+        parts += ("\n" if block.type == before == "list_item" else "\n\n" if parts else "", block.markdown)
+        before = block.type
+    return "".join(parts)
 
 
 def placed(rows: list[list[tuple[str, int, int, bool]]]) -> tuple[Cell, ...]:
@@ -85,12 +89,19 @@ def placed(rows: list[list[tuple[str, int, int, bool]]]) -> tuple[Cell, ...]:
     cells of the rows below to the right, as HTML does (HTML Living Standard, 4.9.12.1)."""
     taken: set[tuple[int, int]] = set()
     cells = []
+    left = _PLACES + _PLACES_A_CELL * sum(map(len, rows))
     for row, entries in enumerate(rows):
         column = 0
         for text, row_span, column_span, header in entries:
             while (row, column) in taken:
                 column += 1
-            row_span, column_span = max(1, min(row_span, len(rows) - row)), max(1, min(column_span, MOST_SPAN))
+            row_span, column_span = (
+                max(1, min(row_span, len(rows) - row, MOST_SPAN)),
+                max(1, min(column_span, MOST_SPAN)),
+            )
+            if row_span * column_span > left:
+                row_span = column_span = 1
+            left -= row_span * column_span
             cells.append(Cell(row, column, text, row_span, column_span, header))
             if row_span > 1:
                 taken |= {(row + down, column + right) for down in range(row_span) for right in range(column_span)}
@@ -100,24 +111,23 @@ def placed(rows: list[list[tuple[str, int, int, bool]]]) -> tuple[Cell, ...]:
 
 def table_html(cells: tuple[Cell, ...]) -> str:
     """A plain table with all text escaped."""
-    lines = ["<table>"]
-    for row in range(max((cell.row for cell in cells), default=-1) + 1):
-        line = ""
-        for cell in (cell for cell in cells if cell.row == row):
-            tag = "th" if cell.header else "td"
-            spans = f' rowspan="{cell.row_span}"' if cell.row_span > 1 else ""
-            spans += f' colspan="{cell.column_span}"' if cell.column_span > 1 else ""
-            line += f"<{tag}{spans}>{html.escape(cell.text, quote=False)}</{tag}>"
-        lines.append(f"<tr>{line}</tr>")
-    return "\n".join([*lines, "</table>"])
+    lines = ["" for _ in range(max((cell.row for cell in cells), default=-1) + 1)]
+    for cell in cells:
+        tag = "th" if cell.header else "td"
+        spans = f' rowspan="{cell.row_span}"' if cell.row_span > 1 else ""
+        spans += f' colspan="{cell.column_span}"' if cell.column_span > 1 else ""
+        lines[cell.row] += f"<{tag}{spans}>{html.escape(cell.text, quote=False)}</{tag}>"
+    return "\n".join(["<table>", *(f"<tr>{line}</tr>" for line in lines), "</table>"])
 
 
 def table_markdown(cells: tuple[Cell, ...]) -> str:
-    """With pipes where every cell is one place, else as HTML, which Markdown allows."""
+    """With pipes where every cell is one place and few places are empty, else as HTML, which Markdown allows."""
     if not cells or any(cell.row_span > 1 or cell.column_span > 1 for cell in cells):
         return table_html(cells)
-    width = max(cell.column for cell in cells) + 1
-    grid = [[""] * width for _ in range(max(cell.row for cell in cells) + 1)]
+    width, height = max(cell.column for cell in cells) + 1, max(cell.row for cell in cells) + 1
+    if width * height > _PLACES and width * height > _LOOSE * len(cells):
+        return table_html(cells)
+    grid = [[""] * width for _ in range(height)]
     for cell in cells:
         grid[cell.row][cell.column] = " ".join(cell.text.replace("|", "\\|").split())
     lines = [f"| {' | '.join(row)} |" for row in grid]

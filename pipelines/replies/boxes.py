@@ -40,6 +40,7 @@ def bbox_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) -
     sides = numbers(value, 4)
     if sides is None or any(not -SLACK <= side <= 1000 + SLACK for side in sides):
         return None
+    scale = 1 if _are_shares(sides) else scale
     x0, x1 = sorted(_px(side, width_px, scale) for side in sides[0::2])
     y0, y1 = sorted(_px(side, height_px, scale) for side in sides[1::2])
     return [x0, y0, x1, y1]
@@ -50,7 +51,13 @@ def point_px(value: Any, width_px: int, height_px: int, *, scale: float = 1000) 
     pair = numbers(value, 2)
     if pair is None or any(not -SLACK <= side <= 1000 + SLACK for side in pair):
         return None
+    scale = 1 if _are_shares(pair) else scale
     return [_px(pair[0], width_px, scale), _px(pair[1], height_px, scale)]
+
+
+def _are_shares(sides: tuple[float, ...]) -> bool:
+    """Whether they count to 1, as other models do: on the usual scale it would be a corner of a thousandth."""
+    return all(0 <= side <= 1 for side in sides) and not all(side.is_integer() for side in sides)
 
 
 def scale_of(boxes: Sequence[Any], usual: float) -> float:

@@ -3,32 +3,83 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 MOST_PAGES = 100_000
 _RANGE = 200
 """Pages of one cited range; more is no citation."""
 
-_LIST = r"\d{1,6}(?:\s*(?:-|–|—|to)\s*\d{1,6})?"
+_TO = r"\s*(?:-|–|—|~|〜|to\b|through\b|thru\b|至|到)\s*"
+_AND = r"\s*(?:,\s*and\b|,\s*or\b|,|、|;|and\b|&|or\b|和|及|与|以及)\s*"
+_LIST = rf"\d{{1,6}}(?:{_TO}\d{{1,6}})?"
 _PAGES = re.compile(
-    rf"\b(?:pages?|pp?\.)\s*({_LIST}(?:\s*(?:,|and|&|or)\s*(?:pages?\s*)?{_LIST})*)"
-    # the model counts images from 0, and the number that is printed on a page is not its place in the document
-    r"(?:\s*[(\[]\s*images?\s*(\d{1,6})\s*[)\]])?",
+    rf"\b(pages?|pp?\.?|pgs?\.?)(?:\(s\))?[\"']?\s*(?:no\.|nos\.|numbers?|\#)?\s*[:：=]?\s*[\[(]?\s*(?:\#\s*)?({_LIST}(?:{_AND}(?:pages?\s*|pp?\.\s*)?{_LIST})*)"
+    # a number that is printed on a page is not its place in the document
+    r"(?:\s*/\s*(\d{1,6}))?(?:\s*[(\[]\s*images?\s*(?:no\.\s*)?(\d{1,6})\s*[)\]])?",
     re.IGNORECASE,
 )
-_CHINESE = re.compile(r"第\s*(\d{1,6})\s*页")
+_IMAGES = re.compile(rf"[(\[]\s*images?\s*({_LIST})\s*[)\]]", re.IGNORECASE)
+_NUMERAL = r"(?:\d{1,6}|[一二三四五六七八九十百零〇两]{1,7})"
+_CHINESE = re.compile(rf"第\s*({_NUMERAL}(?:(?:{_TO}|{_AND})(?:第\s*)?{_NUMERAL})*)\s*页")
+_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 
 
 def cited_pages(text: str) -> list[int]:
-    """1-based, ascending, each once. `page 7 (image 6)` is the seventh picture, whatever is printed on it."""
-    pages: set[int] = {int(match[1]) for match in _CHINESE.finditer(text)}
-    for match in _PAGES.finditer(text):
-        if match[2] is not None:
-            pages.add(int(match[2]) + 1)
+    """1-based, ascending, each once. `page 9 (image 25)` is the 25th picture, whatever is printed on it.
+
+    Images count from 1, as the prompt says; from 0 in a reply that shows that it counts so: `page 7 (image 6)`.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    pages: set[int] = set()
+    for chinese in _CHINESE.finditer(text):
+        pages |= _chinese_pages(chinese[1])
+    matches = list(_PAGES.finditer(text))
+    shown = [(int(match[2]), int(match[4])) for match in matches if match[4] and match[2].isdigit()]
+    from_zero = any(image == 0 for _, image in shown) or (
+        any(image == page - 1 for page, image in shown) and not any(image == page for page, image in shown)
+    )
+    for match in matches:
+        if match[4] is not None:
+            pages.add(int(match[4]) + from_zero)
             continue
-        for entry in re.finditer(r"(\d{1,6})(?:\s*(?:-|–|—|to)\s*(\d{1,6}))?", match[1]):
-            first, last = int(entry[1]), int(entry[2] or entry[1])
-            if first <= last < first + _RANGE:
-                pages |= set(range(first, last + 1))
-            else:
-                pages |= {first, last}
+        if match[3] is not None and match[2].isdigit():  # `page 2/35` is one of them, `pages 2/3` are two
+            pages.add(int(match[2]))
+            if match[1].lower().rstrip(".") in ("pages", "pp", "pgs"):
+                pages.add(int(match[3]))
+            continue
+        for entry in re.finditer(rf"(\d{{1,6}})(?:{_TO}(\d{{1,6}}))?", match[2]):
+            pages |= _range(int(entry[1]), int(entry[2] or entry[1]))
     return sorted(page for page in pages if 1 <= page <= MOST_PAGES)
+
+
+def _range(first: int, last: int) -> set[int]:
+    return set(range(first, last + 1)) if first <= last < first + _RANGE else {first, last}
+
+
+def _chinese_pages(text: str) -> set[int]:
+    pages: set[int] = set()
+    numbers = [match for match in re.finditer(_NUMERAL, text)]
+    before: int | None = None
+    end = 0
+    for match in numbers:
+        page = _number(match[0])
+        if before is not None and re.search(_TO, text[end : match.start()]):
+            pages |= _range(before, page)
+        else:
+            pages.add(page)
+        before, end = page, match.end()
+    return pages
+
+
+def _number(numeral: str) -> int:
+    """`12`, `十二`, `一百零二`."""
+    if numeral.isdigit():
+        return int(numeral)
+    total = digit = 0
+    for char in numeral:
+        if char in ("十", "百"):
+            total += (digit or 1) * (10 if char == "十" else 100)
+            digit = 0
+        else:
+            digit = _DIGITS[char]
+    return total + digit

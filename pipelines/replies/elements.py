@@ -17,25 +17,63 @@ import json_repair
 
 _DECODER = json.JSONDecoder(strict=False)  # line breaks inside strings are common
 _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
 _PAIRS = (
     r'(?:"(?:[^"\\]|\\.){1,100}"\s*:\s*'
     r'(?:"(?:[^"\\]|\\.){0,1000}"|\[[^\[\]{}]{0,200}\]|[^\s"\[\]{},]{1,40})\s*,\s*){0,8}?'
 )
 """Pairs of a name and a plain value, few and short: what an element says before anything that we know."""
-_LONGEST_REPAIR = 20_000
-"""Characters of one element that are worth a repair; its time grows faster than its input."""
+_LONGEST_REPAIR = 8_000
+_LONGEST_ELEMENT = 4_000
+"""Characters of one object, and of one of many, that are worth a repair."""
+_DEEPEST = 16
+"""Brackets within brackets that are repaired."""
+_REPAIRS = 2 * _LONGEST_ELEMENT**2
+"""Of one reply. A repair takes up to the square of its characters (0.4 µs each): so much at most."""
+_MOST_FAILURES = 64
+"""Brackets of one reply at which sound JSON is looked for in vain; each may read to the end."""
+_OPENS = re.compile(r"[\[{]")
+_BEGINS = re.compile(r"\[\s*(?:[\[{\"'\d\]-]|null\b)|\{\s*[\"'}\w]")
 
 
 @dataclass(frozen=True)
 class Elements:
     """values: whole elements in order. dropped: pieces that were elements once and cannot be read. cut: the reply
-    ends within the list. has_list: there was a list at all, if an empty one."""
+    ends within the list. has_list: there was a list of such elements, if an empty one."""
 
     values: tuple[dict[str, Any], ...]
     dropped: int
     cut: bool
     has_list: bool
+
+
+@dataclass(frozen=True)
+class JsonValues:
+    """places: (start, end) of each value. sound: all that looks like JSON is."""
+
+    values: tuple[Any, ...]
+    places: tuple[tuple[int, int], ...]
+    sound: bool
+
+
+def json_values(text: str) -> JsonValues:
+    """The outermost objects and arrays of a reply, in order. A bracket of prose is none. Raises nothing."""
+    values: list[Any] = []
+    places: list[tuple[int, int]] = []
+    place = failures = 0
+    while (opening := _OPENS.search(text, place)) is not None:
+        place = opening.start()
+        if _BEGINS.match(text, place) is None:
+            place += 1
+        elif (strict := _strict(text, place)) is not None:
+            values.append(strict[0])
+            places.append((place, strict[1]))
+            place = strict[1]
+        else:
+            place, failures = place + 1, failures + 1
+            if failures >= _MOST_FAILURES:
+                break
+    return JsonValues(tuple(values), tuple(places), sound=failures == 0)
 
 
 def read_elements(text: str, keys: Collection[str]) -> Elements:
@@ -44,32 +82,38 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
     key = re.compile(rf"""["'“]?\b(?:{names})["'”]?\s*:""")
     start = re.compile(rf"\{{[\s,]*{_PAIRS}{key.pattern}", re.DOTALL)
     values: list[dict[str, Any]] = []
-    dropped = place = 0
+    dropped = place = failures = 0
     last_open = False
     last_region = ""
-    while (match := start.search(text, place)) is not None:
-        dropped += _salvage(text[place : match.start()], key, values)
-        following = start.search(text, match.end())
-        strict = _strict(text, match.start())
-        if strict is not None:
+    repair = _Repair()
+    match = start.search(text)
+    while match is not None:
+        dropped += _salvage(text[place : match.start()], key, values, repair)
+        strict = _strict(text, match.start()) if failures < _MOST_FAILURES else None
+        if strict is not None and isinstance(strict[0], dict):
             value, place = strict
+            following = start.search(text, place)
         else:
+            failures += 1
+            following = start.search(text, match.end())
             place = following.start() if following else len(text)
             region = _unfenced(text[match.start() : place])
             bare = _bare(region)
             last_open, last_region = following is None and _is_cut(region), bare
             region = region[: bare.rfind("}") + 1] or region
-            value = None if last_open else _repaired(region)
+            value = None if last_open else repair.object_of(region)
         if value is not None and any(name in value for name in keys):
             values.append(value)
         else:
             dropped += 1
+        match = following
     rest = text[place:]
-    dropped += _salvage(rest, key, values)
+    dropped += _salvage(rest, key, values, repair)
     behind = rest + (last_region.rpartition("}")[2] if "}" in last_region else "")
     opened = "[" in text.partition("{")[0]
     cut = last_open or (opened and "]" not in behind and "```" not in behind)
-    return Elements(tuple(values), dropped, cut, has_list=bool(values or dropped or opened))
+    empty = cut or any(value == [] for value in json_values(text).values)
+    return Elements(tuple(values), dropped, cut, has_list=bool(values or dropped or empty))
 
 
 def read_value(text: str, opening: Literal["{", "["]) -> Any:
@@ -86,7 +130,7 @@ def read_value(text: str, opening: Literal["{", "["]) -> Any:
     if strict is not None:
         return strict[0]
     region = _unfenced(body[begin.start() :])
-    return None if _is_cut(region) else _repaired_any(region)
+    return None if _is_cut(region) or _depth(region) > _DEEPEST else _repaired(region)
 
 
 def read_cut_object(text: str) -> dict[str, Any] | None:
@@ -106,7 +150,7 @@ def read_cut_object(text: str) -> dict[str, Any] | None:
             inside = not inside
         elif char == "," and not inside:
             end = place
-    return _repaired(text[start:end])
+    return _object_of(_repaired(text[start:end])) if _depth(text[start:end]) <= _DEEPEST else None
 
 
 def fenced(text: str) -> Iterator[str]:
@@ -128,14 +172,27 @@ def _strict(text: str, place: int) -> tuple[Any, int] | None:
         return None
 
 
-def _repaired(region: str) -> dict[str, Any] | None:
-    value = _repaired_any(region)
+class _Repair:
+    """Repairs elements until what a reply may take is spent."""
+
+    def __init__(self) -> None:
+        self._left = _REPAIRS
+
+    def object_of(self, region: str) -> dict[str, Any] | None:
+        cost = len(region) ** 2
+        if len(region) > _LONGEST_ELEMENT or cost > self._left or _depth(region) > _DEEPEST:
+            return None
+        self._left -= cost
+        return _object_of(_repaired(region))
+
+
+def _object_of(value: Any) -> dict[str, Any] | None:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         value = value[0]
     return value if isinstance(value, dict) else None
 
 
-def _repaired_any(region: str) -> Any:
+def _repaired(region: str) -> Any:
     if len(region) > _LONGEST_REPAIR:
         return None
     try:
@@ -144,12 +201,24 @@ def _repaired_any(region: str) -> Any:
         return None  # it is a heuristic over hostile text: what it chokes on is not repaired
 
 
-def _salvage(gap: str, key: re.Pattern[str], values: list[dict[str, Any]]) -> int:
+def _depth(region: str) -> int:
+    """How deep its brackets stand within each other, wherever they stand."""
+    depth = deepest = 0
+    for char in region:
+        if char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth = max(0, depth - 1)
+    return deepest
+
+
+def _salvage(gap: str, key: re.Pattern[str], values: list[dict[str, Any]], repair: _Repair) -> int:
     """What lies between elements: an element that lost its brace is repaired into values; 1 if it cannot be."""
     match = key.search(gap)
     if match is None:
         return 0
-    value = _repaired("{" + _unfenced(gap[match.start() :]))
+    value = repair.object_of("{" + _unfenced(gap[match.start() :]))
     if value is None:
         return 1
     values.append(value)
@@ -162,8 +231,8 @@ def _unfenced(region: str) -> str:
 
 
 def _bare(region: str) -> str:
-    """With blanks for what stands within quotes."""
-    return _QUOTED.sub(lambda match: " " * len(match[0]), region)
+    """With blanks for what stands within quotes; a quote that does not end keeps its mark."""
+    return _QUOTED.sub(lambda match: (" " if match[1] else '"') + " " * (len(match[0]) - 1), region)
 
 
 def _is_cut(region: str) -> bool:

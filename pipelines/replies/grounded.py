@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.replies.boxes import SLACK, bbox_px, numbers, point_px
-from pipelines.replies.elements import read_elements
+from pipelines.replies.things import Kind, Things, read_things
 from pipelines.replies.thinking import split_thinking
 from schemas.task import View
 
@@ -17,9 +16,18 @@ BOX_KEYS = ("bbox_2d", "bbox", "box_2d")
 POINT_KEYS = ("point_2d",)
 LABEL_KEYS = ("label", "category", "name", "object", "description")
 """An element is known by its place alone: these words also stand in prose, before a colon."""
-_NONE = re.compile(
-    r"\b(?:no|not|none|nothing|cannot|can't|doesn't|don't|isn't|aren't)\b|没有|不存在|无法", re.IGNORECASE
+BOX_ALIASES = (
+    "bbox", "box_2d", "box", "bounding_box", "boundingbox", "bboxes", "boxes", "bounding_boxes", "bbox2d", "2d_bbox", "bbox_px",
+    "bboxes_2d", "xyxy", "bbox_xyxy", "rect", "rectangle", "region", "coordinates", "coords", "coordinate", "position", "location",
+    "polygon", "poly", "quad",
+)  # fmt: skip
+POINT_ALIASES = ("point", "points", "points_2d", "point2d", "keypoint", "click_point", "center_point", "center")
+PLACED = Kind(
+    places={"bbox_2d": BOX_ALIASES, "point_2d": POINT_ALIASES},
+    sizes={4: "bbox_2d", 2: "point_2d"},
+    words=(*LABEL_KEYS, "class", "class_name", "text"),
 )
+"""What stands somewhere in a picture."""
 
 NUMBER_PX = {"type": "number", "minimum": 0}
 BBOX_PX: dict[str, Any] = {"type": "array", "items": NUMBER_PX, "minItems": 4, "maxItems": 4}
@@ -42,27 +50,23 @@ class Placed:
 
 @dataclass(frozen=True)
 class Grounded:
-    """values: in the order of the reply. dropped, cut, has_list: as in Elements; an element without a readable place is
-    dropped. faults: of schemas.task.FAULTS, why some were dropped."""
+    """values: in the order of the reply. dropped: its things without a readable place, and pieces of it. things: what
+    it was read from. faults: of schemas.task.FAULTS, why some were dropped."""
 
     values: tuple[Placed, ...]
     dropped: int
-    cut: bool
-    has_list: bool
+    things: Things
     faults: tuple[str, ...]
 
 
-def read_grounded(text: str, view: View, *, keys: Collection[str] = (), needs_place: bool = True) -> Grounded:
-    """keys: others by which an element is known; needs_place: whether one without box and point is none. Raises
-    nothing."""
+def read_grounded(text: str, view: View, *, kind: Kind = PLACED, needs_place: bool = True) -> Grounded:
+    """needs_place: whether a thing without box and point is none. Raises nothing."""
     _, answer = split_thinking(text)  # a thinking model drafts its list before it gives it
-    read = read_elements(answer, (*BOX_KEYS, *POINT_KEYS, *keys))
+    read = read_things(answer, kind)
     values: list[Placed] = []
     dropped, outside = read.dropped, False
     for element in read.values:
-        box, point = _first(element, BOX_KEYS), _first(element, POINT_KEYS)
-        if box is None and numbers(point, 4) is not None:  # a box under the other name
-            box, point = point, None
+        box, point = element.get("bbox_2d"), element.get("point_2d")
         placed = Placed(
             label=label_of(element),
             bbox_px=bbox_px(box, view.width_px, view.height_px),
@@ -77,12 +81,12 @@ def read_grounded(text: str, view: View, *, keys: Collection[str] = (), needs_pl
         else:
             values.append(placed)
             dropped += lost
-    return Grounded(tuple(values), dropped, read.cut, read.has_list, ("box_outside",) if outside else ())
+    return Grounded(tuple(values), dropped, read, ("box_outside",) if outside else ())
 
 
 def label_of(element: dict[str, Any]) -> str | None:
-    """What it is called, whichever of LABEL_KEYS says it."""
-    return next((text for key in LABEL_KEYS if (text := clean(element.get(key)))), None)
+    """What it is called, whichever of the usual keys says it."""
+    return next((text for key in PLACED.words if (text := clean(element.get(key)))), None)
 
 
 def clean(value: Any) -> str:
@@ -90,18 +94,9 @@ def clean(value: Any) -> str:
     return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
 
 
-def says_none(text: str) -> bool:
-    """Whether a reply without a list says in words that there is nothing to list."""
-    return _NONE.search(text) is not None and "{" not in text
-
-
 def box_faults(boxes: Collection[list[float] | None]) -> tuple[str, ...]:
     """Of schemas.task.FAULTS: empty_box. Boxes that lie outside are not read in the first place."""
     return ("empty_box",) if any(box and (box[0] >= box[2] or box[1] >= box[3]) for box in boxes) else ()
-
-
-def _first(element: dict[str, Any], keys: Collection[str]) -> Any:
-    return next((element[key] for key in keys if element.get(key) is not None), None)
 
 
 def _beyond(value: Any) -> bool:

@@ -11,7 +11,9 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+from operators.checks.refusals import cannot_say
 from pipelines.replies.boxes import numbers
+from pipelines.replies.places import places_of
 from pipelines.replies.tool_calls import Call, read_calls
 from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, list_of, nullable
@@ -57,6 +59,28 @@ AIMED = frozenset(
 """Actions whose point is meant for an element; others begin or end where there may be none."""
 BUTTONS = ("Back", "Home", "Menu", "Enter")
 STATUSES = ("success", "failure")
+_OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "coordinate": ("coordinates", "point", "position", "start_box", "start_coordinate", "location", "start_point"),
+    "coordinate2": ("end_coordinate", "coordinate_2", "end_box", "end_point", "to"),
+    "text": ("content", "value", "input_text", "app", "app_name", "answer"),
+    "keys": (),
+    "pixels": ("scroll_amount", "amount"),
+    "time": ("duration", "seconds", "time_s"),
+    "button": ("button_name",),
+    "status": ("goal_status", "result"),
+}
+_AXES = {"coordinate": ("x", "y"), "coordinate2": ("x2", "y2")}
+_SAME_ACTION: dict[str, dict[str, str]] = {
+    "computer_use": {
+        "click": "left_click", "leftclick": "left_click", "rightclick": "right_click", "doubleclick": "double_click", "drag":
+        "left_click_drag", "type_text": "type", "input_text": "type", "hotkey": "key", "press": "key", "keypress": "key", "move":
+        "mouse_move", "hover": "mouse_move", "finished": "terminate", "done": "terminate",
+    },
+    "mobile_use": {
+        "tap": "click", "longpress": "long_press", "type_text": "type", "input_text": "type", "input": "type", "open_app": "open",
+        "drag": "swipe", "done": "terminate", "finished": "terminate",
+    },
+}  # fmt: skip
 _COUNTS_TO = {"computer_use": 1000, "mobile_use": 999}
 _FARTHEST = 1_000_000
 
@@ -83,23 +107,65 @@ def read_action(reply: str, device: str, width_px: int, height_px: int) -> Parse
 
     Raises InvalidOutput: no call, an unknown action, an argument that is missing or of another form.
     """
-    parsed = read_calls(reply, ("action",))
-    calls = [call for call in parsed.calls if call.name in TAKES or "action" in call.arguments]
+    parsed = read_calls(reply, ("action", "action_type"))
+    calls = [
+        call
+        for call in parsed.calls
+        if call.name in (*TAKES, *TAKES[device]) or not call.arguments.keys().isdisjoint(("action", "action_type"))
+    ]
+    if not calls and cannot_say(parsed.text):
+        raise InvalidOutput("the model declines to act", ("refused",))
     if not calls:
         other = f"; it calls {parsed.calls[0].name!r}" if parsed.calls else ""
         raise InvalidOutput(f"the reply holds no action that can be read{other}")
-    value = _action(calls[0], device, width_px, height_px)
+    value = _action(_usual(calls[0], device), width_px, height_px)
     value |= _words(parsed.text)
     return ParsedReply(value, len(calls) - 1 + parsed.dropped)
 
 
-def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str, Any]:
+def _usual(call: Call, device: str) -> Call:
+    """The call with its tool, and its arguments under their usual names.
+
+    Other models and harnesses name an action as if it were the tool, and give a point as x and y. A key of the computer
+    may come as text, one of a mobile device as keys.
+    """
+    arguments = dict(call.arguments)
     tool = call.name or device
+    if "action" not in arguments and isinstance(arguments.get("action_type"), str):
+        arguments["action"] = arguments.pop("action_type")
+    if tool in TAKES[device] and "action" not in arguments:
+        tool, arguments["action"] = device, tool
     if tool not in TAKES:
         raise InvalidOutput(f"there is no tool {tool!r}")
+    name = arguments["action"] = _name(arguments.get("action"), tool)
+    for key, others in _OTHER_NAMES.items():
+        arguments.setdefault(key, next((arguments[other] for other in others if other in arguments), None))
+    for key, (x, y) in _AXES.items():
+        if arguments[key] is None and {x, y} <= arguments.keys():
+            arguments[key] = [arguments[x], arguments[y]]
+    if name == "left_click_drag" and arguments["coordinate2"] is not None and "coordinate" not in call.arguments:
+        arguments["coordinate"] = arguments.get("start_coordinate")
+    if name == "key" and arguments["keys"] is None:
+        arguments["keys"] = next((arguments[key] for key in ("text", "key") if arguments.get(key) is not None), None)
+    if name == "key" and arguments["text"] is None:
+        keys = arguments["keys"]
+        arguments["text"] = "+".join(map(str, keys)) if isinstance(keys, list) and keys else keys
+    return Call(tool, arguments)
+
+
+def _name(action: Any, tool: str) -> Any:
+    """An action by its name in the vocabulary of the tool; one of another that can only mean it."""
+    if not isinstance(action, str):
+        return action
+    name = re.sub(r"[\s-]+", "_", action.strip().lower())
+    return name if name in TAKES[tool] else _SAME_ACTION[tool].get(name, name)
+
+
+def _action(call: Call, width_px: int, height_px: int) -> dict[str, Any]:
+    tool = call.name
+    assert tool is not None
     arguments = call.arguments
     name = arguments.get("action")
-    name = name.strip().lower() if isinstance(name, str) else name
     takes = TAKES[tool].get(name) if isinstance(name, str) else None
     if takes is None:
         raise InvalidOutput(f"{tool} has no action {str(name)[:50]!r}")
@@ -116,12 +182,16 @@ def _action(call: Call, device: str, width_px: int, height_px: int) -> dict[str,
         return value
 
     scale = _COUNTS_TO[tool]
-    points = [numbers(arguments.get(key), 2) for key in ("coordinate", "coordinate2")]
-    if any(max(point) > scale for point in points if point):
+    points = [_pair(arguments.get(key)) for key in ("coordinate", "coordinate2")]
+    if all(0 <= side <= 1 for point in points if point for side in point) and any(
+        not side.is_integer() for point in points if point for side in point
+    ):
+        scale = 1
+    elif any(max(point) > scale for point in points if point):
         scale = 1000  # cookbooks and cloud pages disagree on 999 and 1000; beyond both it lies off the screen
 
     def point(value: Any) -> list[float] | None:
-        pair = numbers(value, 2)
+        pair = _pair(value)
         if pair is None or max(map(abs, pair)) > _FARTHEST:
             return None
         return [pair[0] / scale * width_px, pair[1] / scale * height_px]
@@ -150,6 +220,14 @@ def _words(text: str) -> dict[str, str | None]:
         "thought": rest.strip() or None,
         "description": (action[1].strip().strip('"“”').strip() or None) if action else None,
     }
+
+
+def _pair(value: Any) -> tuple[float, ...] | None:
+    """[500, 300], also in a text, in brackets of any kind, or as {"x": 500, "y": 300}."""
+    if isinstance(value, str):
+        value = re.sub(r"<\|?/?[\w|]{1,20}\|?>", " ", value)
+    places = places_of(value, 2)
+    return tuple(places[0]) if len(places) == 1 else None
 
 
 def _text(value: Any) -> str | None:

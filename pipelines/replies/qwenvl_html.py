@@ -6,24 +6,30 @@ and an end that is missing is implied by the next element. Format: docs/facts/qw
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+from operators.checks.reply_markup import unescaped
 from pipelines.replies.blocks import Block, BlockType, placed
 
-_INLINE = "b|i|u|s|em|strong|sub|sup|span|a|small|del|ins|mark|font|code"
+_INLINE = "b|i|u|s|em|strong|sub|sup|span|a|small|del|ins|mark|font|code|abbr|cite|q|kbd|samp|var|time|label|big|tt"
+_INLINE += "|strike|wbr|button|input|select|option|textarea|link|meta|base"
 _BLOCK = "html|body|head|title|style|section|article|h[1-6]|p|div|table|thead|tbody|tfoot|tr|td|th|caption|ol|ul|li"
-_BLOCK += "|img|figure|figcaption|pre|blockquote|br|hr|center"
+_BLOCK += "|img|figure|figcaption|pre|blockquote|br|hr|center|header|footer|nav|main|aside|address|dl|dt|dd|form"
+_BLOCK += "|details|summary|colgroup|col|script"
 _TAG = re.compile(
-    rf"<!--.*?(?:-->|$)|<!DOCTYPE[^>]*>|<(?P<end>/?)(?P<inline>{_INLINE})(?P<inner>\s[^<>]*)?/?>"
+    rf"<!--.*?(?:-->|$)|<!DOCTYPE[^<>]*>|<(?P<end>/?)(?P<inline>{_INLINE})(?P<inner>\s[^<>]*)?/?>"
     # a block's tag may have lost its bracket: it then ends where the next begins
     rf"|<(?P<close>/?)(?P<block>{_BLOCK})\b(?P<attributes>[^<>]*)(?P<whole>>|(?=<)|$)",
     re.IGNORECASE | re.DOTALL,
 )
-_ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"?|'([^']*)'?)""")
-_VOID = {"img", "br", "hr"}
+_ATTRIBUTE = re.compile(r"""(?<![\w-])([\w-]+)\s*=\s*(?:"([^"]*)"?|'([^']*)'?)""")
+_VOID = {"img", "br", "hr", "col"}
+_DEEPEST = 60
+"""Elements within each other; what is deeper stands beside its parent."""
+_UNSEEN = {"style", "script"}
 _HEADINGS = {f"h{level}" for level in range(1, 7)}
 _TEXTS = {"p", *_HEADINGS, "li", "pre", "figcaption", "caption"}
 _CAPTION = "caption of the figure before"
@@ -42,7 +48,7 @@ class _Node:
     attributes: dict[str, str] = field(default_factory=dict)
     children: list[_Node | str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def figure(self) -> BlockType | None:
         words = self.attributes.get("class", "").lower().split()
         return next((kind for word, kind in _FIGURES.items() if word in words), None)
@@ -58,6 +64,15 @@ class _Node:
                     yield child
                 yield from child.all(*tags)
 
+    def outermost(self, *tags: str) -> Iterator[_Node]:
+        """Of these, those that lie in no other of these."""
+        for child in self.children:
+            if isinstance(child, _Node):
+                if child.tag in tags:
+                    yield child
+                else:
+                    yield from child.outermost(*tags)
+
     def text(self, but: tuple[str, ...] = ()) -> str:
         return _tidy("".join(self._texts(but)))
 
@@ -67,15 +82,18 @@ class _Node:
                 yield child
             elif child.tag == "br":
                 yield "\n"
-            elif child.tag not in but and child.tag != "style":
+            elif child.tag not in but and child.tag not in _UNSEEN:
                 apart = "\n" if child.tag in ("p", "div", "tr", "li") else " " if child.tag in ("td", "th") else ""
                 yield apart
                 yield from child._texts(but)
                 yield apart
 
 
+_ANY_BLOCK = re.compile(rf"<(?:{_BLOCK})\b")
+
+
 def is_html(reply: str) -> bool:
-    return re.search(rf"<(?:{_BLOCK})\b", re.sub(r"<!--.*?-->", "", reply, flags=re.DOTALL)) is not None
+    return any(match["block"] and _ANY_BLOCK.match(match[0]) for match in _TAG.finditer(reply))
 
 
 def read_html(reply: str) -> tuple[list[Block], bool]:
@@ -104,7 +122,7 @@ def _tree(text: str) -> _Node:
 
     def append_text(piece: str) -> None:
         if piece:
-            stack[-1].children.append(html.unescape(piece))
+            stack[-1].children.append(unescaped(piece))
 
     for match in _TAG.finditer(text):
         append_text(text[place : match.start()])
@@ -120,7 +138,7 @@ def _tree(text: str) -> _Node:
         node = _Node(tag, {key.lower(): one or other for key, one, other in _ATTRIBUTE.findall(match["attributes"])})
         _imply_ends(stack, node)
         stack[-1].children.append(node)
-        if tag not in _VOID:
+        if tag not in _VOID and len(stack) <= _DEEPEST:
             stack.append(node)
         if not match["whole"] and '"' in match["attributes"]:
             # the text behind an attribute whose tag lost its bracket
@@ -182,16 +200,15 @@ def _blocks(node: _Node, depth: int, marker: str = "-") -> Iterator[Block]:
             if text := child.text(but=("ol", "ul")):
                 item_marker = f"{number}." if marker == "1." else "-"
                 yield Block("list_item", text, level=depth, box=child.box, marker=item_marker)
-            for inner in child.children:
-                if isinstance(inner, _Node) and inner.tag in ("ol", "ul"):
-                    yield from _blocks(inner, depth + 1, "1." if inner.tag == "ol" else "-")
+            for inner in child.outermost("ol", "ul"):
+                yield from _blocks(inner, depth + 1, "1." if inner.tag == "ol" else "-")
         elif child.figure is not None:
             yield _figure(child, child.figure)
         elif tag in _TEXTS:
             yield from _paragraph(child)
         elif tag == "br":
             loose.append("\n")
-        elif tag not in ("style", "head", "title", "end", "hr"):
+        elif tag not in (*_UNSEEN, "head", "title", "end", "hr"):
             yield from _blocks(child, depth, marker)
 
 
@@ -206,7 +223,7 @@ def _figure(node: _Node, kind: BlockType) -> Block:
     """A figure's box is its picture's where it has none; what it says is its caption, or its content."""
     box = node.box or next((image.box for image in node.all("img")), None)
     words = node.attributes.get("class", "").lower().split()
-    captions = [child.text() for child in node.all("p", "figcaption", "caption")]
+    captions = [child.text() for child in node.outermost("p", "figcaption", "caption")]
     caption = "\n".join(text for text in captions if text) or None
     content = node.text(but=("p", "figcaption", "caption", "img", "table"))
     if kind == "image":
@@ -226,14 +243,22 @@ def _figure(node: _Node, kind: BlockType) -> Block:
 
 def _unquoted(latex: str) -> str:
     """Without the dollars or brackets around it."""
-    match = re.fullmatch(r"\s*(?:\$\$(.*)\$\$|\$(.*)\$|\\\[(.*)\\\]|\\\((.*)\\\))\s*", latex, re.DOTALL)
-    return next(group for group in match.groups() if group is not None).strip() if match else latex.strip()
+    latex = latex.strip()
+    for opening, closing in (("$$", "$$"), ("$", "$"), ("\\[", "\\]"), ("\\(", "\\)")):
+        if len(latex) > len(opening) + len(closing) - 1 and latex.startswith(opening) and latex.endswith(closing):
+            return latex[len(opening) : -len(closing)].strip()
+    return latex
 
 
 def _table(node: _Node, kind: BlockType) -> Block:
     rows = [
         [
-            (" ".join(cell.text().split()), _span(cell, "rowspan"), _span(cell, "colspan"), cell.tag == "th")
+            (
+                " ".join(cell.text(but=("table",)).split()),
+                _span(cell, "rowspan"),
+                _span(cell, "colspan"),
+                cell.tag == "th",
+            )
             for cell in row.children
             if isinstance(cell, _Node) and cell.tag in ("td", "th")
         ]

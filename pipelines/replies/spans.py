@@ -1,21 +1,36 @@
-"""Lists of timed descriptions: objects with times in them, {"start - end": "text"}, or lines of `start - end: text`."""
+"""Lists of timed descriptions: objects or lists with times in them, {"start - end": "text"}, tables, or lines of prose
+that begin or end with a span."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from pipelines.replies.elements import read_elements
-from pipelines.replies.times import END_KEYS, SPAN, SPAN_KEYS, START_KEYS, span, span_of
+from pipelines.replies.things import Kind, Things, read_things
+from pipelines.replies.times import END_KEYS, SPAN, SPAN_KEYS, START_KEYS, TIME, seconds, span, span_of
 
-_TEXT_KEYS = ("description", "event", "text", "caption", "sentence", "activity", "label", "action", "content")
+_TEXT_KEYS = (
+    "description", "event", "text", "caption", "sentence", "activity", "label", "action", "content", "events", "summary",
+    "event_description", "details", "scene", "what", "name", "title",
+)  # fmt: skip
 _PAIR = re.compile(
     r"""(?:^|(?<=[{,\[\n"'”}]))[^\S\n]*(?:[-*•]\s+|\d+[.)]\s+)?["'“\[(]?"""  # a new line or pair, perhaps numbered
     rf"""{SPAN}["'”\])]?\s*[:,：]\s*""",
     re.MULTILINE,
 )
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*(?:[,}"\]]|```|$)|\s*\n)', re.DOTALL)
+_OPENING = r"^[^\S\n]*(?:[-*•#]+\s+|\d{1,3}[.)]\s+)?"
+_LINE = re.compile(
+    rf"{_OPENING}[*_\[(<\"“`]{{0,4}}\s*(?:from|between|at|从)?\s*第?(?:{SPAN}|({TIME})(?=[\s*_\])>`\"”:：–—-]))"
+    r"([*_\])>`\"”]{0,4})(\s*[:：,，|]|\s+[-–—]+\s|\s+|)\s*[*_]{0,2}[:：]?\s*([^\n]{1,5000})",
+    re.MULTILINE | re.IGNORECASE,
+)
+_AT_THE_END = re.compile(
+    rf"{_OPENING}([^\n:]{{3,500}}?)[\s:：,，*_-]{{0,4}}[(\[]\s*(?:from\s+)?{SPAN}\s*[)\]][*_.]{{0,3}}\s*$",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -27,33 +42,84 @@ class TimedText:
 
 @dataclass(frozen=True)
 class TimedTexts:
-    """dropped, cut, has_list: as in Elements."""
+    """In the order of the reply. dropped, cut: as in Things, which is what it was read from."""
 
     values: tuple[TimedText, ...]
     dropped: int
     cut: bool
-    has_list: bool
+    things: Things
+
+
+def _timed_list(value: list[Any]) -> dict[str, Any] | None:
+    """[start, end, text], [[start, end], text], ["start - end", text]."""
+    if len(value) == 1 or len(value) > 3 or not all(isinstance(item, (str, int, float, list)) for item in value):
+        return None
+    for place, item in enumerate(value):
+        if isinstance(item, list) or (isinstance(item, str) and len(value) == 2):
+            pair = span_of({"span": item})
+            texts = [text for other, text in enumerate(value) if other != place and isinstance(text, str)]
+            if pair is not None and len(texts) == len(value) - 1 == 1 and seconds(texts[0]) is None:
+                return {"span": list(pair), "text": texts[0]}
+    if len(value) == 3:
+        for first, second, text in ((0, 1, 2), (1, 2, 0)):
+            pair = span(value[first], value[second])
+            if pair is not None and isinstance(value[text], str) and seconds(value[text]) is None:
+                return {"span": list(pair), "text": value[text]}
+    return None
+
+
+_KIND = Kind(
+    places={}, sizes={}, words=_TEXT_KEYS, bare=_timed_list, keys=(*START_KEYS, *END_KEYS, *SPAN_KEYS), prose=True
+)  # fmt: skip
 
 
 def read_timed_texts(reply: str) -> TimedTexts:
-    """In the order of the reply. Raises nothing."""
+    """Raises nothing."""
     pairs = list(_PAIR.finditer(reply))
-    objects = read_elements(reply, (*START_KEYS, *END_KEYS, *SPAN_KEYS))
-    if len(objects.values) >= max(1, len(pairs)):
+    things = read_things(reply, _KIND)
+    if len(things.values) >= max(1, len(pairs)):
         values = []
-        for element in objects.values:
+        for element in things.values:
             text = next((element[key] for key in _TEXT_KEYS if isinstance(element.get(key), str)), "")
             text, times = " ".join(text.split()), span_of(element)
             if text and times is not None:
                 values.append(TimedText(*times, text))
-        dropped = objects.dropped + len(objects.values) - len(values)
-        return TimedTexts(tuple(values), dropped, objects.cut, has_list=True)
+        return TimedTexts(tuple(values), things.dropped + len(things.values) - len(values), things.cut, things)
+    if not things.unread and not (pairs and _is_json(reply, pairs[0])):
+        values = _lines(reply)
+        if len(values) >= len(pairs):
+            return TimedTexts(tuple(values), things.dropped, things.cut and not values, things)
     if not pairs:
-        return TimedTexts((), objects.dropped, objects.cut, objects.has_list or reply.strip() in ("{}", "[]"))
-    return _pairs(reply, pairs)
+        return TimedTexts((), things.dropped, things.cut, things)
+    return _pairs(reply, pairs, things)
 
 
-def _pairs(reply: str, pairs: list[re.Match[str]]) -> TimedTexts:
+def _is_json(reply: str, pair: re.Match[str]) -> bool:
+    return "{" in reply[: pair.start() + 1] or reply[pair.end() : pair.end() + 1] == '"'
+
+
+def _lines(reply: str) -> list[TimedText]:
+    """Lines that begin with a span, or end with one in brackets; and those that begin with a clock."""
+    values: list[TimedText] = []
+    for match in _LINE.finditer(reply):
+        start, end, single, closing, separator, text = match.groups()
+        text = " ".join(text.strip(' *_"”').split())
+        if single is not None and (":" not in single or not (closing or separator.strip())):
+            continue
+        clear = closing or separator.strip() or ":" in match[0]
+        times = span(single, single) if single is not None else span(start, end)
+        if clear and times is not None and any(map(str.isalpha, text)):
+            values.append(TimedText(*times, text))
+    if values:
+        return values
+    for match in _AT_THE_END.finditer(reply):
+        text, times = " ".join(match[1].strip(' *_"“”').split()), span(match[2], match[3])
+        if times is not None and any(map(str.isalpha, text)):
+            values.append(TimedText(*times, text))
+    return values
+
+
+def _pairs(reply: str, pairs: list[re.Match[str]], things: Things) -> TimedTexts:
     values: list[TimedText] = []
     dropped, cut = 0, False
     in_braces = "{" in reply[: pairs[0].start() + 1]
@@ -78,7 +144,7 @@ def _pairs(reply: str, pairs: list[re.Match[str]]) -> TimedTexts:
             values.append(TimedText(*times, text))
         else:
             dropped += 1
-    return TimedTexts(tuple(values), dropped, cut, has_list=True)
+    return TimedTexts(tuple(values), dropped, cut, things)
 
 
 def _unescaped(content: str) -> str:

@@ -1,28 +1,70 @@
-"""Times and spans as the model writes them: seconds, mm:ss(.ff) and h:mm:ss read alike."""
+"""Times and spans as the model writes them: seconds, mm:ss(.ff) and h:mm:ss read alike; in prose only what is a time.
+
+A number in a text is a time where it is marked as one: a clock, in <>, a span with a unit, a unit behind a preposition.
+"for 15 seconds", "a 60 second video", "an iPhone 15s" and "the 1990s" are none.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from typing import Any
 
 LONGEST_S = 1_000_000.0
 """Seconds (eleven days); beyond it nothing is a time in a video."""
 
-TIME = r"(?:\d{1,4}(?::\d{1,2}){1,2}(?:\.\d+)?|\d+(?:\.\d+)?)"
-_UNIT = r"(?:\s*(?:seconds?|secs?|s)\b)?"
-_SEPARATOR = r"\s*(?:-|–|—|~|→|->|to|and|until)\s*"
+TIME = r"(?>\d{1,4}(?::\d{1,2}){1,2}(?:\.\d{1,9}|,\d{3}(?!\d))?|\d{1,12}(?:\.\d{1,12})?)"
+_UNIT = r"(?:\s*(?:(?:seconds?|secs?|s)\b|秒钟?))?"
+_SEPARATOR = r"\s*(?:开始\s*[,，]?)?\s*(?:-->|->|→|-|–|—|~|〜|～|to\b|until\b|and\b(?=.{0,40}\d)|through\b|直到|到|至)\s*(?:about\s|around\s)?第?"
 SPAN = rf"<?({TIME})>?{_UNIT}>?{_SEPARATOR}<?({TIME})>?{_UNIT}>?"
-_SPAN = re.compile(SPAN)
+_SPAN = re.compile(rf"(?<![\d.:])第?{SPAN}")
 _TIME = re.compile(rf"(?<![\d.:])<?({TIME})>?{_UNIT}")
-_CLOCK = r"\d+(?::\d\d){1,2}(?:\.\d+)?"
+_CLOCK = r"\d{1,4}(?::\d\d){1,2}(?:\.\d{1,9})?"
 _MARKED = re.compile(
-    rf"<({TIME})[^<>]{{0,9}}>|(?<![\d.:])({TIME})\s*(?:seconds?|secs?|s)\b|(?<![\d.:])({_CLOCK})(?![\d:])"
+    rf"<({TIME})[^<>]{{0,9}}>|(?<![\d.:])({TIME})\s*(?:(?:seconds?|secs?|s)\b|秒)|(?<![\d.:])({_CLOCK})(?![\d:])"
 )
+_WORDY = re.compile(
+    r"(?<![\d.:])(?<!\d[-–])(\d{1,3})\s*(?:minutes?|mins?|m|分钟?)(?:\s*(?:,|and)?\s*(\d{1,2}(?:\.\d{1,6})?)\s*(?:seconds?\b|secs?\b|s\b|秒钟?)|(?<=[es分钟n])(?![a-z]|\s*(?:long|videos?|clips?|footage)\b))"
+)
+_DECADE = re.compile(r"\d{1,3}0s")
+_UNMARKED_BEFORE = re.compile(
+    r"(?:\b(?:for|lasts?|lasted|lasting|within|every|of|over|than|first|last|next|another|additional|takes?|took|per|runs?|spans?|"
+    r"duration(?:\s+is)?:?|length:?|持续|长达|共|约有|每)(?:\s+(?:about|around|approximately|only|roughly|the|an?|approx\.?))?|持续了?|长达|每)\s*$",
+    re.IGNORECASE,
+)
+_UNMARKED_BEHIND = re.compile(
+    r"^[\s-]*(?:long\b|later\b|videos?\b|clips?\b|footage\b|recordings?\b|duration\b|apart\b|each\b|intervals?\b|per\b|films?\b|of\b|"
+    r"视频|片段|长)",
+    re.IGNORECASE,
+)
+_MARK_BEHIND = re.compile(r"^\s*(?:mark|point|timestamp)\b", re.IGNORECASE)
+_LEADS_TO_A_TIME = re.compile(
+    r"(?:^|[^\w\s]|\b(?:at|from|to|until|till|and|or|around|about|approximately|roughly|circa|by|between|after|before|near|is|since|"
+    r"time|timestamp|second|starts?|ends?|begins?|through|in))\s*$",
+    re.IGNORECASE,
+)
+_START = re.compile(
+    rf"\b(?:start|begin)\w{{0,8}}(?:[\s_]{{0,2}}(?:time|timestamp|seconds?|s)\b)?\W{{1,8}}(?:(?:at|from|is|around|about|approximately)\W{{1,3}}){{0,2}}({TIME})",
+    re.IGNORECASE,
+)
+_END = re.compile(_START.pattern.replace("start|begin", "end|finish|stop|conclud"), re.IGNORECASE)
 
-START_KEYS = ("start_s", "start_time", "start", "start_timestamp", "startTime", "begin", "begin_time", "from")
-END_KEYS = ("end_s", "end_time", "end", "end_timestamp", "endTime", "finish", "to")
-SPAN_KEYS = ("timestamp", "timestamps", "time", "span", "interval", "time_range", "segment")
+START_KEYS = (
+    "start_s",
+    "start_time",
+    "start",
+    "start_timestamp",
+    "startTime",
+    "begin",
+    "begin_time",
+    "from",
+    "start_seconds",
+    "start_sec",
+)
+END_KEYS = ("end_s", "end_time", "end", "end_timestamp", "endTime", "finish", "to", "end_seconds", "end_sec")
+SPAN_KEYS = ("timestamp", "timestamps", "time", "span", "interval", "time_range", "segment", "times", "period", "time_interval", "moment",
+             "time_span", "range", "timerange")  # fmt: skip
 
 
 def seconds(value: Any) -> float | None:
@@ -35,13 +77,18 @@ def seconds(value: Any) -> float | None:
         except OverflowError:
             return None
     else:
-        match = _TIME.fullmatch(str(value).strip().strip("<>").strip()) if isinstance(value, str) else None
+        match = _TIME.fullmatch(worded(value[:100]).strip().strip("<>").strip()) if isinstance(value, str) else None
         if match is None:
             return None
         time_s = 0.0
-        for part in match[1].split(":"):
+        for part in match[1].replace(",", ".").split(":"):
             time_s = time_s * 60 + float(part)
     return time_s if math.isfinite(time_s) and 0 <= time_s <= LONGEST_S else None
+
+
+def worded(text: str) -> str:
+    """With `1 min 5 s` and `1分5秒` as 1:05."""
+    return _WORDY.sub(lambda match: f"{match[1]}:{match[2].zfill(2) if match[2] else '00'}", text)
 
 
 def span(first: Any, second: Any) -> tuple[float, float] | None:
@@ -52,44 +99,88 @@ def span(first: Any, second: Any) -> tuple[float, float] | None:
 
 def span_in(text: str) -> tuple[float, float] | None:
     """The first span of a text: two times with a dash or `to` between them."""
-    for match in _SPAN.finditer(text):
+    for match in _SPAN.finditer(worded(text)):
         if (pair := span(match[1], match[2])) is not None:
             return pair
     return None
 
 
-def times_in(text: str) -> list[float]:
-    """All times of a text that are marked as such: with a colon, in <> or followed by a unit; seconds."""
-    times = (seconds(next(group for group in match.groups() if group)) for match in _MARKED.finditer(text))
-    return [time_s for time_s in times if time_s is not None]
-
-
 def spans_in(text: str) -> list[tuple[float, float]]:
     """All spans and single times of a text that are marked as times; a single time is a span without length."""
+    text = worded(unicodedata.normalize("NFKC", text))
     spans: list[tuple[int, float, float]] = []
-    taken: list[tuple[int, int]] = []
+    taken = 0
+    spanned: list[tuple[int, int]] = []
     for match in _SPAN.finditer(text):
-        marked = ":" in match[0] or re.search(r"s\b|sec|<", match[0])
+        marked = _is_span(text, match)
         pair = span(match[1], match[2]) if marked else None
         if pair is not None:
             spans.append((match.start(), *pair))
-            taken.append(match.span())
+        if pair is not None or marked is None:
+            spanned.append(match.span())
     for match in _MARKED.finditer(text):
-        if not any(start <= match.start() < end for start, end in taken):
-            time = seconds(next(group for group in match.groups() if group))
-            if time is not None:
-                spans.append((match.start(), time, time))
+        while taken < len(spanned) and spanned[taken][1] <= match.start():
+            taken += 1
+        if taken < len(spanned) and spanned[taken][0] <= match.start():
+            continue
+        time = seconds(next(group for group in match.groups() if group)) if _is_time(text, match) else None
+        if time is not None:
+            spans.append((match.start(), time, time))
     return [(start_s, end_s) for _, start_s, end_s in sorted(spans)]
 
 
+def start_and_end_in(text: str) -> tuple[float, float] | None:
+    """The times behind words like `start_time:` and `ends at`."""
+    text = worded(text)
+    start, end = _START.search(text), _END.search(text)
+    return span(start[1], end[1]) if start and end else None
+
+
+def _is_span(text: str, match: re.Match[str]) -> bool | None:
+    """Whether two numbers with a dash between them are times; None where they say how long something takes. `and` parts
+    them only behind `between`."""
+    before, behind = text[max(0, match.start() - 30) : match.start()], text[match.end() : match.end() + 20]
+    if re.search(r"\band\b", match[0]) and not re.search(r"between\s+(?:\w+\s+)?$", before, re.IGNORECASE):
+        return False
+    if re.search(r"\d0s\b", match[0]) and _DECADE.search(match[0]):
+        return False
+    if not (":" in match[0] or "秒" in match[0] or re.search(r"\d\s*s\b|sec|<", match[0])):
+        return False
+    return True if ":" in match[0] or not (_UNMARKED_BEFORE.search(before) or _UNMARKED_BEHIND.search(behind)) else None
+
+
+def _is_time(text: str, match: re.Match[str]) -> bool:
+    if match[1] or match[3]:
+        return True
+    before, behind = text[max(0, match.start() - 30) : match.start()], text[match.end() : match.end() + 20]
+    if _MARK_BEHIND.match(behind):
+        return True
+    if _UNMARKED_BEFORE.search(before) or _UNMARKED_BEHIND.search(behind):
+        return False
+    if re.fullmatch(r".*\ds", match[0]):  # 15s, glued
+        return _LEADS_TO_A_TIME.search(before) is not None and not _DECADE.fullmatch(match[0].strip())
+    return True
+
+
 def span_of(element: dict[str, Any]) -> tuple[float, float] | None:
-    """The span that an object names, whichever of the usual keys it uses."""
+    """The span that an object names, whichever of the usual keys it uses; one time is a span without length."""
+    single: float | None = None
     for key in SPAN_KEYS:
         value = element.get(key)
         if isinstance(value, str) and (pair := span_in(value)) is not None:
             return pair
+        if isinstance(value, dict) and (pair := _ends(value)) is not None:
+            return pair
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+            value = value[0]
         if isinstance(value, list) and len(value) == 2 and (pair := span(value[0], value[1])) is not None:
             return pair
+        single = seconds(value) if single is None else single
+    pair = _ends(element)
+    return pair if pair is not None or single is None else (single, single)
+
+
+def _ends(element: dict[str, Any]) -> tuple[float, float] | None:
     first = next((element[key] for key in START_KEYS if key in element), None)
     second = next((element[key] for key in END_KEYS if key in element), None)
     return span(first, second)

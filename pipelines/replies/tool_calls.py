@@ -2,7 +2,8 @@
 
 The Hermes style of Qwen-Agent (docs/facts/qwen3-vl.md §2.8): signatures in the system message, and in the reply
 `<tool_call>{"name": …, "arguments": {…}}</tool_call>`. Calls are read without their tags too, fenced or bare, and
-where the arguments stand alone. Knows nothing of what a tool does.
+where the arguments stand alone; and so are the calls of Qwen3-Coder and Qwen3.5,
+`<function=name><parameter=key>value</parameter></function>`. Knows nothing of what a tool does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from pipelines.replies.thinking import split_thinking
 
 _DECODER = json.JSONDecoder(strict=False)
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_FUNCTION = re.compile(r"<function\s*=\s*[\"']?([\w.-]{1,100})[\"']?\s*>")
+_PARAMETER = re.compile(r"<parameter\s*=\s*[\"']?([\w.-]{1,100})[\"']?\s*>")
+_TYPED = ("text", "content", "value", "query", "answer")
+_ENDS = re.compile(r"\s*(?:</parameter>\s*)?(?:</function>\s*)?(?:</tool_call>\s*)?$")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ def read_calls(reply: str, keys: Collection[str]) -> Calls:
     Raises nothing.
     """
     _, answer = split_thinking(reply)
+    if _FUNCTION.search(answer):
+        return _functions(answer)
     if _OPEN in answer:
         return _tagged(answer, keys)
     elements = read_elements(answer, ("name", "arguments", *keys))
@@ -75,6 +82,38 @@ def read_calls(reply: str, keys: Collection[str]) -> Calls:
     start = re.search(r"```|[\[{]", answer)
     dropped = elements.dropped + len(elements.values) - len(calls)
     return Calls(calls, dropped, answer[: start.start()].strip() if start else answer)
+
+
+def _functions(answer: str) -> Calls:
+    """Calls in XML."""
+    openings = list(_FUNCTION.finditer(answer))
+    calls: list[Call] = []
+    for number, opening in enumerate(openings):
+        end = openings[number + 1].start() if number + 1 < len(openings) else len(answer)
+        body = answer[opening.end() : end].removesuffix(_OPEN)
+        closing = body.rfind("</function>")
+        body = body[:closing] if closing >= 0 else body
+        parameters = list(_PARAMETER.finditer(body))
+        arguments: dict[str, Any] = {}
+        for place, parameter in enumerate(parameters):
+            until = parameters[place + 1].start() if place + 1 < len(parameters) else len(body)
+            value = _ENDS.sub("", body[parameter.end() : until])
+            arguments[parameter[1]] = _xml_value(parameter[1], value.removeprefix("\n").removesuffix("\n"))
+        calls.append(Call(opening[1], arguments))
+    last = answer[openings[-1].end() :]
+    _, closed, behind = last.rpartition("</function>")
+    text = answer[: openings[0].start()].rstrip().removesuffix(_OPEN) + (behind.replace(_CLOSE, "") if closed else "")
+    return Calls(tuple(calls), 0, text.strip())
+
+
+def _xml_value(key: str, value: str) -> Any:
+    """Lists and objects as such; numbers stay texts, as does what is to be typed."""
+    if key in _TYPED or value.strip()[:1] not in ("[", "{"):
+        return value if key in _TYPED else value.strip()
+    try:
+        return _DECODER.decode(value.strip())
+    except (ValueError, RecursionError):
+        return value
 
 
 def _tagged(answer: str, keys: Collection[str]) -> Calls:
@@ -120,11 +159,14 @@ def _damaged(text: str, keys: Collection[str]) -> Call | None:
 
 
 def _of(value: dict[str, Any], keys: Collection[str]) -> Call | None:
-    arguments = value.get("arguments", value.get("parameters"))
+    if isinstance(value.get("function"), dict):  # as the OpenAI dialect has it
+        value = value["function"]
+    arguments = next((value[key] for key in ("arguments", "parameters", "input", "args") if key in value), None)
     if isinstance(arguments, str):  # JSON in a string, as the OpenAI dialect has it
         arguments = read_value(arguments, "{")
-    name = value.get("name")
-    name = name if isinstance(name, str) else None
+    name = next(
+        (value[key] for key in ("name", "tool", "tool_name", "function") if isinstance(value.get(key), str)), None
+    )
     if isinstance(arguments, dict):
         return Call(name, arguments)
     return Call(name, value) if any(key in value for key in keys) else None

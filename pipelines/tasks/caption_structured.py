@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from operators.checks.refusals import declines
 from pipelines.replies.elements import read_cut_object, read_value
 from schemas.errors import InvalidOutput
 from schemas.output import Output, list_of, record
@@ -38,7 +39,10 @@ def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
         lists[key] = [item for item in entries if item]
         dropped += len(entries) - len(lists[key])
     return ParsedReply(
-        {"summary": summary, "setting": _plain(value.get("setting")), "objects": objects, **lists}, dropped, cut
+        {"summary": summary, "setting": _plain(value.get("setting")), "objects": objects, **lists},
+        dropped,
+        cut,
+        ("refused",) if declines(summary) else (),
     )
 
 

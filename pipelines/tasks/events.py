@@ -7,8 +7,8 @@ from typing import Any
 
 from operators.checks.spans import span_faults
 from pipelines.replies.spans import read_timed_texts
+from pipelines.replies.things import settle
 from pipelines.replies.times import LONGEST_S
-from schemas.errors import InvalidOutput
 from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
@@ -20,8 +20,7 @@ def parse(text: str, view: View) -> ParsedReply:  # noqa: ARG001
     A span that lies outside the clip is kept as the model wrote it: the check reports it.
     """
     timed = read_timed_texts(text)
-    if not timed.has_list:
-        raise InvalidOutput("the reply holds no events with times")
+    settle(text, timed.things, len(timed.values), timed.dropped, "events with times")
     events: list[dict[str, Any]] = [
         {"start_s": event.start_s, "end_s": event.end_s, "text": unicodedata.normalize("NFC", event.text)}
         for event in timed.values

@@ -6,22 +6,19 @@ from typing import Any
 
 from pipelines.replies.grounded import (
     BBOX_PX_OR_NULL,
-    BOX_KEYS,
-    LABEL_KEYS,
-    POINT_KEYS,
+    PLACED,
     POINT_PX_OR_NULL,
     box_faults,
     clean,
     read_grounded,
-    says_none,
 )
+from pipelines.replies.things import settle
 from pipelines.replies.thinking import split_thinking
-from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
-_OWN = {*BOX_KEYS, *POINT_KEYS, *LABEL_KEYS}
+_NOT_ATTRIBUTES = {*PLACED.known, *PLACED.words}
 
 
 def parse(text: str, view: View) -> ParsedReply:
@@ -30,8 +27,14 @@ def parse(text: str, view: View) -> ParsedReply:
     What an element says beyond that (a color, a role, as the prompt asks for) are its attributes.
     """
     grounded = read_grounded(text, view)
-    if not grounded.has_list and not says_none(split_thinking(text)[1]):
-        raise InvalidOutput("the reply holds no list of boxes or points")
+    settle(
+        split_thinking(text)[1],
+        grounded.things,
+        len(grounded.values),
+        grounded.dropped,
+        "boxes or points",
+        grounded.faults,
+    )
     objects = [
         {
             "label": thing.label,
@@ -40,12 +43,13 @@ def parse(text: str, view: View) -> ParsedReply:
             "attributes": [
                 {"name": name, "value": words}
                 for name, value in thing.element.items()
-                if name not in _OWN and (words := clean(str(value) if isinstance(value, (int, float)) else value))
+                if name not in _NOT_ATTRIBUTES
+                and (words := clean(str(value) if isinstance(value, (int, float)) else value))
             ],
         }
         for thing in grounded.values
     ]
-    return ParsedReply({"objects": objects}, grounded.dropped, grounded.cut, grounded.faults)
+    return ParsedReply({"objects": objects}, grounded.dropped, grounded.things.cut, grounded.faults)
 
 
 def verify(value: Any, view: View) -> CheckResult:  # noqa: ARG001

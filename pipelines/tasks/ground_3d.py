@@ -13,16 +13,22 @@ from typing import Any
 from operators.checks.boxes_3d import Box3D, corners_m, distinct, project
 from operators.checks.space_check import space_faults
 from pipelines.replies.boxes import numbers
-from pipelines.replies.elements import read_elements
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, label_of, says_none
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, PLACED, label_of
+from pipelines.replies.things import Kind, read_things, settle
 from pipelines.replies.thinking import split_thinking
 from schemas.camera import Intrinsics
-from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
-_BOX_KEYS = ("bbox_3d", "box_3d")
+_KIND = Kind(
+    places={
+        "bbox_3d": ("box_3d", "bbox3d", "3d_bbox", "bounding_box_3d", "3d_bounding_box", "boundingbox_3d", "bbox", "box", "bounding_box",
+                    "boxes", "bboxes", "bboxes_3d", "boxes_3d", "pose")
+    },
+    sizes={9: "bbox_3d"},
+    words=PLACED.words,
+)  # fmt: skip
 _FARTHEST_M = 10_000.0
 _SMALLEST_M = 0.001
 
@@ -35,11 +41,11 @@ def parse(text: str, view: View) -> ParsedReply:
     Of boxes that overlap too much to be two things the first stays; `duplicates` counts the others.
     """
     _, answer = split_thinking(text)
-    elements = read_elements(answer, _BOX_KEYS)
-    if not elements.has_list and not says_none(answer):
-        raise InvalidOutput("the reply holds no list of boxes in space")
-    read = [_box(element) for element in elements.values]
+    things = read_things(answer, _KIND)
+    read = [_box(element) for element in things.values]
     boxes = [box for box in read if box is not None]
+    dropped = things.dropped + len(read) - len(boxes)
+    settle(answer, things, len(boxes), dropped, "boxes in space")
     kept = distinct(boxes)
     camera = _camera(view)
     value = {
@@ -47,11 +53,11 @@ def parse(text: str, view: View) -> ParsedReply:
         "duplicates": len(boxes) - len(kept),
         "camera": None if camera is None else asdict(camera),
     }
-    return ParsedReply(value, elements.dropped + len(read) - len(boxes), elements.cut)
+    return ParsedReply(value, dropped, things.cut)
 
 
 def _box(element: dict[str, Any]) -> Box3D | None:
-    values = numbers(next((element[key] for key in _BOX_KEYS if key in element), None), 9)
+    values = numbers(element.get("bbox_3d"), 9)
     if values is None:
         return None
     x, y, z, x_size, y_size, z_size, *turns = values

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import replace
 from typing import Any
 
 from operators.checks.spans import SLACK_S
-from pipelines.replies.grounded import BBOX_PX, box_faults, read_grounded, says_none
+from pipelines.replies.grounded import BBOX_PX, PLACED, box_faults, read_grounded
+from pipelines.replies.things import settle
 from pipelines.replies.thinking import split_thinking
 from pipelines.replies.times import seconds
-from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Clip, Message, Part, Request, Sampling
 from schemas.task import CheckResult, ParsedReply, Step, Task, Unit, View
 
-_TIME_KEYS = ("time", "timestamp", "time_s", "frame_time")
+_TIME_KEYS = ("time", "timestamp", "time_s", "frame_time", "time_seconds", "seconds", "t")
+_TIMED = replace(PLACED, times=_TIME_KEYS)
 
 
 def ask_frames(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | None:
@@ -32,9 +34,7 @@ def ask_frames(task: Task, unit: Unit, history: tuple[Step, ...]) -> Request | N
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"time": 1.0, "bbox_2d": […], "label": "…"}. A box belongs to the frame whose time is nearest; one
     that lies more than a second outside the clip belongs to none and is dropped."""
-    grounded = read_grounded(text, view)
-    if not grounded.has_list and not says_none(split_thinking(text)[1]):
-        raise InvalidOutput("the reply holds no list of times and boxes")
+    grounded = read_grounded(text, view, kind=_TIMED)
     boxes: list[dict[str, Any]] = []
     dropped = grounded.dropped
     faults = list(grounded.faults)
@@ -49,7 +49,8 @@ def parse(text: str, view: View) -> ParsedReply:
         boxes.append(
             {"label": thing.label, "frame_index": frame, "time_s": view.times_s[frame], "bbox_px": thing.bbox_px}
         )
-    return ParsedReply({"boxes": boxes}, dropped, grounded.cut, tuple(faults))
+    settle(split_thinking(text)[1], grounded.things, len(boxes), dropped, "times and boxes", faults)
+    return ParsedReply({"boxes": boxes}, dropped, grounded.things.cut, tuple(faults))
 
 
 def _frame(time_s: float, times_s: tuple[float, ...]) -> int | None:

@@ -7,16 +7,16 @@ import unicodedata
 from typing import Any
 
 from pipelines.replies.boxes import bbox_px
-from pipelines.replies.elements import read_elements
-from pipelines.replies.grounded import BBOX_PX
-from schemas.errors import InvalidOutput
+from pipelines.replies.grounded import BBOX_PX, BOX_ALIASES
+from pipelines.replies.things import Kind, read_things, settle
+from pipelines.replies.thinking import split_thinking
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
-_ROLE_KEYS = ("role", "type", "label")
-_TEXT_KEYS = ("text", "text_content", "name")
-_BOX_KEYS = ("bbox_2d", "bbox")
+_ROLE_KEYS = ("role", "type", "label", "element_type", "category")
+_TEXT_KEYS = ("text", "text_content", "name", "content", "description", "element")
+_KIND = Kind(places={"bbox_2d": BOX_ALIASES}, sizes={4: "bbox_2d"}, words=(*_TEXT_KEYS, *_ROLE_KEYS))
 _CLICKABLE = ("clickable", "interactive", "interactivity")
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -24,13 +24,12 @@ _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"role": "button", "text": "Save", "bbox_2d": [x0, y0, x1, y1], "clickable": true}; an empty list is a
     valid answer. An element without a box is dropped; without a role or text, it has "" and null."""
-    listed = read_elements(text, (*_BOX_KEYS, *_ROLE_KEYS, *_TEXT_KEYS, *_CLICKABLE))
-    if not listed.has_list:
-        raise InvalidOutput("the reply holds no list of elements")
+    _, answer = split_thinking(text)
+    listed = read_things(answer, _KIND)
     elements: list[dict[str, Any]] = []
     dropped = listed.dropped
     for element in listed.values:
-        box = bbox_px(_first(element, _BOX_KEYS), view.width_px, view.height_px)
+        box = bbox_px(element.get("bbox_2d"), view.width_px, view.height_px)
         if box is None:
             dropped += 1
             continue
@@ -43,6 +42,7 @@ def parse(text: str, view: View) -> ParsedReply:
                 "clickable": _YES_NO.get(str(_first(element, _CLICKABLE)).lower()),
             }
         )
+    settle(answer, listed, len(elements), dropped, "elements")
     return ParsedReply({"elements": elements}, dropped, listed.cut)
 
 

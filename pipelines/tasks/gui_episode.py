@@ -60,6 +60,7 @@ def parse(text: str, view: View) -> ParsedReply:
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     steps: list[dict[str, Any]] = []
     dropped = 0
+    faults: tuple[str, ...] = ()
     for mark, end in zip(marks, ends, strict=False):
         number, width_px, height_px = map(int, mark.groups())
         step: dict[str, Any] = {"step": number, "width_px": width_px, "height_px": height_px}
@@ -68,12 +69,13 @@ def parse(text: str, view: View) -> ParsedReply:
         except InvalidOutput as error:
             steps.append({**step, "action": None, "fault": str(error)})
             dropped += 1
+            faults = tuple(dict.fromkeys((*faults, *error.faults)))
         else:
             steps.append({**step, "action": parsed.value, "fault": None})
             dropped += parsed.dropped
     if all(step["action"] is None for step in steps):
-        raise InvalidOutput(steps[0]["fault"] if steps else "the reply is of no screen")
-    return ParsedReply({"steps": steps}, dropped)
+        raise InvalidOutput(steps[0]["fault"] if steps else "the reply is of no screen", faults)
+    return ParsedReply({"steps": steps}, dropped, faults=faults)
 
 
 def verify(value: Any, view: View) -> CheckResult:

@@ -17,12 +17,13 @@ from operators.checks.text_layer import compare
 from operators.media.pictures import enlarged, enlarged_size, rotated
 from pipelines.loops.lines import LineReplies, by_line
 from pipelines.replies.scripts import script_of
+from pipelines.replies.transcript import transcript
 from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Message, Picture, Request, Sampling
 from schemas.task import CheckResult, Reply, Step, Task, Unit, View, first_request, last_reply
 
 _TURNS = (90, 270, 180)
-_MISREAD = {"repeats", "nothing_read"}
+_MISREAD = {"repeats", "nothing_read", "refused"}
 _WORTH = 0.6
 """Errors per character of the text layer from which a page far from it is asked again. Below, the layer itself is
 often to blame (old scans carry poor ones), and five requests about each such page would be a heavy bill."""
@@ -31,9 +32,9 @@ _AGREE = 0.1
 _FEW_LETTERS = 20
 
 
-def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
+def parse(text: str, view: View) -> dict[str, Any]:
     """The reply is the text; composed (NFC), without trailing blanks. No text at all is a valid answer."""
-    lines = unicodedata.normalize("NFC", text).strip().splitlines()
+    lines = transcript(unicodedata.normalize("NFC", text), view.text_layer).splitlines()
     read = "\n".join(line.rstrip() for line in lines)
     return {"text": read, "script": script_of(read), "lines": None}
 
@@ -43,7 +44,8 @@ def read_lines(lines: tuple[LineReplies, ...], view: View) -> dict[str, Any]:  #
     texts: list[str] = []
     read: list[dict[str, Any]] = []
     for line, pieces in lines:
-        text = " ".join(" ".join(unicodedata.normalize("NFC", piece).split()) for piece in pieces).strip()
+        plain = (transcript(unicodedata.normalize("NFC", piece), None) for piece in pieces)
+        text = " ".join(" ".join(piece.split()) for piece in plain).strip()
         if text:
             texts.append(text)
             read.append({"text": text, "bbox_px": list(line.bbox_px)})

@@ -7,29 +7,41 @@ from typing import Any
 
 from operators.checks.page_check import text_faults
 from pipelines.replies.boxes import bbox_px, scale_of
-from pipelines.replies.elements import read_elements
-from pipelines.replies.grounded import BBOX_PX
-from schemas.errors import InvalidOutput
+from pipelines.replies.grounded import BBOX_PX, BOX_ALIASES
+from pipelines.replies.things import Kind, read_things, settle
+from pipelines.replies.thinking import split_thinking
 from schemas.output import Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
-_TEXT_KEYS = ("text_content", "text", "content")
-_BOX_KEYS = ("bbox_2d", "bbox")
+_TEXT_KEYS = (
+    "text_content",
+    "text",
+    "content",
+    "line",
+    "word",
+    "transcription",
+    "label",
+    "line_text",
+    "value",
+    "rec_text",
+)
+_KIND = Kind(
+    places={"bbox_2d": (*BOX_ALIASES, "points", "quadrilateral", "line_bbox")}, sizes={4: "bbox_2d"}, words=_TEXT_KEYS
+)
 _COUNTS_TO = 999
 """The scale of the model's text spotting; its documents and grounding count to 1000."""
 
 
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": [x0, y0, x1, y1], "text_content": "…"}; an empty list is a valid answer."""
-    elements = read_elements(text, (*_TEXT_KEYS, *_BOX_KEYS))
-    if not elements.has_list:
-        raise InvalidOutput("the reply holds no list of texts and boxes")
-    boxes = [next((element[key] for key in _BOX_KEYS if key in element), None) for element in elements.values]
+    _, answer = split_thinking(text)
+    things = read_things(answer, _KIND)
+    boxes = [element.get("bbox_2d") for element in things.values]
     scale = scale_of(boxes, _COUNTS_TO)
     lines: list[dict[str, Any]] = []
-    dropped = elements.dropped
-    for element, box in zip(elements.values, boxes, strict=True):
+    dropped = things.dropped
+    for element, box in zip(things.values, boxes, strict=True):
         content = next((element[key] for key in _TEXT_KEYS if key in element), None)
         place = bbox_px(box, view.width_px, view.height_px, scale=scale)
         read = " ".join(unicodedata.normalize("NFC", content).split()) if isinstance(content, str) else ""
@@ -37,7 +49,8 @@ def parse(text: str, view: View) -> ParsedReply:
             lines.append({"text": read, "bbox_px": place})
         else:
             dropped += 1
-    return ParsedReply({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, elements.cut)
+    settle(answer, things, len(lines), dropped, "texts and boxes")
+    return ParsedReply({"text": "\n".join(line["text"] for line in lines), "lines": lines}, dropped, things.cut)
 
 
 def verify(value: Any, view: View) -> CheckResult:

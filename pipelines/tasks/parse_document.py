@@ -48,7 +48,10 @@ def verify(value: Any, view: View) -> CheckResult:
     texts = [
         part
         for block in value["blocks"]
-        for part in (block["text"], block["caption"] if block["type"] != "image" else None)
+        for part in (
+            f"$${block['text']}$$" if block["type"] == "formula" else block["text"],
+            block["caption"] if block["type"] != "image" else None,
+        )
         if part
     ]
     return text_faults("\n".join(texts), view)

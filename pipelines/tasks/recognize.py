@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from operators.checks.refusals import cannot_say
 from pipelines.replies.elements import fenced
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, LABEL_KEYS, box_faults, clean, read_grounded
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, PLACED, box_faults, clean, read_grounded
+from pipelines.replies.things import settle
 from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
@@ -24,13 +27,17 @@ _NAME_KEYS = {
     **{f"{language}_name": language for language in _LANGUAGES},
 }
 
+_KIND = replace(
+    PLACED, words=("name", *PLACED.words), keys=("names", *PLACED.words[:3], *_NAME_KEYS), texts=True, prose=False
+)
+
 
 def parse(text: str, view: View) -> ParsedReply:
     """A list of {"bbox_2d": […], "name_zh": "…", "name_en": "…"}, or prose where the prompt asks for no list.
 
     Names may also stand together, {"names": {"zh": "…"}}, or alone as "name" or "label": then of no known language.
     """
-    grounded = read_grounded(text, view, keys=("names", *_NAME_KEYS), needs_place=False)
+    grounded = read_grounded(text, view, kind=_KIND, needs_place=False)
     objects = []
     dropped = grounded.dropped
     for thing in grounded.values:
@@ -38,14 +45,16 @@ def parse(text: str, view: View) -> ParsedReply:
             objects.append({"names": names, "bbox_px": thing.bbox_px})
         else:
             dropped += 1
-    answer = None
-    if not objects and not dropped and not grounded.cut:
-        _, words = split_thinking(text)
-        if not words:
-            raise InvalidOutput("the reply is empty")
+    things, answer = grounded.things, None
+    _, words = split_thinking(text)
+    if not objects and not words:
+        raise InvalidOutput("the reply is empty")
+    if not objects and (dropped or things.cut or things.unread or cannot_say(words)):
+        settle(words, things, 0, dropped, "names", grounded.faults)
+    if not objects:
         body = next(fenced(words), words)
-        answer = clean(words) if any(char.isalpha() for char in body) else None  # an empty list has no letters
-    return ParsedReply({"objects": objects, "answer": answer}, dropped, grounded.cut, grounded.faults)
+        answer = clean(words) if any(char.isalpha() for char in body) and not things.empty else None
+    return ParsedReply({"objects": objects, "answer": answer}, dropped, things.cut, grounded.faults)
 
 
 def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
@@ -55,7 +64,7 @@ def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
     if isinstance(together, dict):
         named += list(together.items())
     if not named:
-        named = [(None, element.get(key)) for key in LABEL_KEYS]
+        named = [(None, element.get(key)) for key in PLACED.words]
     return [
         {"language": None if language is None else _code(language), "name": name}
         for language, value in named

@@ -4,15 +4,19 @@ or put. The column `question` says which; it may offer options, lettered from A 
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 from pipelines.replies.choices import choice_of, options_in
-from pipelines.replies.grounded import BBOX_PX_OR_NULL, POINT_PX_OR_NULL, box_faults, read_grounded
+from pipelines.replies.grounded import BBOX_PX_OR_NULL, PLACED, POINT_PX_OR_NULL, box_faults, read_grounded
 from pipelines.replies.thinking import final_answer, split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
+
+_KIND = replace(PLACED, prose=False)
+"""An answer in words may name places; a pair of numbers in a sentence is none."""
 
 
 def parse(text: str, view: View) -> ParsedReply:
@@ -22,7 +26,7 @@ def parse(text: str, view: View) -> ParsedReply:
         raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
     options = _options(view)
     choice = choice_of(answer, options) if options else None
-    grounded = read_grounded(answer, view)
+    grounded = read_grounded(answer, view, kind=_KIND)
     value = {
         "answer": answer,
         "short_answer": final_answer(answer),
@@ -33,7 +37,7 @@ def parse(text: str, view: View) -> ParsedReply:
         ],
     }
     listed = bool(grounded.values or grounded.dropped)  # a bracket in prose opens no list
-    return ParsedReply(value, grounded.dropped, grounded.cut and listed, grounded.faults)
+    return ParsedReply(value, grounded.dropped, grounded.things.cut and listed, grounded.faults)
 
 
 def _options(view: View) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import unicodedata
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.media.pdf.layer_chars import LayerChars
 
@@ -29,6 +30,9 @@ _ACCENTS = {
 _PLAIN = {"ı": "i", "ȷ": "j"}
 _REACH = 2
 """Characters between an accent and its letter, of which one may be a blank that the renderer put in."""
+_FEWEST_LINES = 3
+_CLIMBING = 0.9
+"""Share of the lines that stand above the one before."""
 
 
 def composed(chars: LayerChars) -> str:
@@ -50,7 +54,30 @@ def composed(chars: LayerChars) -> str:
             for between in range(min(best, place) + 1, max(best, place)):
                 letters[between] = letters[between].strip()
             letters[place] = ""
-    return "".join(letters)
+    return _downward(letters, boxes)
+
+
+def _downward(letters: list[str], boxes: NDArray[np.float32]) -> str:
+    """The lines from the top of the page, or of print that runs up or down it: from turned pages PDFium gives them in
+    reverse. Only where they climb on the whole page: in what order a file has its blocks is no fault."""
+    texts, starts, across, along = [], [], 0.0, 0.0
+    ends = [place for place, letter in enumerate(letters) if letter in "\r\n" and letter]
+    for start, end in zip([0, *(place + 1 for place in ends)], [*ends, len(letters)], strict=True):
+        inked = [place for place in range(start, end) if boxes[place, 2] > boxes[place, 0]]
+        if inked:
+            texts.append("".join(letters[start:end]))
+            middles = (boxes[inked, :2] + boxes[inked, 2:]) / 2
+            starts.append(middles[0])
+            across, along = (
+                across + float(middles[-1, 0] - middles[0, 0]),
+                along + float(middles[-1, 1] - middles[0, 1]),
+            )
+    if len(texts) < _FEWEST_LINES:
+        return "".join(letters)
+    steps = np.diff(np.array(starts), axis=0)
+    # to the right, or up the page: the next line is further down, or to the right
+    down = steps[:, 1] if abs(across) >= abs(along) else -np.sign(along) * steps[:, 0]
+    return "\n".join(reversed(texts)) if (down < 0).mean() > _CLIMBING else "".join(letters)
 
 
 def _joined(letter: str, accent: str) -> str:

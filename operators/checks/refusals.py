@@ -1,0 +1,115 @@
+"""Whether a reply declines instead of answering: "I'm sorry, I can't help with that.", "I cannot determine 3D boxes."
+
+A page, a caption or a letter may hold such words too: what stands in quotes, behind a speaker's name, or in the page's
+text layer is no refusal, and neither is a reply that goes on to answer. Says nothing about whether something is there:
+"I cannot find any car" is an answer (`says_nothing`). Time is bounded: only the beginning of a reply is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_LOOKED_AT = 600
+"""Characters at the beginning of a reply; who declines does so at once."""
+_LONGEST_REST = 500
+"""Characters that may follow; beyond it the reply answers something."""
+
+_CANNOT = (
+    r"(?:can(?:not|'t|\s+not)|could(?:n't|\s+not)|won't|will\s+not|(?:am|are|'m|'re)?\s*(?:not\s+able|unable|not\s+capable|"
+    r"incapable)(?:\s+(?:to|of))?|(?:do\s+not|don't)\s+have\s+(?:the\s+|any\s+)?(?:ability|capability|capacity|means|"
+    r"permission|access)(?:\s+to)?)"
+)
+_I_CANNOT = rf"(?:\bI(?:'m|\s+am)?(?:\s+(?:really|currently|also|just|simply|am|do|regret|be))?\s+{_CANNOT}|^{_CANNOT})"
+_ADVERBS = r"(?:\s+(?:be\s+able\s+to|directly|accurately|reliably|fully|clearly|really|actually|currently|even|to))*"
+_HELP = (
+    r"help|assist|comply|fulfil+|support|engage|process|access|view|read|transcribe|extract|make\s+out|decipher|"
+    r"interpret|analy[sz]e|describe|open|watch|perform|complete|do\s+(?:that|this|so)|discuss|"
+    r"(?:identify|recogni[sz]e|name)\s+(?:who|people|persons?|individuals?|real|anyone|someone|faces?|"
+    r"(?:the|this|that|these|those)\s+(?:real\s+)?(?:people|persons?|individuals?|man|woman|faces?))"
+)
+_ANSWER = (
+    rf"{_HELP}|provide|answer|respond|determine|estimate|calculate|compute|measure|derive|infer|identify|recogni[sz]e|"
+    r"give|produce|generate|create|output|draw|localize|tell|say|judge|continue|perform|proceed|return|reply|"
+    r"(?:see|find|detect|locate)\s+(?:an?|the|this|that|your|any|my)?\s*"
+    r"(?:images?|pictures?|photos?|videos?|clips?|frames?|files?|screenshots?|attachments?|documents?|pages?|contents?)"
+)
+_SORRY = r"\b(?:sorry|apologi[sz]e|apologies|afraid|regret|unfortunately|regrettably)\b"
+_PICTURE = r"(?:images?|pictures?|photos?|videos?|clips?|files?|screenshots?|attachments?|documents?)"
+
+_DECLINES = (
+    rf"{_SORRY}[^.!?]{{0,80}}?\bI(?:'m|\s+am)?\s+(?:\w+\s+)?{_CANNOT}{_ADVERBS}\s+(?:{_ANSWER})\b",
+    rf"{_I_CANNOT}{_ADVERBS}\s+(?:{_HELP})\b",
+    rf"\bas\s+an?\s+(?:AI|artificial|large|language|text)\b[^.!?]{{0,80}}?(?:{_CANNOT}|\bdo\s+not\b|\bdon't\b)",
+    r"\bI\s+(?:must|have\s+to|need\s+to)\s+(?:respectfully\s+)?(?:decline|refuse)\b",
+    r"\bagainst\s+my\s+(?:guidelines|polic(?:y|ies)|programming|principles)\b",
+    rf"\bI\s+(?:do\s+not|don't|cannot|can't)\s+(?:actually\s+)?(?:see|have|find)\s+(?:access\s+to\s+)?(?:an?|any|the|your)\s+"
+    rf"(?:attached\s+|uploaded\s+|provided\s+)?{_PICTURE}\b",
+    rf"\bno\s+{_PICTURE}\s+(?:was|were|is|has\s+been|have\s+been)\s+(?:attached|provided|uploaded|included|shared|sent)\b",
+    rf"\bplease\s+(?:provide|upload|share|attach|send|resend)\b[^.!?]{{0,40}}{_PICTURE}",
+    r"^(?:(?:the|this|all|its)\s+)?(?:images?|texts?|pictures?|photos?|pages?|scans?|handwriting|writing)\b[^.!?]{0,40}?"
+    r"\b(?:is|are|appears?|seems?)\b[^.!?]{0,20}?(?:\btoo\s[^.!?]{1,40}?\b(?:to\s+(?:be\s+)?(?:read|recogni|make|transcribe"
+    r"|identify|determine|detect|see)|for\s+me)|\billegible|\bunreadable|\bnot\s+(?:legible|readable))",
+    r"(?:抱歉|对不起|很遗憾|不好意思|作为)[^。!?]{0,40}(?:无法|不能|没法|没有办法|不支持|做不到|帮不了)",
+    r"^我?(?:现在|目前)?(?:无法|不能|没法)(?:直接)?(?:帮助|协助|处理|查看|读取|访问|打开|满足|完成|回答|读出|辨认|分析)",
+    r"(?:请|您)(?:重新)?(?:提供|上传)[^。!?]{0,12}(?:图|照片|视频|文件)",
+)
+"""Whatever was asked for."""
+_CANNOT_SAY = (
+    rf"{_I_CANNOT}{_ADVERBS}\s+(?:{_ANSWER})\b",
+    rf"\b(?:we|one)\s+{_CANNOT}{_ADVERBS}\s+(?:{_ANSWER})\b",
+    r"\b(?:cannot|can't|can\s+not|could\s+not|couldn't)\s+be\s+(?:\w+ly\s+)?(?:determined|provided|estimated|computed|calculated|"
+    r"identified|read|inferred|derived|given|produced|established|measured|answered|recovered|obtained|extracted)\b",
+    r"\b(?:it\s+is|it's|is|are)\s+(?:not\s+possible|impossible|infeasible)\b",
+    r"\b(?:insufficient|not\s+enough)\s+(?:\w+\s+)?(?:information|context|detail|data|resolution)\b",
+    r"\btoo\s+(?:blurry|dark|small|low|noisy|unclear|far|blurred|bright|pixelated|grainy)\b",
+    r"(?:无法|不能|没法|难以)(?:准确|直接|可靠)?地?(?:提供|确定|识别|读取|判断|查看|处理|回答|给出|计算|估计|估算|分析|生成|推断|得出|定位|进行|完成|输出)",
+)
+"""Where a list or a time was asked for; to a question it may be the answer."""
+_DECLINED = re.compile("|".join(_DECLINES), re.IGNORECASE)
+_CANNOT_TELL = re.compile("|".join((*_DECLINES, *_CANNOT_SAY)), re.IGNORECASE)
+
+_GOES_ON = re.compile(
+    r"\b(?:but|however|nevertheless|nonetheless|instead|still|that\s+said)\b,?\s+(?!I\s+(?:can(?:not|'t)|am|'m|do\s+not|don't|"
+    r"would|could|must)|if\b|I'm|unable|cannot|can't|it\b)|\bhere\s+(?:is|are)\b|\bbased\s+on\b|\bI\s+can\s+(?:see|read|tell|"
+    r"make|describe|provide)|\bappears\s+to\b|[\[{(]\s*[\"'\[{\d]|<\w|但(?:是)?(?!我?(?:无法|不能))",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"^\s*(?:[\"'“”„«‹「『《`<>\[{]|[-–—]\s|[A-Z][\w .]{0,30}:\s)")
+_WITHIN_QUOTES = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|「[^」]*」|『[^』]*』")
+_SENTENCE = re.compile(r"[^.!?。!?\n]*[.!?。!?\n]*")
+_MARKS = re.compile(r"[*_#]+")
+
+
+def declines(reply: str, text_layer: str | None = None) -> bool:
+    """Whether a reply as a whole declines, whatever was asked for. text_layer: what the page says itself."""
+    return _says(_DECLINED, reply, text_layer)
+
+
+def cannot_say(reply: str) -> bool:
+    """Whether it declines, or says that what was asked for cannot be determined."""
+    return _says(_CANNOT_TELL, reply, None)
+
+
+def _says(pattern: re.Pattern[str], reply: str, text_layer: str | None) -> bool:
+    beginning = _MARKS.sub("", unicodedata.normalize("NFKC", reply[:_LOOKED_AT]).replace("’", "'")).strip()
+    if _QUOTED.match(beginning):
+        return False
+    beginning = _WITHIN_QUOTES.sub('""', beginning)
+    at = 0
+    for _ in range(2):
+        sentence = _SENTENCE.match(beginning, at)
+        if sentence is None or not sentence[0]:
+            return False
+        at = sentence.end()
+        if pattern.search(" ".join(sentence[0].split())) is None:
+            continue
+        rest = beginning[at:]
+        if len(reply) - at > _LONGEST_REST or _GOES_ON.search(sentence[0].partition(",")[2]) or _GOES_ON.search(rest):
+            return False
+        return not (text_layer and _letters(sentence[0]) in _letters(text_layer))
+    return False
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKC", text).casefold() if char.isalnum())

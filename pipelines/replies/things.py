@@ -1,0 +1,399 @@
+"""Lists of things as models write them, read once for all tasks: whatever key the list stands under, bare, one alone,
+each under its name, as a table or in tags; as objects with the usual keys.
+
+What is sound JSON is walked as a whole. What is damaged is read element by element (pipelines/replies/elements.py). A
+reply that lists nothing that can be read says so by `unread`, and `settle` is where such a reply fails: it is never
+taken for an empty list. Knows the keys of a kind of things, nothing of pictures and times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from operators.checks.refusals import cannot_say
+from pipelines.replies.boxes import numbers
+from pipelines.replies.elements import JsonValues, json_values, read_elements
+from pipelines.replies.nothing import says_nothing
+from pipelines.replies.places import named_place, places_of
+from pipelines.replies.written import lines_with_places, loosened, tables, tagged
+from schemas.errors import InvalidOutput
+
+_DEEPEST = 12
+_GENERIC = re.compile(
+    r"(?:the_?)?(?:\w+_)?(?:objects?|detections?|results?|items?|data|elements?|predictions?|annotations?|outputs?|answers?|"
+    r"lists?|lines?|texts?|words?|box(?:es)?|bbox(?:es)?|bounding_?box(?:es)?|points?|instances?|regions?|locations?|"
+    r"coordinates?|entities|things?|children|positions?|keypoints?|response|value|values|events?|frames?|places?|"
+    r"bbox_?[23]d|point_?2d|box_?[23]d|\d+)",
+    re.IGNORECASE,
+)
+"""Keys that say nothing of what stands under them; others are names."""
+_MEASURES = re.compile(
+    r"size|dim|resol|shape|scale|range|count|colou?r|rgb|conf|score|^id$|index|width|height|version|total|area|prob",
+    re.IGNORECASE,
+)
+"""Keys of numbers that are no places."""
+_CODE = re.compile(
+    r"```(?:html?|css|svg|javascript|js|c|cpp|java)\b|^\s{0,20}(?:import|from)\s+\w|<!doctype|<html|<tool_call",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ESCAPED = re.compile(r'[\[{]\s*\{?\s*\\"')
+_ABSENT: tuple[Any, ...] = (None, "", [], {}, False)
+_NO_WORDS = ("none", "null", "n/a", "na", "not found", "not visible", "not present", "unknown", "无", "-")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the things of a list are known by.
+
+    places: the key that a place is given under -> others that it may stand under. sizes: how many numbers a bare place
+    has -> that key; the first is the usual one. words: keys of what a thing is called; the first is for a name that
+    stands beside or above its place. bare: reads a list as one thing, where it has no place. times: keys of when; the first is for a time beside or above a place. keys: others
+    by which a thing is known that has no place. texts: a text alone is a thing. prose: places in sentences are read.
+    """
+
+    places: Mapping[str, tuple[str, ...]]
+    sizes: Mapping[int, str]
+    words: tuple[str, ...]
+    times: tuple[str, ...] = ()
+    bare: Callable[[list[Any]], dict[str, Any] | None] | None = None
+    keys: tuple[str, ...] = ()
+    texts: bool = False
+    prose: bool = True
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """All keys of places."""
+        return frozenset((*self.places, *(name for names in self.places.values() for name in names)))
+
+
+@dataclass(frozen=True)
+class Things:
+    """values: in the order of the reply, their places under the keys of the kind. dropped: pieces beside them that
+    cannot be read. cut: the reply ends within the list. unread: it lists something, and nothing of it can be read.
+    empty: it gives an empty list."""
+
+    values: tuple[dict[str, Any], ...]
+    dropped: int
+    cut: bool
+    unread: bool
+    empty: bool
+
+
+@dataclass
+class _Walk:
+    kind: Kind
+    values: list[dict[str, Any]] = field(default_factory=list)
+    dropped: int = 0
+    unread: int = 0
+    empty: bool = False
+
+
+def read_things(answer: str, kind: Kind) -> Things:
+    """answer: without its reasoning. Raises nothing."""
+    if _ESCAPED.search(answer):  # JSON in a text
+        answer = answer.replace('\\"', '"').replace("\\n", "\n")
+    read = _json(answer, kind)
+    if read.values or read.cut or _CODE.search(answer):
+        return read
+    walk = _Walk(kind)
+    _walk_all(walk, loosened(answer))
+    if not walk.values and kind.prose and not read.unread:
+        for read_written in (tables, tagged, lines_with_places):
+            for value in () if walk.values else read_written(answer):
+                _walk(walk, value, {}, 0, fenced=True)
+    if walk.values:
+        return Things(tuple(walk.values), walk.dropped, read.cut, unread=False, empty=False)
+    return read
+
+
+def settle(answer: str, things: Things, kept: int, dropped: int, what: str, faults: Iterable[str] = ()) -> None:
+    """Whether an answer may stand: it has things, or it says that there are none. Raises InvalidOutput.
+
+    kept, dropped: things that were read, and that were not. what: is asked for, in the plural.
+    """
+    if kept:
+        return
+    if cannot_say(answer):
+        raise InvalidOutput(f"the model declines to list {what}", ("refused",))
+    if things.cut:
+        raise InvalidOutput(f"the reply ends before the first of its {what} does", ("cut", *faults))
+    if dropped:
+        raise InvalidOutput(f"the reply lists {what} and none can be read", ("dropped", *faults))
+    if things.unread or not (things.empty or says_nothing(answer)):
+        raise InvalidOutput(f"the reply holds no list of {what}")
+
+
+def _json(answer: str, kind: Kind) -> Things:
+    walk = _Walk(kind)
+    written = _walk_all(walk, answer)
+    if written.sound and (walk.values or walk.empty or walk.unread):
+        return Things(tuple(walk.values), walk.dropped if walk.values else 0, False, walk.unread > 0, walk.empty)
+    elements = read_elements(answer, (*kind.known, *kind.keys))
+    if not elements.values and walk.values:
+        behind = answer[written.places[-1][1] :]
+        cut = "[" in answer.partition("{")[0] and not re.search(r"[\]}]|```", behind)
+        return Things(tuple(walk.values), walk.dropped, cut, unread=False, empty=False)
+    again = _Walk(kind)
+    for element in elements.values:
+        _walk(again, element, {}, 0, fenced=True)
+    lost = len(elements.values) and again.unread
+    unread = bool(walk.unread or again.unread or elements.dropped)
+    return Things(tuple(again.values), elements.dropped + again.dropped + lost, elements.cut, unread, walk.empty)
+
+
+def _walk_all(walk: _Walk, text: str) -> JsonValues:
+    """The sound JSON of a text. A list within a sentence may be a place or a citation."""
+    written = json_values(text)
+    fences = "```" in text
+    for value, (start, end) in zip(written.values, written.places, strict=True):
+        alone = not (text[:start].strip() or text[end:].strip()) if len(written.values) == 1 else False
+        _walk(walk, value, {}, 0, fenced=fences or alone)
+    return written
+
+
+def _walk(walk: _Walk, value: Any, above: dict[str, Any], depth: int, *, fenced: bool) -> None:
+    """above: what is said of all that stands below: a name, a time."""
+    if depth > _DEEPEST:
+        walk.unread += 1
+    elif isinstance(value, dict):
+        _walk_object(walk, value, above, depth)
+    elif isinstance(value, list):
+        _walk_list(walk, value, above, depth, fenced=fenced)
+
+
+def _walk_list(walk: _Walk, value: list[Any], above: dict[str, Any], depth: int, *, fenced: bool) -> None:
+    if not value:
+        walk.empty = True
+        return
+    if not (fenced or depth) and (len(value) == 1 or not isinstance(value[0], (list, dict))) and _numbers_within(value):
+        return  # a place in a sentence, or a citation
+    if (element := _bare(value, walk.kind)) is not None:
+        walk.values += [{**above, **one} for one in element]
+        return
+    if all(isinstance(item, (int, float)) for item in value):
+        walk.unread += 1
+        return
+    before = len(walk.values), walk.unread
+    for item in value:
+        if isinstance(item, (dict, list)):
+            _walk(walk, item, above, depth + 1, fenced=fenced)
+        elif isinstance(item, str) and walk.kind.texts and item.strip():
+            walk.values.append({**above, walk.kind.words[0]: item})
+        elif not (item is None or (isinstance(item, str) and says_nothing(item))):
+            walk.unread += 1
+        else:
+            walk.empty = True
+    if len(walk.values) > before[0]:
+        walk.dropped += walk.unread - before[1]
+        walk.unread = before[1]
+
+
+def _walk_object(walk: _Walk, value: dict[str, Any], above: dict[str, Any], depth: int) -> None:
+    kind = walk.kind
+    if not value:
+        walk.empty = True
+        return
+    elements = _elements(value, kind)
+    if elements is not None:
+        walk.values += [{**_lacking(element, above, kind), **element} for element in elements]
+        if elements:
+            _walk_parts(walk, value, depth)
+        else:
+            walk.empty = True
+        return
+    below = dict(above)
+    for group in (kind.words, kind.times):
+        for key in group:
+            if isinstance(value.get(key), (str, int, float)) and not isinstance(value[key], bool):
+                below = {name: item for name, item in below.items() if name not in group} | {key: value[key]}
+                break
+    before, empty = (len(walk.values), walk.unread), walk.empty
+    walk.empty = False
+    for key, item in value.items():
+        if isinstance(item, (dict, list)) and not (_flat(item) and _is_no_place(key, kind)):
+            _walk(walk, item, _named_by(key, item, below, kind), depth + 1, fenced=True)
+    inner_empty, walk.empty = walk.empty, empty or walk.empty
+    lists = [item for item in value.values() if isinstance(item, list)]
+    if len(walk.values) == before[0] and inner_empty and [] in lists and not any(lists):
+        walk.unread = before[1]  # an empty list, and what else it says
+    if (len(walk.values), walk.unread) == before and not inner_empty:
+        if not depth and _says_none(value, kind):
+            walk.empty = True
+        else:
+            walk.unread += 1
+
+
+def _walk_parts(walk: _Walk, value: dict[str, Any], depth: int) -> None:
+    """Things within a thing, where they have places of their own."""
+    known = walk.kind.known
+    for key, item in value.items():
+        parts = item if isinstance(item, list) else [item]
+        if key not in known and depth < _DEEPEST:
+            for part in parts:
+                if isinstance(part, dict) and known & part.keys():
+                    _walk_object(walk, part, {}, depth + 1)
+
+
+def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
+    """The things that an object is: none where it says that its thing has no place; None where it is no thing."""
+    read: dict[str, list[list[float]]] = {}
+    raw: dict[str, Any] = {}
+    used: set[str] = set()
+    absent = False
+    keys = {_plain(key): key for key in reversed(value)}
+    for size, name in kind.sizes.items():
+        for alias in (name, *kind.places[name]):
+            key = keys.get(alias)
+            if key is None or key in used or name in read:
+                continue
+            item = value[key]
+            if _is_absent(item):
+                absent, used = True, {*used, key}
+            elif places := _any_size(item, size, name, kind):
+                read.setdefault(places[0], places[1])
+                used.add(key)
+            elif not _holds_objects(item):  # a list of things may stand under the name of a place
+                raw.setdefault(name, item)
+    raw = {name: item for name, item in raw.items() if name not in read and not (read and name not in value)}
+    if not read and not raw:
+        for size, name in kind.sizes.items():
+            if (place := named_place(value, size)) is not None and not (size == 2 and len(kind.sizes) == 1):
+                read[name] = [place]
+                break
+    if not read and not raw and not absent and any(value.get(key) for key in kind.words):
+        shaped = [
+            (key, name, places)
+            for key, item in value.items()
+            if isinstance(item, list) and not _is_no_place(key, kind)
+            for size, name in kind.sizes.items()
+            if (places := places_of(item, size)) and len(places) == 1
+        ]
+        if len(shaped) == 1:
+            read[shaped[0][1]] = shaped[0][2]
+            used.add(shaped[0][0])
+    others = {key: item for key, item in value.items() if key not in used and not (key in raw and raw[key] is item)}
+    if read or raw:
+        single = {name: places[0] for name, places in read.items() if len(places) == 1}
+        many = [(name, place) for name, places in read.items() if len(places) > 1 for place in places]
+        if not many:
+            return [{**raw, **single, **others}]
+        return [{name: place, **others} for name, place in many]
+    if any(not _is_absent(value.get(key)) for key in kind.keys):
+        return [others]
+    return [] if absent else None
+
+
+def _any_size(item: Any, size: int, name: str, kind: Kind) -> tuple[str, list[list[float]]] | None:
+    """The places that stand under a key, of its size or of another of the kind; and the key that they belong under."""
+    for count, other in ((size, name), *kind.sizes.items()):
+        if places := places_of(item, count):
+            return other, places
+    return None
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"[\s-]+", "_", key.strip().lower())
+
+
+def _bare(value: list[Any], kind: Kind) -> list[dict[str, Any]] | None:
+    """A place without its object: numbers alone, or beside a text or a time."""
+    if kind.bare is not None:
+        element = kind.bare(value)
+        return None if element is None else [element]
+    for size, name in kind.sizes.items():
+        if numbers(value, size) is not None and not any(isinstance(item, str) for item in value[:1]):
+            return [{name: list(value)}]
+    words = [item for item in value if isinstance(item, str)]
+    rest = [item for item in value if not isinstance(item, str)]
+    if not 1 <= len(words) <= 2 or len(value) > 12 or not rest:
+        if kind.times and len(value) == 2 and isinstance(value[1], list) and numbers(value[:1], 1):
+            return _beside(value[1], {kind.times[0]: value[0]}, kind)
+        if kind.times and len(value) in (size + 1 for size in kind.sizes) and numbers(value, len(value)):
+            return _beside(value[1:], {kind.times[0]: value[0]}, kind)
+        return None
+    beside = {kind.words[0]: words[0]}
+    if len(rest) == 1 and isinstance(rest[0], (list, dict)):
+        return _beside(rest[0], beside, kind)
+    if len(rest) == 2 and isinstance(rest[0], (list, dict)) and isinstance(rest[1], (int, float)):
+        return _beside(rest[0], beside, kind)
+    if len(rest) == 2 and isinstance(rest[1], (list, dict)) and isinstance(rest[0], (int, float)):
+        return _beside(rest[1], {**beside, **({kind.times[0]: rest[0]} if kind.times else {})}, kind)
+    if all(isinstance(item, (int, float)) for item in rest):
+        if len(rest) - 1 in kind.sizes and len(rest) not in kind.sizes and 0 <= rest[-1] <= 1:
+            rest = rest[:-1]  # how sure it is
+        return _beside(rest, beside, kind)
+    return None
+
+
+def _beside(place: Any, said: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
+    for size, name in kind.sizes.items():
+        if places := places_of(place, size):
+            return [{name: one, **said} for one in places]
+    return None
+
+
+def _named_by(key: str, item: Any, below: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """What the key above a place or a list of things says of them: their name, or their time."""
+    if kind.times and re.fullmatch(r"<?\d+(?::\d+){0,2}(?:\.\d+)?\s*(?:s|seconds?)?>?", key.strip()):
+        return {**below, kind.times[0]: key}
+    if _GENERIC.fullmatch(key.strip()) or _plain(key) in kind.known or any(name in below for name in kind.words):
+        return below
+    if isinstance(item, list) and any(
+        isinstance(part, dict) and any(part.get(word) for word in kind.words) for part in item
+    ):
+        return below
+    return {**below, kind.words[0]: key}
+
+
+def _lacking(element: dict[str, Any], above: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """Of what is said above a thing, what it does not say itself."""
+    return {
+        key: item
+        for key, item in above.items()
+        if not any(
+            element.get(name) not in (None, "") for group in (kind.words, kind.times) if key in group for name in group
+        )
+        and not any(element.get(name) for name in kind.keys)
+    }
+
+
+def _is_no_place(key: str, kind: Kind) -> bool:
+    """Whether numbers under a key are a measure, or a place of another kind."""
+    return _MEASURES.search(key) is not None or ("3d" in key.lower() and _plain(key) not in kind.known)
+
+
+def _holds_objects(item: Any) -> bool:
+    return isinstance(item, list) and any(isinstance(part, (dict, str)) for part in item)
+
+
+def _numbers_within(value: list[Any]) -> bool:
+    return all(isinstance(item, (int, float)) or (isinstance(item, list) and _flat(item)) for item in value)
+
+
+def _flat(item: Any) -> bool:
+    return isinstance(item, list) and all(isinstance(part, (int, float)) for part in item)
+
+
+def _is_absent(value: Any) -> bool:
+    return (
+        value in _ABSENT
+        and value != 0
+        or value is False
+        or (isinstance(value, str) and value.strip().lower() in _NO_WORDS)
+    )
+
+
+def _says_none(value: dict[str, Any], kind: Kind) -> bool:
+    """Whether an object of plain values says that there is nothing: {"found": false}, {"message": "No cars."}."""
+    if any(value.get(key) for key in kind.words if key not in ("text", "content", "description")):
+        return False
+    plain = list(value.values())
+    if all(
+        item in (None, False, 0, "") or (isinstance(item, str) and item.strip().lower() in _NO_WORDS) for item in plain
+    ):
+        return True
+    return any(isinstance(item, str) and says_nothing(item) for item in plain)

@@ -1,0 +1,41 @@
+"""The text of a page out of a reply that should be nothing else: without a fence around it, and without the sentence
+that announces it. What the page itself says (its text layer) stays.
+"""
+
+from __future__ import annotations
+
+import re
+
+_OPENING = re.compile(r"(?:```|~~~)[^\S\n]*[\w+-]{0,20}[^\S\n]*(?:\n|$)")
+_ANNOUNCES = re.compile(
+    r"(?:(?:sure|certainly|of course|okay|ok)\b[^\n:：]{0,20})?"
+    r"(?:(?:here\s+(?:is|are)|here['’]s|below\s+is|this\s+is|the\s+following\s+is)\b[^\n:：]{0,80}"
+    r"\b(?:text|content|contents|transcription|transcript|ocr)\b[^\n:：]{0,80}"
+    r"|(?:the\s+)?(?:extracted\s+text|text\s+(?:content\s+)?(?:in|of|from|on)\s+(?:the|this)\s+(?:image|picture|page|document))"
+    r"\b[^\n:：]{0,60}"
+    r"|(?:以下|下面)是[^\n:：]{0,40}(?:文字|文本|内容)[^\n:：]{0,20}|(?:图片|图像|图)中的(?:文字|文本)[^\n:：]{0,20})"
+    r"[:：]",
+    re.IGNORECASE,
+)
+
+
+def transcript(reply: str, layer: str | None) -> str:
+    """layer: the page's own text, where there is one."""
+    text = reply.strip()
+    head, _, rest = text.partition("\n")
+    if rest.strip() and _ANNOUNCES.fullmatch(head.strip(" *#")) and not _says(layer, head):
+        text = rest.strip()
+    opening = _OPENING.match(text)
+    if opening is None or (layer is not None and "```" in layer):
+        return text
+    body = text[opening.end() :]
+    closing = text[:3]
+    inner, end, behind = body.rpartition(closing)
+    if not end:  # the reply ends within it
+        return body.strip()
+    # two blocks are what the page shows, or more than its text
+    return body.removesuffix(closing).strip() if not behind.strip() and closing not in inner else text
+
+
+def _says(layer: str | None, line: str) -> bool:
+    return layer is not None and " ".join(line.strip(" *#").split()).casefold() in " ".join(layer.split()).casefold()

@@ -1,0 +1,370 @@
+"""Lists of things in every form that a model was seen to write them in, or may: read right, or refused; never taken for
+an empty list. The replies are of our own making; a reader of one form reads it for all tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.checks.check_reply import CheckedReply, check_reply
+from pipelines.catalogue import find
+from schemas.errors import InvalidOutput
+from schemas.task import View
+
+PICTURE = View("image", 0, 1000, 1000)
+"""A unit of the scale is a pixel."""
+CLIP = View("clip", 0, 1000, 1000, start_s=0.0, end_s=60.0, times_s=tuple(float(second) for second in range(61)))
+BOX, OTHER = [275.0, 227.0, 899.0, 688.0], [10.0, 20.0, 30.0, 40.0]
+SPACE = [0.5, 0.25, 4.0, 1.0, 2.0, 3.0, 0.0, 0.0, 0.5]
+
+
+def checked(task: str, reply: str) -> CheckedReply:
+    """As the operator reads and checks a reply."""
+    shipped = find(task)
+    view = CLIP if task in ("ground_video", "events", "locate_moment") else PICTURE
+    try:
+        parsed: Any = shipped.parse(reply, view)
+    except InvalidOutput as error:
+        parsed = error
+    return check_reply(shipped, view, reply, parsed, cut=False)
+
+
+def grounded(result: Any) -> list[Any]:
+    return [(thing["label"], thing["bbox_px"] or thing["point_px"]) for thing in result["objects"]]
+
+
+def in_space(result: Any) -> list[Any]:
+    return [(box["label"], [*box["center_m"], *box["size_m"]]) for box in result["boxes"]]
+
+
+def timed(result: Any) -> list[Any]:
+    return [(box["label"], box["frame_index"], box["bbox_px"]) for box in result["boxes"]]
+
+
+def spotted(result: Any) -> list[Any]:
+    return [(line["text"], [round(side * 0.999) for side in line["bbox_px"]]) for line in result["lines"]]
+
+
+def on_screen(result: Any) -> list[Any]:
+    return [(item["role"], item["text"], item["bbox_px"]) for item in result["elements"]]
+
+
+def names(result: Any) -> list[Any]:
+    return [([name["name"] for name in thing["names"]], thing["bbox_px"]) for thing in result["objects"]]
+
+
+def happened(result: Any) -> list[Any]:
+    return [(event["start_s"], event["end_s"], event["text"]) for event in result["events"]]
+
+
+READS: dict[str, Callable[[Any], list[Any]]] = {
+    "ground_2d": grounded,
+    "spatial": grounded,
+    "ground_3d": in_space,
+    "ground_video": timed,
+    "ocr_spotting": spotted,
+    "gui_elements": on_screen,
+    "recognize": names,
+    "events": happened,
+}
+B = "[275, 227, 899, 688]"
+O = "[10, 20, 30, 40]"
+
+RIGHT: list[tuple[str, str, list[Any]]] = [
+    # the key of the place
+    *(
+        ("ground_2d", f'```json\n[{{"{key}": {B}, "label": "mug"}}]\n```', [("mug", BOX)])
+        for key in ("box", "bounding_box", "boundingBox", "Bounding Box", "bbox", "coordinates", "rect", "region", "xyxy")
+    ),
+    # the key of the list
+    *(
+        ("ground_2d", f'{{"{key}": [{{"bbox_2d": {B}, "label": "mug"}}, {{"bbox_2d": {O}, "label": "jug"}}]}}',
+         [("mug", BOX), ("jug", OTHER)])
+        for key in ("objects", "detections", "results", "mugs and jugs", "bbox_2d", "data", "答案")
+    ),
+    ("ground_2d", f'{{"image": {{"width": 640, "height": 480}}, "count": 1, "objects": [{{"bbox": {B}, "label": "mug"}}]}}',
+     [("mug", BOX)]),
+    # bare
+    ("ground_2d", B, [(None, BOX)]),
+    ("ground_2d", f"[{B}, {O}]", [(None, BOX), (None, OTHER)]),
+    ("ground_2d", f"The mug is here:\n```json\n{B}\n```", [(None, BOX)]),
+    ("ground_2d", f'[["mug", {B}], ["jug", {O}]]', [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", '[["mug", 275, 227, 899, 688], [10, 20, 30, 40, "jug"]]', [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", f'{{"mug": {B}, "jug": [{O}, {B}]}}', [("mug", BOX), ("jug", OTHER), ("jug", BOX)]),
+    ("ground_2d", f'{{"mug": {{"bbox_2d": {B}}}, "jug": [{{"box": {O}}}]}}', [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", f'[{{"label": "mug", "bbox_2d": [{B}, {O}]}}]', [("mug", BOX), ("mug", OTHER)]),
+    ("ground_2d", f'[{{"label": "mug", "boxes": [{B}, {O}]}}]', [("mug", BOX), ("mug", OTHER)]),
+    ("ground_2d", f'{{"category": "mug", "instances": [{{"box": {B}}}, {{"box": {O}}}]}}', [("mug", BOX), ("mug", OTHER)]),
+    ("ground_2d", f'{{"bboxes": [{B}], "labels": "mug"}}', [(None, BOX)]),
+    # the form of the place
+    ("ground_2d", '[{"bbox_2d": "275, 227, 899, 688", "label": "mug"}]', [("mug", BOX)]),
+    ("ground_2d", f'[{{"bbox_2d": "{B}", "label": "mug"}}]', [("mug", BOX)]),
+    ("ground_2d", '[{"bbox_2d": "(275,227),(899,688)", "label": "mug"}]', [("mug", BOX)]),
+    ("ground_2d", '[{"bbox_2d": [[275, 227], [899, 688]], "label": "mug"}]', [("mug", BOX)]),
+    ("ground_2d", '[{"bbox": {"x1": 275, "y1": 227, "x2": 899, "y2": 688}, "label": "mug"}]', [("mug", BOX)]),
+    ("ground_2d", '[{"bbox": {"x": 275, "y": 227, "width": 624, "height": 461}, "label": "mug"}]', [("mug", BOX)]),
+    ("ground_2d", '[{"label": "mug", "xmin": 275, "ymin": 227, "xmax": 899, "ymax": 688}]', [("mug", BOX)]),
+    ("ground_2d", '{"label": "mug", "top_left": [275, 227], "bottom_right": [899, 688]}', [("mug", BOX)]),
+    ("ground_2d", '[{"bbox_2d": [0.275, 0.227, 0.899, 0.688], "label": "mug"}]', [("mug", BOX)]),
+    ("ground_2d", f'[{{"where": {B}, "label": "mug"}}]', [("mug", BOX)]),
+    # points
+    ("ground_2d", "[[500, 300], [20, 40]]", [(None, [500, 300]), (None, [20, 40])]),
+    ("ground_2d", '[{"point": [500, 300], "label": "spout"}]', [("spout", [500, 300])]),
+    ("ground_2d", '{"points": [[500, 300], [20, 40]]}', [(None, [500, 300]), (None, [20, 40])]),
+    ("ground_2d", '[{"x": 500, "y": 300, "label": "spout"}]', [("spout", [500, 300])]),
+    ("ground_2d", '[{"point_2d": {"x": 500, "y": 300}, "label": "spout"}]', [("spout", [500, 300])]),
+    ("ground_2d", '<points x1="500" y1="300" x2="20" y2="40" alt="spout">spout</points>',
+     [("spout", [500, 300]), ("spout", [20, 40])]),
+    # other notations
+    ("ground_2d", "[{'bbox_2d': [275, 227, 899, 688], 'label': 'mug'}]", [("mug", BOX)]),
+    ("ground_2d", "[('mug', (275, 227, 899, 688))]", [("mug", BOX)]),
+    ("ground_2d", f"[{B}, {O},]", [(None, BOX), (None, OTHER)]),
+    ("ground_2d", json.dumps(f'[{{"bbox_2d": {B}, "label": "mug"}}]'), [("mug", BOX)]),
+    ("ground_2d", f'{{"bbox_2d": {B}, "label": "mug"}}\n{{"bbox_2d": {O}, "label": "jug"}}', [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", "<ref>mug</ref><box>(275,227),(899,688)</box>", [("mug", BOX)]),
+    ("ground_2d", "<|object_ref_start|>mug<|object_ref_end|><|box_start|>(275,227),(899,688)<|box_end|>", [("mug", BOX)]),
+    ("ground_2d", f"- **mug**: {B}\n- **jug**: {O}", [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", f"The bounding box of the mug is {B}.", [(None, BOX)]),
+    ("ground_2d", "1. mug: x1=275, y1=227, x2=899, y2=688", [("mug", BOX)]),
+    ("ground_2d", f"| label | bbox_2d |\n|---|---|\n| mug | {B} |\n| jug | {O} |", [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", "| Object | x1 | y1 | x2 | y2 |\n|---|---|---|---|---|\n| mug | 275 | 227 | 899 | 688 |", [("mug", BOX)]),
+    ("ground_2d", f'I cannot be sure, but here is my estimate:\n[{{"bbox_2d": {B}, "label": "mug"}}]', [("mug", BOX)]),
+    ("ground_2d", f'There are no jugs, only a mug: [{{"bbox_2d": {B}, "label": "mug"}}]', [("mug", BOX)]),
+    ("ground_2d", f'物体检测结果如下[1]：\n```json\n[{{"bbox_2d": {B}, "label": "杯子"}}]\n```', [("杯子", BOX)]),
+    ("spatial", f"It is on the left [1].\n```json\n[{B}]\n```", [(None, BOX)]),
+    ("spatial", "Between 2 and 4 [2, 4], I think.", []),
+    # in space
+    ("ground_3d", f"[{SPACE}]", [(None, SPACE[:6])]),
+    ("ground_3d", f"{SPACE}", [(None, SPACE[:6])]),
+    ("ground_3d", f'{{"objects": [{{"box_3d": {SPACE}, "label": "desk"}}]}}', [("desk", SPACE[:6])]),
+    ("ground_3d", f'{{"desk": {SPACE}}}', [("desk", SPACE[:6])]),
+    ("ground_3d", f'[["desk", {SPACE}]]', [("desk", SPACE[:6])]),
+    ("ground_3d", '[{"center": [0.5, 0.25, 4.0], "size": [1, 2, 3], "rotation": [0, 0, 0.5], "label": "desk"}]',
+     [("desk", SPACE[:6])]),
+    ("ground_3d", '[{"label": "desk", "bbox_3d": {"x_center": 0.5, "y_center": 0.25, "z_center": 4, "x_size": 1, "y_size": 2, '
+     '"z_size": 3, "roll": 0, "pitch": 0, "yaw": 0.5}}]', [("desk", SPACE[:6])]),
+    # in time
+    ("ground_video", f'{{"detections": [{{"time": 2.0, "box": {B}, "label": "cat"}}]}}', [("cat", 2, BOX)]),
+    ("ground_video", f'[{{"time": 2.0, "objects": [{{"bbox_2d": {B}, "label": "cat"}}, {{"bbox_2d": {O}, "label": "dog"}}]}}]',
+     [("cat", 2, BOX), ("dog", 2, OTHER)]),
+    ("ground_video", f'{{"2.0": {B}, "3.0": {O}}}', [(None, 2, BOX), (None, 3, OTHER)]),
+    ("ground_video", f"[[2.0, {B}], [3.0, {O}]]", [(None, 2, BOX), (None, 3, OTHER)]),
+    ("ground_video", f'{{"cat": [{{"time": "00:02", "bbox_2d": {B}}}]}}', [("cat", 2, BOX)]),
+    # lines of text
+    ("ocr_spotting", f'[["Hello", {B}]]', [("Hello", BOX)]),
+    ("ocr_spotting", f'{{"Hello": {B}}}', [("Hello", BOX)]),
+    ("ocr_spotting", f'{{"lines": [{{"text": "Hello", "box": {B}}}]}}', [("Hello", BOX)]),
+    ("ocr_spotting", '[{"text": "Hello", "points": [[275, 227], [899, 230], [899, 688], [275, 680]]}]', [("Hello", BOX)]),
+    ("ocr_spotting", '[{"text_content": "Hello", "bbox_2d": [275, 227, 899, 227, 899, 688, 275, 688]}]', [("Hello", BOX)]),
+    ("ocr_spotting", '[{"transcription": "Hello", "quad": [275, 227, 899, 227, 899, 688, 275, 688]}]', [("Hello", BOX)]),
+    ("ocr_spotting", f"| text | bbox |\n|---|---|\n| Hello | {B} |", [("Hello", BOX)]),
+    # elements of a screen
+    ("gui_elements", f'{{"label": "toolbar", "children": [{{"role": "button", "text": "Go", "box": {B}}}]}}', [("button", "Go", BOX)]),
+    ("gui_elements", f'[{{"role": "bar", "text": "", "bbox": {B}, "children": [{{"role": "button", "text": "Go", "bbox": {O}}}]}}]',
+     [("bar", None, BOX), ("button", "Go", OTHER)]),
+    ("gui_elements", f'{{"Save": {B}}}', [("", "Save", BOX)]),
+    ("gui_elements", f'{{"buttons": [{{"text": "Go", "bounding_box": {B}}}]}}', [("", "Go", BOX)]),
+    # names
+    ("recognize", f'{{"objects": [{{"name_zh": "猫", "name_en": "cat", "bounding_box": {B}}}]}}', [(["猫", "cat"], BOX)]),
+    ("recognize", '["cat", "dog"]', [(["cat"], None), (["dog"], None)]),
+    ("recognize", '{"objects": ["cat", "dog"]}', [(["cat"], None), (["dog"], None)]),
+    ("recognize", f'{{"cat": {B}}}', [(["cat"], BOX)]),
+    ("recognize", f'[["cat", {B}]]', [(["cat"], BOX)]),
+    # events
+    ("events", '{"events": [{"start": 1, "end": "00:05", "description": "A man walks."}]}', [(1, 5, "A man walks.")]),
+    ("events", '[{"timestamp": {"start": "00:01", "end": "00:05"}, "event": "A man walks."}]', [(1, 5, "A man walks.")]),
+    ("events", '[["00:01", "00:05", "A man walks."], [6, 9.5, "He sits."]]', [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
+    ("events", '[[[1, 5], "A man walks."]]', [(1, 5, "A man walks.")]),
+    ("events", '{"segments": [{"time": [1, 5], "caption": "A man walks."}]}', [(1, 5, "A man walks.")]),
+    ("events", "**00:01–00:05** A man walks.\n**00:06–00:09.50** He sits.", [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
+    ("events", "- **00:01 - 00:05**: A man walks.\n- **00:06 - 00:09.5:** He sits.", [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
+    ("events", "[00:01 - 00:05] A man walks.", [(1, 5, "A man walks.")]),
+    ("events", "From 1 s to 5 s: A man walks.", [(1, 5, "A man walks.")]),
+    ("events", "| Start | End | Event |\n|---|---|---|\n| 00:01 | 00:05 | A man walks. |\n| 00:06 | 00:09.5 | He sits. |",
+     [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
+    ("events", "| Time | Description |\n|:--|:--|\n| 00:01 - 00:05 | A man walks. |", [(1, 5, "A man walks.")]),
+    ("events", "1秒到5秒：一个人走路。", [(1, 5, "一个人走路。")]),
+]  # fmt: skip
+
+LISTS = ("ground_2d", "ground_3d", "ground_video", "ocr_spotting", "gui_elements", "recognize", "events")
+"""Tasks whose answer is a list; `spatial` answers in words, and may list."""
+NOTHING = (
+    '{"detections": []}',
+    '{"objects": []}',
+    '{"defect_type": "none", "detections": []}',
+    '{"defect_type": "scratch", "detections": [], "count": 0}',
+    "I looked at every part of it.\n\n{}",
+    "[]",
+    "{}",
+    "```json\n[]\n```",
+    "Here is the result:\n```json\n[\n]\n```",
+    '{"result": {"objects": []}}',
+    "null",
+    "None",
+    "There are no such objects in the image.",
+    "No events happen in the video.",
+    "I cannot find any of them.",
+    "I'm sorry, but I don't see any mugs here.",
+    "Nothing was found.",
+    "The video does not show this.",
+    "图中没有这些物体。",
+    "未检测到相关内容。",
+    '{"message": "No mugs were found."}',
+    "I could not find any mugs. []",
+)
+REFUSED = (
+    "I am sorry, but I cannot help with that.",
+    "I’m sorry, but I can’t assist with that request.",
+    "I cannot determine 3D boxes.",
+    "I'm sorry, I can't read this.",
+    "I'm unable to identify people in images.",
+    "As an AI language model, I cannot view images.",
+    "It is not possible to determine the coordinates from this picture.",
+    "抱歉，我无法识别这张图片。",
+    "我无法确定三维边界框。",
+    "I don't see any image attached. Please upload the image.",
+    "I cannot provide exact coordinates. []",
+)
+UNREADABLE = (
+    '[{"foo": 1}, {"foo": 2}]',
+    '["mug", "jug"]',
+    "[[1, 2, 3], [4, 5, 6]]",
+    '{"objects": [{"label": "mug"}]}',
+    '{"label": "mug", "position": "left"}',
+    '{"objects": ["mug"], "note": "no jug"}',
+    '[{"bbox_2d": [1, 2, 3], "label": "mug"}]',
+    '[{"bbox_2d": "top left", "label": "mug"}]',
+    '[{"bbox_3d": [1, 2], "label": "mug"}]',
+    "A mug stands on a table.",
+    "[",
+    '[{"bbox_2d": [1, 2',
+)
+
+
+@pytest.mark.parametrize(("task", "reply", "wanted"), RIGHT)
+def test_things_are_read_in_every_form(task: str, reply: str, wanted: list[Any]) -> None:
+    row = checked(task, reply)
+    assert row.failure is None
+    assert READS[task](row.result) == wanted
+    assert row.verified["dropped"] == 0
+
+
+@pytest.mark.parametrize("task", LISTS)
+@pytest.mark.parametrize("reply", NOTHING)
+def test_nothing_is_an_answer(task: str, reply: str) -> None:
+    row = checked(task, reply)
+    assert row.failure is None
+    assert READS[task](row.result) == []
+    assert row.verified["faults"] == []
+
+
+@pytest.mark.parametrize("task", LISTS)
+@pytest.mark.parametrize("reply", REFUSED)
+def test_a_refusal_is_no_empty_list(task: str, reply: str) -> None:
+    row = checked(task, reply)
+    assert row.failure is not None
+    assert (row.failure.kind, "refused" in row.verified["faults"], row.verified["ok"]) == ("refused", True, False)
+
+
+@pytest.mark.parametrize("task", [task for task in LISTS if task != "recognize"])
+@pytest.mark.parametrize("reply", UNREADABLE)
+def test_a_list_of_what_cannot_be_read_is_no_empty_list(task: str, reply: str) -> None:
+    row = checked(task, reply)
+    assert row.failure is not None
+    assert row.failure.kind == "unparsable"
+
+
+def test_boxes_of_another_kind_are_no_empty_list() -> None:
+    in_two, in_three = f'[{{"bbox_2d": {B}, "label": "mug"}}]', f'[{{"bbox_3d": {SPACE}, "label": "mug"}}]'
+    no_turns = '[{"center": [0, 0, 4], "size": [1, 2, 3], "label": "mug"}]'
+    for task, reply in (
+        ("ground_2d", in_three),
+        ("gui_elements", in_three),
+        ("ground_3d", in_two),
+        ("ground_3d", no_turns),
+    ):
+        assert checked(task, reply).failure is not None, (task, reply)
+
+
+def test_what_is_known_of_things_that_could_not_be_read_stays() -> None:
+    row = checked("ground_2d", '[{"bbox_2d": [100, 200, 1300, 400], "label": "mug"}]')
+    assert row.failure is not None
+    assert row.verified["faults"] == ["dropped", "box_outside"]
+
+
+KEYS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), max_size=12)
+SCALARS = st.none() | st.booleans() | st.integers(-2000, 2000) | st.floats(0, 1000) | KEYS
+VALUES = st.recursive(
+    SCALARS | st.lists(st.integers(0, 1000), max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+AROUND = ("{}", "```json\n{}\n```", "Here is what I see:\n{}", "Sure [1].\n\n```\n{}\n```\nDone.")
+
+
+def holds_something(value: Any) -> bool:
+    """Whether a list anywhere in it holds what is no list and says something."""
+    if isinstance(value, dict):
+        return any(map(holds_something, value.values()))
+    return isinstance(value, list) and any(
+        holds_something(item)
+        if isinstance(item, (list, dict)) and not (isinstance(item, dict) and item)
+        else bool(item)
+        for item in value
+    )
+
+
+def put_under(value: Any, keys: list[str]) -> Any:
+    for key in keys:
+        value = {key: value} if key else [value]
+    return value
+
+
+@settings(max_examples=60, deadline=None)
+@given(VALUES, st.sampled_from(AROUND), st.sampled_from(LISTS))
+def test_no_list_of_something_is_taken_for_an_empty_one(value: Any, around: str, task: str) -> None:
+    row = checked(task, around.replace("{}", json.dumps(value, ensure_ascii=False)))
+    nothing = row.failure is None and not row.verified["faults"] and not READS[task](row.result)
+    if nothing and task != "recognize":
+        assert not holds_something(value) or "no" in json.dumps(value).lower() or "none" in str(value).lower()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 400), st.integers(401, 999), st.integers(401, 999)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(KEYS, max_size=3),
+    st.sampled_from(AROUND),
+    st.sampled_from(("bbox_2d", "box", "bounding_box", None)),
+)
+def test_boxes_are_read_under_any_keys(
+    boxes: list[tuple[int, ...]], keys: list[str], around: str, key: str | None
+) -> None:
+    things: list[Any] = [list(box) if key is None else {key: list(box), "label": "mug"} for box in boxes]
+    row = checked("ground_2d", around.replace("{}", json.dumps(put_under(things, keys), ensure_ascii=False)))
+    if row.failure is None:
+        assert [thing["bbox_px"] for thing in row.result["objects"]] == [list(box) for box in boxes]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(
+        ("There are no {} in the image.", "No {} are visible.", "I cannot find any {}.", "No {} found.", "未发现{}。")
+    ),
+    st.sampled_from(("mugs", "red cars", "people who run", "events", "buttons", "杯子")),
+    st.sampled_from(LISTS),
+    st.sampled_from(("{}", "{}\n\n[]", "{}\n```json\n{{}}\n```", "**{}**")),
+)
+def test_whoever_says_that_there_is_nothing_is_believed(sentence: str, noun: str, task: str, around: str) -> None:
+    row = checked(task, around.format(sentence.format(noun)))
+    assert row.failure is None
+    assert READS[task](row.result) == []
+    assert row.verified["ok"]
