@@ -41,12 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _open_standard_streams()
         ending.listen()
         with contextlib.suppress(FileNotFoundError):  # a folder that somebody has removed
-            if sys.path[0] in ("", os.getcwd()) and os.getcwd() != str(ROOT):  # noqa: PTH109
-                del sys.path[0]  # of `python -m`: what lies where the user stands is no module of ours
+            here = os.getcwd()  # noqa: PTH109
+            if here != str(ROOT):  # of `python -m`: what lies where the user stands is no module of ours
+                sys.path[:2] = [place for place in sys.path[:2] if place not in ("", here)]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that a terminal of another encoding lacks
     try:
-        return _exit_code(parser().parse_args(arguments))
+        top = parser()
+        options = top.parse_args(arguments)
+        if not hasattr(options, "run"):  # no command: whoever types that wants to know which there are
+            top.print_help(sys.stderr)
+            return 2
+        return _exit_code(options)
     finally:
         ending.exit_if_told()
 
@@ -94,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("-v", "--verbose", action="count", default=0, help="log to stderr; -vv more of it")
     names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).with_name("commands"))]))
     ordered = [*FIRST, *(name for name in names if name not in FIRST)]
-    add_commands(top, [f"jobs.commands.{name}" for name in ordered], metavar="command")
+    add_commands(top, [f"jobs.commands.{name}" for name in ordered], metavar="command", required=False)
     return top
 
 

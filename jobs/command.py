@@ -45,9 +45,12 @@ class Command(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def add_commands(parser: argparse.ArgumentParser, modules: Sequence[str], metavar: str) -> None:
-    """A subcommand for each module, in this order. A name that Python keeps for itself ends in an underscore there."""
-    commands = parser.add_subparsers(required=True, metavar=metavar, parser_class=Command)
+def add_commands(
+    parser: argparse.ArgumentParser, modules: Sequence[str], metavar: str, *, required: bool = True
+) -> None:
+    """A subcommand for each module, in this order. A name that Python keeps for itself ends in an underscore there.
+    required: whether one must stand on the line."""
+    commands = parser.add_subparsers(required=required, metavar=metavar, parser_class=Command)
     for module in modules:
         sentence = help_of(module)
         commands.add_parser(

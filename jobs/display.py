@@ -1,4 +1,4 @@
-"""Show a run on a terminal: a live line there, plain lines elsewhere, and the table at the end.
+"""Show a run on a terminal: a line that is drawn anew there, plain lines elsewhere, and the table at the end.
 
 What is shown while it runs is logged too. Knows nothing of how a job is run.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
 
+from rich import progress as bars
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from jobs.shown_rows import state_cells, why_lines
 from jobs.terminal import cell as cell
 from jobs.terminal import console_for as console_for
 from jobs.terminal import show_line as show_line
@@ -25,6 +27,7 @@ from pipelines.pace import Pace, asked_ago_s
 from pipelines.progress import Progress
 from pipelines.summary.summary import Summary
 from pipelines.summary.utilization import UtilizationSummary
+from schemas.state import STATES
 
 _PLAIN_EVERY_S = 10.0
 _LISTED_EVERY_S = 3.0
@@ -48,25 +51,49 @@ class Seldom:
 
 
 class Display(Progress):
-    """Progress on `console`. Live where it is a terminal; elsewhere a line at most every ten seconds."""
+    """Progress on `console`; within `with`, or until `close`. Where it is a terminal, a line that is drawn anew four
+    times a second whatever happens; elsewhere a line at most every ten seconds, when there is something new."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live: Live | None = None
+        self.console = console
+        self._bar = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.BarColumn(12),
+            _Line(self._status),
+            console=console,
+            transient=True,
+            refresh_per_second=4,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+        self._row = self._bar.add_task("", total=None)
         self._pace = Pace()
-        self._total = self._before = self._fresh = self._failures = 0
+        self._what = ""
+        self._total = self._before = self._fresh = self._tokens = self._answered = self._failures = self._doubtful = 0
         self._fetched = self._fetched_bytes = 0
-        self._fetching = threading.Lock()
+        self._lock = threading.RLock()  # some is told by other threads
         self._logged_at = 0.0
-        self._listed_at = time.monotonic()
+        self._began_s = self._listed_at = time.monotonic()
         self._planning, self._probing = Seldom(), Seldom()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is drawn any more. May be called twice."""
+        self._bar.stop()
+
     def listing(self, files: int) -> None:
+        self._begin("listing")
         if time.monotonic() - self._listed_at > _LISTED_EVERY_S:
             self._listed_at = time.monotonic()
             self._line(f"listed {files} files so far")
 
     def listed(self, inputs: int, skipped: dict[str, int]) -> None:
+        self._begin("looking into the inputs")
         left_out = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items()))
         self._line(f"{inputs} inputs" + (f"; left out: {left_out}" if left_out else ""))
 
@@ -78,14 +105,14 @@ class Display(Progress):
         self._line(f"inputs: {', '.join(parts)}")
 
     def fetched(self, size_bytes: int) -> None:
-        with self._fetching:
+        with self._lock:
             self._fetched += 1
             self._fetched_bytes += size_bytes
             if time.monotonic() - self._logged_at > _PLAIN_EVERY_S:
                 self._line(f"fetched {self._fetched} inputs, {self._fetched_bytes / 2**20:,.0f} MB")
 
     def waiting(self, address: str) -> None:
-        with self._fetching:
+        with self._lock:
             if time.monotonic() - self._logged_at > _PLAIN_EVERY_S:
                 self._line(f"fetching {address.partition('?')[0]}")
 
@@ -96,6 +123,7 @@ class Display(Progress):
     def planned(self, rows: int, done: int, chunks: int) -> None:
         known = self._total > 0  # more is planned while others are answered
         self._total, self._before = rows, done
+        self._draw()
         if known and not self._planning.again():
             return
         if done == rows:
@@ -108,39 +136,73 @@ class Display(Progress):
         self._line(text)
 
     def starting(self, what: str) -> None:
+        self._begin(f"starting {what}")
         self._line(f"starting {what}")
+
+    def answered(self, rows: int, tokens: int, asked_ago_s: float | None) -> None:
+        with self._lock:
+            self._reached(rows, tokens, asked_ago_s)
+            if time.monotonic() - self._logged_at > _PLAIN_EVERY_S:
+                self._tell()
 
     def receipt(self, receipt: dict[str, Any]) -> None:
         if receipt["outcome"] == "failed":
             self._line(f"not committed: {receipt['task']}/{receipt['chunk_id']}: {receipt['message']}")
             return
-        self._fresh += receipt["rows"]
-        self._pace.add(receipt["rows"], receipt["output_tokens"], time.monotonic(), asked_ago_s(receipt) or 0.0)
-        self._failures += sum(failure["rows"] for failure in receipt["failures"])
-        if self._console.is_terminal:
-            if self._live is None:
-                self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-                self._live.start()
-            self._live.update(self._status())
-        if time.monotonic() - self._logged_at > _PLAIN_EVERY_S or self._before + self._fresh == self._total:
-            if self._live is None:
-                self._line(self._status().plain)
-            else:
-                self._log(self._status().plain)
+        with self._lock:
+            self._fresh += receipt["rows"]
+            self._tokens += receipt["output_tokens"]
+            self._doubtful += receipt["doubtful"] or 0
+            self._failures += sum(failure["rows"] for failure in receipt["failures"])
+            self._reached(self._fresh, self._tokens, asked_ago_s(receipt))
+            if time.monotonic() - self._logged_at > _PLAIN_EVERY_S or self._before + self._fresh == self._total:
+                self._tell()
 
-    def ended(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+    def publishing(self) -> None:
+        self._begin("publishing")
 
-    def _status(self) -> Text:
-        now_s, done = time.monotonic(), self._before + self._fresh
-        text = f"{done}/{self._total} rows, {self._failures} failed"
-        if (rates := self._pace.rates(now_s)) is not None:
-            text += f", {rates[0]:.2f} rows/s, {rates[1]:.0f} tokens/s"
-        if (left_s := self._pace.left_s(self._total - done, now_s)) is not None:
-            text += f", {clock(left_s)} to go"
-        return Text(text)
+    def _begin(self, what: str) -> None:
+        """what: goes on until something else does."""
+        self._what = what
+        self._draw()
+
+    def _reached(self, rows: int, tokens: int, ago_s: float | None) -> None:
+        """So many new rows are answered, by the engines' word or by the commit's."""
+        self._what = ""
+        self._answered = max(self._answered, rows)
+        self._pace.reached(rows, tokens, time.monotonic(), ago_s or 0.0)
+        self._draw()
+
+    @property
+    def _done(self) -> int:
+        return min(self._total, self._before + self._answered)
+
+    def _draw(self) -> None:
+        self._bar.update(self._row, total=self._total or None, completed=self._done)
+        if self.console.is_terminal:
+            self._bar.start()  # once; then it does nothing
+
+    def _status(self, *, live: bool) -> str:
+        """live: what matters most comes first, for a terminal may be narrow."""
+        now_s = time.monotonic()
+        rates, left_s = self._pace.rates(now_s), self._pace.left_s(self._total - self._done, now_s)
+        rows = [f"{self._done}/{self._total} rows"] if self._total else []
+        poor = [f"{self._failures} failed"] if rows else []
+        poor += [f"{self._doubtful} doubtful"] if self._doubtful else []
+        pace = [f"{rates[0]:.2f} rows/s", f"{rates[1]:.0f} tokens/s"] if rates is not None else []
+        left = [f"{clock(left_s)} to go"] if left_s is not None else []
+        if not live:
+            return ", ".join([*rows, *poor, *pace, *left])
+        since = f"{clock(now_s - self._began_s)} so far"
+        return ", ".join(filter(None, [self._what, *rows, *left, since, *poor, *pace]))
+
+    def _tell(self) -> None:
+        """On a terminal the line that is drawn says it."""
+        text = self._status(live=False)
+        if self.console.is_terminal:
+            self._log(text)
+        else:
+            self._line(text)
 
     def _log(self, text: str) -> None:
         self._logged_at = time.monotonic()
@@ -148,20 +210,30 @@ class Display(Progress):
 
     def _line(self, text: str) -> None:
         self._log(text)
-        show_line(self._console, text)
+        show_line(self.console, text)
+
+
+class _Line(bars.ProgressColumn):
+    """What a function says at the moment it is drawn."""
+
+    def __init__(self, status: Callable[..., str]) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        self._status = status
+
+    def render(self, task: bars.Task) -> Text:  # noqa: ARG002
+        return cell(self._status(live=True))
 
 
 def show_summary(summary: Summary, console: Console, going_on: str = "the same command again") -> None:
     """The table at the end of a run. going_on: what does the rows that are still open."""
     table = Table(title=cell(summary.name), title_justify="left", show_edge=False)
-    for column in ("task", "rows", "ok", "failed", "missing", "duplicate"):
+    for column in ("task", "rows", *STATES, "missing", "duplicate"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for name, audit in summary.tasks.items():
         table.add_row(
             cell(name),
             f"{audit.rows} of {audit.planned}",
-            str(audit.ok),
-            cell(", ".join(f"{number} {kind}" for kind, number in audit.failed.items()) or "0"),
+            *map(cell, state_cells(audit.states, audit.faults, audit.failed)),
             str(audit.missing) if summary.complete or not audit.missing else f"{audit.missing} still to do",
             str(audit.duplicate + audit.unexpected),
         )
@@ -174,6 +246,11 @@ def show_summary(summary: Summary, console: Console, going_on: str = "the same c
 
 def _lines(summary: Summary, going_on: str) -> Iterator[str]:
     """What stands below the table."""
+    for name, audit in summary.tasks.items():
+        of = f"{name}: " if len(summary.tasks) > 1 else ""
+        yield from (f"{of}{line}" for line in why_lines(audit.faults, audit.messages))
+    if any(audit.states["unsure"] for audit in summary.tasks.values()):
+        yield f"unsure: {STATES['unsure']}"
     if summary.engine is not None:
         yield use_line(summary.engine)
     for kind, number in summary.unmatched.items():
@@ -201,7 +278,10 @@ def _lines(summary: Summary, going_on: str) -> Iterator[str]:
     if not summary.complete:
         yield f"Not all rows are there yet; {going_on} goes on."
     if summary.exit_code == 3:
-        yield f"{summary.failed_fraction:.1%} of the rows failed: more than limits.max_failed_fraction allows"
+        yield (
+            f"{summary.failed_fraction:.1%} of the rows failed and {summary.doubtful_fraction:.1%} are doubtful: more "
+            "than limits.max_failed_fraction or limits.max_doubtful_fraction allows"
+        )
 
 
 def use_table(use: UtilizationSummary) -> Table:

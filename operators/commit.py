@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from operators.store.publisher import Publisher
 from schemas import tables
 from schemas.errors import LEASE_LOST, JobConflict, StoreLost
+from schemas.state import states
 
 NOT_ASKED = "unreadable_input"
 """The status of rows that no engine was asked for."""
@@ -85,6 +86,7 @@ def count(rows: pa.Table) -> dict[str, Any]:
     return {
         "rows": rows.num_rows,
         "ok": pc.sum(pc.equal(rows.column("status"), "ok")).as_py() or 0,
+        "doubtful": states(rows).to_pylist().count("doubtful"),
         "failures": [failures[error] for error in sorted(failures)],
         "prompt_tokens": pc.sum(rows.column("prompt_tokens")).as_py() or 0,
         "output_tokens": pc.sum(rows.column("output_tokens")).as_py() or 0,

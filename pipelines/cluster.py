@@ -9,16 +9,19 @@ import pyarrow as pa
 from pipelines.job import Job
 from pipelines.plan import Stage
 from pipelines.progress import Progress
+from pipelines.ray_answers import Answered
 from pipelines.source import Source
 
 
 class Cluster:
-    """Ray, from the first plan that is run until the end of the block; not at all where none is."""
+    """Ray, from the first plan that is run until the end of the block; not at all where none is. answered: what its
+    engines are to tell of their answers."""
 
     def __init__(self, job: Job, progress: Progress) -> None:
         self._workers = job.workers
         self._progress = progress
         self._begun = self._connected = False
+        self.answered = Answered()
 
     def __enter__(self) -> Cluster:
         return self
@@ -50,4 +53,5 @@ class Cluster:
         from pipelines import ray_data
 
         self.connect()
-        yield from ray_data.execute(feed, plan)
+        with self.answered.watched(self._progress.answered):
+            yield from ray_data.execute(feed, plan)

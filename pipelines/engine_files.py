@@ -10,7 +10,8 @@ from typing import Any
 
 from model.engines.kinds import EngineKind, EngineSettings, engine_kind
 from operators.store.inputs.local_copy import LocalCopy, local_copy
-from schemas.engine_spec import EngineSpec
+from schemas.checkout import NANO, NANO_NAME
+from schemas.engine_spec import CheckpointSpec, EngineSpec
 from schemas.errors import InputError, SightreadError, SpecError, StoreLost
 from schemas.fetch import FetchSettings
 
@@ -35,9 +36,23 @@ class EngineFiles:
         return replace(engine, **local)
 
 
-def engine_of(spec: EngineSpec, settings: FetchSettings) -> tuple[EngineKind[Any], EngineFiles | None]:
-    """The engine, and what of it has to be fetched. Raises SpecError."""
+@dataclass(frozen=True)
+class Shipped:
+    """The checkpoint that ships, which lies in the checkout of each node. key: of the engine's settings."""
+
+    key: str
+
+    def __call__(self, engine: EngineSettings) -> EngineSettings:
+        """To be built on this node."""
+        there: dict[str, Any] = {self.key: str(NANO)}
+        return replace(engine, **there)
+
+
+def engine_of(spec: EngineSpec, settings: FetchSettings) -> tuple[EngineKind[Any], EngineFiles | Shipped | None]:
+    """The engine, and what of it lies elsewhere on each node. Raises SpecError."""
     engine = engine_kind(spec)
+    if isinstance(spec, CheckpointSpec) and spec.model == NANO_NAME:
+        return engine, Shipped("model")
     if engine.address is None or engine.files_key is None:
         return engine, None
     try:

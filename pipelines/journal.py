@@ -73,7 +73,8 @@ class Journal(Progress):
         self._facts: dict[str, Any] = {
             "state": "listing", "at": now(), "began": now(), "who": who(), "what": "", "job": name,
             "host": socket.gethostname(), "pid": os.getpid(), "version": VERSION,
-            "inputs": None, "probed": 0, "to_probe": 0, "planned_rows": None, "done_rows": 0, "open_chunks": None,
+            "inputs": None, "probed": 0, "to_probe": 0, "planned_rows": None, "done_rows": 0, "answered_rows": 0,
+            "open_chunks": None,
             "fetched_inputs": 0, "fetched_bytes": 0, "store_retries": 0, "exit_code": None, "why": None,
         }  # fmt: skip
 
@@ -138,7 +139,7 @@ class Journal(Progress):
     def planned(self, rows: int, done: int, chunks: int) -> None:
         with self._lock:
             self._before_rows, self._chunks = done, chunks
-            state = {"state": "starting"} if not self._receipts else {}
+            state = {"state": "starting"} if not (self._receipts or self._facts["answered_rows"]) else {}
             self._facts |= {**state, "planned_rows": rows, **self._done()}
         self._count("planned", "planned", rows=rows, done=done, chunks=chunks)
 
@@ -153,6 +154,14 @@ class Journal(Progress):
         self._state("starting")
         self._event("starting", what=what)
 
+    def answered(self, rows: int, tokens: int, asked_ago_s: float | None) -> None:
+        with self._lock:
+            now_s = time.monotonic()
+            if self._asked_s is None and asked_ago_s is not None:
+                self._asked_s = now_s - asked_ago_s
+            self._pace.reached(rows, tokens, now_s, asked_ago_s or 0.0)
+            self._facts |= {"state": "asking", "answered_rows": self._before_rows + rows}
+
     def receipt(self, receipt: dict[str, Any]) -> None:
         self._state("asking")
         self._engine(receipt)
@@ -165,10 +174,10 @@ class Journal(Progress):
             now_s, took_s = time.monotonic(), asked_ago_s(receipt)
             if self._asked_s is None and took_s is not None:
                 self._asked_s = now_s - took_s
-            self._pace.add(receipt["rows"], receipt["output_tokens"], now_s, took_s or 0.0)
             self._receipts += 1
             self._new_rows += receipt["rows"]
             self._output_tokens += receipt["output_tokens"]
+            self._pace.reached(self._new_rows, self._output_tokens, now_s, took_s or 0.0)
             self._facts |= self._done()
         for failure in receipt["failures"] or ():
             kind = {key: failure[key] for key in ("stage", "kind")}
@@ -285,7 +294,7 @@ class Journal(Progress):
             facts = self._facts | {"at": now(), "seconds": round(now_s - self._began_s, 1)}
             run_s = max(1e-6, now_s - (self._asked_s if self._asked_s is not None else self._began_s))
             run = self._new_rows / run_s, self._output_tokens / run_s
-            left = (facts["planned_rows"] or 0) - facts["done_rows"]
+            left = (facts["planned_rows"] or 0) - max(facts["done_rows"], facts["answered_rows"])
             left_s = self._pace.left_s(left, now_s) if facts["state"] == "asking" else None
             rows_per_s, tokens_per_s = self._pace.rates(now_s) or run
             rates = {

@@ -13,6 +13,8 @@ WINDOW_S = 60.0
 """Over which is smoothed, or over ROUNDS times as long as the first answer took, where that is more."""
 ROUNDS = 4
 LEAST_S = 2.0
+LEAST_ROWS = 10
+"""Until then nobody is told how long the others will take."""
 _SAMPLES = 64
 
 
@@ -39,6 +41,11 @@ class Pace:
         elif now_s - self._samples[-1][0] >= self._window_s / _SAMPLES:
             self._samples.append((now_s, self._rows, self._tokens))
 
+    def reached(self, rows: int, tokens: int, now_s: float, took_s: float = 0.0) -> None:
+        """So many are there by now, by one count of several: the one that is furthest is right. took_s: as in `add`."""
+        if rows > self._rows:
+            self.add(rows - self._rows, max(0, tokens - self._tokens), now_s, took_s)
+
     @property
     def _window_s(self) -> float:
         return max(WINDOW_S, ROUNDS * self._patience_s)
@@ -54,7 +61,7 @@ class Pace:
 
     def left_s(self, rows: int, now_s: float) -> float | None:
         """Until so many more are there; None while that cannot be told, and where none are known of."""
-        rates = self.rates(now_s)
+        rates = self.rates(now_s) if self._rows >= LEAST_ROWS else None
         return rows / rates[0] if rows > 0 and rates is not None and rates[0] > 0 else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,8 +47,13 @@ class Stage:
         return self.actors if self.least is None else self.least
 
 
-def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None) -> list[Stage]:
-    """decode -> infer -> commit.
+def stages(
+    job: Job,
+    requests_per_chunk: float,
+    guard: LeaseGuard | None = None,
+    answered: Callable[[int, int, float | None], None] | None = None,
+) -> list[Stage]:
+    """decode -> infer -> commit. answered: as in InferSettings.
 
     The engine must never wait for the next chunk: calls x requests a chunk >= 2 x slots keeps it full while
     chunks come and go (docs/facts/architecture-probe.md: below that, a third of the engine stood idle), and more of
@@ -64,7 +69,7 @@ def stages(job: Job, requests_per_chunk: float, guard: LeaseGuard | None = None)
         Stage(
             "infer",
             Infer,
-            (replace(job.infer, logs=job.logs, held=held),),
+            (replace(job.infer, logs=job.logs, held=held, answered=answered),),
             actors=engine.replicas.max,
             least=engine.replicas.min,
             labels=engine.resources,

@@ -9,8 +9,8 @@ from operators.media.ahead import Fetching
 
 
 class Progress(Fetching):
-    """May be told in any thread of `fetched`, `waiting` and, where a run goes on meanwhile, `listing`; of the rest in
-    one."""
+    """May be told in any thread of `fetched`, `waiting`, `answered` and, where a run goes on meanwhile, `listing`; of
+    the rest in one."""
 
     def listing(self, files: int) -> None:
         """So many files were looked at so far."""
@@ -32,6 +32,10 @@ class Progress(Fetching):
 
     def starting(self, what: str) -> None:
         """Something that takes seconds begins (Ray, the engine)."""
+
+    def answered(self, rows: int, tokens: int, asked_ago_s: float | None) -> None:
+        """So many rows and tokens the engines of this run have answered by now, committed or not; as far as they say.
+        asked_ago_s: since the first request."""
 
     def receipt(self, receipt: dict[str, Any]) -> None:
         """One part is committed (a row of RECEIPTS)."""
@@ -106,6 +110,11 @@ class Several(Progress):
         with self._lock:
             for listener in self._listeners:
                 listener.starting(what)
+
+    def answered(self, rows: int, tokens: int, asked_ago_s: float | None) -> None:
+        with self._lock:
+            for listener in self._listeners:
+                listener.answered(rows, tokens, asked_ago_s)
 
     def receipt(self, receipt: dict[str, Any]) -> None:
         with self._lock:

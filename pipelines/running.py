@@ -224,7 +224,7 @@ class Run:
             cluster.connect()
             progress.starting("the engine")
             may_stop = job.spec.limits.max_failed_fraction < 1
-            plan = stages(job, self._requests_per_chunk(feed), self.guard)
+            plan = stages(job, self._requests_per_chunk(feed), self.guard, cluster.answered)
             with contextlib.closing(cluster.execute(feed, plan)) as batches:
                 for receipt in (receipt for batch in batches for receipt in batch.to_pylist()):
                     if receipt["plan"] is not None:

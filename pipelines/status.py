@@ -1,7 +1,7 @@
 """How a job stands, read from its output alone, also while a run goes on: what was asked for, what is there, who works
 at it. Needs no inputs, no engine and none of the job's tasks; changes nothing. Knows no terminal.
 
-Units are counted by the chunk manifests, by listings and by footers; rows by five columns of the files that readers
+Units are counted by the chunk manifests, by listings and by footers; rows by six columns of the files that readers
 see. What is read while others write is of slightly different moments.
 """
 
@@ -30,13 +30,15 @@ from pipelines.rounds import Round, definitions, manifests_of
 from pipelines.summary.utilization import UtilizationSummary
 from schemas.address import is_remote
 from schemas.errors import JobConflict, SpecError
+from schemas.state import STATES, faults, states
 
 EVENTS = 10
 READS = 8
 """Manifests and footers that are read at once where a store answers over a network."""
 _TRIES = 3
 """At a file that is replaced while it is read."""
-_COLUMNS = ("chunk_id", "attempt", "status", "error", "model")
+_COLUMNS = ("chunk_id", "attempt", "status", "error", "model", "verified")
+_COUNTED = ("chunk_id", "attempt", "state", "kind", "model")
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
@@ -58,28 +60,33 @@ class Units:
 
 @dataclass
 class Rows:
-    """That readers see. failed: by kind."""
+    """That readers see. ok: with an answer; states: by how far they can be believed (schemas/state.py); failed: by
+    kind."""
 
     rows: int = 0
     ok: int = 0
+    states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
     failed: dict[str, int] = field(default_factory=dict)
 
-    def add(self, rows: int, kind: str | None) -> None:
+    def add(self, rows: int, state: str, kind: str | None) -> None:
         """kind: of a failure."""
         self.rows += rows
-        self.ok += rows if kind is None else 0
-        if kind is not None:
+        self.states[state] += rows
+        self.ok += rows if state != "failed" else 0
+        if state == "failed":
+            kind = kind or "unknown"
             self.failed[kind] = self.failed.get(kind, 0) + rows
 
 
 @dataclass
 class TaskStatus:
-    """again: units that were asked once more, beside those that were planned. retried_rows: that an attempt after the
-    first answered. models: rows by the model that answered."""
+    """again: units that were asked once more, beside those that were planned. faults: doubtful rows by what is wrong
+    with them. retried_rows: that an attempt after the first answered. models: rows by the model that answered."""
 
     units: Units = field(default_factory=Units)
     again: Units = field(default_factory=Units)
     rows: Rows = field(default_factory=Rows)
+    faults: dict[str, int] = field(default_factory=dict)
     retried_rows: int = 0
     models: dict[str, int] = field(default_factory=dict)
 
@@ -167,7 +174,9 @@ def status_of(store: Store, *, events: int = EVENTS) -> Status:
     _count_units(chunks, tasks, shown, of_log, held)
     for name in names:
         try:
-            _count_rows(tasks[name], shown, _again(partial(_rows, store, name)))
+            counted, by_fault = _again(partial(_rows, store, name))
+            tasks[name].faults = dict(by_fault.most_common())
+            _count_rows(tasks[name], shown, counted)
         except JobConflict as error:
             problems.append(f"{error}")
     progress = _progress(store)
@@ -298,33 +307,34 @@ def _holds(held: dict[int, Held], name: PartName) -> bool:
     return held.get(ChunkId.of(name.chunk_id).slice, Held()).has(name)
 
 
-def _rows(store: Store, task: str) -> Counter[tuple[str, int, str, str | None, str]]:
-    """Rows of a task by chunk, attempt, status, kind of failure and model. Raises JobConflict."""
+def _rows(store: Store, task: str) -> tuple[Counter[tuple[str, int, str, str | None, str]], Counter[str]]:
+    """Rows of a task by chunk, attempt, state, kind of failure and model; those in doubt by fault. Raises
+    JobConflict."""
     counted: Counter[tuple[str, int, str, str | None, str]] = Counter()
+    by_fault: Counter[str] = Counter()
     try:
         for batch in Results(store).rows(task, _COLUMNS):
-            columns = {name: batch.column(name) for name in _COLUMNS if name != "error"}
-            kinds = pc.struct_field(batch.column("error"), "kind")
-            grouped = pa.table({**columns, "kind": kinds}).group_by(["chunk_id", "attempt", "status", "kind", "model"])
+            columns = {name: batch.column(name) for name in ("chunk_id", "attempt", "model")}
+            columns |= {"state": states(batch), "kind": pc.struct_field(batch.column("error"), "kind")}
+            grouped = pa.table(columns).group_by([*_COUNTED])
             for row in grouped.aggregate([([], "count_all")]).to_pylist():
-                key = row["chunk_id"], row["attempt"], row["status"], row["kind"], row["model"]
-                counted[key] += row["count_all"]
+                counted[row["chunk_id"], row["attempt"], row["state"], row["kind"], row["model"]] += row["count_all"]
+            by_fault.update(faults(batch))
     except (pa.ArrowException, ValueError) as error:
         raise JobConflict(f"{Results(store).folder}: the files of {task} cannot be read: {error}") from error
-    return counted
+    return counted, by_fault
 
 
 def _count_rows(
     task: TaskStatus, rounds: Sequence[RoundStatus], counted: Counter[tuple[str, int, str, str | None, str]]
 ) -> None:
-    for (chunk_id, attempt, status, kind, model), rows in counted.items():
-        failed = None if status == "ok" else kind or "unknown"
-        task.rows.add(rows, failed)
+    for (chunk_id, attempt, state, kind, model), rows in counted.items():
+        task.rows.add(rows, state, kind)
         task.retried_rows += rows if attempt > 1 else 0
         task.models[model] = task.models.get(model, 0) + rows
         number = ChunkId.of(chunk_id).round
         if number < len(rounds):  # else it came since they were read
-            rounds[number].rows.add(rows, failed)
+            rounds[number].rows.add(rows, state, kind)
 
 
 # who works at it

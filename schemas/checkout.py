@@ -9,3 +9,5 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "model" / "nano" / "checkpoint"
 """The checkpoint that this repository trains and ships."""
+NANO_NAME = "nano"
+"""What `model:` may call it, wherever one stands."""

@@ -65,7 +65,7 @@ class CheckpointSpec(EngineSpec):
     """Keys of an engine that runs a checkpoint here."""
 
     model: Annotated[str, Field(min_length=1)] = Field(
-        description="checkpoint folder, hub name, or the address of a folder"
+        description="checkpoint folder, hub name, or the address of a folder; `nano` is the checkpoint that ships"
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, else bfloat16")
     gpus_per_replica: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = Field(

@@ -5,10 +5,13 @@ check the answer, and as the type of its Parquet column. Knows nothing of prompt
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, localcontext
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonschema
 import pyarrow as pa
@@ -24,6 +27,12 @@ _SCALARS = {
     "boolean": pa.bool_(),
 }
 
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_LONGEST_FLOAT = 800
+"""Digits of a decimal that any float is, written out."""
+_DIGITS = 38
+"""Of a decimal, before and after its point."""
 
 TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
 
@@ -88,15 +97,31 @@ def _pattern(
         yield jsonschema.ValidationError(f"{instance[:100]!r} does not match {pattern!r}")
 
 
+def _multiple_of(
+    validator: Any,
+    step: float,
+    instance: Any,
+    schema: Any,  # noqa: ARG001  as jsonschema calls it
+) -> Iterator[jsonschema.ValidationError]:
+    """Of decimal numbers as they are written: 19.99 is a multiple of 0.01, though no float is."""
+    if not validator.is_type(instance, "number") or not math.isfinite(instance):
+        return
+    with localcontext() as context:
+        context.prec = _LONGEST_FLOAT
+        if Decimal(repr(instance)) % Decimal(repr(step)):
+            yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {step!r}")
+
+
 _extend: Any = jsonschema.validators.extend  # it has no types
-_VALIDATOR = _extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+_VALIDATOR = _extend(jsonschema.Draft202012Validator, {"pattern": _pattern, "multipleOf": _multiple_of})
 
 
 @dataclass(frozen=True)
 class Output:
     """A JSON Schema of the subset that has one Parquet type: object with properties, array with items, string
-    (also enum of strings), integer, number, boolean; each may be nullable through ["…", "null"]. It refers to nothing
-    outside itself, and its patterns are RE2's, whose time is linear in the text.
+    (also enum of strings), integer, number, boolean; each may be nullable through ["…", "null"]. A string with
+    `format: date` is a date, a number with `multipleOf: 0.01` a decimal of two places (0.1, 0.001 and so on likewise).
+    It refers to nothing outside itself, and its patterns are RE2's, whose time is linear in the text.
 
     Raises SpecError where the schema leaves that subset.
     """
@@ -121,7 +146,8 @@ class Output:
         return glance_of(self.schema) or (lambda _: False)
 
     def check(self, value: Any) -> Any:
-        """Return the value when it fits both the schema and the Arrow type; else InvalidOutput says where.
+        """Return the value, with dates and decimals as such, when it fits both the schema and the Arrow type; else
+        InvalidOutput says where.
 
         Both are asked, because each lets through what the other refuses: 10**400 and a lone surrogate are
         valid JSON and no Arrow value. Of what plainly fits, which takes either many times as long, none is.
@@ -133,6 +159,7 @@ class Output:
             raise InvalidOutput(f"{fault.json_path}: {fault.message[:300]}")
         if (place := _not_finite(value, "$")) is not None:
             raise InvalidOutput(f"{place}: not a finite number")
+        value = _as_stored(self.schema, value, "$")
         try:
             pa.array([value], type=self.arrow_type)
         except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
@@ -156,10 +183,49 @@ def _arrow_type(schema: dict[str, Any], place: str) -> pa.DataType:
             if not isinstance(schema.get("items"), dict):
                 raise SpecError(f"output schema, {place}: an array needs the schema of its items")
             return pa.list_(_arrow_type(schema["items"], f"{place}[]"))
+        case "string" if schema.get("format") == "date":
+            return pa.date32()
+        case "number" if (places := _decimal_places(schema)) is not None:
+            return pa.decimal128(_DIGITS, places)
         case scalar if scalar in _SCALARS:
             return _SCALARS[scalar]
         case other:
             raise SpecError(f"output schema, {place}: no Parquet type for {other!r}")
+
+
+def _decimal_places(schema: dict[str, Any]) -> int | None:
+    """Of a number that is a multiple of 0.1, 0.01 and so on; None for another."""
+    step = schema.get("multipleOf")
+    if not isinstance(step, float) or not 0 < step < 1:
+        return None
+    _, digits, exponent = Decimal(repr(step)).normalize().as_tuple()
+    assert isinstance(exponent, int)  # it is finite
+    return -exponent if digits == (1,) and -exponent < _DIGITS else None
+
+
+def _as_stored(schema: dict[str, Any], value: Any, place: str) -> Any:
+    """A value that fits the schema, as Arrow takes it. Raises InvalidOutput."""
+    match value:
+        case dict():
+            known = schema.get("properties", {})
+            return {key: _as_stored(known.get(key, {}), sub, f"{place}.{key}") for key, sub in value.items()}
+        case list():
+            items = schema.get("items", {})
+            return [_as_stored(items, sub, f"{place}[{index}]") for index, sub in enumerate(value)]
+        case str() if schema.get("format") == "date":
+            try:
+                return date.fromisoformat(value) if _DATE.fullmatch(value) else _no_date(value, place)
+            except ValueError:
+                _no_date(value, place)
+        case int() | float() if not isinstance(value, bool) and (places := _decimal_places(schema)) is not None:
+            with localcontext() as context:
+                context.prec = _LONGEST_FLOAT
+                return Decimal(repr(value)).quantize(Decimal(1).scaleb(-places))
+    return value
+
+
+def _no_date(value: str, place: str) -> NoReturn:
+    raise InvalidOutput(f"{place}: {value[:40]!r} is no date (YYYY-MM-DD)")
 
 
 def _not_finite(value: Any, place: str) -> str | None:

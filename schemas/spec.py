@@ -81,10 +81,18 @@ class FetchSpec(Section):
     timeout_s: PositiveFloat = Field(
         600.0, description="seconds that one file of the web may take, with all that is asked again"
     )
+    use_proxies: bool = Field(
+        False, description="fetch through HTTPS_PROXY and HTTP_PROXY, which then decide what may be reached"
+    )
 
 
 class LimitsSpec(Section):
-    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="a larger share: exit code 3")
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="of the rows may have failed; a larger share: exit code 3"
+    )
+    max_doubtful_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="of the rows may be doubtful (answered, with a fault); a larger share: exit code 3"
+    )
     chunk_units: PositiveInt | None = Field(
         None, description="units committed together at most; default: 32 at first, 512 in a long job"
     )

@@ -224,6 +224,7 @@ RECEIPTS = pa.schema(
         ("message", pa.string()),  # why it failed
         ("rows", pa.int64()),
         ("ok", pa.int64()),
+        ("doubtful", pa.int64()),  # of these (schemas/state.py)
         ("failures", pa.list_(FAILED_ROWS)),
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),

@@ -90,42 +90,42 @@ class ParsedReply:
     faults: tuple[str, ...] = ()
 
 
-CODE_FAULTS = (
-    "not_well_formed",  # XML or Python that does not parse
-    "unresolved_id",  # a diagram's edge or parent names a cell that is not there
-    "not_shown",  # it could not be rendered within its limits
-    "shows_nothing",  # nothing is to be seen where the input shows something
-    "script_errors",  # errors on the page's console
-    "reaches_out",  # it asked for the network, a file, a dialog or a download, and was refused
-)
+CODE_FAULTS = {
+    "not_well_formed": "XML or Python that does not parse",
+    "unresolved_id": "a diagram's edge or parent names a cell that is not there",
+    "not_shown": "it could not be rendered within its limits",
+    "shows_nothing": "nothing is to be seen where the input shows something",
+    "script_errors": "errors on the page's console",
+    "reaches_out": "it asked for the network, a file, a dialog or a download, and was refused",
+}
 """Of code that was rendered or parsed."""
 
-FAULTS = (
-    "cut",  # the reply ends early: max_tokens, or a list that is not closed
-    "dropped",  # pieces of the reply could not be read
-    "refused",  # the model declines to answer, or says that it cannot
-    "repeats",  # the reply turns in a circle
-    "text_layer",  # far from what the PDF itself says
-    "text_on_blank",  # text where nothing is to be seen
-    "nothing_read",  # no text where something is to be seen
-    "span_outside",  # a time outside the clip or video
-    "span_order",  # spans that end before they begin, or go back in time
-    "no_page",  # a page is cited that the document does not have
-    "not_cited",  # the question asks for places and the answer names none
-    "not_final",  # no final answer is marked as such
-    "box_outside",  # a box or point outside the picture; of a box in space, all of it
-    "empty_box",  # a box without area
-    "behind_camera",  # a box in space that is wholly behind the camera
-    "implausible_size",  # a box in space as what it is called never is: larger, smaller, its sides exchanged
-    "implausible_pose",  # a box in space with angles that are none, or a vehicle that does not stand on its wheels
-    "up_disagrees",  # upright things (furniture, cars) that do not agree on which way is up
-    "no_camera",  # nothing says which camera took the picture, so boxes in space cannot be projected
-    "no_choice",  # the question offers options and the answer takes none of them
-    "point_outside",  # a point that is not on the screen
-    "not_on_element",  # a point on none of the elements that are known
-    *CODE_FAULTS,
-    *INPUT_FAULTS,
-)
+FAULTS = {
+    "cut": "the reply ends early: max_tokens, or a list that is not closed",
+    "dropped": "pieces of the reply could not be read",
+    "refused": "the model declines to answer, or says that it cannot",
+    "repeats": "the reply turns in a circle",
+    "text_layer": "far from what the PDF itself says",
+    "text_on_blank": "text where nothing is to be seen",
+    "nothing_read": "no text where something is to be seen",
+    "span_outside": "a time outside the clip or video",
+    "span_order": "spans that end before they begin, or go back in time",
+    "no_page": "a page is cited that the document does not have",
+    "not_cited": "the question asks for places and the answer names none",
+    "not_final": "no final answer is marked as such",
+    "box_outside": "a box or point outside the picture; of a box in space, all of it",
+    "empty_box": "a box without area",
+    "behind_camera": "a box in space that is wholly behind the camera",
+    "implausible_size": "a box in space as what it is called never is: larger, smaller, its sides exchanged",
+    "implausible_pose": "a box in space with angles that are none, or a vehicle that does not stand on its wheels",
+    "up_disagrees": "upright things (furniture, cars) that do not agree on which way is up",
+    "no_camera": "nothing says which camera took the picture, so boxes in space cannot be projected",
+    "no_choice": "the question offers options and the answer takes none of them",
+    "point_outside": "a point that is not on the screen",
+    "not_on_element": "a point on none of the elements that are known",
+    **CODE_FAULTS,
+    **INPUT_FAULTS,
+}
 """What a check can report; a row's `verified.faults`. A task of one's own may add others."""
 
 

@@ -41,24 +41,24 @@ class Indexed(Locator):
         return cls(row["page"], row["start_s"], row["end_s"], row.get("index"))
 
 
-INPUT_FAULTS = (
-    "damaged",  # some of it could not be decoded, or not rightly; of a video, damaged_frames says how much
-    "truncated",  # its end is missing; what is there is shown
-    "dolby_vision",  # colors of a space that only Dolby Vision's players show rightly (profile 5)
-    "xfa_form",  # a form whose content only its maker's program shows; the page is what stands in for it
-)
+INPUT_FAULTS = {
+    "damaged": "some of it could not be decoded, or not rightly; of a video, damaged_frames says how much",
+    "truncated": "its end is missing; what is there is shown",
+    "dolby_vision": "colors of a space that only Dolby Vision's players show rightly (profile 5)",
+    "xfa_form": "a form whose content only its maker's program shows; the page is what stands in for it",
+}
 """What a decoder notes about an input that leaves the answer in doubt: faults of the row too."""
-INPUT_NOTES = (
-    *INPUT_FAULTS,
-    "text_layer_unfit",  # the PDF's own text is not what the page shows, so nothing is held against it
-    "form_left_out",  # drawn without what is filled into its form, which cannot be drawn
-    "time_gap",  # nothing is shown for a part of the time that the file spans
-    "joined",  # several recordings in one file; their times go on from one to the next
-    "times_by_rate",  # frames carry no times of their own; they follow from the frame rate
-    "sizes_differ",  # frames of several sizes, fitted to one
-    "deinterlaced",  # frames of two fields, which were taken apart in time
-    "hdr_tone_mapped",  # brought down to the range that a model sees
-)
+INPUT_NOTES = {
+    **INPUT_FAULTS,
+    "text_layer_unfit": "the PDF's own text is not what the page shows, so nothing is held against it",
+    "form_left_out": "drawn without what is filled into its form, which cannot be drawn",
+    "time_gap": "nothing is shown for a part of the time that the file spans",
+    "joined": "several recordings in one file; their times go on from one to the next",
+    "times_by_rate": "frames carry no times of their own; they follow from the frame rate",
+    "sizes_differ": "frames of several sizes, fitted to one",
+    "deinterlaced": "frames of two fields, which were taken apart in time",
+    "hdr_tone_mapped": "brought down to the range that a model sees",
+}
 """What a decoder notes about an input, in the row's `input_notes`."""
 
 

@@ -53,7 +53,10 @@ FEWER_EDGES = {"operators": 40, "model": 34}
 
 LIBRARIES = {
     # a heavy library -> the only files or folders that may import it, besides the benches, whose peers need theirs
-    "ray": [f"pipelines/ray_{what}.py" for what in ("backpressure", "data", "doors", "head", "source", "stand_ins")],
+    "ray": [
+        f"pipelines/ray_{what}.py"
+        for what in ("answers", "backpressure", "data", "doors", "head", "source", "stand_ins")
+    ],
     "torch": ["model"],
     "triton": ["model/network/triton_decode.py"],
     "safetensors": ["model"],

@@ -18,13 +18,20 @@ from pipelines.catalogue import find
 from pipelines.summary import audit as audits
 from pipelines.summary.audit import PLANNED, TaskAudit, audit, audit_slice, compare
 from schemas import tables
+from schemas.state import STATES, state_of, states
 from tests.support.result_rows import chunk_id, rows
 
 INPUTS, UNITS, GENERATIONS = ("a", "b", "c"), 3, 3
 ROWS = pa.schema([tables.results_schema(pa.null(), []).field(name) for name in audits._COLUMNS])
 UNIT = st.tuples(st.sampled_from(INPUTS), st.integers(0, UNITS - 1))
 REQUEST, GENERATION = st.integers(0, 2), st.integers(0, GENERATIONS - 1)
-KIND = st.sampled_from(("ok", "timeout", "no_json", None))
+KIND = st.sampled_from(("ok", "unsure", "cut", "timeout", "no_json", None))
+"""Of an answer, what its checks came to: right, nothing, or a fault; of a failure, its kind."""
+VERIFIED = {
+    "ok": {"ok": True, "faults": [], "cer": 0.0},
+    "unsure": {"ok": True, "faults": []},
+    "cut": {"ok": False, "faults": ["cut", "repeats"], "cer": 0.5},
+}
 
 
 def counted(answered: list[tuple[Any, ...]], planned: list[tuple[Any, ...]]) -> TaskAudit:
@@ -33,12 +40,19 @@ def counted(answered: list[tuple[Any, ...]], planned: list[tuple[Any, ...]]) -> 
     latest = {one: max(since for other, *_, since in planned if other == one) for one, *_ in planned}
     there = {row[:4] for row in answered}
     wanted = {row[:3] for row in asked}
-    failed = Counter("unknown" if kind is None else kind for *_, kind in answered if kind != "ok")
+    failed = Counter("unknown" if kind is None else kind for *_, kind in answered if kind not in VERIFIED)
+    states = Counter(
+        {"cut": "doubtful"}.get(kind or "", kind) if kind in VERIFIED else "failed" for *_, kind in answered
+    )
+    doubtful = states["doubtful"]
     return TaskAudit(
         planned=len(asked),
         rows=len(answered),
-        ok=sum(kind == "ok" for *_, kind in answered),
+        ok=sum(kind in VERIFIED for *_, kind in answered),
+        states={state: states[state] for state in STATES},
+        faults={"cut": doubtful, "repeats": doubtful} if doubtful else {},
         failed=dict(failed),
+        messages={kind: f"no {kind}" if kind != "unknown" else "" for kind in failed},
         missing=sum(row not in there for row in asked),
         duplicate=len(answered) - len({row[:3] for row in answered}),
         unexpected=sum(row[:3] not in wanted and row[3] >= latest.get(row[0], 0) for row in answered),
@@ -49,8 +63,9 @@ def table_of(answered: list[tuple[Any, ...]]) -> pa.Table:
     plain = [
         {
             "input_id": one, "unit_index": unit, "request_index": request, "generation": since,
-            "status": "ok" if kind == "ok" else "engine_failed",
-            "error": {"kind": kind} if kind not in ("ok", None) else None,
+            "status": "ok" if kind in VERIFIED else "engine_failed",
+            "error": {"kind": kind, "message": f"no {kind}"} if kind not in (*VERIFIED, None) else None,
+            "verified": VERIFIED.get(kind),
         }
         for one, unit, request, since, kind in answered
     ]  # fmt: skip
@@ -110,6 +125,11 @@ def test_of_a_manifest_counts_what_is_asked_for_now(chunks: list[tuple[Any, ...]
     assert all(set(planned.column("requests").to_pylist()) == {1} for planned in by_slice.values())
 
 
+def unsure(rows: int, **others: int) -> TaskAudit:
+    """Of rows that nothing was checked of."""
+    return TaskAudit(rows=rows, ok=rows, states=dict.fromkeys(STATES, 0) | {"unsure": rows}, **others)
+
+
 def test_slices_are_audited_alone_and_added_up() -> None:
     store = store_at(f"memory://{uuid.uuid4().hex}")
     units = {slice_: [(f"{slice_}", unit) for unit in range(2)] for slice_ in range(3)}
@@ -125,8 +145,44 @@ def test_slices_are_audited_alone_and_added_up() -> None:
         for slice_, some in units.items()
     ]  # fmt: skip
     chunks = pa.Table.from_pylist(planned, schema=tables.CHUNKS)
-    assert audit(Results(store), find("ocr"), chunks) == TaskAudit(planned=6, rows=6, ok=6)
-    assert audit(Results(store), find("ocr"), chunks.slice(0, 2)) == TaskAudit(planned=4, rows=6, ok=6, unexpected=2)
+    assert audit(Results(store), find("ocr"), chunks) == unsure(6, planned=6)
+    assert audit(Results(store), find("ocr"), chunks.slice(0, 2)) == unsure(6, planned=4, unexpected=2)
     none = PLANNED.empty_table()
-    assert audit_slice(Results(store), "ocr", 1, [none]) == TaskAudit(rows=2, ok=2, unexpected=2)
+    assert audit_slice(Results(store), "ocr", 1, [none]) == unsure(2, unexpected=2)
     assert audit_slice(Results(store), "ocr", 7, []) == TaskAudit()
+
+
+CHECKED = st.none() | st.fixed_dictionaries(
+    {
+        "ok": st.none() | st.booleans(),
+        "faults": st.lists(st.sampled_from(("cut", "text_layer"))),
+        "cer": st.none() | st.just(0.0),
+        "code_check": st.none()
+        | st.fixed_dictionaries({"outcome": st.sampled_from(("shown", "read", "no_browser", "timeout", None))}),
+    }
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(("ok", "engine_failed")), CHECKED), max_size=8))
+def test_a_row_has_the_same_state_alone_and_among_others(answered: list[tuple[str, Any]]) -> None:
+    plain = [{"status": status, "verified": verified} for status, verified in answered]
+    standard = tables.results_schema(pa.null(), [])
+    schema = pa.schema([standard.field("status"), standard.field("verified")])
+    found = states(pa.Table.from_pylist(plain, schema=schema)).to_pylist()
+    assert found == [state_of(row) for row in plain]
+    assert set(found) <= set(STATES)
+
+
+def test_what_a_state_is() -> None:
+    """Held to something that is known, to nothing, at fault, and without an answer."""
+    for verified, state in (
+        ({"ok": True, "cer": 0.01}, "ok"),
+        ({"ok": True, "code_check": {"outcome": "shown"}}, "ok"),
+        ({"ok": True, "code_check": {"outcome": "no_browser"}}, "unsure"),
+        ({"ok": True, "cer": None}, "unsure"),
+        (None, "unsure"),
+        ({"ok": False, "faults": ["cut"], "cer": 0.01}, "doubtful"),
+    ):
+        assert state_of({"status": "ok", "verified": verified}) == state
+        assert state_of({"status": "invalid_output", "verified": verified}) == "failed"

@@ -216,7 +216,10 @@ def test_a_smaller_job_runs_to_its_end_and_exits_3(
         engine={"kind": "scripted", "recording": str(in_process / "broken.jsonl")},
     )
     assert main(["run", spec, *(["--limit", str(limit)] if limit else [])]) == 3
-    assert "100.0% of the rows failed: more than limits.max_failed_fraction allows" in capsys.readouterr().out
+    assert (
+        "100.0% of the rows failed and 0.0% are doubtful: more than limits.max_failed_fraction"
+        in capsys.readouterr().out
+    )
     assert asked(in_process) == limit or number
 
 

@@ -188,12 +188,13 @@ def test_addresses_for_other_programs_stay_as_they_are_in_a_pipe(
 def test_progress_and_summary(shown: Callable[[Callable[[], object]], str]) -> None:
     summary = Summary(
         name=EVIL, output=f"/tmp/{NAME}", inputs=1, grown={}, skipped={}, unmatched={EVIL: 1}, complete=False,
-        tasks={EVIL: TaskAudit(2, 2, 1, {EVIL: 1})}, failed_fraction=0.5, exit_code=1,
+        tasks={EVIL: TaskAudit(2, 2, 1, faults={EVIL: 1}, failed={EVIL: 1}, messages={EVIL: EVIL})},
+        failed_fraction=0.5, doubtful_fraction=0.5, exit_code=1,
         uncommitted=[f"{EVIL}: {EVIL}"], code_checks={EVIL: 1},
         engine=UtilizationSummary(0.5, 1.0, 0.0, 2.0, 1, EVIL, [StageUse(EVIL, 2, 1.0, 3.0, 0.25)]),
     )  # fmt: skip
     receipt: dict[str, Any] = {"task": EVIL, "chunk_id": EVIL, "rows": 1, "output_tokens": 1, "message": EVIL}
-    receipt["engine"] = None
+    receipt |= {"engine": None, "doubtful": 1}
     failure = {"status": EVIL, "stage": EVIL, "kind": EVIL, "message": EVIL, "rows": 1}
 
     def act() -> None:
@@ -203,7 +204,7 @@ def test_progress_and_summary(shown: Callable[[Callable[[], object]], str]) -> N
         display.starting(EVIL)
         display.receipt({**receipt, "outcome": "failed", "failures": []})
         display.receipt({**receipt, "outcome": "committed", "failures": [failure]})
-        display.ended()
+        display.close()
         show_summary(summary, console_for())
 
     text = shown(act)

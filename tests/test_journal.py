@@ -43,7 +43,7 @@ def receipt(number: int = 0, **changed: Any) -> dict[str, Any]:
     """A row of RECEIPTS."""
     return {
         "chunk_id": f"00000-0000-{number:016x}", "task": "ocr", "outcome": "committed", "message": None, "rows": 10,
-        "ok": 10, "failures": [], "prompt_tokens": 5, "output_tokens": 50, "infer_s": 2.0,
+        "ok": 10, "doubtful": 0, "failures": [], "prompt_tokens": 5, "output_tokens": 50, "infer_s": 2.0,
         "engine": ENGINE, "lacks": [], "retries": [], "spent": [], **changed,
     }  # fmt: skip
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidOutput, SpecError
-from schemas.output import Output
+from schemas.output import Output, list_of, record
 
 BOXES = Output(
     {
@@ -73,3 +76,30 @@ def test_whatever_comes_is_either_refused_or_an_arrow_value(value: Any) -> None:
     except InvalidOutput:
         return
     assert pa.array([kept], BOXES.arrow_type).type == BOXES.arrow_type
+
+
+@given(st.dates(), st.decimals(-(10**12), 10**12, places=2))
+def test_dates_and_decimals_are_of_arrow(day: datetime.date, sum_: Decimal) -> None:
+    """As a JSON reply writes them; what comes out of Parquet is the same value."""
+    schema = record(day={"type": "string", "format": "date"}, sums=list_of({"type": "number", "multipleOf": 0.01}))
+    output = Output(schema)
+    assert output.arrow_type == pa.struct([("day", pa.date32()), ("sums", pa.list_(pa.decimal128(38, 2)))])
+    value = output.check(json.loads(json.dumps({"day": day.isoformat(), "sums": [float(sum_), 7]})))
+    assert pa.array([value], output.arrow_type).to_pylist() == [{"day": day, "sums": [sum_, Decimal("7.00")]}]
+
+
+def test_what_is_no_date_or_decimal() -> None:
+    output = Output(
+        record(day={"type": ["string", "null"], "format": "date"}, sum={"type": "number", "multipleOf": 0.1})
+    )
+    assert output.check({"day": None, "sum": 0.3}) == {"day": None, "sum": Decimal("0.3")}
+    for day in ("2024-13-01", "20240305", "5 March 2024", "2024-W10-2"):
+        with pytest.raises(InvalidOutput, match=r"^\$\.day: .* is no date \(YYYY-MM-DD\)$"):
+            output.check({"day": day, "sum": 1})
+    with pytest.raises(InvalidOutput, match=r"^\$\.sum: 0\.25 is not a multiple of 0\.1$"):
+        output.check({"day": None, "sum": 0.25})
+    with pytest.raises(InvalidOutput, match="does not fit"):
+        output.check({"day": None, "sum": 1e300})
+    other = Output(record(half={"type": "number", "multipleOf": 0.5}, day={"type": "string"}))
+    assert other.arrow_type == pa.struct([("half", pa.float64()), ("day", pa.string())])
+    assert other.check({"half": 1.5, "day": "2024-03-05"}) == {"half": 1.5, "day": "2024-03-05"}

@@ -6,8 +6,10 @@ Every line that fails says what to do.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import machine
+from jobs.arguments import add_json
+from jobs.echo import echo
 from jobs.load import load, parse
 from jobs.terminal import console_for, show_line
 from model.engines.kinds import FreeMemory, engine_kind
@@ -24,7 +28,7 @@ from operators.store.inputs.origin import origin_of
 from pipelines.catalogue import bind
 from pipelines.ray_doors import cluster_doors
 from schemas.address import is_remote
-from schemas.checkout import NANO
+from schemas.checkout import NANO, NANO_NAME
 from schemas.errors import SightreadError, SpecError
 from schemas.fetch import FetchSettings
 from schemas.finding import Finding
@@ -39,12 +43,13 @@ _OTHERS_GB = 2.0  # of memory, for decoders and Ray
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", type=Path, nargs="?", help="the job spec (YAML); without, the machine and nano")
+    add_json(parser, "one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """1 when a line fails, 0 otherwise."""
     path: Path | None = options.spec
-    console = console_for()
+    console = Console(quiet=True) if options.json else console_for()
     spec: JobSpec | None = None
     findings: list[Finding] = []
     if path is not None:
@@ -61,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
                 "name": "doctor",
                 "inputs": ["unused"],
                 "tasks": ["ocr", "caption"],
-                "engine": {"kind": "torch", "model": str(NANO)},
+                "engine": {"kind": "torch", "model": NANO_NAME},
                 "output": "unused",
             },
             "doctor",
@@ -77,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
         findings += answers
     console.print(_sizes())
     failed = sum(line.level == "fail" for line in findings)
+    if options.json:
+        echo(json.dumps({"failed": failed, "lines": [asdict(line) for line in findings]}, ensure_ascii=False))
     show_line(console, f"{failed} of {len(findings)} lines fail" if failed else "nothing fails")
     return 1 if failed else 0
 

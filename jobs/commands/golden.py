@@ -7,6 +7,7 @@ pass their checks, end by themselves and say the text that was drawn. Of what a 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any
 
 from rich.table import Table
 
+from jobs.arguments import add_json
 from jobs.demo_media import PAGES, SIGN, pdf_bytes, write_demo_media
+from jobs.echo import echo
 from jobs.load import load, parse
 from jobs.terminal import cell, console_for, show_line
 from model.prompts.line_image import line_reader_of
 from operators.checks.text_layer import compare
 from pipelines.job import prepare
 from pipelines.local import answer
+from schemas.checkout import NANO, NANO_NAME
 from schemas.spec import JobSpec
 
 PAGE, PICTURE, CLIP = "page.pdf", "sign.png", "clock.mp4"
@@ -53,13 +57,14 @@ _LINE_READER_TASKS = {"ocr", "caption"}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="checkpoint folder, or a job spec (YAML) whose engine is asked")
+    parser.add_argument("model", type=Path, help="checkpoint folder, nano, or a job spec (YAML) whose engine is asked")
     parser.add_argument("--gpus", type=float, default=0, metavar="N", help="for a checkpoint folder (default: the CPU)")
+    add_json(parser, "one JSON array")
 
 
 def run(options: argparse.Namespace) -> int:
     """1 when an answer is not as expected, else 0."""
-    model: Path = options.model
+    model: Path = NANO if options.model == Path(NANO_NAME) else options.model
     expectations = EXPECTATIONS
     if model.is_dir():
         engine: dict[str, Any] = {"kind": "torch", "model": str(model), "gpus_per_replica": options.gpus}
@@ -81,9 +86,16 @@ def run(options: argparse.Namespace) -> int:
         )  # fmt: skip
         rows = _rows(spec)
     faults = {expected: _faults(expected, rows.get((expected.task, expected.input))) for expected in expectations}
+    failed = sum(map(bool, faults.values()))
+    if options.json:
+        answers = [
+            {"task": expected.task, "input": expected.input, "faults": of_answer}
+            for expected, of_answer in faults.items()
+        ]
+        echo(json.dumps(answers, ensure_ascii=False))
+        return 1 if failed else 0
     console = console_for()
     console.print(_table(faults))
-    failed = sum(map(bool, faults.values()))
     wrong, right = f"{failed} of {len(faults)} answers are not", f"all {len(faults)} answers are"
     show_line(console, f"{wrong if failed else right} as expected")
     return 1 if failed else 0

@@ -22,7 +22,7 @@ from jobs.arguments import count
 from jobs.echo import echo
 from jobs.load import parse_stored_fetch
 from model.prompts.rgb import unpack
-from operators.media.opened import media_of, pictures
+from operators.media.opened import full_res_of, media_of, pictures
 from operators.media.sandbox import Sandbox
 from operators.overlay import Mark, draw, marks_in
 from operators.store.addresses import opened
@@ -38,6 +38,8 @@ _COLUMNS = (
     *("input_id", "input_uri", "media", "unit_index", "request_index", "unit_kind", "page", "start_s", "end_s"),
     *("width_px", "height_px", "status", "result"),
 )
+SHOWN_PX = 4_194_304
+"""Area up to which a page or picture is drawn at its own size."""
 _FEW = 64
 """Rows whose results are values of Python at once."""
 
@@ -90,11 +92,12 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
 
 
 def _settings(folder: JobFolder, task: str) -> DecodeSettings:
-    """As the job decoded for the task, so that a clip has the same frames."""
-    names = {field.name for field in fields(DecodeSettings)} - {"line_reader", "fetch"}
+    """As the job decoded for the task, so that a clip has the same frames; a page or picture at its own size too."""
+    names = {field.name for field in fields(DecodeSettings)} - {"line_reader", "fetch", "full_res_max_px"}
     there = folder.decoding(task)
     return DecodeSettings(
         **{name: there[name] for name in names & there.keys()},  # older versions had others
+        full_res_max_px=SHOWN_PX,
         fetch=parse_stored_fetch(folder.spec(), "the spec of the job"),
     )
 
@@ -125,6 +128,8 @@ def _draw(sandbox: Sandbox, store: Store, folder: str, row: dict[str, Any], mark
         yield Drawing(f"{row['input_uri']}: {unit['error'].as_py()['message']}", failed=True)
         return
     frames: tuple[Picture, ...] = pictures(unit["pictures"])
+    if len(frames) == 1 and (whole := full_res_of(unit["full_res"])) is not None:  # the model may have seen much less
+        frames = (whole,)
     by_frame: dict[int, list[Mark]] = defaultdict(list)
     for mark in marks:
         by_frame[mark.frame].append(mark)

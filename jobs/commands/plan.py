@@ -7,33 +7,39 @@ refused.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+from rich.console import Console
 
 from jobs import machine
+from jobs.arguments import add_json
+from jobs.echo import echo
 from jobs.load import load
 from jobs.terminal import console_for, show_line
 from pipelines.job import prepare
 from pipelines.outlook import outlook
-from pipelines.plan import check_resources, code_check_stages, stages
+from pipelines.plan import Stage, check_resources, code_check_stages, stages
 from pipelines.requests import expected_rows
 from pipelines.task_modules import names_code, source_of
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", type=Path, help="the job spec (YAML)")
+    add_json(parser, "one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     job = prepare(load(options.spec))
     ahead = outlook(job)
     listing, chunks = ahead.listing, ahead.work.of_run()
-    show = partial(show_line, console_for())
+    show = partial(show_line, Console(quiet=True) if options.json else console_for())
     units: Counter[str] = Counter()
     rows: Counter[str] = Counter()
     unreadable: Counter[str] = Counter()
@@ -72,6 +78,26 @@ def run(options: argparse.Namespace) -> int:
         show(f"rows     {name}: {number}")
     code_checks = code_check_stages(job) if any(task.code_check for task in job.tasks) else []
     plan = stages(job, sum(rows.values()) / max(1, asked.num_rows))
+    if options.json:
+        echo(
+            json.dumps(
+                {
+                    "job": job.spec.name,
+                    "output": job.output,
+                    "inputs": listing.inputs.num_rows,
+                    "skipped": dict(sorted(listing.skipped.items())),
+                    "grown": ahead.grown if ahead.begun else None,
+                    "committed_rows": ahead.work.figures.committed_rows,
+                    "planned_rows": ahead.work.figures.planned_rows,
+                    "units": dict(sorted(units.items())),
+                    "failing": dict(sorted(unreadable.items())),
+                    "chunks": asked.num_rows,
+                    "rows": dict(sorted(rows.items())),
+                    "stages": [_described(stage) for stage in (*plan, *code_checks)],
+                },
+                ensure_ascii=False,
+            )
+        )
     for stage in (*plan, *code_checks):
         show(
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
@@ -80,6 +106,10 @@ def run(options: argparse.Namespace) -> int:
     if not os.environ.get("RAY_ADDRESS"):  # a cluster has what it has
         check_resources(plan, cpus=math.inf, gpus=_visible_gpus())
     return 0
+
+
+def _described(stage: Stage) -> dict[str, Any]:
+    return {key: getattr(stage, key) for key in ("name", "actors", "calls", "cpus", "gpus")}
 
 
 def _visible_gpus() -> int:

@@ -9,9 +9,11 @@ the tasks stay what they are. No spec is needed: each task is asked as the outpu
 from __future__ import annotations
 
 import argparse
+import sys
+from functools import partial
 from pathlib import Path
 
-from jobs.arguments import count
+from jobs.arguments import add_json, count
 from jobs.load import load_engine, parse_stored_all
 from operators.store.addresses import opened
 
@@ -25,6 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="SQL", help="rows for which this holds, failed or not")
     parser.add_argument("--engine", type=Path, metavar="YAML", help="a spec, or an engine section alone: who answers")
     parser.add_argument("--limit", type=count, metavar="N", help="the first N of these rows")
+    add_json(parser, "how it ended as a JSON object a line on stdout; what goes on goes to stderr")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,5 +44,6 @@ def run(options: argparse.Namespace) -> int:
     specs = parse_stored_all(folder.specs(), options.output)
     jobs = stored_jobs(folder.rounds(), specs, options.output, engine)
     choice = Choice(tuple(options.task), tuple(options.kind), options.where, options.limit)
-    console = console_for()
-    return shown(jobs[0], console, lambda: retry(jobs, choice, Display(console)), "`sightread run` with its spec")
+    with Display(console_for(sys.stderr if options.json else None)) as display:
+        ask = partial(retry, jobs, choice, display)
+        return shown(jobs[0], display, ask, "`sightread run` with its spec", as_json=options.json)

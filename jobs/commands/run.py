@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jobs.arguments import count
+from jobs.arguments import add_json, count
 from jobs.run import run_spec
 
 
@@ -20,9 +20,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redo", action="append", default=[], metavar="TASK", help="ask all of a task anew, as the spec has it now"
     )
+    add_json(parser, "how it ended as one JSON object on stdout; what goes on goes to stderr")
 
 
 def run(options: argparse.Namespace) -> int:
     return run_spec(
-        options.spec, limit=options.limit, new=not options.no_new, changed=options.changed, redo=tuple(options.redo)
+        options.spec,
+        limit=options.limit,
+        new=not options.no_new,
+        changed=options.changed,
+        redo=tuple(options.redo),
+        as_json=options.json,
     )

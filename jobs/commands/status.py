@@ -18,8 +18,10 @@ from rich.table import Table
 from jobs.arguments import count
 from jobs.display import cell, clock, console_for, show_line, use_line, use_table
 from jobs.echo import echo
+from jobs.shown_rows import kinds, state_cells, why_lines
 from operators.store.addresses import opened
 from pipelines.status import EVENTS, RoundStatus, Status, TaskStatus, status_of
+from schemas.state import STATES
 
 LONGEST = 1500
 """Characters of an event that are shown."""
@@ -42,6 +44,9 @@ def run(options: argparse.Namespace) -> int:
         show(line)
     if status.tasks:
         console.print(_tasks(status.tasks))
+        for name, task in status.tasks.items():
+            for line in why_lines(task.faults, {}):
+                show(f"{name}: {line}")
     if status.rounds:
         console.print(_rounds(status.rounds))
     if status.utilization is not None:
@@ -123,14 +128,14 @@ def _listing(listing: Mapping[str, Any]) -> str:
 
 def _tasks(tasks: Mapping[str, TaskStatus]) -> Table:
     table = Table(show_edge=False)
-    for column in ("task", "units", "published", "log only", "open", "rows", "ok", "failed", "asked again", "models"):
+    for column in ("task", "units", "published", "log only", "open", "rows", *STATES, "asked again", "models"):
         table.add_column(column, justify="left" if column in ("task", "models") else "right", overflow="fold")
     for name, task in tasks.items():
         again = f"{task.again.planned}" + (f", {task.again.open} open" if task.again.open else "")
         table.add_row(
             cell(name),
-            *(str(number) for number in (*asdict(task.units).values(), task.rows.rows, task.rows.ok)),
-            cell(_kinds(task.rows.failed) or "0"),
+            *(str(number) for number in (*asdict(task.units).values(), task.rows.rows)),
+            *map(cell, state_cells(task.rows.states, task.faults, task.rows.failed)),
             again,
             cell(_kinds(task.models) if len(task.models) > 1 else next(iter(task.models), "")),
         )
@@ -139,8 +144,8 @@ def _tasks(tasks: Mapping[str, TaskStatus]) -> Table:
 
 def _rounds(rounds: list[RoundStatus]) -> Table:
     table = Table(show_edge=False)
-    for column in ("round", "kind", "began", "by", "tasks", "inputs", "units", "open", "rows", "ok", "failed", "about"):
-        right = column in ("round", "inputs", "units", "open", "rows", "ok")
+    for column in ("round", "kind", "began", "by", "tasks", "inputs", "units", "open", "rows", *STATES, "about"):
+        right = column in ("round", "inputs", "units", "open", "rows", *STATES)
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for round_ in rounds:
         about = ", ".join(f"{number} {what}" for what, number in round_.about.items() if number)
@@ -148,8 +153,8 @@ def _rounds(rounds: list[RoundStatus]) -> Table:
             str(round_.number),
             *(cell(text) for text in (round_.kind, round_.began, round_.by, ", ".join(round_.tasks))),
             *(str(number) for number in (round_.inputs, round_.units.planned, round_.units.open)),
-            *(str(number) for number in (round_.rows.rows, round_.rows.ok)),
-            cell(_kinds(round_.rows.failed) or "0"),
+            str(round_.rows.rows),
+            *map(cell, state_cells(round_.rows.states, {}, round_.rows.failed)),
             cell(about),
         )
     return table
@@ -166,9 +171,8 @@ def _below(status: Status) -> Iterator[str]:
 
 
 def _kinds(counts: Any) -> str:
-    if not isinstance(counts, Mapping):
-        return ""
-    return ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    """Of what others may have written."""
+    return kinds(counts) if isinstance(counts, Mapping) else ""
 
 
 def _plain(value: Any) -> str:

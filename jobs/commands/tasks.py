@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import Any
 
+from jobs.arguments import add_json
+from jobs.echo import echo
 from pipelines.catalogue import find, names
+from schemas.task import Task
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """It takes no arguments."""
+    add_json(parser, "one JSON array")
 
 
-def run(options: argparse.Namespace) -> int:  # noqa: ARG001
-    for name in names():
-        task = find(name)
-        print(f"{name:18} {', '.join(task.unit_kinds):12} {task.summary} -> {task.output.arrow_type}")
+def run(options: argparse.Namespace) -> int:
+    tasks = [find(name) for name in names()]
+    if options.json:
+        echo(json.dumps([_described(task) for task in tasks], ensure_ascii=False))
+        return 0
+    for task in tasks:
+        print(f"{task.name:18} {', '.join(task.unit_kinds):12} {task.summary} -> {task.output.arrow_type}")
     return 0
+
+
+def _described(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "units": list(task.unit_kinds),
+        "summary": task.summary,
+        "parameters": list(task.required_parameters()),
+        "type": str(task.output.arrow_type),
+        "schema": task.output.schema,
+    }

@@ -13,13 +13,13 @@ from typing import Any
 from jobs import machine
 from jobs.arguments import count
 from jobs.load import is_spec, load, parse
-from jobs.shown_rows import answer_of, beginning, remarks_of, unit_of
+from jobs.shown_rows import answer_of, beginning, remarks_of, shown_state, unit_of
 from jobs.terminal import cell, console_for, show_line
 from jobs.waiting import Waiting
 from pipelines.job import Job, prepare
 from pipelines.local import LocalRun, check_there, checked_code, listed
 from schemas.address import name_of
-from schemas.checkout import NANO
+from schemas.checkout import NANO_NAME
 from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
@@ -104,7 +104,7 @@ def _spec(spec_file: Path | None, files: list[str], options: argparse.Namespace)
                 raise SpecError(f"{spec_file}: it has no task {name!r}; it has {', '.join(sorted(names))}")
     else:
         tasks = list(dict.fromkeys(options.task or [DEFAULT_TASK]))
-        engine = {"kind": "torch", "model": str(NANO)}
+        engine = {"kind": "torch", "model": NANO_NAME}
         data = {"name": "try", "inputs": files, "tasks": tasks, "engine": engine, "output": "unused"}
         spec = parse(change(data), "sightread try")
     chosen = [task for task in spec.tasks if not options.task or task.name in options.task]
@@ -153,6 +153,5 @@ class _Answers:
 
     def _heading(self, row: dict[str, Any]) -> None:
         task = row["task"] if len(self._job.tasks) > 1 else ""
-        status = row["status"] if row["status"] != "ok" else ""
-        parts = (name_of(row["input_uri"]), unit_of(row), task, status)
+        parts = (name_of(row["input_uri"]), unit_of(row), task, shown_state(row))
         self.console.rule(cell(", ".join(filter(None, parts))), align="left")

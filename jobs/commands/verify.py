@@ -53,7 +53,6 @@ def _ask(store: Store, output: str, token: str, after: Verified) -> None:
     from jobs.load import parse_stored_all
     from operators.store.lease import LeaseGuard
     from pipelines.folder import JobFolder
-    from pipelines.progress import Progress
     from pipelines.run import execute, going_on
     from pipelines.running import Clock
     from pipelines.stored_job import stored_jobs
@@ -64,10 +63,10 @@ def _ask(store: Store, output: str, token: str, after: Verified) -> None:
         rounds = folder.rounds()
         specs = {task: spec for task, spec in folder.specs().items() if task in after.open_units}
         for job in stored_jobs(rounds, parse_stored_all(specs, output), store.address):
-            progress: Progress = Display(console)
-            with going_on() as committed:
+            with going_on() as committed, Display(console) as progress:
                 guard = LeaseGuard(job.output, token)
-                show_summary(execute(job, rounds, guard, committed, progress=progress, clock=Clock()), console)
+                summary = execute(job, rounds, guard, committed, progress=progress, clock=Clock())
+            show_summary(summary, console)
     except SightreadError as error:
         units = sum(after.open_units.values())
         echo(one_line(f"{units} units are open, and cannot be asked from here: {error}; `sightread run` asks them"))

@@ -28,6 +28,7 @@ import aiohttp
 
 from model.engines.backoff import pauses, retry_after_s
 from model.engines.openai_wire import Clips, Garbled, Reply, body, message_of
+from model.engines.proxies import proxy_for
 from schemas.errors import EngineError, EngineLost, SpecError
 from schemas.request import Completion, Request
 
@@ -87,6 +88,7 @@ class OpenAIEngine:
     ) -> None:
         self.slots = slots
         self._url = url.rstrip("/")
+        self._proxy = proxy_for(self._url)
         self._model = model
         self._key_name = api_key_env
         self._key = _key(api_key_env)
@@ -221,7 +223,7 @@ class OpenAIEngine:
         headers = {"Content-Type": "application/json"} if content is not None else {}
         try:
             async with self._session.request(
-                method, self._url + path, data=content, headers=headers, allow_redirects=False
+                method, self._url + path, data=content, headers=headers, allow_redirects=False, proxy=self._proxy
             ) as response:
                 self._lost_since = None
                 if response.status != 200:

@@ -16,6 +16,7 @@ from model.network.config_values import check_values
 from model.network.fitting import check_fit, check_quantization
 from model.network.forms import refuse_file, refuse_other_forms
 from model.network.headers import StoredTensor, check_layers, stored_tensors
+from schemas.checkout import NANO, NANO_NAME
 from schemas.errors import SpecError
 from schemas.json_file import read_object
 
@@ -55,7 +56,7 @@ def resolve(name: str, *, embedded: bool = False) -> Path:
     Raises SpecError when there is neither, no checkpoint of a model that writes, or, where it is to be fetched for our
     own network (embedded), one that this does not run.
     """
-    folder = Path(name).expanduser()
+    folder = _place(name)
     if folder.is_dir():
         refuse_other_forms(folder.resolve(), name)
         config_json(folder)
@@ -87,7 +88,7 @@ def _fetched(name: str, suffixes: Iterable[str]) -> Path:
 
 def to_be_fetched(name: str) -> bool:
     """Whether it is a hub name that the cache of this machine does not hold yet. Fetches nothing."""
-    if Path(name).expanduser().is_dir() or not _is_hub_name(name):
+    if _place(name).is_dir() or not _is_hub_name(name):
         return False
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -97,6 +98,10 @@ def to_be_fetched(name: str) -> bool:
     except (HFValidationError, LocalEntryNotFoundError, OSError):
         return True
     return False
+
+
+def _place(name: str) -> Path:
+    return NANO if name == NANO_NAME else Path(name).expanduser()
 
 
 def _is_hub_name(name: str) -> bool:

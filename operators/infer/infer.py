@@ -12,6 +12,9 @@ import json
 import os
 import queue
 import socket
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,7 +57,8 @@ class InferSettings:
     """engine: what the engine child builds. decode: how whole documents and videos are opened, which happens beside the
     engine. deadline_s: per request. logs: the folder of what the engine prints, None for one among the temporary
     files. localize: makes settings for this node of `engine`, where its files lie elsewhere. held: whether the run may
-    still ask for anything; None: it may."""
+    still ask for anything; None: it may. answered: told, as replies come, how many rows and tokens this actor has
+    answered so far, and how long ago its engine got its first request."""
 
     engine: EngineSettings
     tasks: tuple[Task, ...]
@@ -65,6 +69,7 @@ class InferSettings:
     logs: Path | None = None
     localize: Callable[[EngineSettings], EngineSettings] | None = None
     held: Callable[[], bool] | None = None
+    answered: Callable[[int, int, float | None], None] | None = None
 
 
 class Infer:
@@ -78,6 +83,8 @@ class Infer:
         self._settings = settings
         self._tasks = {task.name: task for task in settings.tasks}
         self._full_inputs = FullInputs(settings.decode)
+        self._counting = threading.Lock()
+        self._rows = self._tokens = 0
         self._supervisor: EngineHandle = supervisor or Supervisor(
             settings.engine, localize=settings.localize, stall_s=settings.stall_s, logs=settings.logs
         )
@@ -153,9 +160,14 @@ class Infer:
         """Go on with every conversation until all have ended."""
         replies: queue.SimpleQueue[tuple[Request, Completion | Failure]] = queue.SimpleQueue()
         waiting: dict[str, Conversation] = {}
+        left: Counter[int] = Counter()  # requests that a conversation waits for
 
         def ask_next(conversation: Conversation) -> None:
-            for request in conversation.next():
+            following = list(conversation.next())
+            left[id(conversation)] += len(following)
+            if not left[id(conversation)]:
+                self._count(rows=1)
+            for request in following:
                 waiting[request.request_id] = conversation
                 self._supervisor.submit(
                     replace(request, deadline_s=self._settings.deadline_s),
@@ -171,10 +183,25 @@ class Infer:
                     request, reply = replies.get(timeout=LOOK_S)
                 conversation = waiting.pop(request.request_id)
                 conversation.receive(request, reply)
+                left[id(conversation)] -= 1
+                if isinstance(reply, Completion):
+                    self._count(tokens=reply.output_tokens)
                 ask_next(conversation)
             self._go_on()
+            self._tell()
         if self._supervisor.broken is not None:
             raise EngineError("engine_error", self._supervisor.broken)
+
+    def _count(self, rows: int = 0, tokens: int = 0) -> None:
+        with self._counting:
+            self._rows += rows
+            self._tokens += tokens
+
+    def _tell(self) -> None:
+        if self._settings.answered is not None:
+            since_s = self._supervisor.utilization.snapshot()["since_s"]
+            ago_s = None if since_s is None else max(0.0, time.time() - since_s)
+            self._settings.answered(self._rows, self._tokens, ago_s)
 
     def _go_on(self) -> None:
         """Raises StoreLost where another process has the output: then the engine is let go, with all that it was asked

@@ -8,10 +8,11 @@ where it was planned is unexpected there, and missing here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 from operators.store.chunk_id import ChunkId
 from operators.store.results import Results
 from pipelines.requests import counts
+from schemas.state import STATES, faults, states
 from schemas.task import Task
 
 PLANNED = pa.schema(
@@ -32,20 +34,27 @@ PLANNED = pa.schema(
 )
 """Units that a task takes, each once, as the last generation that asks for its input planned it; and how many rows are
 expected of each."""
-_COLUMNS = ("input_id", "unit_index", "request_index", "generation", "status", "error")
+_COLUMNS = ("input_id", "unit_index", "request_index", "generation", "status", "error", "verified")
+LONGEST = 300
+"""Characters of a message."""
 _ROW = ["input_id", "unit_index", "request_index"]
 
 
 @dataclass(frozen=True)
 class TaskAudit:
-    """Rows of one task. missing: planned units without a row, or with one of before they were planned anew; duplicate:
-    rows beyond the first of their identity; unexpected: rows that no plan asked for. The last three are 0, or something
-    is broken."""
+    """Rows of one task. ok: those with an answer; states: rows by how far they can be believed (schemas/state.py);
+    faults: doubtful rows by what is wrong with them, in some by several things; failed: rows by kind; messages: of the
+    first row that failed so. missing: planned units without a row, or with one of before they were planned anew;
+    duplicate: rows beyond the first of their identity; unexpected: rows that no plan asked for. The last three are 0,
+    or something is broken."""
 
     planned: int = 0
     rows: int = 0
     ok: int = 0
+    states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    faults: dict[str, int] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
     missing: int = 0
     duplicate: int = 0
     unexpected: int = 0
@@ -56,10 +65,12 @@ class TaskAudit:
 
     def __add__(self, other: TaskAudit) -> TaskAudit:
         """Of other slices of the same task."""
-        failed = Counter(self.failed) + Counter(other.failed)
         return TaskAudit(
             *(self.planned + other.planned, self.rows + other.rows, self.ok + other.ok),
-            failed=dict(sorted(failed.items(), key=lambda pair: (-pair[1], pair[0]))),
+            states={state: self.states[state] + other.states[state] for state in STATES},
+            faults=_most_first(Counter(self.faults) + Counter(other.faults)),
+            failed=_most_first(Counter(self.failed) + Counter(other.failed)),
+            messages={**other.messages, **self.messages},
             missing=self.missing + other.missing,
             duplicate=self.duplicate + other.duplicate,
             unexpected=self.unexpected + other.unexpected,
@@ -92,7 +103,9 @@ def compare(rows: pa.Table, planned: pa.Table) -> TaskAudit:
     """rows: some columns of the results; planned: of PLANNED. Pure."""
     asked = _requests(planned)
     is_ok = pc.equal(rows.column("status"), "ok")
-    kinds = pc.struct_field(rows.filter(pc.invert(is_ok)).column("error"), "kind").fill_null("unknown")
+    errors = rows.filter(pc.invert(is_ok)).column("error").combine_chunks()
+    kinds = pc.struct_field(errors, "kind").fill_null("unknown")
+    failed = Counter(kinds.to_pylist())
     unplanned = rows.select([*_ROW, "generation"]).join(asked.select(_ROW), _ROW, join_type="left anti")
     # a row of before its input was asked about anew stands there until the new one does
     unplanned = unplanned.join(_latest(planned), "input_id")
@@ -101,11 +114,22 @@ def compare(rows: pa.Table, planned: pa.Table) -> TaskAudit:
         planned=asked.num_rows,
         rows=rows.num_rows,
         ok=pc.sum(is_ok).as_py() or 0,
-        failed={count["values"]: count["counts"] for count in pc.value_counts(kinds).to_pylist()},
+        states=dict.fromkeys(STATES, 0) | Counter(states(rows).to_pylist()),
+        faults=_most_first(faults(rows)),
+        failed=_most_first(failed),
+        messages={kind: _message(errors[kinds.index(kind).as_py()].as_py()) for kind in failed},
         missing=asked.join(rows.select(asked.column_names), asked.column_names, join_type="left anti").num_rows,
         duplicate=rows.num_rows - rows.select(_ROW).group_by(_ROW).aggregate([]).num_rows,
         unexpected=pc.sum(is_late).as_py() or 0,
     )
+
+
+def _most_first(counted: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _message(error: Mapping[str, Any] | None) -> str:
+    return ((error or {}).get("message") or "")[:LONGEST]
 
 
 def _expected(task: Task, chunks: pa.Table) -> dict[int, pa.Table]:

@@ -31,6 +31,7 @@ class Summary:
     tasks: dict[str, TaskAudit]
     complete: bool  # every planned row is there (false after --limit, or when parts could not be written)
     failed_fraction: float
+    doubtful_fraction: float
     exit_code: int
     wall_s: float = 0.0  # the audit included
     new_rows: int = 0
@@ -64,14 +65,17 @@ def summarize(
     results = Results(store)
     audits, left_over = _audited(results, job, planned)
     rows = sum(task.rows for task in audits.values())
-    failed = sum(task.rows - task.ok for task in audits.values())
-    fraction = failed / rows if rows else 0.0
+    failed, doubtful = (
+        sum(task.states[state] for task in audits.values()) / max(1, rows) for state in ("failed", "doubtful")
+    )
+    limits = job.spec.limits
     sound = all(task.duplicate == task.unexpected == 0 for task in audits.values())
     complete = all(task.complete for task in audits.values())
     if not sound or tally.uncommitted or not (complete or limited):
         exit_code = 1
     else:
-        exit_code = 3 if fraction > job.spec.limits.max_failed_fraction else 0
+        is_poor = failed > limits.max_failed_fraction or doubtful > limits.max_doubtful_fraction
+        exit_code = 3 if is_poor else 0
     return Summary(
         name=job.spec.name,
         output=job.output,
@@ -81,7 +85,8 @@ def summarize(
         unmatched=dict(left_over),
         tasks=audits,
         complete=complete,
-        failed_fraction=fraction,
+        failed_fraction=failed,
+        doubtful_fraction=doubtful,
         exit_code=exit_code,
         new_rows=tally.new_rows,
         seconds={**seconds, "decode": tally.decode_s, "infer": tally.infer_s},

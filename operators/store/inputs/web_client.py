@@ -1,13 +1,14 @@
 """One question to the web through aiohttp, and what came of it: the policy held, redirects followed, errors typed.
 
 Where a socket is about to be connected, its address is looked at (public_web.py): there is no gap between that look and
-the use, in which a name could come to mean another machine, and a number may be spelled in any way. A proxy would
-resolve names for itself, past that; so those of the environment are not used.
+the use, in which a name could come to mean another machine, and a number may be spelled in any way. A proxy resolves
+names for itself, past that; so those of the environment are used only where the spec says so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import ssl
@@ -19,6 +20,7 @@ import aiohttp
 from yarl import URL
 
 from model.engines.backoff import retry_after_s
+from model.engines.proxies import proxy_for
 from operators.store.inputs.public_web import is_allowed, is_public, web_url
 from schemas.errors import InputError
 from schemas.fetch import FetchSettings
@@ -59,10 +61,14 @@ async def asked(
     url = web_url(address, settings.allow_hosts)
     refused: list[str] = []
     for _ in range(MOST_REDIRECTS + 1):
+        proxy = proxy_for(str(url)) if settings.use_proxies else None
+        is_free = is_allowed(url, settings.allow_hosts)
+        if proxy is not None and not is_free and not _may_be_public(url):
+            raise InputError("permission", f"{url.host} is not of the public internet (fetch.allow_hosts)")
         try:
             async with (
-                _session(None if is_allowed(url, settings.allow_hosts) else refused) as session,
-                session.request(method, url, headers=headers, allow_redirects=False) as response,
+                _session(None if is_free or proxy is not None else refused) as session,
+                session.request(method, url, headers=headers, allow_redirects=False, proxy=proxy) as response,
             ):
                 try:
                     if response.status not in _REDIRECTS:
@@ -111,6 +117,15 @@ def _next(url: URL, place: str, settings: FetchSettings) -> URL:
     if (url.scheme, following.scheme) == ("https", "http"):
         raise InputError("permission", f"it leads on from https to http, at {following.host}")
     return following
+
+
+def _may_be_public(url: URL) -> bool:
+    """False for the number of a machine that is not; what a name means is the proxy's to look at."""
+    try:
+        number = str(ipaddress.ip_address(url.host or ""))
+    except ValueError:
+        return True
+    return is_public(number)
 
 
 def _session(refused: list[str] | None) -> aiohttp.ClientSession:
