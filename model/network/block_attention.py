@@ -49,11 +49,13 @@ class BlockAttention:
         # of the new tokens, in a layer taken as [N x G x T, D]
         places_RG = (last[:, :1] * len(heads) + heads) * BLOCK_TOKENS + last[:, 1:]
         self._places = places_RG.flatten().to(keys.device)
+        self._order: _Order | None = None
         if keys.device.type != "cpu":
             self._attend: _Stretches | _Rectangle = _Rectangle(self._blocks, lengths, keys)
             return
-        known = before is not None and before._blocks == self._blocks
-        self._order = before._order if known and before is not None else _Order(self._blocks)
+        if before is not None and before._blocks == self._blocks:
+            self._order = before._order
+        self._order = self._order or _Order(self._blocks)
         self._attend = _Stretches(self._order, lengths, keys)
 
     def attend(self, layer: int, q_1HRD: Tensor, k_1GRD: Tensor, v_1GRD: Tensor) -> Tensor:
