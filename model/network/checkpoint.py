@@ -36,10 +36,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu
         ours = name.removeprefix("model.")
         if ours == HEAD and config.tied:
             continue  # some tied checkpoints store the head all the same
-        value = opened.get_tensor(name)
-        if value.shape != network.get_parameter(ours).shape:  # experts that transformers 5 saved
-            value = value.transpose(1, 2).contiguous()
-        _assign(network, ours, value.to(device=device, dtype=dtype))
+        _assign(network, ours, opened.get_tensor(name).to(device=device, dtype=dtype))
     return network.eval().requires_grad_(False)
 
 
@@ -60,6 +57,8 @@ def _their_name(name: str) -> str:
 def _assign(network: Qwen3VL, name: str, value: Tensor) -> None:
     module_name, _, leaf = name.rpartition(".")
     module = network.get_submodule(module_name)
+    if value.shape != network.get_parameter(name).shape:  # experts that transformers 5 saved
+        value = value.transpose(1, 2).contiguous()
     module.register_parameter(leaf, torch.nn.Parameter(value, requires_grad=False))
 
 
