@@ -67,6 +67,9 @@ def prepare(spec: JobSpec) -> Job:
     engine, files = engine_of(spec.engine, fetch)
     identity_of_engine = engine.identity()
     tasks = tuple(_sampled(task, entry, engine) for task, entry in zip(bound, spec.tasks, strict=True))
+    for task in tasks:
+        if task.constrained and (reason := engine.refusal(task.output.schema)) is not None:
+            raise SpecError(f"tasks: {task.name}: output schema, {reason}")
     folder = engine.checkpoint
     bounds = _pixel_bounds(spec, pixel_budget(folder) if folder is not None else PixelBudget())
     context = engine.context(_demand(tasks, bounds))

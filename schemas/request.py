@@ -98,6 +98,8 @@ class Completion:
     infer_s: seconds from the moment that the engine took the request up to its last token.
     reasoning: what a thinking model wrote before its answer (not part of text), None where it did not think;
     reasoning_tokens of the output_tokens are its, the closing tag among them.
+    logprob: of all output tokens together (natural logarithm), as the model has them: before penalties, grammar and
+    temperature. None where the engine does not tell.
     """
 
     text: str
@@ -107,3 +109,4 @@ class Completion:
     infer_s: float
     reasoning: str | None = None
     reasoning_tokens: int = 0
+    logprob: float | None = None

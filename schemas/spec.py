@@ -36,7 +36,7 @@ class TaskSpec(Section):
     top_k: Annotated[int, Field(ge=0, le=MOST)] | None = Field(None, description="0 is off")
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(None, description="0 is off")
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = Field(None, description="1 is off")
-    seed: int | None = Field(None, description="makes sampling repeatable")
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = Field(None, description="makes sampling repeatable")
     zooms: Annotated[int, Field(ge=0, le=8)] | None = Field(
         None, description="crops of a picture that the model may ask for before it answers; 0 is none"
     )

@@ -46,6 +46,7 @@ class Transformers:
         transformers: Any = importlib.import_module("transformers")  # untyped in parts
         transformers.utils.logging.set_verbosity_error()
         self.version = f"transformers {transformers.__version__}"
+        self.dtype = dtype
         self._device, self._dtype = device, DTYPES[dtype]
         self._prompts, self._answers, self._steps, self._sampling = prompts, answers, steps, sampling
         self._batch = len(prompts)

@@ -32,7 +32,7 @@ class Choice:
 class DecodeStep:
     def __init__(self, decoder: Decoder, sampler: SlotSampler) -> None:
         self._decoder, self._sampler = decoder, sampler
-        self._graphs: StepGraphs | None = None
+        self._graphs: StepGraphs[tuple[Variant, int]] | None = None
 
     def choose(self, slots: Sequence[int], logits_RV: Tensor) -> tuple[Tensor, list[Choice]]:
         """A token for each of some slots, from logits that are there already; on the device, and as the host sees
@@ -46,7 +46,8 @@ class DecodeStep:
         """One more token for each of some slots."""
         variant = self._sampler.prepare(slots)
         if self._graphs is not None:
-            return _choices(self._graphs.run(self._decoder.rows(slots), variant))
+            slots_R = self._decoder.rows(slots)
+            return _choices(self._graphs.run(slots_R, (variant, self._decoder.programs(slots))))
         logits_RV = self._decoder.logits(slots)
         return _choices(self._go_on(torch.tensor(slots, device=logits_RV.device), logits_RV, variant))
 
@@ -65,11 +66,12 @@ class DecodeStep:
         idle, device = self._decoder.idle, self._decoder.device
         graphs = StepGraphs(self._fixed, slots=idle, idle=idle, capture=CudaCapture())
         for rows in {idle, 1}:
-            graphs.run(torch.full((rows,), idle, device=device), Variant()).tolist()
+            graphs.run(torch.full((rows,), idle, device=device), (Variant(), self._decoder.programs([]))).tolist()
         self._graphs = graphs
 
-    def _fixed(self, slots_R: Tensor, variant: Variant) -> Tensor:
-        return self._go_on(slots_R, self._decoder.fixed_logits(slots_R), variant)
+    def _fixed(self, slots_R: Tensor, kind: tuple[Variant, int]) -> Tensor:
+        variant, programs = kind
+        return self._go_on(slots_R, self._decoder.fixed_logits(slots_R, programs), variant)
 
     def _go_on(self, slots_R: Tensor, logits_RV: Tensor, variant: Variant) -> Tensor:
         """[2, R]: ids and log-probabilities."""

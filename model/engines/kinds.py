@@ -115,6 +115,10 @@ class EngineKind(ABC, Generic[SpecT]):
     def settings(self, context: int, demand: Demand) -> EngineSettings:
         """context: as above. Raises SpecError."""
 
+    def refusal(self, schema: dict[str, Any]) -> str | None:
+        """Why it cannot hold an answer to a JSON Schema, and where in it; None where it can, or nobody knows before."""
+        return None
+
     def findings(self, free: FreeMemory) -> tuple[bool, list[Finding]]:
         """For `sightread doctor`: whether it can be asked a few questions on this machine now, and what is known of it
         before. Fetches nothing."""

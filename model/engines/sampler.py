@@ -115,7 +115,7 @@ def sample(logits_RV: Tensor, slots_R: Tensor, state: SamplerState, variant: Var
         state.minus[slots_R, ids_R] = state.presence[slots_R]
     if variant.repetition:
         state.seen[slots_R, ids_R] = True
-    return ids_R, chosen_R.masked_fill(~best_R.isfinite(), torch.nan)
+    return ids_R, chosen_R.masked_fill(~(best_R + chosen_R).isfinite(), torch.nan)
 
 
 def draw_from_few(
@@ -149,9 +149,9 @@ def likeliest(scores_RV: Tensor, best_RB: Tensor, width: int) -> Tensor:
     if width >= best_RB.shape[1]:
         return _in_order(scores_RV).topk(min(width, V)).indices
     chosen = _in_order(best_RB).topk(width).indices.sort(-1).values[..., None]
-    found = _blocks(scores_RV).gather(1, chosen.expand(-1, -1, _BLOCK))
-    ids = chosen * _BLOCK + torch.arange(_BLOCK, device=chosen.device)  # ascending, as the places in `found`
-    return ids.view(R, -1).gather(1, _in_order(found.view(R, -1)).topk(width).indices)
+    scores_RC = _blocks(scores_RV).gather(1, chosen.expand(-1, -1, _BLOCK)).view(R, -1)
+    ids_RC = (chosen * _BLOCK + torch.arange(_BLOCK, device=chosen.device)).view(R, -1)  # ascending, as the places
+    return ids_RC.gather(1, _in_order(scores_RC).topk(width).indices)
 
 
 def _blocks(scores_RV: Tensor) -> Tensor:

@@ -60,12 +60,13 @@ class SlotSampler:
         state.top_p[slot] = sampling.top_p
         state.presence[slot] = sampling.presence_penalty
         state.repetition[slot] = sampling.repetition_penalty
-        state.seed[slot] = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+        state.seed[slot] = (seed + 2**63) % 2**64 - 2**63  # whatever its size
         state.drawn[slot] = 0
         state.minus[slot] = 0.0
         if sampling.repetition_penalty != 1:
             state.seen[slot] = False
-            state.seen[slot, torch.tensor(sorted(set(prompt_ids))).to(state.seen.device)] = True
+            state.seen[slot, torch.tensor(sorted(set(prompt_ids)), dtype=torch.int64).to(state.seen.device)] = True
         if constraint is not None:
             self._constraints[slot] = constraint
 

@@ -1,20 +1,20 @@
-"""A step of the engine as CUDA graphs: one for each number of rows and each kind of sampling, captured when it is first
+"""A step of the engine as CUDA graphs: one for each number of rows and each kind of step, captured when it is first
 needed. Knows nothing of what a step computes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from model.engines.sampler import Variant
-
 _log = logging.getLogger(__name__)
 
 Run = Callable[[], Tensor]
+Kind = TypeVar("Kind", bound=Hashable)
 
 
 def row_counts(slots: int) -> list[int]:
@@ -26,41 +26,41 @@ def row_counts(slots: int) -> list[int]:
     return [count for count in counts if count < slots] + [slots]
 
 
-class StepGraphs:
-    """step: [R] slots and a variant -> a tensor with R columns; fit to be captured, and harmless for the slot `idle`,
+class StepGraphs(Generic[Kind]):
+    """step: [R] slots and its kind -> a tensor with R columns; fit to be captured, and harmless for the slot `idle`,
     which is nobody's. slots: rows at most. capture: of a function without arguments one that does the same again."""
 
     def __init__(
-        self, step: Callable[[Tensor, Variant], Tensor], *, slots: int, idle: int, capture: Callable[[Run], Run]
+        self, step: Callable[[Tensor, Kind], Tensor], *, slots: int, idle: int, capture: Callable[[Run], Run]
     ) -> None:
         self._step, self._capture, self._idle = step, capture, idle
         self._counts = row_counts(slots)
-        self._captured: dict[tuple[int, Variant], tuple[Tensor, Run]] = {}
+        self._captured: dict[tuple[int, Kind], tuple[Tensor, Run]] = {}
         self._captures = True
 
-    def run(self, slots_R: Tensor, variant: Variant) -> Tensor:
+    def run(self, slots_R: Tensor, kind: Kind) -> Tensor:
         """What the step gives for some slots, until the next call."""
         rows = len(slots_R)
         count = next(count for count in self._counts if count >= rows)
-        captured = self._captured.get((count, variant))
+        captured = self._captured.get((count, kind))
         if captured is None and self._captures:
-            captured = self._add(slots_R.new_full((count,), self._idle), variant)
+            captured = self._add(slots_R.new_full((count,), self._idle), kind)
         if captured is None:
-            return self._step(slots_R, variant)
+            return self._step(slots_R, kind)
         fixed, replay = captured
         fixed[:rows] = slots_R
         fixed[rows:] = self._idle
         return replay()[:, :rows]
 
-    def _add(self, slots_R: Tensor, variant: Variant) -> tuple[Tensor, Run] | None:
+    def _add(self, slots_R: Tensor, kind: Kind) -> tuple[Tensor, Run] | None:
         """slots_R: nobody's, for this runs the step a few times."""
         try:
-            captured = slots_R, self._capture(lambda: self._step(slots_R, variant))
+            captured = slots_R, self._capture(lambda: self._step(slots_R, kind))
         except Exception as error:  # noqa: BLE001  a GPU is slower without it, not useless
             self._captures = False
             _log.warning("decoding without CUDA graphs: %s: %s", type(error).__name__, f"{error}"[:500])
             return None
-        self._captured[len(slots_R), variant] = captured
+        self._captured[len(slots_R), kind] = captured
         return captured
 
 

@@ -27,7 +27,7 @@ from model.engines.engine import DEFAULT_CONTEXT
 from model.engines.runner import Runner, Sequence
 from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
 from model.prompts.chat import Chat
-from schemas.errors import EngineError
+from schemas.errors import ChildDied, EngineError
 from schemas.request import Completion, FinishReason, Request
 
 CACHE_SHARE = 0.5
@@ -56,7 +56,7 @@ class ActiveRequest:
     def resolve(self, reason: FinishReason) -> None:
         self._call(lambda: self.done.set_result(reason))
 
-    def fail(self, error: EngineError) -> None:
+    def fail(self, error: EngineError | ChildDied) -> None:
         self._call(lambda: self.done.set_exception(error))
 
     def _call(self, act: Callable[[], None]) -> None:
@@ -104,6 +104,7 @@ class TorchEngine:
         self._encoder_cache = EncoderCache(pinned=device != "cpu")
         self._progress = 0
         self._closed = False
+        self._dead: ChildDied | None = None
         self._changed = threading.Condition()
         self._preparers = ThreadPoolExecutor(preparers(device), thread_name_prefix="prepare")
         self._thread = threading.Thread(target=self._work, name="torch-engine", daemon=True)
@@ -121,13 +122,12 @@ class TorchEngine:
     async def generate(self, request: Request) -> Completion:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        try:
-            active = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
-        except ValueError as error:
-            raise EngineError("engine_error", f"the request's pictures cannot be read: {error}") from error
+        active = await loop.run_in_executor(self._preparers, self._prepare, request, loop)
         prompt_tokens = len(active.sequence.input_ids)
         scheduled = ScheduledSequence(active, prompt_tokens, prompt_tokens + active.max_new)
         with self._changed:
+            if self._dead is not None:
+                raise self._dead
             self._scheduler.submit(scheduled)
             self._changed.notify()
         try:
@@ -143,6 +143,7 @@ class TorchEngine:
             infer_s=time.monotonic() - started,
             reasoning=reply.reasoning,
             reasoning_tokens=reply.reasoning_tokens,
+            logprob=active.logprob,
         )
 
     async def close(self) -> None:
@@ -153,7 +154,10 @@ class TorchEngine:
         self._preparers.shutdown()
 
     def _prepare(self, request: Request, loop: asyncio.AbstractEventLoop) -> ActiveRequest:
-        sequence = self._sequence(request)
+        try:
+            sequence = self._sequence(request)
+        except ValueError as error:
+            raise EngineError("engine_error", f"the request's pictures cannot be read: {error}") from error
         length = len(sequence.input_ids)
         room = min(self.max_context, self._scheduler.cache_tokens)
         if length >= room:
@@ -188,24 +192,36 @@ class TorchEngine:
     # everything below runs in the engine's thread
 
     def _work(self) -> None:
-        with torch.inference_mode():
-            while True:
-                with self._changed:
-                    while not (self._everything() or self._closed):
-                        self._changed.wait()
-                    if self._closed:
-                        for scheduled in self._everything():
-                            scheduled.key.fail(EngineError("aborted", "the engine was closed"))
-                        return
-                    for scheduled in self._everything():
-                        if scheduled.key.aborted:
-                            self._end(scheduled)
-                    chunks = self._move()
-                if chunks:
-                    self._prefill(chunks)
-                if decoding := self._scheduler.decoding():
-                    self._decode(decoding)
-                self._progress += 1
+        try:
+            with torch.inference_mode():
+                while self._turn():
+                    self._progress += 1
+        except BaseException as error:
+            # a fault of ours, outside of any one request: nobody may wait for this thread for ever
+            with self._changed:
+                self._dead = ChildDied("crashed", f"the engine's thread ended ({type(error).__name__}: {error})"[:500])
+                for scheduled in self._everything():
+                    scheduled.key.fail(self._dead)
+            raise
+
+    def _turn(self) -> bool:
+        """One prefill and one step, as soon as there is something to do. False once the engine is closed."""
+        with self._changed:
+            while not (self._everything() or self._closed):
+                self._changed.wait()
+            if self._closed:
+                for scheduled in self._everything():
+                    scheduled.key.fail(EngineError("aborted", "the engine was closed"))
+                return False
+            for scheduled in self._everything():
+                if scheduled.key.aborted:
+                    self._end(scheduled)
+            chunks = self._move()
+        if chunks:
+            self._prefill(chunks)
+        if decoding := self._scheduler.decoding():
+            self._decode(decoding)
+        return True
 
     def _move(self) -> list[Chunk[ActiveRequest]]:
         """Whose keys go to the host or come back, and what is prefilled."""
@@ -235,12 +251,12 @@ class TorchEngine:
 
     def _begin(self, batch: list[ScheduledSequence[ActiveRequest]], logits: Tensor) -> None:
         """Their prompts are done."""
-        for active in (scheduled.key for scheduled in batch):
-            assert active.sequence.slot is not None
-            self._runner.sampler.take(
-                active.sequence.slot, active.request.sampling, active.sequence.input_ids, active.constraint
-            )
         try:
+            for active in (scheduled.key for scheduled in batch):
+                assert active.sequence.slot is not None
+                self._runner.sampler.take(
+                    active.sequence.slot, active.request.sampling, active.sequence.input_ids, active.constraint
+                )
             choices = self._runner.begin([scheduled.key.sequence for scheduled in batch], logits)
         except Exception as error:  # noqa: BLE001  the requests' boundary
             self._fail(batch, error)

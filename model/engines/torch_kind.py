@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from model.engines.engine import DEFAULT_CONTEXT, Engine
 from model.engines.kinds import Demand, EngineSettings
@@ -52,6 +52,11 @@ class Kind(CheckpointKind[Spec]):
             max_context=context,
             sharers=self._sharers(),
         )
+
+    def refusal(self, schema: dict[str, Any]) -> str | None:
+        from model.engines.constraint import refusal  # llguidance: only where a task has a schema
+
+        return refusal(schema)
 
     def _sharers(self) -> int:
         """Replicas that one memory may have to hold. On CPUs all of them, for Ray may put them all on one node; as many

@@ -27,7 +27,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu
 
     On the CPU and in the dtype of the file, a weight is a view of the mapped file: nothing is copied, and pages are
     read when they are used. Else tensors are converted one by one, so the peak is one copy and one tensor.
-    Raises SpecError as model/network/fitting.py, and for a file that cannot be read.
+    Raises SpecError as model/network/fitting.py, for a file that cannot be read, and for weights that are not numbers.
     """
     config = runnable_config(folder)
     with torch.device("meta"):
@@ -36,7 +36,14 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu
         ours = name.removeprefix("model.")
         if ours == HEAD and config.tied:
             continue  # some tied checkpoints store the head all the same
-        _assign(network, ours, opened.get_tensor(name).to(device=device, dtype=dtype))
+        value = opened.get_tensor(name).to(device=device, dtype=dtype)
+        # at the speed of the memory; a look at each number takes thirty times as long
+        if not all(bound.isfinite() for bound in value.aminmax()):
+            raise SpecError(
+                f"{folder}: {name} holds NaN or infinity as {str(dtype).removeprefix('torch.')}: the file is damaged "
+                "or was converted badly; fetch or convert it anew"
+            )
+        _assign(network, ours, value)
     return network.eval().requires_grad_(False)
 
 
@@ -57,6 +64,8 @@ def _their_name(name: str) -> str:
 def _assign(network: Qwen3VL, name: str, value: Tensor) -> None:
     module_name, _, leaf = name.rpartition(".")
     module = network.get_submodule(module_name)
+    if value.shape != network.get_parameter(name).shape:  # experts that transformers 5 saved
+        value = value.transpose(1, 2).contiguous()
     module.register_parameter(leaf, torch.nn.Parameter(value, requires_grad=False))
 
 

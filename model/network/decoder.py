@@ -52,11 +52,17 @@ class Decoder:
     def logits(self, slots: Sequence[int]) -> Tensor:
         """[R, V] after the last token of each, which is taken up. `go_on` says which is next."""
         slots_R = self.rows(slots)
-        return self._logits(slots_R, self.cache.decode(slots)) if self._kernel is None else self.fixed_logits(slots_R)
+        if self._kernel is None:
+            return self._logits(slots_R, self.cache.decode(slots))
+        return self.fixed_logits(slots_R, self.programs(slots))
 
-    def fixed_logits(self, slots_R: Tensor) -> Tensor:
-        """The same without a number of the host's in it; only with the kernel."""
-        return self._logits(slots_R, self._kernel.over(self.cache, slots_R, self._lengths_S[slots_R]))
+    def programs(self, slots: Sequence[int]) -> int:
+        """What `fixed_logits` wants to know of the lengths of these slots."""
+        return self._kernel.programs(max((self.cache.host.lengths[slot] for slot in slots), default=1))
+
+    def fixed_logits(self, slots_R: Tensor, programs: int) -> Tensor:
+        """As `logits`, with no other number of the host's in it; only with the kernel, and after `rows`."""
+        return self._logits(slots_R, self._kernel.over(self.cache, slots_R, self._lengths_S[slots_R], programs))
 
     def go_on(self, slots_R: Tensor, ids_R: Tensor) -> None:
         self._ids_S[slots_R] = ids_R
@@ -91,7 +97,8 @@ class Decoder:
 
     def try_step(self, rows: int) -> None:
         """For nobody; waits until it is done."""
-        self.fixed_logits(torch.full((rows,), self.idle, device=self.device)).isnan().any().item()
+        idle_R = torch.full((rows,), self.idle, device=self.device)
+        self.fixed_logits(idle_R, self.programs([])).isnan().any().item()
 
     def _logits(self, slots_R: Tensor, attention: KVCache) -> Tensor:
         places_R = self._lengths_S[slots_R] + self._deltas_S[slots_R]

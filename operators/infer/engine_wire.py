@@ -32,6 +32,7 @@ _completion = record(
         "infer_s": number(0, 1e9),
         "reasoning": maybe(text()),
         "reasoning_tokens": integer(),
+        "logprob": maybe(number(-1e300, 0)),
     }
 )
 _request_id = text(1000)

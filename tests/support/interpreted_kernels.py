@@ -30,7 +30,8 @@ class Interpreted(Mirror):
     def attend(self, slots: list[int], padding: int) -> Callable[..., torch.Tensor]:
         lengths = [self.cache.host.lengths[slot] - 1 for slot in slots] + [0] * padding
         rows = torch.tensor([*slots, *[self.cache.slots] * padding])
-        step = self._kernel.over(self.cache, rows, torch.tensor(lengths))
+        programs = self._kernel.programs(1 + max(lengths))
+        step = self._kernel.over(self.cache, rows, torch.tensor(lengths), programs)
 
         def padded(layer: int, *new: torch.Tensor) -> torch.Tensor:
             out: torch.Tensor = step.attend(
@@ -55,6 +56,7 @@ def test_the_kernel_is_exact_for_any_rows_lengths_heads_and_groups(
 ) -> None:
     """Some rows as long as all that the cache can hold of one. Few parts, so that long rows have larger ones."""
     monkeypatch.setattr(triton_decode, "SPLITS", 4)
+    monkeypatch.setattr(triton_decode, "FEW_SPLITS", 2)
     for seed in range(amount(6, 80)):
         random = Random(seed)
         kv_heads = random.choice((1, 2))
