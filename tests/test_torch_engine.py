@@ -178,11 +178,11 @@ def test_who_waits_for_room_in_the_cache_writes_what_it_writes_alone(
         plain(cache, slot)
 
     monkeypatch.setattr(BlockCache, "park", counted)
-    small = TorchEngine(folder, slots=5, cache_tokens=8 * BLOCK_TOKENS)
+    small = TorchEngine(folder, slots=5, cache_tokens=6 * BLOCK_TOKENS)
     together = ask(small, *requests)
     asyncio.run(small.close())
     assert [each.text for each in together] == [each.text for each in alone]
-    assert max(each.output_tokens for each in together) > 2 * BLOCK_TOKENS
+    assert max(each.output_tokens for each in together) > BLOCK_TOKENS
     assert parked
 
 
