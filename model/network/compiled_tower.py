@@ -46,13 +46,14 @@ class Compiled:
 
 
 def compile_tower(network: Qwen3VL, *, backend: str | Callable[..., Any] = "inductor") -> None:
-    """In place, and tried with pictures of some sizes, so that no request waits for the code. In inference mode."""
-    keep_code()
+    """In place, and tried with pictures of some sizes, so that no request waits for the code."""
+    _log.warning("compiling the vision tower, about a minute the first time; kept in %s", keep_code())
     tower = network.visual
     tower.before_attention = Compiled(Block.before_attention, backend=backend)
     tower.after_attention = Compiled(Block.after_attention, backend=backend)
-    for sizes in ([_SIZES[0]], list(_SIZES[1:])):
-        _try(tower, sizes)
+    with torch.inference_mode():
+        for sizes in ([_SIZES[0]], list(_SIZES[1:])):
+            _try(tower, sizes)
 
 
 def _try(tower: VisionTower, sizes: list[tuple[int, int]]) -> None:
