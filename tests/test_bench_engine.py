@@ -97,7 +97,7 @@ class Impatient:
 def impatient(order: dict[str, Any], folder: Path) -> Iterator[tuple[Impatient, dict[str, Any]]]:
     Impatient.running += 1
     try:
-        yield Impatient(), {"tokens": [1, 2], "version": "1"}
+        yield Impatient(), {"tokens": [1, 2], "version": "1", "dtype": "float32"}
     finally:
         Impatient.running -= 1
 
@@ -127,7 +127,10 @@ def measured_so_far(ours: list[dict[str, float]], theirs: list[dict[str, float]]
     measured = Measured(SETTING)
     measured.prompts = [Prompt(width, height, [1], [2, 3]) for width, height in SETTING.sizes]
     measured.ceilings = Ceilings(matrix_flops=1e12, bandwidth=1e10)
-    measured.results = [Result("sightread", "torch", 1.0, 1.0), Result("transformers", "transformers 5", 1.0, 1.0)]
+    measured.results = [
+        Result("sightread", "torch", "float32", 1.0, 1.0),
+        Result("transformers", "transformers 5", "float32", 1.0, 1.0),
+    ]
     measured.results[0].rounds, measured.results[1].rounds = ours, theirs
     return measured
 
@@ -170,7 +173,7 @@ SECONDS = st.floats(1e-3, 1e3)
 @given(st.lists(SECONDS, max_size=6), st.lists(SECONDS, max_size=6))
 def test_no_ratio_lies_outside_its_own_range(mine: list[float], other: list[float]) -> None:
     """Also where one has more rounds than the other; it is of rounds that stood side by side."""
-    ours, theirs = Result("sightread", "", 1.0, 1.0), Result("transformers", "", 1.0, 1.0)
+    ours, theirs = Result("sightread", "", "", 1.0, 1.0), Result("transformers", "", "", 1.0, 1.0)
     ours.rounds = [{"whole_s": seconds} for seconds in mine]
     theirs.rounds = [{"whole_s": seconds} for seconds in other]
     found = ratio(theirs, ours, "whole_s")
@@ -184,7 +187,7 @@ def test_no_ratio_lies_outside_its_own_range(mine: list[float], other: list[floa
 
 
 def test_a_ratio_is_for_as_many_rows_and_sameness_ends_at_the_first_difference() -> None:
-    ours, theirs = Result("sightread", "", 1.0, 1.0), Result("transformers", "", 1.0, 1.0)
+    ours, theirs = Result("sightread", "", "", 1.0, 1.0), Result("transformers", "", "", 1.0, 1.0)
     ours.rounds, theirs.rounds = [{"step_s": 2.0, "step_rows": 8}], [{"step_s": 3.0, "step_rows": 4}]
     assert ratio(theirs, ours, "step_s", "step_rows") == Spread(3.0, 3.0, 3.0, 1)
     assert same([1, 2, 3, 4], [1, 2, 9, 4]) == 0.5

@@ -30,7 +30,7 @@ def chat(folder: Path) -> Chat:
 def shown(chat: Chat, messages: tuple[Message, ...]) -> str:
     """The prompt with its marks; a run of pads as its length."""
     ids = chat.encode(messages).input_ids
-    text: str = chat._tokens._all.decode(ids, skip_special_tokens=False)
+    text: str = chat._tokens._tokenizer.decode(ids, skip_special_tokens=False)
     for mark in ("<|image_pad|>", "<|video_pad|>"):
         for count in range(200, 0, -1):
             text = text.replace(mark * count, f"[{count} {mark[2:7]}]")
@@ -91,7 +91,9 @@ def test_a_template_of_an_older_layout_is_found(folder: Path, tmp_path: Path) ->
             (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "hello<|im_end|>"}))
     chat = Chat(tmp_path)
-    assert chat._tokens._all.decode(chat.encode(user("x")).input_ids, skip_special_tokens=False) == "hello<|im_end|>"
+    assert (
+        chat._tokens._tokenizer.decode(chat.encode(user("x")).input_ids, skip_special_tokens=False) == "hello<|im_end|>"
+    )
 
 
 def test_a_template_cannot_reach_python(folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ what it is, and who runs it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from jobs.cli import main
-from model.engines.kinds import engine_kind
+from model.engines.kinds import FreeMemory, engine_kind
 from model.network.fitting import _VLLM_METHODS
 from model.prompts.preprocessors import pixel_budget
 from schemas.engines.torch import Spec
@@ -100,11 +101,12 @@ CONFIGS: dict[str, tuple[Change, list[str]]] = {
     "biases": (text(attention_bias=True), ["text_config.attention_bias is True"]),
     "a window": (text(sliding_window=4096), ["text_config.sliding_window is 4096", VLLM]),
     "windows": (text(use_sliding_window=True), ["text_config.use_sliding_window is True", VLLM]),
-    "window layers": (text(layer_types=["full_attention", "sliding_attention"]), ["text_config.layer_types", VLLM]),
+    "window layers": (text(layer_types=["full_attention", "sliding_attention"]), ["text_config.layer_types"]),
     "blocks of 3 axes": (rope(mrope_interleaved=False), ["mrope_interleaved is False", VLLM]),
     "llama3": (rope(rope_type="llama3", factor=8.0), ["rope_type 'llama3'"]),
     "dynamic": (rope(rope_type="dynamic", factor=2.0), ["rope_type 'dynamic'"]),
     "longrope": (rope(rope_type="longrope", factor=2.0), ["rope_type 'longrope'"]),
+    "both ways": (text(is_causal=False), ["text_config.is_causal is False"]),
     "half a head": (text(partial_rotary_factor=0.5), ["partial_rotary_factor is 0.5"]),
     "mscale": (rope(rope_type="yarn", factor=2.0, original_max_position_embeddings=64, mscale=0.7), ["mscale"]),
     "two layouts": (text(rope_theta=1.0, rope_scaling={"rope_type": "default", "mrope_section": [12, 10, 10]}),
@@ -251,6 +253,8 @@ TEXTS: dict[str, tuple[Change, list[str]]] = {
     "marks that take spaces": (tokenizer(lambda data: data["added_tokens"][0].update(rstrip=True)), ["takes the sp"]),
     "another pad": (lambda folder: edit(folder / "tokenizer_config.json", lambda data: data.update(
                         image_token="<|other|>")), ["image_token is '<|other|>'"]),
+    "a token beside": (lambda folder: edit(folder / "tokenizer_config.json", lambda data: data.update(
+                           added_tokens_decoder={"7": {"content": "<|new|>"}})), ["has no token 7 '<|new|>'"]),
     "no generation": (lambda folder: (folder / "generation_config.json").write_text("no"), ["generation_config.json"]),
     "a list of it": (lambda folder: (folder / "generation_config.json").write_text("[]"), ["holds no JSON object"]),
     "an end in words": (lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": ["x"]}'),
@@ -332,6 +336,39 @@ def test_a_folder_that_is_called_so(folder: Path, name: str) -> None:
     assert "name an Instruct or Thinking checkpoint" in sentence
 
 
+class Hub:
+    """Stands for the hub's client: gives a folder, and keeps what was asked of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[str] = []
+
+    def __call__(self, name: str, *, allow_patterns: list[str] | None = None, **_: Any) -> str:
+        self.asked += allow_patterns or []
+        return str(self.folder)
+
+
+def of_hub(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub(folder)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    with contextlib.suppress(SpecError):
+        assert engine_kind(Spec(kind="torch", model=name)).weights == folder
+    return hub
+
+
+def test_weights_are_fetched_after_the_rest_was_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "*.safetensors" in of_hub(folder, "Qwen/Qwen3-VL-2B-Instruct", monkeypatch).asked
+    assert "*.safetensors" not in of_hub(folder, "Qwen/Qwen3-VL-Embedding-2B", monkeypatch).asked
+    config(quantization_config={"quant_method": "fp8"})(folder)
+    assert "*.safetensors" not in of_hub(folder, "Qwen/Qwen3-VL-8B-Instruct-FP8", monkeypatch).asked
+
+
+def test_the_name_of_a_hub_says_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", Hub(tmp_path))
+    with pytest.raises(SpecError, match="GGUF files"):
+        _ = engine_kind(Spec(kind="torch", model="Qwen/Qwen3-VL-8B-Instruct-GGUF")).weights
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     path = tmp_path / "Qwen3-VL-8B-Q4.gguf"
     path.write_bytes(b"GGUF")
@@ -339,7 +376,6 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_plan_ends_with_the_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And so does doctor."""
     config(quantization_config={"quant_method": "awq"})(folder)
     spec = tmp_path / "job.yaml"
     job = {
@@ -351,6 +387,13 @@ def test_a_plan_ends_with_the_sentence(folder: Path, tmp_path: Path, capsys: pyt
     shown = " ".join(capsys.readouterr().err.split())
     assert "weights quantized by awq (quantization_config of config.json)" in shown
     assert VLLM in shown
+
+
+def test_doctor_says_the_same(folder: Path) -> None:
+    config(quantization_config={"quant_method": "awq"})(folder)
+    can_answer, (finding,) = engine_kind(Spec(kind="torch", model=str(folder))).findings(FreeMemory(100, 100))
+    assert (can_answer, finding.level) == (False, "fail")
+    assert "weights quantized by awq" in finding.message
 
 
 def test_a_sound_checkpoint_is_planned(folder: Path) -> None:

@@ -45,11 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class FixedAttention:
     """In place of the kernel: torch's operators, by the lengths and tables that stand in tensors."""
 
-    def over(self, pool: BlockCache, slots: torch.Tensor, lengths: torch.Tensor) -> BlockAttention:
+    def programs(self, longest: int) -> int:
+        return 1 if longest < 200 else 2
+
+    def over(self, pool: BlockCache, slots: torch.Tensor, lengths: torch.Tensor, programs: int) -> BlockAttention:
         reach = [length + 1 for length in lengths.tolist()]
-        blocks = [
-            pool.table_SW[slot, : blocks_for(length)].tolist() for slot, length in zip(slots, reach, strict=True)
-        ]
+        blocks = [pool.table_SW[slot, : blocks_for(length)].tolist() for slot, length in zip(slots, reach, strict=True)]
         return BlockAttention(blocks, reach, pool)
 
 
@@ -72,16 +73,16 @@ def written(folder: Path, network: Qwen3VL, *, graphs: bool) -> list[list[tuple[
     """Tokens and log-probabilities of rows that begin one after the other and end at different times; every other one
     is sampled."""
     runner = Runner(network, slots=len(ASKED), cache_tokens=4096, device="cpu")
-    step = runner._step
-    captures: list[tuple[int, Variant]] = []
+    step, decoder = runner._step, runner._decoder
+    captures: list[tuple[int, Any]] = []
     if graphs:
-        step._kernel = FixedAttention()
-        step._graphs = StepGraphs(step._fixed_step, slots=len(ASKED), device="cpu", capture=again)
+        decoder._kernel = FixedAttention()
+        step._graphs = StepGraphs(step._fixed, slots=len(ASKED), idle=len(ASKED), capture=again)
         plain = step._graphs._add
 
-        def counted(count: int, variant: Variant) -> Any:
-            captures.append((count, variant))
-            return plain(count, variant)
+        def counted(slots: torch.Tensor, kind: tuple[Variant, int]) -> Any:
+            captures.append((len(slots), kind))
+            return plain(slots, kind)
 
         step._graphs._add = counted  # type: ignore[method-assign]
     sequences = [sequence_of(folder, network, messages) for messages in ASKED]
@@ -167,9 +168,10 @@ def test_a_step_that_cannot_be_captured_is_run_as_it_is(caplog: pytest.LogCaptur
         calls.append(run)
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    steps = StepGraphs(lambda rows, variant: rows[None] * 2, slots=6, device="cpu", capture=refuse)
+    steps = StepGraphs[int](lambda rows, kind: rows[None] * 2, slots=6, idle=6, capture=refuse)
     with caplog.at_level(logging.WARNING):
-        assert [steps.run(rows, Variant()).tolist() for rows in ([1], [4, 0, 2], [5])] == [[[2]], [[8, 0, 4]], [[10]]]
+        rows = [torch.tensor(slots) for slots in ([1], [4, 0, 2], [5])]
+        assert [steps.run(each, 0).tolist() for each in rows] == [[[2]], [[8, 0, 4]], [[10]]]
     assert len(calls) == 1
     assert "not permitted when stream is capturing" in caplog.text
 

@@ -1,5 +1,5 @@
-"""Keys and values in blocks: what a step over them gives, against attention in float64 over what was put in; what memory
-they take; and whose they are."""
+"""Keys and values in blocks: what a step over them gives, against attention in float64 over what was put in; what
+memory they take; and whose they are."""
 
 from __future__ import annotations
 
@@ -92,20 +92,20 @@ def test_rows_that_come_and_go_attend_to_what_is_theirs(seed: int) -> None:
         in_use = [slot for slot in slots if table.lengths[slot]]
         match random.choice("ppddder"):
             case "p":
-                assert mirror.prefill([(slot, random.choice((1, 127, 128, 129, 300))) for slot in slots]) < 1e-5
+                assert mirror.prefill([(slot, random.choice((1, 255, 256, 257, 600))) for slot in slots]) < 1e-5
             case "d" if in_use:
                 for _ in range(random.randint(1, 5)):
                     assert mirror.decode(in_use) < 1e-5
             case "e":
                 mirror.release(slots[0])
             case "r" if in_use:
-                kept = mirror.cache.park(in_use[0])
+                mirror.cache.park(in_use[0])
                 assert not table.blocks(in_use[0])
-                mirror.cache.restore(in_use[0], kept)
+                mirror.cache.restore(in_use[0])
             case _:
                 pass
         for slot in range(5):
-            if table.lengths[slot] > 1000:
+            if table.lengths[slot] > 2000:
                 mirror.release(slot)
     assert table.free + sum(len(table.blocks(slot)) for slot in range(5)) == 60
 
@@ -137,7 +137,7 @@ def test_without_a_kernel_a_gpu_gathers_what_the_blocks_hold() -> None:
     keys, values = cache.layer(0)
     lengths = cache.host.lengths[:]
     last = torch.tensor(lengths).cumsum(0) - 1
-    out = _Rectangle([cache.host.blocks(slot) for slot in range(3)], lengths, keys).attend(
+    out = _Rectangle([cache.host.blocks(slot) for slot in range(3)], lengths, keys)(
         q[0, :, last].transpose(0, 1).reshape(3, 2, 3, 16), keys, values
     )
     start = 0
@@ -150,7 +150,8 @@ def test_without_a_kernel_a_gpu_gathers_what_the_blocks_hold() -> None:
 
 
 def test_a_long_prompt_takes_its_blocks_and_each_short_one_a_block() -> None:
-    """100,000 tokens beside 63 short ones, by the blocks that are handed out, and by what a pool of just that size is."""
+    """100,000 tokens beside 63 short ones, by the blocks that are handed out, and by what a pool of just that size
+    is."""
     lengths = [100_000, *[20 + slot for slot in range(63)]]
     needed = blocks_for(100_000) + 63
     cache = BlockCache(

@@ -17,11 +17,14 @@ from PIL import Image
 
 from model.engines.kinds import engine_kind
 from model.network.checkpoint import load
+from model.network.headers import stored_tensors
+from model.network.hub import weight_files
 from model.network.weight_shapes import weight_shapes
 from model.prompts.chat import Chat, _filled
 from model.prompts.pixels import smart_resize, smart_resize_video
 from model.prompts.preprocessors import pixel_budget
 from schemas.engines.torch import Spec
+from schemas.errors import SpecError
 from schemas.request import Message
 from tests.support.reference import make_checkpoint, transformers
 from tests.test_parity import CASES, TOLERANCE, VARIANTS, Case, Pair, noise, our_inputs, their_inputs
@@ -35,14 +38,18 @@ def edit(path: Path, change: Callable[[Json], object]) -> None:
     path.write_text(json.dumps(data))
 
 
-def both(folder: Path) -> Pair:
-    """Ours after all that `plan` looks at."""
+def our_pair(folder: Path) -> Pair:
+    """Ours alone, after all that `plan` looks at."""
     assert engine_kind(Spec(kind="torch", model=str(folder))).weights == folder
+    return Pair(folder, Chat(folder), load(folder), None, None)
+
+
+def both(folder: Path) -> Pair:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         processor = transformers.AutoProcessor.from_pretrained(folder)
-    return Pair(folder, Chat(folder), load(folder), theirs, processor)
+    return replace(our_pair(folder), theirs=theirs, processor=processor)
 
 
 def vision(**values: Any) -> Callable[[Json], object]:
@@ -96,6 +103,34 @@ def test_a_config_gives_the_logits_that_transformers_gives(tmp_path: Path, name:
     assert (logits - theirs).abs().max() <= TOLERANCE
     if name in ("taps not in order", "other sections", "an epsilon", "a given attention factor"):
         assert (logits - before).abs().max() > 10 * TOLERANCE, "the value makes no difference: the test shows nothing"
+
+
+EXPERTS = "model.language_model.layers.0.mlp.experts.gate_up_proj"
+
+
+@pytest.mark.parametrize("name", ["untied", "tied, old layout", "experts", "yarn"])
+def test_what_transformers_5_saves_is_run(tmp_path: Path, name: str) -> None:
+    first = make_checkpoint(tmp_path / "first", **VARIANTS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers.AutoModelForImageTextToText.from_pretrained(first).save_pretrained(tmp_path / "second")
+        transformers.AutoProcessor.from_pretrained(first).save_pretrained(tmp_path / "second")
+    pair, again = (our_pair(folder) for folder in (first, tmp_path / "second"))
+    if "experts" in name:  # which it turns; published ones lie the other way
+        shapes = [stored_tensors(weight_files(pair.folder))[EXPERTS].shape for pair in (pair, again)]
+        assert shapes == [(8, 64, 96), (8, 96, 64)]
+    for one in (CASES["two images"], CASES["odd clip"]):
+        assert torch.equal(our_logits(pair, one), our_logits(again, one))
+    assert pixel_budget(again.folder) == pixel_budget(first)
+    assert again.chat.stop_ids == pair.chat.stop_ids
+
+
+def test_square_experts_are_refused(tmp_path: Path) -> None:
+    """transformers 5 tells by the shape which side comes first."""
+    folder = make_checkpoint(tmp_path / "odd", experts=True)
+    edit(folder / "config.json", text(moe_intermediate_size=32))
+    with pytest.raises(SpecError, match="their matrices are square"):
+        our_pair(folder)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -18,7 +18,7 @@ from model.engines.runner import Runner
 from model.engines.torch_engine import TorchEngine, free_bytes
 from model.network.checkpoint import load
 from model.network.kv_blocks import BLOCK_TOKENS
-from model.network.kv_cache import BlockCache, ParkedKeys
+from model.network.kv_cache import BlockCache
 from model.network.positions import positions
 from model.network.qwen3vl import Qwen3VL, Visual
 from model.prompts.chat import Chat
@@ -173,28 +173,33 @@ def test_who_waits_for_room_in_the_cache_writes_what_it_writes_alone(
     parked: list[int] = []
     plain = BlockCache.park
 
-    def counted(cache: BlockCache, slot: int) -> ParkedKeys:
+    def counted(cache: BlockCache, slot: int) -> None:
         parked.append(slot)
-        return plain(cache, slot)
+        plain(cache, slot)
 
     monkeypatch.setattr(BlockCache, "park", counted)
-    small = TorchEngine(folder, slots=5, cache_tokens=8 * BLOCK_TOKENS)
+    small = TorchEngine(folder, slots=5, cache_tokens=6 * BLOCK_TOKENS)
     together = ask(small, *requests)
     asyncio.run(small.close())
     assert [each.text for each in together] == [each.text for each in alone]
-    assert max(each.output_tokens for each in together) > 2 * BLOCK_TOKENS
+    assert max(each.output_tokens for each in together) > BLOCK_TOKENS
     assert parked
 
 
 def test_rows_decode_between_the_chunks_of_a_long_prompt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
-    for name in ("prefill", "decode"):
 
-        def noted(runner: Runner, argument: object, plain: Any = getattr(Runner, name), name: str = name) -> object:
+    def note(name: str) -> None:
+        plain = getattr(Runner, name)
+
+        def step(runner: Runner, argument: object) -> object:
             steps.append(name)
             return plain(runner, argument)
 
-        monkeypatch.setattr(Runner, name, noted)
+        monkeypatch.setattr(Runner, name, step)
+
+    note("prefill")
+    note("decode")
     engine = TorchEngine(folder, slots=2, prefill_tokens=64)
     answers = ask(
         engine, request(MIXED[0], max_tokens=30, presence_penalty=0.1), request(user("why? " * 300), max_tokens=2)
@@ -206,13 +211,12 @@ def test_rows_decode_between_the_chunks_of_a_long_prompt(folder: Path, monkeypat
 
 
 def test_engines_that_share_a_memory_share_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.engines.torch_engine.free_bytes", lambda device: 120_000_000)
-    budgets = []
-    for sharers in (1, 3):
+    monkeypatch.setattr("model.engines.torch_engine.free_bytes", lambda device: 12_000_000)
+    for sharers, budget in ((1, 6_000_000), (3, 2_000_000)):
         engine = TorchEngine(folder, sharers=sharers)
-        budgets.append(engine._scheduler.cache_tokens * engine._config.text.kv_bytes(4))
+        size = engine._config.text.kv_bytes(4)
         asyncio.run(engine.close())
-    assert budgets == [pytest.approx(60_000_000, rel=0.01), pytest.approx(20_000_000, rel=0.01)]
+        assert 0 <= budget - engine._scheduler.cache_tokens * size < BLOCK_TOKENS * size
 
 
 def test_free_memory_is_the_machines_and_the_containers(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ TERMS = {
     "last_words": "last_error",
     "life": "generation",
     "took": "accept",
-    "RowCache": "SlotCache",
+    **dict.fromkeys(("RowCache", "SlotCache"), "BlockCache"),
     "model/engines/Row": "Sequence",
     **dict.fromkeys(("Occupancy", "occupancy", "Saturation", "saturation", "efficiency"), "utilization"),
     "Reading": "ParsedReply",

@@ -7,10 +7,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-from jobs.cli import main as sightread
 from jobs.demo_media import write_demo_media
 from schemas.checkout import NANO
 
@@ -34,7 +34,11 @@ def main() -> int:
     }
     path = place / "demo.yaml"
     path.write_text(json.dumps(spec), encoding="utf-8")  # JSON is YAML
-    return sightread(["run", str(path)]) or sightread(["show", str(place / "output")])
+    return _sightread("run", str(path)) or _sightread("show", str(place / "output"))
+
+
+def _sightread(*arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", "jobs.cli", *arguments], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Embedded:
         sampling: dict[str, Any],
         context: int,
     ) -> None:
-        self._device, self._dtype = device, dtype
+        self._device = device
         self._prompts, self._answers, self._steps = prompts, answers, steps
         self._sampling = Sampling(**sampling, seed=1)
         self._engine = TorchEngine(
@@ -56,6 +56,8 @@ class Embedded:
             cache_tokens=self._cache_tokens(),
         )
         self.version = f"torch {torch.__version__}"
+        weight = self._engine.runner.network.language_model.embed_tokens.weight
+        self.dtype = str(weight.dtype).removeprefix("torch.")  # float32 where a CPU has no bfloat16
         self._has_read = False
 
     def warm_up(self, prompt: Prompt, tokens: int) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class Embedded:
         return {"tokens": sequence.output_ids}
 
     def ceilings(self) -> dict[str, Any]:
-        return asdict(measure_ceilings(self._device, getattr(torch, self._dtype)))
+        return asdict(measure_ceilings(self._device, getattr(torch, self.dtype)))
 
     def legs(self, seed: int) -> dict[str, Any]:
         """Seconds of prefilling all prompts, the first time too, and of a decode step: of all rows by the preset and
@@ -132,7 +134,7 @@ class Embedded:
         prepared = []
         for number, prompt in enumerate(prompts):
             ids = prompt.input_ids(network.config.image_id)
-            items, grid = EncoderCache().preprocess(picture(prompt, seed + number))
+            items, grid = EncoderCache(pinned=self._device != "cpu").preprocess(picture(prompt, seed + number))
             places, delta = network.positions(ids, [grid])
             prepared.append(EngineSequence.of(ids, places, delta, VisualCursor(items), visual_ids))
         return prepared

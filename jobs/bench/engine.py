@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 
-import torch
 from rich.console import Console
 
 from jobs.arguments import count
@@ -21,6 +20,7 @@ from jobs.bench.engine_rounds import Measured, Setting, measure
 from jobs.bench.pages import SIZES, halved
 from jobs.bench.peer_process import VLLM_PYTHON
 from jobs.terminal import console_for
+from model.network.cpu_linear import computes_bfloat16
 from model.prompts.presets import PRESETS
 
 
@@ -97,8 +97,7 @@ def _settings(options: argparse.Namespace) -> list[Setting]:
 def _dtypes(on_cpu: bool) -> list[str]:
     if not on_cpu:
         return ["bfloat16"]
-    has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
+    return ["float32", "bfloat16"] if computes_bfloat16() else ["float32"]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ def _peers(measured: Measured, price: float) -> Table:
         figures = rates(measured, result, price)
         table.add_row(
             result.name if result is ours else result.version,
-            measured.setting.dtype,
+            result.dtype,
             str(sum(bool(figures) for figures in result.rounds)),
             _number(figures["prefill_tokens_per_s"], ".0f"),
             faster[0],
@@ -130,7 +130,7 @@ def _legs(measured: Measured) -> Table:
     sampling = f"; of a step, sampling costs {_spread(cost, '.1%')}" if cost and measured.setting.sampling else ""
     start_s = measured.results[0].start_s
     table = Table(
-        title=f"sightread, {measured.setting.dtype}: {ceilings.matrix_flops / 1e12:.3g} TFLOP/s and "
+        title=f"sightread, {measured.results[0].dtype}: {ceilings.matrix_flops / 1e12:.3g} TFLOP/s and "
         f"{ceilings.bandwidth / 1e9:.3g} GB/s measured here; loaded and warm after {start_s:.0f} s{sampling}",
         title_justify="left",
         show_edge=False,

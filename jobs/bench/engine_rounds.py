@@ -57,10 +57,12 @@ class Setting:
 @dataclass
 class Result:
     """rounds: seconds and counts by name, of every round that was begun. same: share of the tokens to one page,
-    greedily, that are ours, up to the first that is not. start_s: until it had loaded and answered once."""
+    greedily, that are ours, up to the first that is not. start_s: until it had loaded and answered once. dtype: that it
+    computes in."""
 
     name: str
     version: str
+    dtype: str
     start_s: float
     same: float
     peak_mb: float = 0.0
@@ -117,7 +119,8 @@ class Measured:
 
     @property
     def work(self) -> Work:
-        return Work(Config.from_json(self.config), getattr(torch, self.setting.dtype).itemsize)
+        """Of ours, in the dtype that it computes in."""
+        return Work(Config.from_json(self.config), getattr(torch, self.results[0].dtype).itemsize)
 
     def legs_s(self) -> float | None:
         """What the legs of ours add up to: prefill, then a step for every token of the longest answer, as long as its
@@ -162,7 +165,8 @@ def measure(measured: Measured, report: Callable[[str], None]) -> None:
                 report(f"{setting.dtype}: left out: {error}")
                 continue
             tokens = tokens or answer["tokens"]
-            result = Result(name, answer["version"], time.perf_counter() - began, same(tokens, answer["tokens"]))
+            began_s = time.perf_counter() - began
+            result = Result(name, answer["version"], answer["dtype"], began_s, same(tokens, answer["tokens"]))
             report(f"{setting.dtype}: {name} ({result.version}) is loaded and warm after {result.start_s:.0f} s")
             if name == OURS:
                 ceilings = process.part("ceilings")

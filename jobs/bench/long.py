@@ -20,7 +20,7 @@ from model.engines.encoder_cache import VisualCursor
 from model.engines.runner import Runner, Sequence
 from model.engines.torch_engine import PREFILL_TOKENS
 from model.network.hub import resolve
-from model.network.kv_blocks import BLOCK_TOKENS, blocks_for
+from model.network.kv_cache import tokens_for
 from model.network.positions import positions
 from schemas.checkout import NANO
 
@@ -63,8 +63,7 @@ def run(options: argparse.Namespace) -> int:
 def prefill_long(folder: Path, tokens: int) -> LongPrompt:
     """A prompt of text on the CPU, in float32. Positions go beyond what the checkpoint was trained for, so nothing can
     be said of its answer. How far it is goes to stderr."""
-    room = blocks_for(tokens) * BLOCK_TOKENS
-    runner = Runner.load(folder, dtype="float32", device="cpu", slots=1, cache_tokens=room)
+    runner = Runner.load(folder, dtype="float32", device="cpu", slots=1, cache_tokens=tokens_for([tokens]))
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 256, (tokens,), generator=generator).tolist()
     visual_ids = (runner.network.config.image_id, runner.network.config.video_id)

@@ -1,8 +1,8 @@
 """A peer of `sightread bench engine` in a process of its own: `python -m jobs.bench.peer_worker`. Takes its orders as
 lines of JSON on stdin and answers with one each, on what was stdout; whatever libraries print goes to stderr.
 
-First order: {peer, folder, prompts, warm_up, …}, and what its peer takes; answer: {tokens, version}. Then, for each
-part of a round: {part, seed}; answer: its figures, peak_mb and version. An {error} ends it.
+First order: {peer, folder, prompts, warm_up, …}, and what its peer takes; answer: {tokens, version, dtype}. Then, for
+each part of a round: {part, arguments}; answer: its figures, peak_mb and version. An {error} ends it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ def _serve(orders: IO[str], answers: IO[str]) -> None:
     device = order["device"]
     warm_up = Prompt(**order.pop("warm_up"))
     peer = _build(order)
-    _send(answers, {**peer.warm_up(warm_up, WARM_TOKENS), "version": peer.version})
+    _send(answers, {**peer.warm_up(warm_up, WARM_TOKENS), "version": peer.version, "dtype": peer.dtype})
     for line in orders:
         part = json.loads(line)
         gc.collect()
         forget_peak(device)
         figures = getattr(peer, part["part"])(**part["arguments"])
+        if device != "cpu":  # others want to compute there too
+            sys.modules["torch"].cuda.empty_cache()
         _send(answers, {**figures, "peak_mb": peak_mb(device), "version": peer.version})
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from jobs.bench.embedded_peer import picture
 from jobs.bench.pages import Prompt
 from jobs.bench.roofline import settle
-from model.engines.runner import DTYPES
+from model.network.loaded import DTYPES
 from model.prompts.preprocess import patchify
 
 
@@ -46,6 +46,7 @@ class Transformers:
         transformers: Any = importlib.import_module("transformers")  # untyped in parts
         transformers.utils.logging.set_verbosity_error()
         self.version = f"transformers {transformers.__version__}"
+        self.dtype = dtype
         self._device, self._dtype = device, DTYPES[dtype]
         self._prompts, self._answers, self._steps, self._sampling = prompts, answers, steps, sampling
         self._batch = len(prompts)
@@ -118,7 +119,7 @@ class Transformers:
                 input_ids=ids,
                 attention_mask=mask,
                 mm_token_type_ids=(ids == image_id).int(),
-                pixel_values=torch.cat(list(patches)).to(self._device, self._dtype),
+                pixel_values=torch.cat(list(patches)).to(self._device),
                 image_grid_thw=torch.tensor([prompt.grid for prompt in prompts], device=self._device),
                 max_new_tokens=tokens,
                 do_sample=bool(sampling.get("temperature")),
@@ -131,4 +132,4 @@ class Transformers:
         return ids_out[:, longest:], moments
 
     def _patches(self, prompts: Sequence[Prompt], seed: int) -> list[Tensor]:
-        return [patchify(picture(prompt, seed + number))[0] for number, prompt in enumerate(prompts)]
+        return [patchify(picture(prompt, seed + number))[0].to(self._dtype) for number, prompt in enumerate(prompts)]

@@ -40,7 +40,7 @@ class Vllm:
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(kv_bytes // (1 << 30) + 1)  # GiB
             os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else one core is kept free
         vllm: Any = importlib.import_module("vllm")
-        self.version = f"vllm {vllm.__version__}"
+        self.version, self.dtype = f"vllm {vllm.__version__}", dtype
         self._parameters = vllm.SamplingParams
         self._image: Any = importlib.import_module("PIL.Image")
         self._engine = vllm.LLM(

@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import llguidance
-
 from schemas.errors import EngineError
 
 if TYPE_CHECKING:
+    import llguidance
     from torch import Tensor
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -34,7 +33,7 @@ class Grammars:
 
     def __init__(self, tokenizer_json: str, vocabulary: int, stop_ids: frozenset[int]) -> None:
         try:
-            self._tokenizer = llguidance.LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=sorted(stop_ids))
+            self._tokenizer = _library().LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=sorted(stop_ids))
         except ValueError as error:
             raise EngineError("engine_error", f"no schema can be followed with this tokenizer: {error}") from error
         self._grammars: dict[str, str] = {}
@@ -46,7 +45,7 @@ class Grammars:
         try:
             if key not in self._grammars:
                 self._grammars[key] = _grammar(schema)
-            matcher = llguidance.LLMatcher(self._tokenizer, self._grammars[key])
+            matcher = _library().LLMatcher(self._tokenizer, self._grammars[key])
             if matcher.is_error():
                 raise ValueError(matcher.get_error())
         except ValueError as error:
@@ -95,7 +94,8 @@ def fill(constraints: list[tuple[Constraint, int]], allowed_SW: Tensor) -> None:
 
 @functools.cache
 def _threads() -> llguidance.LLExecutor:
-    return llguidance.LLExecutor()
+    executor: llguidance.LLExecutor = _library().LLExecutor()
+    return executor
 
 
 def refusal(schema: dict[str, Any]) -> str | None:
@@ -124,7 +124,7 @@ def _faulty_parts(schema: dict[str, Any], place: str) -> Iterator[tuple[str, dic
 
 def _fault(schema: dict[str, Any]) -> str | None:
     try:
-        fault = llguidance.LLMatcher.validate_grammar(_grammar(schema))
+        fault = _library().LLMatcher.validate_grammar(_grammar(schema))
     except ValueError as error:
         fault = str(error)
     return " ".join(fault.split())[:200] or None
@@ -132,7 +132,7 @@ def _fault(schema: dict[str, Any]) -> str | None:
 
 def _grammar(schema: dict[str, Any]) -> str:
     """Raises ValueError for numbers of more than 64 bits."""
-    grammar: str = llguidance.LLMatcher.grammar_from_json_schema(
+    grammar: str = _library().LLMatcher.grammar_from_json_schema(
         _without_far_bounds(schema), overrides={"whitespace_flexible": False}
     )
     return grammar
@@ -154,3 +154,10 @@ def _is_far(keyword: str, bound: float) -> bool:
     return (keyword in _BOUNDS and bound != 0 and not _LEAST < abs(bound) < _LARGEST) or (
         keyword in _LENGTHS and bound > _LONGEST
     )
+
+
+def _library() -> Any:
+    """Imported for the first request that has a schema: an engine that is asked without one needs no grammars."""
+    import llguidance
+
+    return llguidance

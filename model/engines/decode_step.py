@@ -1,16 +1,14 @@
-"""One more token for the rows of an engine: a function over tensors that stay where they are, the same on a CPU and on a
-GPU. It waits for nothing and asks the host nothing, so on a GPU it is captured as a graph (step_graphs.py).
+"""A step of the engine: logits for some slots, and a token for each of them. On a GPU it is compiled and captured as
+graphs, as far as that can be; what cannot stays as it is, with the reason in the log.
 
-Shapes: S slots and one more, which is nobody's; R rows of a step; V vocabulary; H, G, D of the network.
+Shapes: R rows of a step; V vocabulary.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +16,7 @@ from torch import Tensor
 from model.engines.sampler import Variant, sample
 from model.engines.slot_sampler import SlotSampler
 from model.engines.step_graphs import CudaCapture, StepGraphs
-from model.network.compiled import compile_layers, keep_code, plain_layers
-from model.network.kv_cache import BlockCache
-from model.network.language import KVCache
-from model.network.qwen3vl import Qwen3VL
+from model.network.decoder import Decoder
 
 _log = logging.getLogger(__name__)
 
@@ -35,110 +30,57 @@ class Choice:
 
 
 class DecodeStep:
-    """What it holds of a slot: its last token, how many tokens the cache has of it, and what is added to the index of a
-    token for its position. network: in eval mode, weights on `device`."""
-
-    def __init__(self, network: Qwen3VL, cache: BlockCache, sampler: SlotSampler) -> None:
-        self._network, self._cache, self._sampler = network, cache, sampler
-        self._idle = cache.slots
-        rows, device = cache.slots + 1, cache.device
-        self._ids_S = torch.zeros(rows, dtype=torch.int64, device=device)
-        self._lengths_S = torch.zeros_like(self._ids_S)
-        self._deltas_S = torch.zeros_like(self._ids_S)
-        self._grows_S = torch.ones_like(self._ids_S)  # by how much a step lengthens a slot
-        self._grows_S[self._idle] = 0
-        self._kernel: Any = None
-        self._graphs: StepGraphs | None = None
-
-    def begin(self, slots: Sequence[int], ids_R: Tensor, lengths: Sequence[int], deltas: Sequence[int]) -> None:
-        """These slots hold so many tokens each, and go on with these."""
-        slots_R, lengths_R, deltas_R = torch.tensor([slots, lengths, deltas], device=self._cache.device)
-        self._ids_S[slots_R], self._lengths_S[slots_R], self._deltas_S[slots_R] = ids_R, lengths_R, deltas_R
+    def __init__(self, decoder: Decoder, sampler: SlotSampler) -> None:
+        self._decoder, self._sampler = decoder, sampler
+        self._graphs: StepGraphs[tuple[Variant, int]] | None = None
 
     def choose(self, slots: Sequence[int], logits_RV: Tensor) -> tuple[Tensor, list[Choice]]:
-        """A token for each of some slots, from logits that are there already; on the device, and as the host sees it."""
+        """A token for each of some slots, from logits that are there already; on the device, and as the host sees
+        it."""
         variant = self._sampler.prepare(slots)
-        ids_R, logprobs_R = sample(
-            logits_RV, torch.tensor(slots, device=logits_RV.device), self._sampler.state, variant
-        )
+        slots_R = torch.tensor(slots, device=logits_RV.device)
+        ids_R, logprobs_R = sample(logits_RV, slots_R, self._sampler.state, variant)
         return ids_R, _choices(_packed(ids_R, logprobs_R))
 
     def run(self, slots: Sequence[int]) -> list[Choice]:
         """One more token for each of some slots."""
         variant = self._sampler.prepare(slots)
-        self._cache.grow(dict.fromkeys(slots, 1))
         if self._graphs is not None:
-            return _choices(self._graphs.run(slots, variant))
-        return _choices(self._step(self._rows(slots), self._attention(slots), variant))
-
-    def logits(self, slots: Sequence[int]) -> Tensor:
-        """[R, V] for some slots, whose last token this takes up. Nothing is chosen: `begin` says how they go on."""
-        self._cache.grow(dict.fromkeys(slots, 1))
-        return self._logits(self._rows(slots), self._attention(slots))
+            slots_R = self._decoder.rows(slots)
+            return _choices(self._graphs.run(slots_R, (variant, self._decoder.programs(slots))))
+        logits_RV = self._decoder.logits(slots)
+        return _choices(self._go_on(torch.tensor(slots, device=logits_RV.device), logits_RV, variant))
 
     def prepare_device(self) -> None:
-        """On a GPU, before the first request: what can be compiled and captured is, and what cannot is left as it is,
-        with the reason in the log."""
-        network, config = self._network, self._network.config.text
-        _log.warning("compiling the network for this GPU, about a minute the first time; kept in %s", keep_code())
+        """On a GPU, before the first request."""
+        decoder = self._decoder
+        _log.warning(
+            "preparing the network for this GPU: about a minute the first time; code is kept in %s",
+            decoder.code_folder(),
+        )
+        if _attempt("our kernel for attention", decoder.use_kernel):
+            _attempt("compiled layers", decoder.compile)
+            _attempt("CUDA graphs", self._capture)
 
-        def use_kernel() -> None:
-            module = importlib.import_module("model.network.triton_decode")
-            self._kernel = module.DecodeKernel(
-                rows=self._idle, heads=config.heads, kv_heads=config.kv_heads, head_dim=config.head_dim,
-                device=self._cache.device,
-            )  # fmt: skip
-            self._idle_step(1)
+    def _capture(self) -> None:
+        idle, device = self._decoder.idle, self._decoder.device
+        graphs = StepGraphs(self._fixed, slots=idle, idle=idle, capture=CudaCapture())
+        for rows in {idle, 1}:
+            graphs.run(torch.full((rows,), idle, device=device), (Variant(), self._decoder.programs([]))).tolist()
+        self._graphs = graphs
 
-        def compile_parts() -> None:
-            compile_layers(network)
-            for rows in {self._idle, 1}:
-                self._idle_step(rows)
+    def _fixed(self, slots_R: Tensor, kind: tuple[Variant, int]) -> Tensor:
+        variant, programs = kind
+        return self._go_on(slots_R, self._decoder.fixed_logits(slots_R, programs), variant)
 
-        def capture() -> None:
-            graphs = StepGraphs(self._fixed_step, slots=self._idle, device=self._cache.device, capture=CudaCapture())
-            for rows in {self._idle, 1}:
-                graphs.run([self._idle] * rows, Variant())
-            self._graphs = graphs
-
-        if not _try("our kernel for attention", use_kernel):
-            self._kernel = None
-            return
-        if not _try("compiled layers", compile_parts):
-            plain_layers(network)
-        _try("CUDA graphs", capture)
-
-    def _idle_step(self, rows: int) -> None:
-        self._fixed_step(torch.full((rows,), self._idle, device=self._cache.device), Variant()).tolist()
-
-    def _fixed_step(self, slots_R: Tensor, variant: Variant) -> Tensor:
-        """Without a number of the host's in it."""
-        return self._step(slots_R, self._kernel_attention(slots_R), variant)
-
-    def _step(self, slots_R: Tensor, attention: KVCache, variant: Variant) -> Tensor:
+    def _go_on(self, slots_R: Tensor, logits_RV: Tensor, variant: Variant) -> Tensor:
         """[2, R]: ids and log-probabilities."""
-        logits_RV = self._logits(slots_R, attention)
         ids_R, logprobs_R = sample(logits_RV, slots_R, self._sampler.state, variant)
-        self._ids_S[slots_R] = ids_R
+        self._decoder.go_on(slots_R, ids_R)
         return _packed(ids_R, logprobs_R)
 
-    def _logits(self, slots_R: Tensor, attention: KVCache) -> Tensor:
-        places_R = self._lengths_S[slots_R] + self._deltas_S[slots_R]
-        hidden_1RE = self._network(self._ids_S[slots_R][None], places_R.expand(3, 1, -1), cache=attention)
-        self._lengths_S[slots_R] += self._grows_S[slots_R]
-        return self._network.logits(hidden_1RE[0])
 
-    def _rows(self, slots: Sequence[int]) -> Tensor:
-        return torch.tensor(slots, device=self._cache.device)
-
-    def _attention(self, slots: Sequence[int]) -> KVCache:
-        return self._cache.decode(slots) if self._kernel is None else self._kernel_attention(self._rows(slots))
-
-    def _kernel_attention(self, slots_R: Tensor) -> KVCache:
-        return self._kernel.over(self._cache, slots_R, self._lengths_S[slots_R])
-
-
-def _try(what: str, act: Callable[[], None]) -> bool:
+def _attempt(what: str, act: Callable[[], None]) -> bool:
     """Whether it could be done; a GPU is slower without, not useless."""
     try:
         act()

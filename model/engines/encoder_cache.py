@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.network.qwen3vl import Qwen3VL, Visual, join
-from model.prompts.preprocess import MERGE, Grid, patchify
+from model.prompts.preprocess import MERGE, Grid, frame_pixels, normalize, to_patches
 from schemas.request import Clip, Picture
 
 KEPT_TOKENS = 16_384
@@ -27,22 +27,28 @@ BATCH_PATCHES = 16_384
 
 @dataclass(eq=False)
 class VisualItem:
-    """A picture, or one temporal patch of a clip. patches [h*w, 1536] until it is encoded."""
+    """A picture, or one temporal patch of a clip. pixels, uint8 [1, frames, height, width, 3] on the host, until it is
+    encoded."""
 
     grid: Grid
-    patches: Tensor | None
+    pixels: Tensor | None
     encoded: Visual | None = None
 
     @property
+    def patches(self) -> int:
+        return self.grid[1] * self.grid[2]
+
+    @property
     def tokens(self) -> int:
-        return self.grid[1] * self.grid[2] // MERGE**2
+        return self.patches // MERGE**2
 
 
 class EncoderCache:
-    """Items by their content; the least recently asked for go first. Used from several threads."""
+    """Items by their content; the least recently asked for go first. Used from several threads. pinned: pixels wait in
+    memory that a CUDA device copies from by itself."""
 
-    def __init__(self, kept_tokens: int = KEPT_TOKENS) -> None:
-        self._kept_tokens = kept_tokens
+    def __init__(self, kept_tokens: int = KEPT_TOKENS, *, pinned: bool = False) -> None:
+        self._kept_tokens, self._pinned = kept_tokens, pinned
         self._kept: OrderedDict[bytes, tuple[list[VisualItem], Grid]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,8 +59,8 @@ class EncoderCache:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        patches, (t, h, w) = patchify(content)
-        seen = [VisualItem((1, h, w), part) for part in patches.view(t, h * w, -1)], (t, h, w)
+        pixels, (t, h, w) = frame_pixels(content, pinned=self._pinned)
+        seen = [VisualItem((1, h, w), part) for part in torch.split(pixels, 1)], (t, h, w)
         with self._lock:
             if key in self._kept:  # another thread was faster
                 return self._kept[key]
@@ -102,24 +108,26 @@ def encode(network: Qwen3VL, items: Iterable[VisualItem], *, dtype: torch.dtype,
     batch: list[VisualItem] = []
     size = 0
     for item in dict.fromkeys(items):
-        if item.patches is None:
+        if item.pixels is None:
             continue
-        if batch and size + len(item.patches) > BATCH_PATCHES:
+        if batch and size + item.patches > BATCH_PATCHES:
             _encode(network, batch, dtype, device)
             batch, size = [], 0
         batch.append(item)
-        size += len(item.patches)
+        size += item.patches
     if batch:
         _encode(network, batch, dtype, device)
 
 
 def _encode(network: Qwen3VL, batch: list[VisualItem], dtype: torch.dtype, device: str) -> None:
-    patches = torch.cat([item.patches for item in batch if item.patches is not None])
-    visual = network.vision(patches.to(device, dtype), torch.tensor([item.grid for item in batch]))
+    patches = [
+        to_patches(item.pixels.to(device, non_blocking=True)) for item in batch if item.pixels is not None
+    ]  # bytes all the way, a quarter of what they will be
+    visual = network.vision(normalize(torch.cat(patches)).to(dtype), torch.tensor([item.grid for item in batch]))
     start = 0
     for item in batch:
         item.encoded = _copy(_stretch(visual, start, start + item.tokens)) if len(batch) > 1 else visual
-        item.patches = None
+        item.pixels = None
         start += item.tokens
 
 

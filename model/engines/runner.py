@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from model.engines.encoder_cache import VisualCursor, encode, join_all
 from model.engines.decode_step import Choice, DecodeStep
+from model.engines.encoder_cache import VisualCursor, encode, join_all
 from model.engines.slot_sampler import SlotSampler
-from model.network.checkpoint import load
-from model.network.cpu_linear import pack
-from model.network.fused import fuse
-from model.network.kv_cache import BlockCache, ParkedKeys
+from model.network.decoder import Decoder
+from model.network.loaded import load_network
 from model.network.qwen3vl import Qwen3VL
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(eq=False)
@@ -47,28 +44,43 @@ class Sequence:
 
 
 class Runner:
-    """network: in eval mode, weights on `device`. slots: sequences at once. cache_tokens: what its cache holds of all of
-    them together. A sequence has its slot from its first chunk until it is released."""
+    """network: in eval mode, weights on `device`. slots: sequences at once. cache_tokens: what its cache holds of all
+    of them together at most; longest: of one, if that is bounded. A sequence has its slot from its first chunk until it
+    is released."""
 
-    def __init__(self, network: Qwen3VL, *, slots: int, cache_tokens: int, device: str) -> None:
+    def __init__(
+        self, network: Qwen3VL, *, slots: int, cache_tokens: int, device: str, longest: int | None = None
+    ) -> None:
         self.network = network
         self._device = device
         self._dtype = network.language_model.embed_tokens.weight.dtype
-        text = network.config.text
-        self.cache = BlockCache(text, slots=slots, tokens=cache_tokens, dtype=self._dtype, device=device)
-        self.sampler = SlotSampler(slots, text.vocabulary, device)
-        self._step = DecodeStep(network, self.cache, self.sampler)
+        self._decoder = Decoder(network, slots=slots, tokens=cache_tokens, longest=longest, device=device)
+        self.cache = self._decoder.cache
+        self.sampler = SlotSampler(slots, network.config.text.vocabulary, device)
+        self._step = DecodeStep(self._decoder, self.sampler)
         self._free_slots = list(range(slots))  # a heap
-        self._parked: dict[int, ParkedKeys] = {}  # by slot
         if device != "cpu":
             with torch.inference_mode():
                 self._step.prepare_device()
 
     @classmethod
-    def load(cls, folder: Path, *, dtype: str, device: str, slots: int, cache_tokens: int) -> Runner:
-        """From a checkpoint."""
+    def load(
+        cls,
+        folder: Path,
+        *,
+        dtype: str,
+        device: str,
+        slots: int,
+        cache_tokens: int | Callable[[int], int],
+        longest: int | None = None,
+    ) -> Runner:
+        """From a checkpoint. dtype: as load_network has it. cache_tokens: or what says how many, of so many bytes each,
+        once the weights are there."""
         network = load_network(folder, dtype=dtype, device=device)
-        return cls(network, slots=slots, cache_tokens=cache_tokens, device=device)
+        if not isinstance(cache_tokens, int):
+            item_bytes = network.language_model.embed_tokens.weight.element_size()
+            cache_tokens = cache_tokens(network.config.text.kv_bytes(item_bytes))
+        return cls(network, slots=slots, cache_tokens=cache_tokens, device=device, longest=longest)
 
     @property
     def slots_in_use(self) -> int:
@@ -104,7 +116,7 @@ class Runner:
         has been told."""
         slots = self._slots(sequences)
         ids_R, choices = self._step.choose(slots, logits_RV)
-        self._step.begin(slots, ids_R, *self._extents(sequences))
+        self._decoder.begin(slots, ids_R, *self._extents(sequences))
         return choices
 
     def decode(self, sequences: list[Sequence]) -> list[Choice]:
@@ -112,20 +124,21 @@ class Runner:
         return self._step.run(self._slots(sequences))
 
     def decode_logits(self, sequences: list[Sequence]) -> Tensor:
-        """[R, V] after the last of the output_ids of some sequences, whoever chose it; the sampler has no part in it."""
+        """[R, V] after the last of the output_ids of some sequences, whoever chose it; the sampler has no part in
+        it."""
         slots = self._slots(sequences)
         last = torch.tensor([sequence.output_ids[-1] for sequence in sequences], device=self._device)
-        self._step.begin(slots, last, *self._extents(sequences))
-        return self._step.logits(slots)
+        self._decoder.begin(slots, last, *self._extents(sequences))
+        return self._decoder.logits(slots)
 
     def park(self, sequence: Sequence) -> None:
         """Its keys and values go to the host, and their blocks are free; it keeps its slot."""
         if sequence.slot is not None:
-            self._parked[sequence.slot] = self.cache.park(sequence.slot)
+            self.cache.park(sequence.slot)
 
     def restore(self, sequence: Sequence) -> None:
         if sequence.slot is not None:
-            self.cache.restore(sequence.slot, self._parked.pop(sequence.slot))
+            self.cache.restore(sequence.slot)
 
     def release(self, sequence: Sequence) -> None:
         """It ends, and its slot is free."""
@@ -133,7 +146,6 @@ class Runner:
             return  # what it was to be prefilled with failed
         self.cache.release(sequence.slot)
         self.sampler.clear(sequence.slot)
-        self._parked.pop(sequence.slot, None)
         heapq.heappush(self._free_slots, sequence.slot)
         sequence.slot = None
 
@@ -149,15 +161,3 @@ class Runner:
         """Tokens in the cache, and deltas."""
         lengths = [self.cache.host.lengths[slot] for slot in self._slots(sequences)]
         return lengths, [sequence.delta for sequence in sequences]
-
-
-def load_network(folder: Path, *, dtype: str, device: str) -> Qwen3VL:
-    """Of a checkpoint, as an engine runs it, in eval mode. dtype: float32, bfloat16, or auto (float32 on the CPU, else
-    bfloat16)."""
-    kind = DTYPES["float32" if device == "cpu" else "bfloat16"] if dtype == "auto" else DTYPES[dtype]
-    network = load(folder, dtype=kind, device=device)
-    if device == "cpu":
-        pack(network)
-    else:
-        fuse(network)
-    return network

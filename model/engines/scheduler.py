@@ -24,8 +24,8 @@ ANSWER_SHARE = 0.25
 
 @dataclass(eq=False)
 class ScheduledSequence(Generic[Key]):
-    """prompt_tokens, and with the longest answer total_tokens; prefilled: tokens of the prompt that are done; generated:
-    those of the answer."""
+    """prompt_tokens, and with the longest answer total_tokens; prefilled: tokens of the prompt that are done;
+    generated: those of the answer."""
 
     key: Key
     prompt_tokens: int
@@ -64,8 +64,8 @@ class Chunk(Generic[Key]):
 
 
 class Scheduler(Generic[Key]):
-    """slots: sequences at once, parked ones too. step_tokens: bound of one prefill step. cache_tokens: what the KV cache
-    holds, in blocks of block_tokens."""
+    """slots: sequences at once, parked ones too. step_tokens: bound of one prefill step. cache_tokens: what the KV
+    cache holds, in blocks of block_tokens."""
 
     def __init__(self, slots: int, step_tokens: int, cache_tokens: int, block_tokens: int = 1) -> None:
         self.slots, self.step_tokens = slots, step_tokens
@@ -143,7 +143,7 @@ class Scheduler(Generic[Key]):
         return self._blocks(one.expected_tokens for one in (*self.running, sequence)) <= self._capacity
 
     def _blocks(self, tokens: Iterable[int]) -> int:
-        return sum(-(-each // self._block_tokens) for each in tokens)
+        return sum(-(-count // self._block_tokens) for count in tokens)
 
     def _schedule(self, sequence: ScheduledSequence[Key], left: int, chunks: list[Chunk[Key]]) -> int:
         count = min(left, sequence.prompt_tokens - sequence.prefilled)

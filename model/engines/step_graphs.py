@@ -1,20 +1,20 @@
-"""A step of the engine as CUDA graphs: one for each number of rows and each kind of sampling, captured when it is first
+"""A step of the engine as CUDA graphs: one for each number of rows and each kind of step, captured when it is first
 needed. Knows nothing of what a step computes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from model.engines.sampler import Variant
-
 _log = logging.getLogger(__name__)
 
 Run = Callable[[], Tensor]
+Kind = TypeVar("Kind", bound=Hashable)
 
 
 def row_counts(slots: int) -> list[int]:
@@ -26,42 +26,42 @@ def row_counts(slots: int) -> list[int]:
     return [count for count in counts if count < slots] + [slots]
 
 
-class StepGraphs:
-    """step: [R] slots and a variant -> a tensor with R columns; fit to be captured, and harmless for the slot `slots`,
-    which is nobody's. capture: of a function without arguments one that does the same again."""
+class StepGraphs(Generic[Kind]):
+    """step: [R] slots and its kind -> a tensor with R columns; fit to be captured, and harmless for the slot `idle`,
+    which is nobody's. slots: rows at most. capture: of a function without arguments one that does the same again."""
 
     def __init__(
-        self, step: Callable[[Tensor, Variant], Tensor], *, slots: int, device: str, capture: Callable[[Run], Run]
+        self, step: Callable[[Tensor, Kind], Tensor], *, slots: int, idle: int, capture: Callable[[Run], Run]
     ) -> None:
-        self._step, self._capture, self._idle, self._device = step, capture, slots, device
+        self._step, self._capture, self._idle = step, capture, idle
         self._counts = row_counts(slots)
-        self._captured: dict[tuple[int, Variant], tuple[Tensor, Run]] = {}
+        self._captured: dict[tuple[int, Kind], tuple[Tensor, Run]] = {}
         self._captures = True
 
-    def run(self, slots: Sequence[int], variant: Variant) -> Tensor:
+    def run(self, slots_R: Tensor, kind: Kind) -> Tensor:
         """What the step gives for some slots, until the next call."""
-        count = next(count for count in self._counts if count >= len(slots))
-        rows = torch.tensor([*slots, *[self._idle] * (count - len(slots))], device=self._device)
-        captured = self._captured.get((count, variant))
+        rows = len(slots_R)
+        count = next(count for count in self._counts if count >= rows)
+        captured = self._captured.get((count, kind))
         if captured is None and self._captures:
-            captured = self._add(count, variant)
+            captured = self._add(slots_R.new_full((count,), self._idle), kind)
         if captured is None:
-            return self._step(rows, variant)[:, : len(slots)]
-        slots_R, replay = captured
-        slots_R.copy_(rows)
-        return replay()[:, : len(slots)]
+            return self._step(slots_R, kind)
+        fixed, replay = captured
+        fixed[:rows] = slots_R
+        fixed[rows:] = self._idle
+        return replay()[:, :rows]
 
-    def _add(self, count: int, variant: Variant) -> tuple[Tensor, Run] | None:
-        """Over rows that are nobody's, for it runs the step a few times."""
-        slots_R = torch.full((count,), self._idle, device=self._device)
+    def _add(self, slots_R: Tensor, kind: Kind) -> tuple[Tensor, Run] | None:
+        """slots_R: nobody's, for this runs the step a few times."""
         try:
-            replay = self._capture(lambda: self._step(slots_R, variant))
+            captured = slots_R, self._capture(lambda: self._step(slots_R, kind))
         except Exception as error:  # noqa: BLE001  a GPU is slower without it, not useless
             self._captures = False
-            _log.warning("steps run without CUDA graphs: %s: %s", type(error).__name__, error)
+            _log.warning("decoding without CUDA graphs: %s: %s", type(error).__name__, f"{error}"[:500])
             return None
-        self._captured[count, variant] = slots_R, replay
-        return slots_R, replay
+        self._captured[len(slots_R), kind] = captured
+        return captured
 
 
 class CudaCapture:
@@ -71,7 +71,7 @@ class CudaCapture:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, run: Run) -> Run:
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):  # what is compiled, loaded or set aside the first time

@@ -2,7 +2,8 @@
 the checkpoint.
 
 One thread owns the network and steps it: prompts are prefilled in bounded steps as slots come free, and after each of
-these, all that have begun to write decode together, one token a step. Rendering, tokenizing and patching happen on other threads before.
+these, all that have begun to write decode together, one token a step. Rendering, tokenizing and patching happen on
+other threads before.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from model.engines.constraint import Constraint, Grammars
 from model.engines.decode_step import Choice
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.engine import DEFAULT_CONTEXT
-from model.engines.runner import Runner, Sequence, load_network
+from model.engines.runner import Runner, Sequence
 from model.engines.scheduler import Chunk, ScheduledSequence, Scheduler
-from model.network.kv_blocks import BLOCK_TOKENS, blocks_for
 from model.prompts.chat import Chat
 from schemas.errors import ChildDied, EngineError
 from schemas.request import Completion, FinishReason, Request
@@ -35,6 +35,9 @@ CACHE_SHARE = 0.5
 
 PREFILL_TOKENS = 4096
 """Of one prefill step."""
+
+MOST_PREPARERS = 8
+"""Opening a page of 1,400 tokens takes 20 ms of a core, and a GPU reads it in 60."""
 
 
 @dataclass(eq=False)
@@ -86,25 +89,24 @@ class TorchEngine:
         sharers: int = 1,
     ) -> None:
         self.slots = slots
-        network = load_network(folder, dtype=dtype, device=device)
-        self._config = network.config
-        self.max_context = min(max_context or DEFAULT_CONTEXT, self._config.text.max_positions)
-        if cache_tokens is None:
-            item_bytes = network.language_model.embed_tokens.weight.element_size()
-            free = int(CACHE_SHARE * free_bytes(device) / sharers)
-            useful = slots * blocks_for(self.max_context) * BLOCK_TOKENS
-            cache_tokens = min(useful, free // self._config.text.kv_bytes(item_bytes))
-        self._runner = Runner(network, slots=slots, cache_tokens=cache_tokens, device=device)
-        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache_tokens, BLOCK_TOKENS)
+        longest = max_context or DEFAULT_CONTEXT
+        self._runner = Runner.load(
+            folder, dtype=dtype, device=device, slots=slots, longest=longest,
+            cache_tokens=cache_tokens or (lambda size: int(CACHE_SHARE * free_bytes(device) / sharers) // size),
+        )  # fmt: skip
+        self._config = self._runner.network.config
+        self.max_context = min(longest, self._config.text.max_positions)
+        cache = self._runner.cache
+        self._scheduler: Scheduler[ActiveRequest] = Scheduler(slots, prefill_tokens, cache.tokens, cache.block_tokens)
         self._chat = Chat(folder)
         self._grammars: Grammars | None = None  # made for the first request that wants one
         self._grammars_lock = threading.Lock()
-        self._encoder_cache = EncoderCache()
+        self._encoder_cache = EncoderCache(pinned=device != "cpu")
         self._progress = 0
         self._closed = False
         self._dead: ChildDied | None = None
         self._changed = threading.Condition()
-        self._preparers = ThreadPoolExecutor(2, thread_name_prefix="prepare")
+        self._preparers = ThreadPoolExecutor(preparers(device), thread_name_prefix="prepare")
         self._thread = threading.Thread(target=self._work, name="torch-engine", daemon=True)
         self._thread.start()
 
@@ -320,6 +322,13 @@ class TorchEngine:
             return False
         tail = self._chat.decode(active.sequence.output_ids[-(4 * max(map(len, stops)) + 4) :])
         return any(stop in tail for stop in stops)
+
+
+def preparers(device: str) -> int:
+    """Threads that render, tokenize and open pictures while a step runs. A step on a GPU needs one core, of which there
+    are others; on a CPU it needs them all."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 if device == "cpu" else max(2, min(MOST_PREPARERS, cores - 2))
 
 
 def free_bytes(device: str, root: Path = Path("/")) -> int:

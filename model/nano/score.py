@@ -15,8 +15,7 @@ from model.nano.batches import line_image_patches, normalize
 from model.nano.line_image import TOKEN_SIDE_PX
 from model.nano.render import Sample
 from model.nano.tokens import build_tokenizer, prompt_ids, token_ids
-from model.network.kv_blocks import BLOCK_TOKENS, blocks_for
-from model.network.kv_cache import BlockCache
+from model.network.kv_cache import BlockCache, tokens_for
 from model.network.qwen3vl import Qwen3VL, join
 
 
@@ -53,10 +52,8 @@ def _read(network: Qwen3VL, samples: Sequence[Sample], max_tokens: int) -> list[
         ]
     )
     slots = list(range(len(samples)))
-    room = sum(blocks_for(length + max_tokens) for length in lengths) * BLOCK_TOKENS
-    cache = BlockCache(
-        network.config.text, slots=len(samples), tokens=room, dtype=visual.embeds.dtype, device=device
-    )
+    room = tokens_for(length + max_tokens for length in lengths)
+    cache = BlockCache(network.config.text, slots=len(samples), tokens=room, dtype=visual.embeds.dtype, device=device)
     hidden = network(
         torch.tensor([[token for prompt in prompts for token in prompt]], device=device),
         torch.cat([where for where, _ in placed], dim=1)[:, None].to(device),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 
 MASK_CELLS = 1 << 22
 """Most cells of one mask: queries far into a long prompt are taken a few at a time."""
@@ -36,6 +37,14 @@ def _attend_one(q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor, mask: Tensor | N
 def _attend_last(q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor) -> Tensor:
     """Causal, with tokens before the new ones. torch's own is_causal would take the new ones for the first."""
     new, every = q_BHSD.shape[2], k_BGKD.shape[2]
+    if q_BHSD.is_cuda and q_BHSD.element_size() == 2:  # for flash attention, which needs no mask
+        return F.scaled_dot_product_attention(
+            q_BHSD,
+            k_BGKD,
+            v_BGKD,
+            attn_mask=causal_lower_right(new, every),
+            enable_gqa=q_BHSD.shape[1] != k_BGKD.shape[1],
+        )
     step = max(16, MASK_CELLS // every)
     places = torch.arange(every, device=q_BHSD.device)
     grouped = q_BHSD.shape[1] != k_BGKD.shape[1]

@@ -22,6 +22,8 @@ _TEXT: _Rules = {
     "use_sliding_window": ((False, None), _VLLM),
     "sliding_window": ((None,), _VLLM),
     "attention_chunk_size": ((None,), ""),
+    "is_causal": ((True, None), ""),
+    "per_layer_config": ((None,), ""),
     "partial_rotary_factor": ((1, None), ""),
     "original_max_position_embeddings": ((None,), ""),
     "tie_word_embeddings": ((True, False, None), ""),
@@ -30,9 +32,6 @@ _TEXT: _Rules = {
 _ROPE: _Rules = {
     "mrope_interleaved": ((True, None), _VLLM),  # transformers interleaves whatever it says
     "partial_rotary_factor": ((1, None), ""),
-    "mscale": ((None,), _VLLM),
-    "mscale_all_dim": ((None,), _VLLM),
-    "truncate": ((True, None), _VLLM),
 }
 _VISION: _Rules = {
     "hidden_act": (("gelu_pytorch_tanh", None), _VLLM),
@@ -50,7 +49,7 @@ def check_values(data: dict[str, Any]) -> None:
     for name in ("rope_scaling", "rope_parameters"):
         _check(f"text_config.{name}.", text.get(name) or {}, _ROPE)
     if any(kind != "full_attention" for kind in _list(text.get("layer_types"))):
-        raise _refused("text_config.layer_types", text["layer_types"], "'full_attention' alone", _VLLM)
+        raise _refused("text_config.layer_types", text["layer_types"], "'full_attention' alone", "")
     _check("vision_config.", vision, _VISION)
     _check("vision_config.rope_parameters.", _object(vision.get("rope_parameters")), _VISION_ROPE)
 

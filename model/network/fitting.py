@@ -71,13 +71,19 @@ def _check_dtypes(stored: dict[str, StoredTensor], folder: Path) -> None:
 
 def _check_weights(config: Config, stored: dict[str, StoredTensor], folder: Path) -> None:
     """Raises SpecError that lists what is missing, unexpected or of another shape."""
+    experts = config.text.experts
+    if experts is not None and config.text.hidden in (experts.ffn, 2 * experts.ffn):
+        raise SpecError(
+            f"{folder}: experts {experts.ffn} wide beside hidden_size {config.text.hidden}: their matrices are square, "
+            "and versions of transformers differ in which side comes first"
+        )
     left = dict(stored)
     missing, misshapen = [], []
     for name, shape in weight_shapes(config):
         tensor = left.pop(name, None)
         if tensor is None:
             missing.append(name)
-        elif tensor.shape != shape:
+        elif tensor.shape not in (shape, turned(name, shape)):
             misshapen.append(f"{name} {list(tensor.shape)[:8]}, not {list(shape)} ({tensor.file.name})")
         if len(missing) + len(misshapen) > 1000:
             break
@@ -100,6 +106,12 @@ def _check_weights(config: Config, stored: dict[str, StoredTensor], folder: Path
     ]
     if faults:
         raise SpecError(f"{folder}: the weights do not fit config.json; {'; '.join(faults)}")
+
+
+def turned(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a matrix of experts as transformers 5 saves it, out before in; of others their own. Such are turned
+    while they are loaded, by both."""
+    return (shape[0], shape[2], shape[1]) if ".experts." in name else shape
 
 
 def _check_tied(stored: dict[str, StoredTensor], folder: Path) -> None:

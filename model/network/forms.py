@@ -60,7 +60,9 @@ def refuse_other_forms(folder: Path, name: str) -> None:
             "and ask it by engine: {kind: openai}"
         )
     ours = any(file.endswith(".safetensors") or file == "model.safetensors.index.json" for file in names)
-    if not ours and (holds := _other_format(names)):
+    # a hub's snapshot has not all that its name tells
+    named = [f"{name}.gguf"] if name.lower().endswith("-gguf") and "config.json" not in names else []
+    if not ours and (holds := _other_format([*names, *named])):
         raise SpecError(f"engine.model: {folder} holds {holds}")
     config: dict[str, Any] = read_object(folder / "config.json") if "config.json" in names else {}
     if kind := _other_model(folder, name, config):

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.network.config import Config
+from model.network.config_values import check_values
 from model.network.fitting import check_fit, check_quantization
 from model.network.forms import refuse_file, refuse_other_forms
 from model.network.headers import StoredTensor, check_layers, stored_tensors
@@ -42,14 +44,16 @@ def open_checkpoint(name: str, local: Path | None = None, *, embedded: bool) -> 
     for one that cannot be run."""
     if local is not None:
         refuse_other_forms(local, name)
-    folder = resolve(name) if local is None else local
+    folder = resolve(name, embedded=embedded) if local is None else local
     return OpenedCheckpoint(folder, runnable_config(folder) if embedded else load_config(folder))
 
 
-def resolve(name: str) -> Path:
-    """The folder of a checkpoint: a local one as it is, a hub name (`owner/name`) through the hub's cache.
+def resolve(name: str, *, embedded: bool = False) -> Path:
+    """The folder of a checkpoint: a local one as it is, a hub name (`owner/name`) through the hub's cache, its weights
+    after the rest was looked at.
 
-    Raises SpecError when there is neither, or no checkpoint of a model that writes.
+    Raises SpecError when there is neither, no checkpoint of a model that writes, or, where it is to be fetched for our
+    own network (embedded), one that this does not run.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -59,17 +63,26 @@ def resolve(name: str) -> Path:
     refuse_file(folder)
     if not _is_hub_name(name):
         raise SpecError(f"engine.model: there is no checkpoint folder {name}")
+    described = _fetched(name, [suffix for suffix in SUFFIXES if suffix != ".safetensors"])
+    refuse_other_forms(described, name)
+    data = config_json(described)
+    if embedded:
+        check_quantization(data, described)
+        Config.from_json(data)
+        check_values(data)
+    return _fetched(name, SUFFIXES)
+
+
+def _fetched(name: str, suffixes: Iterable[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        fetched = snapshot_download(name, allow_patterns=[f"*{suffix}" for suffix in SUFFIXES])
+        return Path(snapshot_download(name, allow_patterns=[f"*{suffix}" for suffix in suffixes]))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise SpecError(
             f"engine.model: {name} is no local folder and cannot be had from the hub: {one_line(error)}"
         ) from error
-    refuse_other_forms(Path(fetched), name)
-    return Path(fetched)
 
 
 def to_be_fetched(name: str) -> bool:

@@ -1,14 +1,14 @@
 """Which blocks of the KV cache belong to whom, on the host: lists of whole numbers, no tensors.
 
-A block holds BLOCK_TOKENS tokens. A slot takes blocks as its sequence grows and gives them back when it ends; nothing is
-moved for that. Block 0 is nobody's: rows that only fill up a step write there.
+A block holds BLOCK_TOKENS tokens. A slot takes blocks as its sequence grows and gives them back when it ends; nothing
+is moved for that. Block 0 is nobody's: rows that only fill up a step write there.
 """
 
 from __future__ import annotations
 
 import heapq
 
-BLOCK_TOKENS = 128
+BLOCK_TOKENS = 256
 """A sequence wastes half of this on average. Attention on a CPU takes a block at a time, and is slower by more with
 smaller ones."""
 

@@ -10,7 +10,7 @@ R rows of a decode step, W blocks of the longest table.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,27 +19,38 @@ from torch import Tensor
 from model.network.attention import attend
 from model.network.block_attention import BlockAttention
 from model.network.config import TextConfig
-from model.network.kv_blocks import BLOCK_TOKENS, BlockTable
+from model.network.kv_blocks import BLOCK_TOKENS, BlockTable, blocks_for
 
 
-@dataclass(frozen=True)
-class ParkedKeys:
-    """What a slot held, in memory of the host: [L, 2, blocks, G, T, D]."""
-
-    stored: Tensor
-    length: int
+def tokens_for(lengths: Iterable[int]) -> int:
+    """What a cache has to hold for sequences of these lengths: full blocks."""
+    return BLOCK_TOKENS * sum(map(blocks_for, lengths))
 
 
 class BlockCache:
-    """tokens: what all slots hold together at most. The pool is set aside at once; on a CPU the system gives it memory as
-    it is written, low blocks first.
+    """tokens: what all slots hold together at most; longest: what one does, if that is bounded. The pool is set aside
+    at once; on a CPU the system gives it memory as it is written, low blocks first.
 
     table_SW, on the device: the blocks of every slot, and of one more that is nobody's, at all times in block 0.
     """
 
-    def __init__(self, config: TextConfig, *, slots: int, tokens: int, dtype: torch.dtype, device: str) -> None:
+    def __init__(
+        self,
+        config: TextConfig,
+        *,
+        slots: int,
+        tokens: int,
+        longest: int | None = None,
+        dtype: torch.dtype,
+        device: str,
+    ) -> None:
+        if longest is not None:
+            tokens = min(tokens, slots * tokens_for([longest]))
         blocks = 1 + tokens // BLOCK_TOKENS
         self.slots, self.device = slots, device
+        self.tokens, self.block_tokens = (blocks - 1) * BLOCK_TOKENS, BLOCK_TOKENS
+        self._decoded: BlockAttention | None = None  # the last step
+        self._parked: dict[int, tuple[Tensor, int]] = {}  # by slot: keys and values, and of how many tokens
         self.host = BlockTable(slots, blocks)
         self._pool_L2NGTD = torch.empty(
             (config.layers, 2, blocks, config.kv_heads, BLOCK_TOKENS, config.head_dim), dtype=dtype, device=device
@@ -63,7 +74,10 @@ class BlockCache:
 
     def decode(self, slots: Sequence[int]) -> BlockAttention:
         """A pass that brings one more token for each of some slots, by the operators of torch. After `grow`."""
-        return BlockAttention([self.host.blocks(slot) for slot in slots], [self.host.lengths[s] for s in slots], self)
+        blocks = [self.host.blocks(slot) for slot in slots]
+        lengths = [self.host.lengths[slot] for slot in slots]
+        self._decoded = BlockAttention(blocks, lengths, self, self._decoded)
+        return self._decoded
 
     def grow(self, tokens: dict[int, int]) -> None:
         """Room for so many more tokens of each slot. What pads the last block of a slot is masked, but must be numbers:
@@ -86,19 +100,21 @@ class BlockCache:
         """Its sequence ends. Its row of the table goes on naming blocks that are another's now; nobody reads them by it
         before `grow` has named new ones."""
         self.host.release(slot)
+        self._parked.pop(slot, None)
 
-    def park(self, slot: int) -> ParkedKeys:
+    def park(self, slot: int) -> None:
         """Copy what a slot holds to the host, and let its blocks go."""
         blocks = torch.tensor(self.host.blocks(slot), dtype=torch.int64, device=self.device)
-        parked = ParkedKeys(self._pool_L2NGTD.index_select(2, blocks).cpu(), self.host.lengths[slot])
+        kept = self._pool_L2NGTD.index_select(2, blocks).cpu(), self.host.lengths[slot]
         self.release(slot)
-        return parked
+        self._parked[slot] = kept
 
-    def restore(self, slot: int, parked: ParkedKeys) -> None:
+    def restore(self, slot: int) -> None:
         """Bit for bit what was parked, into other blocks."""
-        self.grow({slot: parked.length})
+        stored, length = self._parked.pop(slot)
+        self.grow({slot: length})
         blocks = torch.tensor(self.host.blocks(slot), dtype=torch.int64, device=self.device)
-        self._pool_L2NGTD.index_copy_(2, blocks, parked.stored.to(self.device))
+        self._pool_L2NGTD.index_copy_(2, blocks, stored.to(self.device))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,7 @@ class LanguageModel(nn.Module):
         cos, sin = text_rotary(positions_3BS, frequencies, self.config.mrope_section, factor)
         rotary = (cos.to(embeds_BSE.dtype), sin.to(embeds_BSE.dtype))
         x_BSE = embeds_BSE
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(cast(list[Layer], self.layers)):
             q_BHSD, k_BGSD, v_BGSD = self.before_attention(layer, x_BSE, rotary)
             if cache is None:
                 attended_BHSD = attend(q_BHSD, k_BGSD, v_BGSD, mask)
@@ -99,8 +99,8 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """All but the attention itself, which is between forward and o_proj. qkv_proj: q_proj, k_proj and v_proj as one, where an engine has fused them
-    (model/network/fused.py)."""
+    """All but the attention itself, which is between forward and o_proj. qkv_proj: q_proj, k_proj and v_proj as one,
+    where an engine has fused them (model/network/fused.py)."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()

@@ -2,11 +2,12 @@
 only where there is a CUDA device (and by tests, which interpret them).
 
 A row's keys are split over programs, PIECE tokens each or, in a long row, one of SPLITS equal parts; a second kernel
-joins the parts by their running maxima and sums (Flash-Decoding, Dao et al. 2023). How a row is split depends on its own
-length alone, so its result does too, to the bit. The heads of a group share a program, which reads keys and values once.
+joins the parts by their running maxima and sums (Flash-Decoding, Dao et al. 2023). How a row is split depends on its
+own length alone, so its result does too, to the bit. The heads of a group share a program, which reads keys and values
+once.
 
-What is unusual: the step is captured as a CUDA graph, so nothing here depends on numbers that the host knows: the grid is
-that of the longest row there can be, and programs beyond the length of theirs end at once.
+What is unusual: the step is captured as a CUDA graph, so nothing here depends on numbers that the host knows: the grid
+is that of the longest row there can be, and programs beyond the length of theirs end at once.
 
 Shapes: R rows, H query heads, G key/value heads, Q heads of a group, D head dimension, N blocks, T tokens of a block,
 W blocks of a row's table, S slots.
@@ -25,6 +26,8 @@ from model.network.kv_blocks import BLOCK_TOKENS
 
 SPLITS = 32
 """Programs at most for a row and a key/value head."""
+FEW_SPLITS = 8
+"""Programs where no row of a step needs more, so that fewer end at once."""
 PIECE = 256
 """Tokens at least of a program, a multiple of TILE."""
 TILE = 64
@@ -32,7 +35,7 @@ TILE = 64
 
 
 @triton.jit
-def _store(keys, values, table, slots, lengths, k, v, G, stride_n, stride_g, stride_t, W,
+def _store(keys, values, table, slots, lengths, k, v, k_row, k_head, v_row, v_head, stride_n, stride_g, stride_t, W,
            T: tl.constexpr, D: tl.constexpr, DP: tl.constexpr):  # fmt: skip
     """The new key and value [R, G, D] of every row to the place that its length says, in its last block."""
     row, head = tl.program_id(0), tl.program_id(1)
@@ -41,13 +44,13 @@ def _store(keys, values, table, slots, lengths, k, v, G, stride_n, stride_g, str
     block = tl.load(table + slot * W + place // T).to(tl.int64)
     d = tl.arange(0, DP)
     to = block * stride_n + head * stride_g + (place % T) * stride_t + d
-    at = (row * G + head) * D + d
-    tl.store(keys + to, tl.load(k + at, mask=d < D), mask=d < D)
-    tl.store(values + to, tl.load(v + at, mask=d < D), mask=d < D)
+    tl.store(keys + to, tl.load(k + row * k_row + head * k_head + d, mask=d < D), mask=d < D)
+    tl.store(values + to, tl.load(v + row * v_row + head * v_head + d, mask=d < D), mask=d < D)
 
 
 @triton.jit
-def _attend(q, keys, values, table, slots, lengths, maxima, sums, parts, scale, G, stride_n, stride_g, stride_t, W,
+def _attend(q, keys, values, table, slots, lengths, maxima, sums, parts, scale, q_row, q_head, G,
+            stride_n, stride_g, stride_t, W,
             Q: tl.constexpr, QP: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, T: tl.constexpr, TILE: tl.constexpr,
             PIECE: tl.constexpr, SPLITS: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
     """One part of a row's keys for the heads of a group: parts [R, G, SPLITS, Q, D], not yet divided by their sums."""
@@ -61,7 +64,7 @@ def _attend(q, keys, values, table, slots, lengths, maxima, sums, parts, scale, 
     t = tl.arange(0, TILE)
     d = tl.arange(0, DP)
     if start < end:
-        query = tl.load(q + ((row * G + head) * Q + i)[:, None] * D + d[None, :],
+        query = tl.load(q + row * q_row + (head * Q + i)[:, None] * q_head + d[None, :],
                         mask=(i < Q)[:, None] & (d < D)[None, :], other=0.0)  # fmt: skip
         highest = tl.full([QP], float("-inf"), tl.float32)
         total = tl.zeros([QP], tl.float32)
@@ -99,7 +102,7 @@ def _join(maxima, sums, parts, lengths, out, G, Q: tl.constexpr, QP: tl.constexp
     highest = tl.full([QP], float("-inf"), tl.float32)
     total = tl.zeros([QP], tl.float32)
     mixed = tl.zeros([QP, DP], tl.float32)
-    for split in range(0, tl.cdiv(length, piece)):
+    for split in range(tl.cdiv(length, piece)):
         base = ((row * G + head) * SPLITS + split) * Q
         here = tl.load(maxima + base + i, mask=i < Q, other=0.0)
         above = tl.maximum(highest, here)
@@ -113,7 +116,7 @@ def _join(maxima, sums, parts, lengths, out, G, Q: tl.constexpr, QP: tl.constexp
 
 
 class Pool(Protocol):
-    table_SW: Tensor
+    table_SW: Tensor  # noqa: N815
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Keys and values [N, G, T, D]."""
@@ -129,9 +132,14 @@ class DecodeKernel:
         self._sums = torch.empty_like(self._maxima)
         self._parts = torch.empty((*shape, head_dim), dtype=torch.float32, device=device)
 
-    def over(self, pool: Pool, slots_R: Tensor, lengths_R: Tensor) -> KernelAttention:
+    @staticmethod
+    def programs(longest: int) -> int:
+        """For a row and a key/value head, in a step whose rows have so many tokens at most."""
+        return FEW_SPLITS if longest <= FEW_SPLITS * PIECE else SPLITS
+
+    def over(self, pool: Pool, slots_R: Tensor, lengths_R: Tensor, programs: int) -> KernelAttention:
         """For a pass that brings one more token for each of some slots, which held lengths_R before."""
-        return KernelAttention(self, pool, slots_R, lengths_R)
+        return KernelAttention(self, pool, slots_R, lengths_R, programs)
 
     def store(
         self, k_RGD: Tensor, v_RGD: Tensor, keys_NGTD: Tensor, values_NGTD: Tensor,
@@ -140,28 +148,30 @@ class DecodeKernel:
         """Take up the new tokens."""
         rows, kv_heads, size = k_RGD.shape
         _store[(rows, kv_heads)](
-            keys_NGTD, values_NGTD, table_SW, slots_R, lengths_R, k_RGD.contiguous(), v_RGD.contiguous(), kv_heads,
-            *keys_NGTD.stride()[:3], table_SW.stride(0),
+            keys_NGTD, values_NGTD, table_SW, slots_R, lengths_R,
+            k_RGD, v_RGD, *k_RGD.stride()[:2], *v_RGD.stride()[:2], *keys_NGTD.stride()[:3], table_SW.stride(0),
             T=BLOCK_TOKENS, D=size, DP=triton.next_power_of_2(size),
         )  # fmt: skip
 
     def attend(
         self, q_RHD: Tensor, keys_NGTD: Tensor, values_NGTD: Tensor,
-        table_SW: Tensor, slots_R: Tensor, lengths_R: Tensor,
+        table_SW: Tensor, slots_R: Tensor, lengths_R: Tensor, programs: int,
     ) -> Tensor:  # fmt: skip
         """[R, H, D]. lengths_R: tokens before the new one, which is at that place. slots_R: the rows of table_SW."""
-        rows, heads, size = q_RHD.shape
+        rows, _, size = q_RHD.shape
         kv_heads = keys_NGTD.shape[1]
         group = {"Q": self._group, "QP": max(16, triton.next_power_of_2(self._group))}
         width = {"D": size, "DP": max(16, triton.next_power_of_2(size))}
+        wide = q_RHD.dtype == torch.float32
         split = {"TILE": TILE, "PIECE": PIECE, "SPLITS": SPLITS}
         out_RHD = torch.empty_like(q_RHD, memory_format=torch.contiguous_format)
-        _attend[(rows, kv_heads, SPLITS)](
-            q_RHD.contiguous(), keys_NGTD, values_NGTD, table_SW, slots_R, lengths_R,
-            self._maxima, self._sums, self._parts, size**-0.5, kv_heads,
+        _attend[(rows, kv_heads, programs)](
+            q_RHD, keys_NGTD, values_NGTD, table_SW, slots_R, lengths_R,
+            self._maxima, self._sums, self._parts, size**-0.5, *q_RHD.stride()[:2], kv_heads,
             *keys_NGTD.stride()[:3], table_SW.stride(0), **group, **width, T=BLOCK_TOKENS, **split,
             # float32 as it is, where tensor cores would round it to 10 bits
-            PRECISION="ieee" if q_RHD.dtype == torch.float32 else "tf32",
+            PRECISION="ieee" if wide else "tf32",
+            num_stages=2 if wide else 3,  # of keys and values on their way into shared memory
         )  # fmt: skip
         _join[(rows, kv_heads)](
             self._maxima, self._sums, self._parts, lengths_R, out_RHD, kv_heads, **group, **width, **split
@@ -172,12 +182,12 @@ class DecodeKernel:
 class KernelAttention:
     """A KVCache of language.py over fixed tensors, for a step of one token a row."""
 
-    def __init__(self, kernel: DecodeKernel, pool: Pool, slots_R: Tensor, lengths_R: Tensor) -> None:
-        self._kernel, self._pool = kernel, pool
+    def __init__(self, kernel: DecodeKernel, pool: Pool, slots_R: Tensor, lengths_R: Tensor, programs: int) -> None:
+        self._kernel, self._pool, self._programs = kernel, pool, programs
         self._rows = (pool.table_SW, slots_R, lengths_R)
 
     def attend(self, layer: int, q_1HRD: Tensor, k_1GRD: Tensor, v_1GRD: Tensor) -> Tensor:
         keys, values = self._pool.layer(layer)
         q_RHD, k_RGD, v_RGD = (part[0].transpose(0, 1) for part in (q_1HRD, k_1GRD, v_1GRD))
         self._kernel.store(k_RGD, v_RGD, keys, values, *self._rows)
-        return self._kernel.attend(q_RHD, keys, values, *self._rows).transpose(0, 1)[None]
+        return self._kernel.attend(q_RHD, keys, values, *self._rows, self._programs).transpose(0, 1)[None]

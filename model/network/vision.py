@@ -2,7 +2,8 @@
 
 What is unusual: a learned position table of 48 x 48, interpolated to the picture's grid, *and* 2-D rotary in
 every block; attention is full but stays within one temporal patch (two frames); features are tapped after
-three blocks (DeepStack) besides the last one, each with a merger of its own.
+three blocks (DeepStack) besides the last one, each with a merger of its own. Pictures of several sizes go through it
+end to end, without padding.
 
 Footguns: the main merger normalizes before it joins 2 x 2 patches, the DeepStack mergers after; GELU is the
 tanh form in the blocks and the exact one in the mergers.
@@ -13,6 +14,7 @@ tokens; D hidden; H heads; grid rows are (t, h, w) in patches, a row per picture
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 
 import torch
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from model.network.config import VisionConfig
 from model.network.embedding import Embedding
+from model.network.frame_attention import PackedFrames
 from model.network.rope import rotate, vision_rotary
 
 
@@ -33,6 +36,9 @@ class VisionTower(nn.Module):
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
         self.merger = Merger(config, norm_after_join=False)
         self.deepstack_merger_list = nn.ModuleList([Merger(config, norm_after_join=True) for _ in config.deepstack])
+        # of any block; an engine puts compiled ones in their place (model/network/compiled.py)
+        self.before_attention: Callable[..., tuple[Tensor, Tensor, Tensor]] = Block.before_attention
+        self.after_attention: Callable[..., Tensor] = Block.after_attention
 
     def forward(self, patches_PC: Tensor, grid: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Tokens [N, out_hidden], and the same for each DeepStack tap."""
@@ -41,10 +47,11 @@ class VisionTower(nn.Module):
         x_PD = x_PD + self._positions(shapes).to(x_PD.dtype)
         rows, columns = self._coordinates(shapes, x_PD.device)
         rotary = vision_rotary(rows, columns, self.config.hidden // self.config.heads)
-        segments = [h * w for t, h, w in shapes for _ in range(t)]
+        frames = PackedFrames([h * w for t, h, w in shapes for _ in range(t)], x_PD.device)
         taps: list[Tensor] = []
         for index, block in enumerate(self.blocks):
-            x_PD = block(x_PD, rotary, segments)
+            attended_PHD = frames.attend(*self.before_attention(block, x_PD, rotary))
+            x_PD = self.after_attention(block, x_PD, attended_PHD.flatten(1))
             if index in self.config.deepstack:
                 # a tap's merger is where config.json names it; what it makes goes on in the order of the blocks
                 taps.append(self.deepstack_merger_list[self.config.deepstack.index(index)](x_PD))
@@ -71,16 +78,16 @@ class VisionTower(nn.Module):
         ):
             places = (ys[:, None] * side + xs[None, :]).flatten()
             total = total + table[places] * weight.flatten()[:, None]
-        return total[merge_order(height, width, self.config.merge).to(device)]
+        return total[merge_order(height, width, self.config.merge, device)]
 
     def _coordinates(self, shapes: list[tuple[int, int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
         """Row and column of every patch in its frame, [P] each."""
         rows, columns = [], []
         for frames, h, w in _stretches(shapes):
-            order = merge_order(h, w, self.config.merge)
+            order = merge_order(h, w, self.config.merge, device)
             rows.append((order // w).repeat(frames))
             columns.append((order % w).repeat(frames))
-        return torch.cat(rows).to(device), torch.cat(columns).to(device)
+        return torch.cat(rows), torch.cat(columns)
 
 
 def _stretches(shapes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
@@ -88,9 +95,9 @@ def _stretches(shapes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]
     return [(sum(t for t, _, _ in equal), *size) for size, equal in groupby(shapes, key=lambda shape: shape[1:])]
 
 
-def merge_order(height: int, width: int, merge: int) -> Tensor:
+def merge_order(height: int, width: int, merge: int, device: torch.device | str = "cpu") -> Tensor:
     """[h*w] row-major places of a frame's patches in merge-block order."""
-    places = torch.arange(height * width).view(height // merge, merge, width // merge, merge)
+    places = torch.arange(height * width, device=device).view(height // merge, merge, width // merge, merge)
     return places.permute(0, 2, 1, 3).flatten()
 
 
@@ -108,6 +115,8 @@ class PatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
+    """In two parts, for attention between them depends on which patches are of one frame."""
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.hidden, eps=1e-6)
@@ -115,52 +124,28 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.mlp = Mlp(config)
 
-    def forward(self, x_PD: Tensor, rotary: tuple[Tensor, Tensor], segments: list[int]) -> Tensor:
-        x_PD = x_PD + self.attn(self.norm1(x_PD), rotary, segments)
+    def before_attention(self, x_PD: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v [P, H, D/H]."""
+        return self.attn(self.norm1(x_PD), rotary)
+
+    def after_attention(self, x_PD: Tensor, attended_PD: Tensor) -> Tensor:
+        x_PD = x_PD + self.attn.proj(attended_PD)
         return x_PD + self.mlp(self.norm2(x_PD))
 
 
 class Attention(nn.Module):
+    """All but the attention itself, which is between forward and proj."""
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.heads = config.heads
         self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
         self.proj = nn.Linear(config.hidden, config.hidden)
 
-    def forward(self, x_PD: Tensor, rotary: tuple[Tensor, Tensor], segments: list[int]) -> Tensor:
-        patches = x_PD.shape[0]
-        q, k, v = self.qkv(x_PD).view(patches, 3, self.heads, -1).unbind(1)  # [P, H, D/H]
-        # turned in float32, as the reference does; in bfloat16 the angles of far patches would blur
-        q, k = (rotate(heads.float(), *rotary).to(v.dtype) for heads in (q, k))
-        out = torch.empty_like(v) if not torch.is_grad_enabled() else None
-        pieces = []
-        stretches = runs(segments)
-        sizes = [length * count for _, length, count in stretches]
-        # split, not sliced: the gradients of slices are as large as the whole, each
-        parts = zip(*(heads.split(sizes) for heads in (q, k, v)), strict=True)
-        for (start, length, count), part in zip(stretches, parts, strict=True):
-            # equal neighbors as one batch: no padding, few calls
-            query, key, value = (heads.view(count, length, self.heads, -1).transpose(1, 2) for heads in part)
-            piece = F.scaled_dot_product_attention(query, key, value)
-            piece = piece.transpose(1, 2).reshape(length * count, self.heads, -1)
-            if out is None:
-                pieces.append(piece)
-            else:
-                out[start : start + length * count] = piece
-        return self.proj((torch.cat(pieces) if out is None else out).reshape(patches, -1))
-
-
-def runs(segments: list[int]) -> list[tuple[int, int, int]]:
-    """(start, length, count) of neighboring segments of equal length."""
-    stretches: list[tuple[int, int, int]] = []
-    start = 0
-    for length in segments:
-        if stretches and stretches[-1][1] == length:
-            stretches[-1] = (stretches[-1][0], length, stretches[-1][2] + 1)
-        else:
-            stretches.append((start, length, 1))
-        start += length
-    return stretches
+    def forward(self, x_PD: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """q and k are turned in float32, as the reference does; in bfloat16 the angles of far patches would blur."""
+        q, k, v = self.qkv(x_PD).view(x_PD.shape[0], 3, self.heads, -1).unbind(1)  # [P, H, D/H]
+        return rotate(q.float(), *rotary).to(v.dtype), rotate(k.float(), *rotary).to(v.dtype), v
 
 
 class Mlp(nn.Module):

@@ -166,11 +166,13 @@ class Chat:
         return rendered, texts
 
     def _parts(self, message: Message, texts: dict[str, str]) -> list[dict[str, str]]:
-        tags = _TAGS_OF_ASSISTANT if message.role == "assistant" else _TAGS_OF_TOOLS
+        is_own = message.role == "assistant"
+        tags = _TAGS_OF_ASSISTANT if is_own else _TAGS_OF_TOOLS
         parts: list[dict[str, str]] = []
         for part in message.parts:
             if isinstance(part, str):
-                pieces = tags.split(part) if self._marks.keys().isdisjoint(tags.findall(part)) else [part]
+                # a text from elsewhere writes no marks, where a tokenizer takes its tags for such
+                pieces = tags.split(part) if is_own or self._marks.keys().isdisjoint(tags.findall(part)) else [part]
                 shown = "".join(piece if tags.fullmatch(piece) else _veiled(piece, texts) for piece in pieces)
                 parts.append({"type": "text", "text": shown})
             else:

@@ -25,18 +25,17 @@ class Tokens:
         self._path = folder / "tokenizer.json"
         if not self._path.is_file():
             raise SpecError(f"{folder} holds no tokenizer.json")
-        self._all = _tokenizer(self._path)
-        # encode_special_tokens: text that looks like a special token is text (our marks go in as ids)
-        self._plain = _tokenizer(self._path)
-        self._plain.encode_special_tokens = True
-        decoder = self._all.get_added_tokens_decoder()
+        self._tokenizer = _tokenizer(self._path)
+        self._tokenizer.encode_special_tokens = True  # text that looks like a special token is text
+        decoder = self._tokenizer.get_added_tokens_decoder()
         marks = {token_id: token for token_id, token in decoder.items() if _is_mark(token)}
         self.marks: dict[str, int] = {token.content: token_id for token_id, token in marks.items()}
         for token in marks.values():
             if token.lstrip or token.rstrip or token.single_word:
                 raise SpecError(f"{self._path}: {token.content} takes the spaces around it, which is not done here")
-        if self._all.num_special_tokens_to_add(False):
+        if self._tokenizer.num_special_tokens_to_add(False):
             raise SpecError(f"{self._path}: its post_processor adds tokens to every text, which is not done here")
+        self._check_added(folder)
         _check_pads(folder)
         self.stop_ids = self._stop_ids(folder)
 
@@ -46,7 +45,7 @@ class Tokens:
         for name, token_id in wanted.items():
             if self.id_of(name) != token_id:
                 raise SpecError(f"{self._path}: {name} is {self.id_of(name)}, and config.json has {token_id} for it")
-        highest = max(self._all.get_vocab(with_added_tokens=True).values(), default=0)
+        highest = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         if highest >= vocabulary:
             raise SpecError(f"{self._path}: it has a token {highest}, and vocab_size of config.json is {vocabulary}")
 
@@ -57,22 +56,33 @@ class Tokens:
 
     def any_id(self, token: str) -> int | None:
         """Of a token that may be no mark."""
-        token_id: int | None = self._all.token_to_id(token)
+        token_id: int | None = self._tokenizer.token_to_id(token)
         return token_id
 
     def encode(self, text: str) -> list[int]:
         """Marks in it are text."""
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Marks left out; bytes that are no UTF-8 (yet) become U+FFFD."""
-        text: str = self._all.decode(list(ids), skip_special_tokens=True)
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
     def as_json(self) -> str:
-        text: str = self._all.to_str()
+        text: str = self._tokenizer.to_str()
         return text
+
+    def _check_added(self, folder: Path) -> None:
+        """Raises SpecError for tokens that transformers would add from another file."""
+        path = folder / "tokenizer_config.json"
+        added = (read_object(path) if path.exists() else {}).get("added_tokens_decoder")
+        for token_id, token in (added if isinstance(added, dict) else {}).items():
+            name = token.get("content") if isinstance(token, dict) else None
+            if not isinstance(name, str) or str(self.any_id(name)) != token_id:
+                raise SpecError(
+                    f"{path}: tokenizer.json has no token {token_id[:20]} {f'{name!r}'[:60]}; save it again"
+                )
 
     def _stop_ids(self, folder: Path) -> frozenset[int]:
         """Those of generation_config.json, else of config.json; <|im_end|> in any case."""

@@ -1,5 +1,5 @@
-"""Our kernels for decode attention, interpreted on the CPU, against attention in float64. tests/test_triton_decode.py runs
-this in an interpreter of its own, for what Triton does is decided as it is imported.
+"""Our kernels for decode attention, interpreted on the CPU, against attention in float64. tests/test_triton_decode.py
+runs this in an interpreter of its own, for what Triton does is decided as it is imported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Interpreted(Mirror):
     def attend(self, slots: list[int], padding: int) -> Callable[..., torch.Tensor]:
         lengths = [self.cache.host.lengths[slot] - 1 for slot in slots] + [0] * padding
         rows = torch.tensor([*slots, *[self.cache.slots] * padding])
-        step = self._kernel.over(self.cache, rows, torch.tensor(lengths))
+        programs = self._kernel.programs(1 + max(lengths))
+        step = self._kernel.over(self.cache, rows, torch.tensor(lengths), programs)
 
         def padded(layer: int, *new: torch.Tensor) -> torch.Tensor:
             out: torch.Tensor = step.attend(
@@ -55,6 +56,7 @@ def test_the_kernel_is_exact_for_any_rows_lengths_heads_and_groups(
 ) -> None:
     """Some rows as long as all that the cache can hold of one. Few parts, so that long rows have larger ones."""
     monkeypatch.setattr(triton_decode, "SPLITS", 4)
+    monkeypatch.setattr(triton_decode, "FEW_SPLITS", 2)
     for seed in range(amount(6, 80)):
         random = Random(seed)
         kv_heads = random.choice((1, 2))
@@ -64,7 +66,9 @@ def test_the_kernel_is_exact_for_any_rows_lengths_heads_and_groups(
         }  # fmt: skip
         rows = random.randint(1, 4)
         capacity = random.choice((BLOCK_TOKENS, 3 * BLOCK_TOKENS, 9 * BLOCK_TOKENS))
-        lengths = [min(capacity - 1, random.choice((*EDGES, capacity - 1, random.randint(0, 1200)))) for _ in range(rows)]
+        lengths = [
+            min(capacity - 1, random.choice((*EDGES, capacity - 1, random.randint(0, 1200)))) for _ in range(rows)
+        ]
         cache = cache_of(rows, rows * capacity, replace(CONFIG, **config))  # type: ignore[arg-type]
         mirror = Interpreted(cache, seed, **config)
         filled = [(slot, length) for slot, length in enumerate(lengths) if length]
