@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -406,3 +407,31 @@ def test_closing_answers_what_is_under_way(folder: Path) -> None:
         assert isinstance(outcome, EngineError | Completion)
         if isinstance(outcome, EngineError):
             assert outcome.kind == "aborted"
+
+
+def test_closing_answers_what_is_still_prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request comes to the engine's thread when that has gone."""
+    engine = TorchEngine(folder, slots=1)
+    begun, closed = threading.Event(), threading.Event()
+    plain = engine._prepare
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        closed.wait()
+        return plain(*arguments)
+
+    monkeypatch.setattr(engine, "_prepare", slow)
+
+    async def run() -> None:
+        call = asyncio.create_task(engine.generate(request(MIXED[0])))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(engine.close())
+        while engine._thread.is_alive():
+            await asyncio.sleep(0.01)
+        closed.set()
+        with pytest.raises(EngineError, match="the engine was closed"):
+            await asyncio.wait_for(call, timeout=60)
+        await closing
+
+    asyncio.run(run())
