@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -178,11 +179,11 @@ def test_who_waits_for_room_in_the_cache_writes_what_it_writes_alone(
         plain(cache, slot)
 
     monkeypatch.setattr(BlockCache, "park", counted)
-    small = TorchEngine(folder, slots=5, cache_tokens=8 * BLOCK_TOKENS)
+    small = TorchEngine(folder, slots=5, cache_tokens=6 * BLOCK_TOKENS)
     together = ask(small, *requests)
     asyncio.run(small.close())
     assert [each.text for each in together] == [each.text for each in alone]
-    assert max(each.output_tokens for each in together) > 2 * BLOCK_TOKENS
+    assert max(each.output_tokens for each in together) > BLOCK_TOKENS
     assert parked
 
 
@@ -212,12 +213,11 @@ def test_rows_decode_between_the_chunks_of_a_long_prompt(folder: Path, monkeypat
 
 def test_engines_that_share_a_memory_share_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.engines.torch_engine.free_bytes", lambda device: 12_000_000)
-    budgets = []
-    for sharers in (1, 3):
+    for sharers, budget in ((1, 6_000_000), (3, 2_000_000)):
         engine = TorchEngine(folder, sharers=sharers)
-        budgets.append(engine._scheduler.cache_tokens * engine._config.text.kv_bytes(4))
+        size = engine._config.text.kv_bytes(4)
         asyncio.run(engine.close())
-    assert budgets == [pytest.approx(6_000_000, rel=0.02), pytest.approx(2_000_000, rel=0.05)]
+        assert 0 <= budget - engine._scheduler.cache_tokens * size < BLOCK_TOKENS * size
 
 
 def test_free_memory_is_the_machines_and_the_containers(tmp_path: Path) -> None:
@@ -407,3 +407,31 @@ def test_closing_answers_what_is_under_way(folder: Path) -> None:
         assert isinstance(outcome, EngineError | Completion)
         if isinstance(outcome, EngineError):
             assert outcome.kind == "aborted"
+
+
+def test_closing_answers_what_is_still_prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request comes to the engine's thread when that has gone."""
+    engine = TorchEngine(folder, slots=1)
+    begun, closed = threading.Event(), threading.Event()
+    plain = engine._prepare
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        closed.wait()
+        return plain(*arguments)
+
+    monkeypatch.setattr(engine, "_prepare", slow)
+
+    async def run() -> None:
+        call = asyncio.create_task(engine.generate(request(MIXED[0])))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(engine.close())
+        while engine._thread.is_alive():
+            await asyncio.sleep(0.01)
+        closed.set()
+        with pytest.raises(EngineError, match="the engine was closed"):
+            await asyncio.wait_for(call, timeout=60)
+        await closing
+
+    asyncio.run(run())

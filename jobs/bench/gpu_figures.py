@@ -75,7 +75,7 @@ def steps(device: str, folder: Path, *, small: bool) -> list[Step]:
     ]
 
 
-class Told(BaseException):
+class Stopped(BaseException):
     """A signal came."""
 
     def __init__(self, number: int) -> None:
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wanted = [step for step in wanted if step.name in names]
 
     def stop(number: int, _: object) -> None:
-        raise Told(number)
+        raise Stopped(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -124,9 +124,9 @@ def run(wanted: Sequence[Step], folder: Path, log: IO[str], *, device: str = "cp
         _tell(log, f"{time.monotonic() - began:.0f} s  {step.name}: {step.limit_s:.0f} s at most")
         try:
             outcome = run_step(step, log)
-        except Told as told:
-            _tell(log, f"stopped by signal {told.number}")
-            code = 128 + told.number
+        except Stopped as stopped:
+            _tell(log, f"stopped by signal {stopped.number}")
+            code = 128 + stopped.number
             break
         if step.name == "about" and device == "cuda" and outcome.get("printed", {}).get("card", "") is None:
             outcome["ended"] = "left out, as torch sees no CUDA device here"

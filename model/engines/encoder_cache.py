@@ -60,7 +60,7 @@ class EncoderCache:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         pixels, (t, h, w) = frame_pixels(content, pinned=self._pinned)
-        seen = [VisualItem((1, h, w), part) for part in pixels.split(1)], (t, h, w)
+        seen = [VisualItem((1, h, w), part) for part in torch.split(pixels, 1)], (t, h, w)
         with self._lock:
             if key in self._kept:  # another thread was faster
                 return self._kept[key]

@@ -115,7 +115,7 @@ class EngineKind(ABC, Generic[SpecT]):
     def settings(self, context: int, demand: Demand) -> EngineSettings:
         """context: as above. Raises SpecError."""
 
-    def refusal(self, schema: dict[str, Any]) -> str | None:  # noqa: ARG002
+    def refusal(self, schema: dict[str, Any]) -> str | None:
         """Why it cannot hold an answer to a JSON Schema, and where in it; None where it can, or nobody knows before."""
         return None
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from model.engines.decode_step import Choice, DecodeStep
 from model.engines.encoder_cache import VisualCursor, encode, join_all
 from model.engines.slot_sampler import SlotSampler
-from model.network.compiled_tower import compile_tower
 from model.network.decoder import Decoder
 from model.network.loaded import load_network
 from model.network.qwen3vl import Qwen3VL
@@ -63,7 +62,6 @@ class Runner:
         if device != "cpu":
             with torch.inference_mode():
                 self._step.prepare_device()
-                compile_tower(network)
 
     @classmethod
     def load(

@@ -128,6 +128,8 @@ class TorchEngine:
         with self._changed:
             if self._dead is not None:
                 raise self._dead
+            if self._closed:  # while this was prepared: the thread that would answer is gone
+                raise EngineError("aborted", "the engine was closed")
             self._scheduler.submit(scheduled)
             self._changed.notify()
         try:
@@ -150,8 +152,9 @@ class TorchEngine:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
-        self._preparers.shutdown()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._thread.join)
+        await loop.run_in_executor(None, self._preparers.shutdown)
 
     def _prepare(self, request: Request, loop: asyncio.AbstractEventLoop) -> ActiveRequest:
         try:

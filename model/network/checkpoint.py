@@ -67,6 +67,8 @@ def _their_name(name: str) -> str:
 def _assign(network: Qwen3VL, name: str, value: Tensor) -> None:
     module_name, _, leaf = name.rpartition(".")
     module = network.get_submodule(module_name)
+    if value.shape != network.get_parameter(name).shape:  # experts that transformers 5 saved
+        value = value.transpose(1, 2).contiguous()
     module.register_parameter(leaf, torch.nn.Parameter(value, requires_grad=False))
 
 

@@ -41,8 +41,9 @@ class ExpertWeights(nn.Module):
         per_token = chosen_NK.shape[1]
         by_expert = chosen_NK.flatten().argsort(stable=True)  # of the N * K pairs
         tokens = by_expert // per_token
-        counts = torch.bincount(chosen_NK.flatten(), minlength=self.gate_up_proj.shape[0])
-        ends = counts.cumsum(0).to(torch.int32)
+        experts = torch.arange(self.gate_up_proj.shape[0], device=x_NE.device)
+        # bincount would have the host wait for its largest number, and so could not be part of a CUDA graph
+        ends = torch.searchsorted(chosen_NK.flatten()[by_expert], experts, right=True).to(torch.int32)
         gate, up = F.grouped_mm(x_NE[tokens], self.gate_up_proj, offs=ends).chunk(2, dim=-1)
         outputs = F.grouped_mm(F.silu(gate) * up, self.down_proj, offs=ends)
         outputs = outputs * weights_NK.flatten()[by_expert][:, None]

@@ -50,7 +50,7 @@ def _by_stretch(q_PHD: Tensor, k_PHD: Tensor, v_PHD: Tensor, stretches: list[tup
     pieces = []
     # split, not sliced: the gradients of slices are as large as the whole, each
     sizes = [length * count for _, length, count in stretches]
-    parts = zip(*(heads.split(sizes) for heads in (q_PHD, k_PHD, v_PHD)), strict=True)
+    parts = zip(*(torch.split(heads, sizes) for heads in (q_PHD, k_PHD, v_PHD)), strict=True)
     for (start, length, count), part in zip(stretches, parts, strict=True):
         query, key, value = (heads.unflatten(0, (count, length)).transpose(1, 2) for heads in part)
         piece = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(0, 1)
@@ -82,7 +82,7 @@ def _usable_kernel(q_PHD: Tensor) -> Packed | None:
 def _kernel() -> Packed:
     from torch.nn.attention.varlen import varlen_attn  # not in every build of torch
 
-    return varlen_attn  # type: ignore[no-any-return, unused-ignore]
+    return varlen_attn  # type: ignore[return-value]  # a pair only if it is asked for one
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 
-BLOCK_TOKENS = 128
+BLOCK_TOKENS = 256
 """A sequence wastes half of this on average. Attention on a CPU takes a block at a time, and is slower by more with
 smaller ones."""
 

@@ -49,6 +49,7 @@ class BlockCache:
         blocks = 1 + tokens // BLOCK_TOKENS
         self.slots, self.device = slots, device
         self.tokens, self.block_tokens = (blocks - 1) * BLOCK_TOKENS, BLOCK_TOKENS
+        self._decoded: BlockAttention | None = None  # the last step
         self._parked: dict[int, tuple[Tensor, int]] = {}  # by slot: keys and values, and of how many tokens
         self.host = BlockTable(slots, blocks)
         self._pool_L2NGTD = torch.empty(
@@ -73,7 +74,10 @@ class BlockCache:
 
     def decode(self, slots: Sequence[int]) -> BlockAttention:
         """A pass that brings one more token for each of some slots, by the operators of torch. After `grow`."""
-        return BlockAttention([self.host.blocks(slot) for slot in slots], [self.host.lengths[s] for s in slots], self)
+        blocks = [self.host.blocks(slot) for slot in slots]
+        lengths = [self.host.lengths[slot] for slot in slots]
+        self._decoded = BlockAttention(blocks, lengths, self, self._decoded)
+        return self._decoded
 
     def grow(self, tokens: dict[int, int]) -> None:
         """Room for so many more tokens of each slot. What pads the last block of a slot is masked, but must be numbers:

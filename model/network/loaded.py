@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from model.network.checkpoint import load
+from model.network.compiled_tower import compile_tower
 from model.network.cpu_linear import computes_bfloat16, pack, use_huge_pages
 from model.network.fused import fuse
 from model.network.qwen3vl import Qwen3VL
@@ -33,4 +34,5 @@ def load_network(folder: Path, *, dtype: str, device: str) -> Qwen3VL:
         fuse(network)
         # cuDNN plans for each length that it has not seen, 35 ms each; prompts and pages have a new one every time
         torch.backends.cuda.enable_cudnn_sdp(False)
+        compile_tower(network)
     return network
