@@ -50,7 +50,7 @@ def test_every_peer_is_measured_over_the_same_requests_and_writes_the_same(
     # who cannot start is left out, with the reason
     assert "left out: bench engine: vllm: no such library" in err
     [measured] = json.loads(out)["measured"]
-    ours, theirs = measured["results"]
+    ours, theirs = measured["engines"]
     assert (ours["name"], theirs["name"]) == ("sightread", "transformers")
     assert theirs["version"].startswith("transformers ")
     assert ours["same"] == theirs["same"] == 1.0
@@ -113,7 +113,7 @@ def test_an_interrupt_shows_what_was_measured(
     out, err = capsys.readouterr()
     [measured] = json.loads(out)["measured"]
     assert [leg["count"] for leg in measured["legs"]] == [2, 2, 2, 2, 2]
-    assert measured["results"][1]["ours"]["whole"]["count"] == 2
+    assert measured["engines"][1]["ours"]["whole"]["count"] == 2
     assert "interrupted" in err
     assert "of what its legs add up to" in err
     assert Impatient.running == 0, "a peer was left running"
@@ -232,7 +232,7 @@ def test_vllm_stands_beside(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*LINE.split(), "--json"]) == 0
     out, err = capsys.readouterr()
     assert "left out" not in err
-    *_, theirs = json.loads(out)["measured"][0]["results"]
+    *_, theirs = json.loads(out)["measured"][0]["engines"]
     assert (theirs["name"], theirs["same"]) == ("vllm", 1.0)
     assert set(theirs["ours"]) == {"prefill", "decode", "whole"}
 

@@ -14,6 +14,8 @@ import torch
 from model.engines.encoder_cache import EncoderCache, VisualCursor
 from model.engines.runner import Runner, Sequence
 from model.engines.torch_engine import TorchEngine, free_bytes
+from model.network.checkpoint import load
+from model.network.loaded import DTYPES
 from model.network.positions import positions
 from model.prompts.chat import Chat
 from schemas.errors import EngineError
@@ -57,7 +59,11 @@ def sequence_of(folder: Path, runner: Runner, messages: tuple[Message, ...]) -> 
 
 def stepped(folder: Path, device: str, dtype: str, chunk: int, steps: int = 8) -> torch.Tensor:
     """Logits after the prompts and after sequence of some tokens, which are the same for all: [1 + steps, n, V]."""
-    runner = Runner.load(folder, dtype=dtype, device=device, slots=len(ASKED), cache_tokens=4096)
+    if device == "cpu":  # as it says, also where an engine would take float32 for want of instructions
+        network = load(folder, dtype=DTYPES[dtype])
+        runner = Runner(network, slots=len(ASKED), cache_tokens=4096, device=device)
+    else:
+        runner = Runner.load(folder, dtype=dtype, device=device, slots=len(ASKED), cache_tokens=4096)
     sequences = [sequence_of(folder, runner, messages) for messages in ASKED]
     made = []
     with torch.inference_mode():

@@ -121,7 +121,7 @@ def test_on_a_cpu_it_measures_a_toy(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "figures.json").read_text())["steps"]
     assert [step["ended"] for step in found.values()] == ["well"] * 3
     [measured] = found["bench-2b"]["printed"]["measured"]
-    assert [result["name"] for result in measured["results"]] == ["sightread", "transformers"]
+    assert [result["name"] for result in measured["engines"]] == ["sightread", "transformers"]
     assert found["lines"]["printed"]["lines"] == 8
     assert "tok/s" in (tmp_path / "log.txt").read_text()
 

@@ -171,7 +171,7 @@ def _measured_json(measured: Measured, price: float) -> dict[str, Any]:
         "legs": legs(measured) if ours and measured.ceilings else [],
         "legs_add_up_to_s": whole,
         "preset_costs": asdict(cost) if cost else None,
-        "results": [
+        "engines": [
             {
                 **asdict(result),
                 **rates(measured, result, price),

@@ -11,7 +11,7 @@ E hidden.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -23,6 +23,9 @@ from model.network.config import TextConfig
 from model.network.embedding import Embedding
 from model.network.experts import ExpertMlp
 from model.network.rope import rotate, text_frequencies, text_rotary
+
+Rotary = tuple[Tensor, Tensor]
+"""cos and sin, as text_rotary gives them."""
 
 
 class KVCache(Protocol):
@@ -38,7 +41,8 @@ class LanguageModel(nn.Module):
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = RMSNorm(config.hidden, config.rms_eps)
         # of any layer; an engine puts compiled ones in their place (model/network/compiled.py)
-        self.before_attention, self.after_attention = Layer.before_attention, Layer.after_attention
+        self.before_attention: Callable[[Layer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = Layer.before_attention
+        self.after_attention: Callable[[Layer, Tensor, Tensor], Tensor] = Layer.after_attention
 
     def forward(
         self,
@@ -88,7 +92,7 @@ class Layer(nn.Module):
         self.self_attn = Attention(config)
         self.mlp = Mlp(config) if config.experts is None else ExpertMlp(config.hidden, config.experts)
 
-    def before_attention(self, x_BSE: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def before_attention(self, x_BSE: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """q [B, H, S, D], k and v [B, G, S, D]."""
         return self.self_attn(self.input_layernorm(x_BSE), rotary)
 
@@ -113,7 +117,7 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.rms_eps)
         self.k_norm = RMSNorm(config.head_dim, config.rms_eps)
 
-    def forward(self, x_BSE: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x_BSE: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """q [B, H, S, D], k and v [B, G, S, D]: normalized and turned."""
         if self.qkv_proj is None:
             q, k, v = self.q_proj(x_BSE), self.k_proj(x_BSE), self.v_proj(x_BSE)
