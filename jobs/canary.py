@@ -112,6 +112,7 @@ def _fix(message: str, log: Path) -> str:
         ("does not serve", "say engine.model as the server names it"),
         ("memory", "take a smaller model, engine.slots or engine.max_context, or a larger GPU"),
         ("too_long", "raise engine.max_context"),
+        ("gives no numbers", "say engine.dtype: float32, or fetch the checkpoint anew"),
     ):
         if sign in message:
             return fix

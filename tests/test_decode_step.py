@@ -17,7 +17,7 @@ from model.engines.sampler import Variant
 from model.engines.step_graphs import Run, StepGraphs, row_counts
 from model.network.block_attention import BlockAttention
 from model.network.checkpoint import load
-from model.network.compiled import compile_layers, plain_layers
+from model.network.compiled import Compiled, compile_layers
 from model.network.fused import fuse
 from model.network.kv_blocks import blocks_for
 from model.network.kv_cache import BlockCache
@@ -157,8 +157,21 @@ def test_layers_share_compiled_parts_for_any_number_of_tokens(
     assert network.config.text.layers > 1
     assert_same(written(folder, network, graphs=True), expected)
     assert len(graphs_compiled) <= 4
-    plain_layers(network)
-    assert_same(written(folder, network, graphs=True), expected)
+
+
+def test_what_cannot_be_compiled_is_called_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """And what fails for a size later on: the answer comes, the reason stands in the log once."""
+
+    def refuse(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        raise RuntimeError("no compiler here")
+
+    torch._dynamo.reset()
+    code = Compiled(lambda x: x * 2, "without code", backend=refuse)
+    with caplog.at_level(logging.WARNING):
+        assert [code(torch.ones(size)).sum().item() for size in (3, 4)] == [6, 8]
+    assert not code.is_compiled
+    assert caplog.text.count("without code") == 1
+    assert "no compiler here" in caplog.text
 
 
 def test_a_step_that_cannot_be_captured_is_run_as_it_is(caplog: pytest.LogCaptureFixture) -> None:

@@ -212,12 +212,11 @@ def test_rows_decode_between_the_chunks_of_a_long_prompt(folder: Path, monkeypat
 
 def test_engines_that_share_a_memory_share_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.engines.torch_engine.free_bytes", lambda device: 12_000_000)
-    budgets = []
-    for sharers in (1, 3):
+    for sharers, budget in ((1, 6_000_000), (3, 2_000_000)):
         engine = TorchEngine(folder, sharers=sharers)
-        budgets.append(engine._scheduler.cache_tokens * engine._config.text.kv_bytes(4))
+        size = engine._config.text.kv_bytes(4)
         asyncio.run(engine.close())
-    assert budgets == [pytest.approx(6_000_000, rel=0.02), pytest.approx(2_000_000, rel=0.05)]
+        assert 0 <= budget - engine._scheduler.cache_tokens * size < BLOCK_TOKENS * size
 
 
 def test_free_memory_is_the_machines_and_the_containers(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_running_out_of_memory_is_the_requests_matter() -> None:
         raise torch.OutOfMemoryError("none left")
 
     layer = nn.Linear(2, 2)
-    compiled = Compiled(layer.forward, backend=Counting())
+    compiled = Compiled(layer.forward, "without code", backend=Counting())
     compiled._code = full
     with pytest.raises(torch.OutOfMemoryError):
         compiled(torch.zeros(1, 2))

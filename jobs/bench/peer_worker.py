@@ -40,6 +40,8 @@ def _serve(orders: IO[str], answers: IO[str]) -> None:
         gc.collect()
         forget_peak(device)
         figures = getattr(peer, part["part"])(**part["arguments"])
+        if device != "cpu":  # others want to compute there too
+            sys.modules["torch"].cuda.empty_cache()
         _send(answers, {**figures, "peak_mb": peak_mb(device), "version": peer.version})
 
 

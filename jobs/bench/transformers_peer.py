@@ -119,7 +119,7 @@ class Transformers:
                 input_ids=ids,
                 attention_mask=mask,
                 mm_token_type_ids=(ids == image_id).int(),
-                pixel_values=torch.cat(list(patches)).to(self._device, self._dtype),
+                pixel_values=torch.cat(list(patches)).to(self._device),
                 image_grid_thw=torch.tensor([prompt.grid for prompt in prompts], device=self._device),
                 max_new_tokens=tokens,
                 do_sample=bool(sampling.get("temperature")),
@@ -132,4 +132,4 @@ class Transformers:
         return ids_out[:, longest:], moments
 
     def _patches(self, prompts: Sequence[Prompt], seed: int) -> list[Tensor]:
-        return [patchify(picture(prompt, seed + number))[0] for number, prompt in enumerate(prompts)]
+        return [patchify(picture(prompt, seed + number))[0].to(self._dtype) for number, prompt in enumerate(prompts)]

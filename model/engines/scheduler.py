@@ -143,7 +143,7 @@ class Scheduler(Generic[Key]):
         return self._blocks(one.expected_tokens for one in (*self.running, sequence)) <= self._capacity
 
     def _blocks(self, tokens: Iterable[int]) -> int:
-        return sum(-(-each // self._block_tokens) for each in tokens)
+        return sum(-(-count // self._block_tokens) for count in tokens)
 
     def _schedule(self, sequence: ScheduledSequence[Key], left: int, chunks: list[Chunk[Key]]) -> int:
         count = min(left, sequence.prompt_tokens - sequence.prefilled)

@@ -10,47 +10,24 @@ from typing import Any
 
 import torch
 
-from model.network.compiled import keep_code
+from model.network.compiled import Compiled, keep_code
 from model.network.qwen3vl import Qwen3VL
 from model.network.vision import Block, VisionTower
 
 _SIZES = (4, 6), (6, 8), (10, 34)
 """Rows and columns of patches of the pictures that it is tried with; no two are of one length."""
 
+WITHOUT = "the vision tower is not compiled"
+
 _log = logging.getLogger(__name__)
-
-
-class Compiled:
-    """A function as compiled code, for any size. What cannot be compiled, or fails for one size, is called as it is
-    from then on, with the reason in the log: pictures of all sizes come in, and none may cost another its answer."""
-
-    def __init__(self, plain: Callable[..., Any], *, backend: str | Callable[..., Any] = "inductor") -> None:
-        self._plain = plain
-        self._code: Callable[..., Any] | None = torch.compile(plain, dynamic=True, fullgraph=True, backend=backend)
-
-    @property
-    def is_compiled(self) -> bool:
-        return self._code is not None
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self._code is None:
-            return self._plain(*arguments)
-        try:
-            return self._code(*arguments)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001  torch, Triton and drivers have no common error
-            self._code = None
-            _log.warning("the vision tower is not compiled: %s: %s", type(error).__name__, f"{error}"[:500])
-            return self._plain(*arguments)
 
 
 def compile_tower(network: Qwen3VL, *, backend: str | Callable[..., Any] = "inductor") -> None:
     """In place, and tried with pictures of some sizes, so that no request waits for the code."""
     _log.warning("compiling the vision tower, about a minute the first time; kept in %s", keep_code())
     tower = network.visual
-    tower.before_attention = Compiled(Block.before_attention, backend=backend)
-    tower.after_attention = Compiled(Block.after_attention, backend=backend)
+    tower.before_attention = Compiled(Block.before_attention, WITHOUT, backend=backend)
+    tower.after_attention = Compiled(Block.after_attention, WITHOUT, backend=backend)
     with torch.inference_mode():
         for sizes in ([_SIZES[0]], list(_SIZES[1:])):
             _try(tower, sizes)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.network.compiled import compile_layers, keep_code, plain_layers
+from model.network.compiled import compile_layers, keep_code
 from model.network.kv_cache import BlockCache
 from model.network.language import KVCache
 from model.network.qwen3vl import Qwen3VL
@@ -86,14 +86,10 @@ class Decoder:
             raise
 
     def compile(self) -> None:
-        """The parts of a layer. If that cannot be, an error of any kind, and they stay as they are."""
-        try:
-            compile_layers(self._network)
-            for rows in {self.idle, 1}:
-                self.try_step(rows)
-        except Exception:
-            plain_layers(self._network)
-            raise
+        """The parts of a layer. One that cannot be is left as it is, with the reason in the log."""
+        compile_layers(self._network)
+        for rows in {self.idle, 1}:
+            self.try_step(rows)
 
     def try_step(self, rows: int) -> None:
         """For nobody; waits until it is done."""
