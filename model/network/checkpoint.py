@@ -36,10 +36,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu
         ours = name.removeprefix("model.")
         if ours == HEAD and config.tied:
             continue  # some tied checkpoints store the head all the same
-        value = opened.get_tensor(name)
-        if value.shape != network.get_parameter(ours).shape:  # experts that transformers 5 saved
-            value = value.transpose(1, 2).contiguous()
-        value = value.to(device=device, dtype=dtype)
+        value = opened.get_tensor(name).to(device=device, dtype=dtype)
         # at the speed of the memory; a look at each number takes thirty times as long
         if not all(bound.isfinite() for bound in value.aminmax()):
             raise SpecError(
