@@ -103,7 +103,8 @@ class Run:
             Cluster(job, self.progress) as cluster,
             again(),
         ):
-            self._answer(cluster, self._feed(cluster, rounds, before, ahead), first)
+            feed = self._feed(cluster, rounds, before, ahead)
+            self._answer(cluster, feed, first, ahead.go_on if ahead is not None else lambda: None)
             if ahead is not None:
                 ahead.check()
                 self._listed(folder.read_listing(), listed_now=True)
@@ -209,8 +210,9 @@ class Run:
         done = max(0, figures.committed_rows - figures.again_rows)
         self.progress.planned(figures.planned_rows, done, figures.pending_chunks)
 
-    def _answer(self, cluster: Cluster, feed: pa.Table | Source, first: FirstRows) -> None:
-        """Put the pending chunks through decoders and engines, and count the receipts as they come.
+    def _answer(self, cluster: Cluster, feed: pa.Table | Source, first: FirstRows, started: Callable[[], None]) -> None:
+        """Put the pending chunks through decoders and engines, and count the receipts as they come. started: called
+        with those of answers.
 
         Raises what makes more of them useless: no engine, a store that takes or gives nothing, rows that all fail
         alike.
@@ -230,6 +232,7 @@ class Run:
                     if receipt["outcome"] == "planned":
                         self.journal.used.add(receipt)
                         continue
+                    started()
                     if receipt["outcome"] in ("no_engine", "lost", "refused"):
                         progress.halted(receipt)
                     if receipt["outcome"] == "no_engine":

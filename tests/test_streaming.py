@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from jobs.load import parse
 from operators.store.addresses import store_at
 from operators.store.part_log import PartLog
 from operators.store.results import Results
-from pipelines import listing
+from pipelines import listing, listing_ahead
 from pipelines.entries import seen
 from pipelines.entries.seen import Seen
 from pipelines.entries.table_rows import table_parts
@@ -170,6 +171,28 @@ def test_chunks_come_while_the_listing_goes_on(in_process: Path, small_pieces: N
     units = sum(len(units) for chunk in [first, *chunks] for units in chunk.column("units"))
     ahead.check()
     assert units == 200
+
+
+def test_a_long_listing_leaves_the_start_of_the_cluster_alone(
+    in_process: Path, small_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(in_process / "in", *range(200))
+    job = job_of(in_process)
+    folder = JobFolder(store_at(job.output))
+    folder.claim()
+    monkeypatch.setattr(listing_ahead, "LEAD", 50)
+    monkeypatch.setattr(listing_ahead, "HELD_BACK_S", 3600.0)
+    lister = lister_of(job)
+    ahead = ListingAhead(folder, "me", lister, iter(lister), Intake(job, folder, [], changed=False))
+    ahead.start()
+    deadline = time.monotonic() + 60
+    while ahead.intake.asked <= 50 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert 50 < ahead.intake.asked < 200
+    ahead.go_on()
+    ahead.check()
+    assert ahead.intake.asked == 200
 
 
 def test_a_reader_that_is_started_again_gives_the_same_whatever_is_committed_by_then(
