@@ -511,3 +511,21 @@ def test_refusals_of_typed_tasks_fail_with_their_fault() -> None:
         assert "refused" in row.verified["faults"], task
         assert row.failure is not None
         assert row.failure.kind == "refused"
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("There is no text in the image.", ""),
+        ("No text found.", ""),
+        ("The image does not contain any readable text.", ""),
+        ("This picture contains no text.", ""),
+        ("No visible text is present in this image.", ""),
+        ("图片中没有文字。", ""),
+        ("No text messages while driving", "No text messages while driving"),
+        ("NO PARKING", "NO PARKING"),
+        ("There is no text in the image, said the sign.", "There is no text in the image, said the sign."),
+    ],
+)
+def test_the_sentence_that_there_is_no_text_is_no_text(reply: str, text: str) -> None:
+    assert checked("ocr", reply).result["text"] == text

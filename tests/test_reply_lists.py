@@ -187,8 +187,8 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     (
         "ground_3d",
         (
-            '[{"label": "desk", "bbox_3d": {"x_center": 0.5, "y_center": 0.25, "z_center": 4, "x_size": 1, "y_size": 2, '
-            '"z_size": 3, "roll": 0, "pitch": 0, "yaw": 0.5}}]'
+            '[{"label": "desk", "bbox_3d": {"x_center": 0.5, "y_center": 0.25, "z_center": 4, "x_size": 1, '
+            '"y_size": 2, "z_size": 3, "roll": 0, "pitch": 0, "yaw": 0.5}}]'
         ),
         [("desk", SPACE[:6])],
     ),
