@@ -332,10 +332,10 @@ def _bare(value: list[Any], kind: Kind) -> list[dict[str, Any]] | None:
     return None
 
 
-def _beside(place: Any, said: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
+def _beside(place: Any, named: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
     for size, name in kind.sizes.items():
         if places := places_of(place, size):
-            return [{name: one, **said} for one in places]
+            return [{name: one, **named} for one in places]
     return None
 
 
