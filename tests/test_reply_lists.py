@@ -246,6 +246,7 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ),
     ("recognize", '["cat", "dog"]', [(["cat"], None), (["dog"], None)]),
     ("recognize", '{"objects": ["cat", "dog"]}', [(["cat"], None), (["dog"], None)]),
+    ("recognize", '{"name": "cat", "location": "on a mat"}', [(["cat"], None)]),
     ("recognize", f'{{"cat": {B}}}', [(["cat"], BOX)]),
     ("recognize", f'[["cat", {B}]]', [(["cat"], BOX)]),
     # events
@@ -280,6 +281,7 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
         [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
     ),
     ("events", "| Time | Description |\n|:--|:--|\n| 00:01 - 00:05 | A man walks. |", [(1, 5, "A man walks.")]),
+    ("events", "00:01 A man walks.\n00:06 He sits.", [(1, 1, "A man walks."), (6, 6, "He sits.")]),
     ("events", "1秒到5秒：一个人走路。", [(1, 5, "一个人走路。")]),
 ]
 

@@ -104,7 +104,7 @@ def _lines(reply: str) -> list[TimedText]:
     for match in _LINE.finditer(reply):
         start, end, single, closing, separator, text = match.groups()
         text = " ".join(text.strip(' *_"”').split())
-        if single is not None and (":" not in single or not (closing or separator.strip())):
+        if single is not None and ":" not in single:
             continue
         clear = closing or separator.strip() or ":" in match[0]
         times = span(single, single) if single is not None else span(start, end)

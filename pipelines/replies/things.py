@@ -259,8 +259,8 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
             elif places := _any_size(item, size, name, kind):
                 read.setdefault(places[0], places[1])
                 used.add(key)
-            elif not _holds_objects(item):  # a list of things may stand under the name of a place
-                raw.setdefault(name, item)
+            elif not _holds_objects(item) and not (alias != name and _is_words(item)):
+                raw.setdefault(name, item)  # else a list of things, or a place in words
     raw = {name: item for name, item in raw.items() if name not in read and not (read and name not in value)}
     if not read and not raw:
         for size, name in kind.sizes.items():
@@ -375,6 +375,10 @@ def _holds_objects(item: Any) -> bool:
 
 def _numbers_within(value: list[Any]) -> bool:
     return all(isinstance(item, (int, float)) or (isinstance(item, list) and _flat(item)) for item in value)
+
+
+def _is_words(item: Any) -> bool:
+    return isinstance(item, str) and not any(map(str.isdigit, item))
 
 
 def _flat(item: Any) -> bool:
