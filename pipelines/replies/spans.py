@@ -12,8 +12,8 @@ from pipelines.replies.things import Kind, Things, read_things
 from pipelines.replies.times import END_KEYS, SPAN, SPAN_KEYS, START_KEYS, TIME, seconds, span, span_of
 
 _TEXT_KEYS = (
-    "description", "event", "text", "caption", "sentence", "activity", "label", "action", "content", "events", "summary",
-    "event_description", "details", "scene", "what", "name", "title",
+    "description", "event", "text", "caption", "sentence", "activity", "label", "action", "content", "events",
+    "summary", "event_description", "details", "scene", "what", "name", "title",
 )  # fmt: skip
 _PAIR = re.compile(
     r"""(?:^|(?<=[{,\[\n"'”}]))[^\S\n]*(?:[-*•]\s+|\d+[.)]\s+)?["'“\[(]?"""  # a new line or pair, perhaps numbered
@@ -104,7 +104,7 @@ def _lines(reply: str) -> list[TimedText]:
     for match in _LINE.finditer(reply):
         start, end, single, closing, separator, text = match.groups()
         text = " ".join(text.strip(' *_"”').split())
-        if single is not None and (":" not in single or not (closing or separator.strip())):
+        if single is not None and ":" not in single:
             continue
         clear = closing or separator.strip() or ":" in match[0]
         times = span(single, single) if single is not None else span(start, end)
