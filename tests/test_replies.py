@@ -138,11 +138,19 @@ def test_spotted_lines() -> None:
         ('[{"bbox_2d": [0, 0, 1000, 500], "text_content": "a"}]', [[0, 0, 2000, 500]], 0, False),  # counts to 1000
         ('Here: [{"bbox_2d": [500, 500, 0, 0], "text_content": "a"}] Good luck.', [[0, 0, 1001.0, 500.5]], 0, False),
         ("[{'bbox_2d': ['0', '0', '999', '999'], 'text_content': 'it'}]", [[0, 0, 2000, 1000]], 0, False),
-        ('[{"bbox_2d": [0, 0, 5000, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]',
-         [[0, 0, 0, 999]], 1, False),
-        ('[{"bbox_2d": [0, 0, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 0], "text_content": " "}, '
-         '{"bbox_2d": [0, 0, 1e999, NaN], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]',
-         [[0, 0, 0, 1000]], 3, False),
+        (
+            '[{"bbox_2d": [0, 0, 5000, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]',
+            [[0, 0, 0, 999]],
+            1,
+            False,
+        ),
+        (
+            '[{"bbox_2d": [0, 0, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 0], "text_content": " "}, '
+            '{"bbox_2d": [0, 0, 1e999, NaN], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]',
+            [[0, 0, 0, 1000]],
+            3,
+            False,
+        ),
         ('[{"bbox_2d": [0, 0, 0, 999], "text_content": "a"}, {"bbox_2d": [1, 2', [[0, 0, 0, 1000]], 1, True),
         ('[{"bbox_2d": [0, 0, 0, 999], "text_content": "a"},', [[0, 0, 0, 1000]], 0, True),
     ],
