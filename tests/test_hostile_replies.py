@@ -346,7 +346,7 @@ def test_the_work_grows_with_the_reply(name: str, amount: Callable[[int, int], i
     parse = parser_of(name)
     short, long = amount(4 << 10, 64 << 10), amount(16 << 10, 256 << 10)
     slow = []
-    every = amount(12, 1)  # small, another twelfth for each parser
+    every = amount(12, 3)  # small, another twelfth for each parser
     for shape, make in list(SHAPES.items())[PARSERS.index(name) % every :: every]:
         try:
             seconds = cpu_s(parse, make(long))
