@@ -77,7 +77,7 @@ def test_each_wrong_answer_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     for sentence in (
         "of characters are wrong (5% at most)",
         "ended with length after",
-        "invalid_output: the reply holds no list of texts and boxes",
+        "invalid_output: the model declines to list texts and boxes",
         "engine_failed: a scripted error",
         "its check finds span_outside",
         "[red]a",  # shown, not obeyed

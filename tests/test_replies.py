@@ -145,8 +145,11 @@ def test_spotted_lines() -> None:
             False,
         ),
         (
-            '[{"bbox_2d": [0, 0, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 0], "text_content": " "}, '
-            '{"bbox_2d": [0, 0, 1e999, NaN], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]',
+            (
+                '[{"bbox_2d": [0, 0, 9], "text_content": "a"}, {"bbox_2d": [0, 0, 0, 0], "text_content": " "}, '
+                '{"bbox_2d": [0, 0, 1e999, NaN], "text_content": "a"}, '
+                '{"bbox_2d": [0, 0, 0, 999], "text_content": "b"}]'
+            ),
             [[0, 0, 0, 1000]],
             3,
             False,

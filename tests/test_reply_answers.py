@@ -1,5 +1,5 @@
-"""What an answer settles on: final answers, choices, times, pages and actions, in the many ways that models say them, and
-refusals, which are none. The replies are of our own making."""
+"""What an answer settles on: final answers, choices, times, pages and actions, in the many ways that models say them,
+and refusals, which are none. The replies are of our own making."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FINAL: list[tuple[str, str | None]] = [
     ("**Final Answer**\n\n$12$", "12"),
     ("### Answer\n42 apples", "42 apples"),
     ("<answer>12</answer>", "12"),
-    ("{\"answer\": \"C\"}", "C"),
+    ('{"answer": "C"}', "C"),
     ("#### 72", "72"),
     ("答案：36。", "36"),
     ("因此答案是 **B**。", "B"),
@@ -66,7 +66,7 @@ FINAL: list[tuple[str, str | None]] = [
     ("Short answer: Yes", "Yes"),
     ("The answer is:\n\n42", "42"),
     ("Answer — 12", "12"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("reply", "wanted"), FINAL)
@@ -74,8 +74,18 @@ def test_final_answers(reply: str, wanted: str | None) -> None:
     assert final_answer(reply) == wanted
 
 
-SAID = ("The answer is {}.", "Answer: {}", "**Final Answer:** **{}**", "So it follows.\n\n\\boxed{{{}}}", "<answer>{}</answer>",
-        "Thus, the final answer is: **{}**.", '{{"answer": "{}"}}', "答案是 {}。", "### Final Answer\n\n{}", "The answer is {}. Let me check it.")  # fmt: skip
+SAID = (
+    "The answer is {}.",
+    "Answer: {}",
+    "**Final Answer:** **{}**",
+    "So it follows.\n\n\\boxed{{{}}}",
+    "<answer>{}</answer>",
+    "Thus, the final answer is: **{}**.",
+    '{{"answer": "{}"}}',
+    "答案是 {}。",
+    "### Final Answer\n\n{}",
+    "The answer is {}. Let me check it.",
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,7 +112,7 @@ CHOICES: list[tuple[str, str | None]] = [
     ("Answer: c", "C"),
     ("\\boxed{\\text{C}}", "C"),
     ("<answer>C</answer>", "C"),
-    ("{\"answer\": \"C\"}", "C"),
+    ('{"answer": "C"}', "C"),
     ("A. chair is closer, so it is C. window", "C"),
     ("c", "C"),
     ("(c)", "C"),
@@ -122,7 +132,7 @@ CHOICES: list[tuple[str, str | None]] = [
     ("It is the window, not the chair.", "C"),
     ("$\\boxed{C}$", "C"),
     ("\\boxed{C. window}", "C"),
-    ("```json\n{\"choice\": \"C\"}\n```", "C"),
+    ('```json\n{"choice": "C"}\n```', "C"),
     ("Answer: C. window", "C"),
     ("The correct answer is option C: window.", "C"),
     ("**Answer:** **C**", "C"),
@@ -152,7 +162,7 @@ CHOICES: list[tuple[str, str | None]] = [
     ("I'd go with C.", "C"),
     ("C – window", "C"),
     ("The window", "C"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("reply", "wanted"), CHOICES)
@@ -160,8 +170,19 @@ def test_choices(reply: str, wanted: str | None) -> None:
     assert choice_of(reply, options_in(QUESTION)) == wanted
 
 
-TAKEN = (*SAID, "{}", "({})", "**{}**", "The correct option is {}.", "Option {} is correct.", "选{}", "I choose {}.", "The right choice is ({}).",
-         "It is not easy to say.\n\nAnswer: {}", "{}.")  # fmt: skip
+TAKEN = (
+    *SAID,
+    "{}",
+    "({})",
+    "**{}**",
+    "The correct option is {}.",
+    "Option {} is correct.",
+    "选{}",
+    "I choose {}.",
+    "The right choice is ({}).",
+    "It is not easy to say.\n\nAnswer: {}",
+    "{}.",
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -185,7 +206,7 @@ PAGES: list[tuple[str, list[int]]] = [
     ("第3、5页", [3, 5]),
     ("第三页", [3]),
     ("第十二页", [12]),
-    ("\"pages\": [2, 3]", [2, 3]),
+    ('"pages": [2, 3]', [2, 3]),
     ("page #4", [4]),
     ("page number 4", [4]),
     ("pages 2 through 4", [2, 3, 4]),
@@ -203,7 +224,7 @@ PAGES: list[tuple[str, list[int]]] = [
     ("a page 1 and 3 apples", [1, 3]),
     ("[Pages 2 and 3]", [2, 3]),
     ("第3至5页", [3, 4, 5]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("reply", "wanted"), PAGES)
@@ -238,7 +259,7 @@ SPANS: list[tuple[str, list[tuple[float, float]]]] = [
     ("(0:05)", [(5, 5)]),
     ("a 3-4 minute clip", []),
     ("2 minutes", [(120, 120)]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("reply", "wanted"), SPANS)
@@ -253,7 +274,7 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("12 秒到 15 秒", (12, 15)),
     ("12.3 - 24.5 seconds", (12.3, 24.5)),
     ("It happens from 00:12 to 00:24.5.", (12, 24.5)),
-    ("```json\n{\"start_time\": \"00:01:02\", \"end_time\": 70.5}\n```", (62, 70.5)),
+    ('```json\n{"start_time": "00:01:02", "end_time": 70.5}\n```', (62, 70.5)),
     ("<12.0 seconds> - <14.5 seconds>", (12, 14.5)),
     ("At 00:07.", (7, 7)),
     ("The content does not occur in the video.", None),
@@ -272,9 +293,9 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("[]", None),
     ("{}", None),
     ("[-1, -1]", None),
-    ("{\"start\": null, \"end\": null}", None),
-    ("{\"timestamp\": 12.5}", (12.5, 12.5)),
-    ("[{\"start\": 1, \"end\": 2}, {\"start\": 5, \"end\": 6}]", (1, 2)),
+    ('{"start": null, "end": null}', None),
+    ('{"timestamp": 12.5}', (12.5, 12.5)),
+    ('[{"start": 1, "end": 2}, {"start": 5, "end": 6}]', (1, 2)),
     ("It never happens.", None),
     ("There is no such scene between 00:00 and 01:00.", None),
     ("该内容未出现在视频中。", None),
@@ -282,8 +303,8 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("00:05–00:12", (5, 12)),
     ("The event occurs at 12.0 seconds in the video.", (12, 12)),
     ("12.0s - 15.5s", (12, 15.5)),
-    ("{\"timestamp\": \"12.0 - 15.5\"}", (12, 15.5)),
-    ("{\"answer\": [12, 15]}", (12, 15)),
+    ('{"timestamp": "12.0 - 15.5"}', (12, 15.5)),
+    ('{"answer": [12, 15]}', (12, 15)),
     ("12-15", (12, 15)),
     ("from 12 to 15", (12, 15)),
     ("The described content occurs from 12.0 to 15.5.", (12, 15.5)),
@@ -291,7 +312,7 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("timestamp: 12.5", (12.5, 12.5)),
     ("The person opens the door from 3.2 seconds to 7.8 seconds.", (3.2, 7.8)),
     ("It happens at the 15 second mark.", (15, 15)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("reply", "wanted"), MOMENTS)
@@ -308,9 +329,19 @@ def test_what_names_no_time_is_no_moment(reply: str) -> None:
         read_moment(reply)
 
 
-HAPPENS = ("{0} - {1} seconds", "It happens from {0} to {1} seconds.", "[{0}, {1}]", '{{"start": {0}, "end": {1}}}', "start_time: {0}, end_time: {1}",
-           "{0} 秒到 {1} 秒", "{0}s–{1}s", "Start: {0}s\nEnd: {1}s", "between {0} and {1} seconds", "<{0} seconds> - <{1} seconds>",
-           "The answer is {0}s - {1}s, in a clip of 60 seconds.")  # fmt: skip
+HAPPENS = (
+    "{0} - {1} seconds",
+    "It happens from {0} to {1} seconds.",
+    "[{0}, {1}]",
+    '{{"start": {0}, "end": {1}}}',
+    "start_time: {0}, end_time: {1}",
+    "{0} 秒到 {1} 秒",
+    "{0}s–{1}s",
+    "Start: {0}s\nEnd: {1}s",
+    "between {0} and {1} seconds",
+    "<{0} seconds> - <{1} seconds>",
+    "The answer is {0}s - {1}s, in a clip of 60 seconds.",
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -324,30 +355,68 @@ def call(name: str, **arguments: Any) -> str:
 
 
 XML = (
-    "<tool_call>\n<function=computer_use>\n<parameter=action>\nleft_click\n</parameter>\n<parameter=coordinate>\n[500, 300]\n"
-    "</parameter>\n</function>\n</tool_call>"
+    "<tool_call>\n<function=computer_use>\n<parameter=action>\nleft_click\n</parameter>\n<parameter=coordinate>\n"
+    "[500, 300]\n</parameter>\n</function>\n</tool_call>"
 )
 ACTIONS: list[tuple[str, str, dict[str, Any]]] = [
-    (call("computer_use", action="left_click",x=500,y=300),"computer_use",{"point_px":[500,300]}),
-    (call("computer_use", action="left_click",coordinate="[500, 300]"), "computer_use", {"point_px":[500,300]}),
-    (call("computer_use", action="left_click",coordinate={"x":500,"y":300}),"computer_use",{"point_px":[500,300]}),
-    (call("computer_use", action="left_click",coordinate="(500,300)"), "computer_use", {"point_px":[500,300]}),
-    (call("computer_use", action="key",text="ctrl+c"), "computer_use", {"keys":["ctrl","c"],"text":None}),
-    (call("mobile_use", action="key",keys=["volume_up"]),"mobile_use",{"text":"volume_up"}),
-    (XML,"computer_use",{"action":"left_click","point_px":[500,300]}),
-    ("Thought: go.\nAction: \"click it\"\n"+ XML,"computer_use",{"point_px":[500,300],"thought":"go.","description":"click it"}),
-    ("<tool_call><function=computer_use><parameter=action>type</parameter><parameter=text>12</parameter></function></tool_call>","computer_use",{"text":"12"}),
-    ("<function=mobile_use><parameter=action>swipe</parameter><parameter=coordinate>[1, 2]</parameter><parameter=coordinate2>[3, 4]","mobile_use",{"action":"swipe"}),
-    (call("left_click",coordinate=[500,300]),"computer_use",{"action":"left_click","point_px":[500,300]}),
-    (call("computer_use", action="click",coordinate=[500,300]),"computer_use",{"action":"left_click"}),
-    ('{"type":"function","function":{"name":"computer_use","arguments":"{\\"action\\": \\"left_click\\", \\"coordinate\\": [500, 300]}"}}',"computer_use",{"action":"left_click","point_px":[500,300]}),
-    (call("computer_use", action="left_click",coordinate=[0.5,0.3]),"computer_use",{"point_px":[500,300]}),
-    (call("mobile_use", action="swipe",x=0,y=999,x2=999,y2=0),"mobile_use",{"point_px":[0,1000],"end_point_px":[1000,0]}),
-    (call("mobile_use", action="tap",coordinate=[999,999]),"mobile_use",{"action":"click","point_px":[1000,1000]}),
-    (call("computer_use", action="left_click"), "computer_use", {"point_px":None}),
-    ('{"action": "left_click", "coordinate": [500, 300]}',"computer_use",{"point_px":[500,300]}),
-    ('{"name": "computer_use", "action": "left_click", "coordinate": [500, 300]}',"computer_use",{"point_px":[500,300]}),
-]  # fmt: skip
+    (call("computer_use", action="left_click", x=500, y=300), "computer_use", {"point_px": [500, 300]}),
+    (call("computer_use", action="left_click", coordinate="[500, 300]"), "computer_use", {"point_px": [500, 300]}),
+    (
+        call("computer_use", action="left_click", coordinate={"x": 500, "y": 300}),
+        "computer_use",
+        {"point_px": [500, 300]},
+    ),
+    (call("computer_use", action="left_click", coordinate="(500,300)"), "computer_use", {"point_px": [500, 300]}),
+    (call("computer_use", action="key", text="ctrl+c"), "computer_use", {"keys": ["ctrl", "c"], "text": None}),
+    (call("mobile_use", action="key", keys=["volume_up"]), "mobile_use", {"text": "volume_up"}),
+    (XML, "computer_use", {"action": "left_click", "point_px": [500, 300]}),
+    (
+        'Thought: go.\nAction: "click it"\n' + XML,
+        "computer_use",
+        {"point_px": [500, 300], "thought": "go.", "description": "click it"},
+    ),
+    (
+        "<tool_call><function=computer_use><parameter=action>type</parameter><parameter=text>12</parameter></function></tool_call>",
+        "computer_use",
+        {"text": "12"},
+    ),
+    (
+        (
+            "<function=mobile_use><parameter=action>swipe</parameter>"
+            "<parameter=coordinate>[1, 2]</parameter><parameter=coordinate2>[3, 4]"
+        ),
+        "mobile_use",
+        {"action": "swipe"},
+    ),
+    (call("left_click", coordinate=[500, 300]), "computer_use", {"action": "left_click", "point_px": [500, 300]}),
+    (call("computer_use", action="click", coordinate=[500, 300]), "computer_use", {"action": "left_click"}),
+    (
+        (
+            '{"type":"function","function":{"name":"computer_use",'
+            '"arguments":"{\\"action\\": \\"left_click\\", \\"coordinate\\": [500, 300]}"}}'
+        ),
+        "computer_use",
+        {"action": "left_click", "point_px": [500, 300]},
+    ),
+    (call("computer_use", action="left_click", coordinate=[0.5, 0.3]), "computer_use", {"point_px": [500, 300]}),
+    (
+        call("mobile_use", action="swipe", x=0, y=999, x2=999, y2=0),
+        "mobile_use",
+        {"point_px": [0, 1000], "end_point_px": [1000, 0]},
+    ),
+    (
+        call("mobile_use", action="tap", coordinate=[999, 999]),
+        "mobile_use",
+        {"action": "click", "point_px": [1000, 1000]},
+    ),
+    (call("computer_use", action="left_click"), "computer_use", {"point_px": None}),
+    ('{"action": "left_click", "coordinate": [500, 300]}', "computer_use", {"point_px": [500, 300]}),
+    (
+        '{"name": "computer_use", "action": "left_click", "coordinate": [500, 300]}',
+        "computer_use",
+        {"point_px": [500, 300]},
+    ),
+]
 
 
 @pytest.mark.parametrize(("reply", "tool", "wanted"), ACTIONS)
@@ -363,10 +432,26 @@ def test_actions(reply: str, tool: str, wanted: dict[str, Any]) -> None:
 @given(
     st.integers(0, 1000),
     st.integers(0, 1000),
-    st.sampled_from(('"coordinate": [{0}, {1}]', '"x": {0}, "y": {1}', '"coordinate": "[{0}, {1}]"', '"coordinate": "({0},{1})"',
-                     '"point": [{0}, {1}]', '"coordinate": {{"x": {0}, "y": {1}}}', '"position": "{0} {1}"')),
-    st.sampled_from(("<tool_call>{}</tool_call>", "{}", "```json\n{}\n```", 'Thought: so.\nAction: "go"\n<tool_call>\n{}\n</tool_call>')),
-)  # fmt: skip
+    st.sampled_from(
+        (
+            '"coordinate": [{0}, {1}]',
+            '"x": {0}, "y": {1}',
+            '"coordinate": "[{0}, {1}]"',
+            '"coordinate": "({0},{1})"',
+            '"point": [{0}, {1}]',
+            '"coordinate": {{"x": {0}, "y": {1}}}',
+            '"position": "{0} {1}"',
+        )
+    ),
+    st.sampled_from(
+        (
+            "<tool_call>{}</tool_call>",
+            "{}",
+            "```json\n{}\n```",
+            'Thought: so.\nAction: "go"\n<tool_call>\n{}\n</tool_call>',
+        )
+    ),
+)
 def test_a_click_has_its_point_in_every_form(x: int, y: int, point: str, around: str) -> None:
     arguments = f'{{"name": "computer_use", "arguments": {{"action": "left_click", {point.format(x, y)}}}}}'
     parsed = read_action(around.replace("{}", arguments), "computer_use", 1000, 1000)
@@ -426,3 +511,21 @@ def test_refusals_of_typed_tasks_fail_with_their_fault() -> None:
         assert "refused" in row.verified["faults"], task
         assert row.failure is not None
         assert row.failure.kind == "refused"
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("There is no text in the image.", ""),
+        ("No text found.", ""),
+        ("The image does not contain any readable text.", ""),
+        ("This picture contains no text.", ""),
+        ("No visible text is present in this image.", ""),
+        ("图片中没有文字。", ""),
+        ("No text messages while driving", "No text messages while driving"),
+        ("NO PARKING", "NO PARKING"),
+        ("There is no text in the image, said the sign.", "There is no text in the image, said the sign."),
+    ],
+)
+def test_the_sentence_that_there_is_no_text_is_no_text(reply: str, text: str) -> None:
+    assert checked("ocr", reply).result["text"] == text

@@ -73,33 +73,53 @@ READS: dict[str, Callable[[Any], list[Any]]] = {
     "events": happened,
 }
 B = "[275, 227, 899, 688]"
-O = "[10, 20, 30, 40]"
+SMALL = "[10, 20, 30, 40]"
 
 RIGHT: list[tuple[str, str, list[Any]]] = [
     # the key of the place
     *(
         ("ground_2d", f'```json\n[{{"{key}": {B}, "label": "mug"}}]\n```', [("mug", BOX)])
-        for key in ("box", "bounding_box", "boundingBox", "Bounding Box", "bbox", "coordinates", "rect", "region", "xyxy")
+        for key in (
+            "box",
+            "bounding_box",
+            "boundingBox",
+            "Bounding Box",
+            "bbox",
+            "coordinates",
+            "rect",
+            "region",
+            "xyxy",
+        )
     ),
     # the key of the list
     *(
-        ("ground_2d", f'{{"{key}": [{{"bbox_2d": {B}, "label": "mug"}}, {{"bbox_2d": {O}, "label": "jug"}}]}}',
-         [("mug", BOX), ("jug", OTHER)])
+        (
+            "ground_2d",
+            f'{{"{key}": [{{"bbox_2d": {B}, "label": "mug"}}, {{"bbox_2d": {SMALL}, "label": "jug"}}]}}',
+            [("mug", BOX), ("jug", OTHER)],
+        )
         for key in ("objects", "detections", "results", "mugs and jugs", "bbox_2d", "data", "答案")
     ),
-    ("ground_2d", f'{{"image": {{"width": 640, "height": 480}}, "count": 1, "objects": [{{"bbox": {B}, "label": "mug"}}]}}',
-     [("mug", BOX)]),
+    (
+        "ground_2d",
+        f'{{"image": {{"width": 640, "height": 480}}, "count": 1, "objects": [{{"bbox": {B}, "label": "mug"}}]}}',
+        [("mug", BOX)],
+    ),
     # bare
     ("ground_2d", B, [(None, BOX)]),
-    ("ground_2d", f"[{B}, {O}]", [(None, BOX), (None, OTHER)]),
+    ("ground_2d", f"[{B}, {SMALL}]", [(None, BOX), (None, OTHER)]),
     ("ground_2d", f"The mug is here:\n```json\n{B}\n```", [(None, BOX)]),
-    ("ground_2d", f'[["mug", {B}], ["jug", {O}]]', [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", f'[["mug", {B}], ["jug", {SMALL}]]', [("mug", BOX), ("jug", OTHER)]),
     ("ground_2d", '[["mug", 275, 227, 899, 688], [10, 20, 30, 40, "jug"]]', [("mug", BOX), ("jug", OTHER)]),
-    ("ground_2d", f'{{"mug": {B}, "jug": [{O}, {B}]}}', [("mug", BOX), ("jug", OTHER), ("jug", BOX)]),
-    ("ground_2d", f'{{"mug": {{"bbox_2d": {B}}}, "jug": [{{"box": {O}}}]}}', [("mug", BOX), ("jug", OTHER)]),
-    ("ground_2d", f'[{{"label": "mug", "bbox_2d": [{B}, {O}]}}]', [("mug", BOX), ("mug", OTHER)]),
-    ("ground_2d", f'[{{"label": "mug", "boxes": [{B}, {O}]}}]', [("mug", BOX), ("mug", OTHER)]),
-    ("ground_2d", f'{{"category": "mug", "instances": [{{"box": {B}}}, {{"box": {O}}}]}}', [("mug", BOX), ("mug", OTHER)]),
+    ("ground_2d", f'{{"mug": {B}, "jug": [{SMALL}, {B}]}}', [("mug", BOX), ("jug", OTHER), ("jug", BOX)]),
+    ("ground_2d", f'{{"mug": {{"bbox_2d": {B}}}, "jug": [{{"box": {SMALL}}}]}}', [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", f'[{{"label": "mug", "bbox_2d": [{B}, {SMALL}]}}]', [("mug", BOX), ("mug", OTHER)]),
+    ("ground_2d", f'[{{"label": "mug", "boxes": [{B}, {SMALL}]}}]', [("mug", BOX), ("mug", OTHER)]),
+    (
+        "ground_2d",
+        f'{{"category": "mug", "instances": [{{"box": {B}}}, {{"box": {SMALL}}}]}}',
+        [("mug", BOX), ("mug", OTHER)],
+    ),
     ("ground_2d", f'{{"bboxes": [{B}], "labels": "mug"}}', [(None, BOX)]),
     # the form of the place
     ("ground_2d", '[{"bbox_2d": "275, 227, 899, 688", "label": "mug"}]', [("mug", BOX)]),
@@ -118,21 +138,36 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("ground_2d", '{"points": [[500, 300], [20, 40]]}', [(None, [500, 300]), (None, [20, 40])]),
     ("ground_2d", '[{"x": 500, "y": 300, "label": "spout"}]', [("spout", [500, 300])]),
     ("ground_2d", '[{"point_2d": {"x": 500, "y": 300}, "label": "spout"}]', [("spout", [500, 300])]),
-    ("ground_2d", '<points x1="500" y1="300" x2="20" y2="40" alt="spout">spout</points>',
-     [("spout", [500, 300]), ("spout", [20, 40])]),
+    (
+        "ground_2d",
+        '<points x1="500" y1="300" x2="20" y2="40" alt="spout">spout</points>',
+        [("spout", [500, 300]), ("spout", [20, 40])],
+    ),
     # other notations
     ("ground_2d", "[{'bbox_2d': [275, 227, 899, 688], 'label': 'mug'}]", [("mug", BOX)]),
     ("ground_2d", "[('mug', (275, 227, 899, 688))]", [("mug", BOX)]),
-    ("ground_2d", f"[{B}, {O},]", [(None, BOX), (None, OTHER)]),
+    ("ground_2d", f"[{B}, {SMALL},]", [(None, BOX), (None, OTHER)]),
     ("ground_2d", json.dumps(f'[{{"bbox_2d": {B}, "label": "mug"}}]'), [("mug", BOX)]),
-    ("ground_2d", f'{{"bbox_2d": {B}, "label": "mug"}}\n{{"bbox_2d": {O}, "label": "jug"}}', [("mug", BOX), ("jug", OTHER)]),
+    (
+        "ground_2d",
+        f'{{"bbox_2d": {B}, "label": "mug"}}\n{{"bbox_2d": {SMALL}, "label": "jug"}}',
+        [("mug", BOX), ("jug", OTHER)],
+    ),
     ("ground_2d", "<ref>mug</ref><box>(275,227),(899,688)</box>", [("mug", BOX)]),
-    ("ground_2d", "<|object_ref_start|>mug<|object_ref_end|><|box_start|>(275,227),(899,688)<|box_end|>", [("mug", BOX)]),
-    ("ground_2d", f"- **mug**: {B}\n- **jug**: {O}", [("mug", BOX), ("jug", OTHER)]),
+    (
+        "ground_2d",
+        "<|object_ref_start|>mug<|object_ref_end|><|box_start|>(275,227),(899,688)<|box_end|>",
+        [("mug", BOX)],
+    ),
+    ("ground_2d", f"- **mug**: {B}\n- **jug**: {SMALL}", [("mug", BOX), ("jug", OTHER)]),
     ("ground_2d", f"The bounding box of the mug is {B}.", [(None, BOX)]),
     ("ground_2d", "1. mug: x1=275, y1=227, x2=899, y2=688", [("mug", BOX)]),
-    ("ground_2d", f"| label | bbox_2d |\n|---|---|\n| mug | {B} |\n| jug | {O} |", [("mug", BOX), ("jug", OTHER)]),
-    ("ground_2d", "| Object | x1 | y1 | x2 | y2 |\n|---|---|---|---|---|\n| mug | 275 | 227 | 899 | 688 |", [("mug", BOX)]),
+    ("ground_2d", f"| label | bbox_2d |\n|---|---|\n| mug | {B} |\n| jug | {SMALL} |", [("mug", BOX), ("jug", OTHER)]),
+    (
+        "ground_2d",
+        "| Object | x1 | y1 | x2 | y2 |\n|---|---|---|---|---|\n| mug | 275 | 227 | 899 | 688 |",
+        [("mug", BOX)],
+    ),
     ("ground_2d", f'I cannot be sure, but here is my estimate:\n[{{"bbox_2d": {B}, "label": "mug"}}]', [("mug", BOX)]),
     ("ground_2d", f'There are no jugs, only a mug: [{{"bbox_2d": {B}, "label": "mug"}}]', [("mug", BOX)]),
     ("ground_2d", f'物体检测结果如下[1]：\n```json\n[{{"bbox_2d": {B}, "label": "杯子"}}]\n```', [("杯子", BOX)]),
@@ -144,52 +179,109 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("ground_3d", f'{{"objects": [{{"box_3d": {SPACE}, "label": "desk"}}]}}', [("desk", SPACE[:6])]),
     ("ground_3d", f'{{"desk": {SPACE}}}', [("desk", SPACE[:6])]),
     ("ground_3d", f'[["desk", {SPACE}]]', [("desk", SPACE[:6])]),
-    ("ground_3d", '[{"center": [0.5, 0.25, 4.0], "size": [1, 2, 3], "rotation": [0, 0, 0.5], "label": "desk"}]',
-     [("desk", SPACE[:6])]),
-    ("ground_3d", '[{"label": "desk", "bbox_3d": {"x_center": 0.5, "y_center": 0.25, "z_center": 4, "x_size": 1, "y_size": 2, '
-     '"z_size": 3, "roll": 0, "pitch": 0, "yaw": 0.5}}]', [("desk", SPACE[:6])]),
+    (
+        "ground_3d",
+        '[{"center": [0.5, 0.25, 4.0], "size": [1, 2, 3], "rotation": [0, 0, 0.5], "label": "desk"}]',
+        [("desk", SPACE[:6])],
+    ),
+    (
+        "ground_3d",
+        (
+            '[{"label": "desk", "bbox_3d": {"x_center": 0.5, "y_center": 0.25, "z_center": 4, "x_size": 1, '
+            '"y_size": 2, "z_size": 3, "roll": 0, "pitch": 0, "yaw": 0.5}}]'
+        ),
+        [("desk", SPACE[:6])],
+    ),
     # in time
     ("ground_video", f'{{"detections": [{{"time": 2.0, "box": {B}, "label": "cat"}}]}}', [("cat", 2, BOX)]),
-    ("ground_video", f'[{{"time": 2.0, "objects": [{{"bbox_2d": {B}, "label": "cat"}}, {{"bbox_2d": {O}, "label": "dog"}}]}}]',
-     [("cat", 2, BOX), ("dog", 2, OTHER)]),
-    ("ground_video", f'{{"2.0": {B}, "3.0": {O}}}', [(None, 2, BOX), (None, 3, OTHER)]),
-    ("ground_video", f"[[2.0, {B}], [3.0, {O}]]", [(None, 2, BOX), (None, 3, OTHER)]),
+    (
+        "ground_video",
+        f'[{{"time": 2.0, "objects": [{{"bbox_2d": {B}, "label": "cat"}}, {{"bbox_2d": {SMALL}, "label": "dog"}}]}}]',
+        [("cat", 2, BOX), ("dog", 2, OTHER)],
+    ),
+    ("ground_video", f'{{"2.0": {B}, "3.0": {SMALL}}}', [(None, 2, BOX), (None, 3, OTHER)]),
+    ("ground_video", f"[[2.0, {B}], [3.0, {SMALL}]]", [(None, 2, BOX), (None, 3, OTHER)]),
     ("ground_video", f'{{"cat": [{{"time": "00:02", "bbox_2d": {B}}}]}}', [("cat", 2, BOX)]),
     # lines of text
     ("ocr_spotting", f'[["Hello", {B}]]', [("Hello", BOX)]),
     ("ocr_spotting", f'{{"Hello": {B}}}', [("Hello", BOX)]),
     ("ocr_spotting", f'{{"lines": [{{"text": "Hello", "box": {B}}}]}}', [("Hello", BOX)]),
-    ("ocr_spotting", '[{"text": "Hello", "points": [[275, 227], [899, 230], [899, 688], [275, 680]]}]', [("Hello", BOX)]),
-    ("ocr_spotting", '[{"text_content": "Hello", "bbox_2d": [275, 227, 899, 227, 899, 688, 275, 688]}]', [("Hello", BOX)]),
-    ("ocr_spotting", '[{"transcription": "Hello", "quad": [275, 227, 899, 227, 899, 688, 275, 688]}]', [("Hello", BOX)]),
+    (
+        "ocr_spotting",
+        '[{"text": "Hello", "points": [[275, 227], [899, 230], [899, 688], [275, 680]]}]',
+        [("Hello", BOX)],
+    ),
+    (
+        "ocr_spotting",
+        '[{"text_content": "Hello", "bbox_2d": [275, 227, 899, 227, 899, 688, 275, 688]}]',
+        [("Hello", BOX)],
+    ),
+    (
+        "ocr_spotting",
+        '[{"transcription": "Hello", "quad": [275, 227, 899, 227, 899, 688, 275, 688]}]',
+        [("Hello", BOX)],
+    ),
     ("ocr_spotting", f"| text | bbox |\n|---|---|\n| Hello | {B} |", [("Hello", BOX)]),
     # elements of a screen
-    ("gui_elements", f'{{"label": "toolbar", "children": [{{"role": "button", "text": "Go", "box": {B}}}]}}', [("button", "Go", BOX)]),
-    ("gui_elements", f'[{{"role": "bar", "text": "", "bbox": {B}, "children": [{{"role": "button", "text": "Go", "bbox": {O}}}]}}]',
-     [("bar", None, BOX), ("button", "Go", OTHER)]),
+    (
+        "gui_elements",
+        f'{{"label": "toolbar", "children": [{{"role": "button", "text": "Go", "box": {B}}}]}}',
+        [("button", "Go", BOX)],
+    ),
+    (
+        "gui_elements",
+        (
+            f'[{{"role": "bar", "text": "", "bbox": {B}, '
+            f'"children": [{{"role": "button", "text": "Go", "bbox": {SMALL}}}]}}]'
+        ),
+        [("bar", None, BOX), ("button", "Go", OTHER)],
+    ),
     ("gui_elements", f'{{"Save": {B}}}', [("", "Save", BOX)]),
     ("gui_elements", f'{{"buttons": [{{"text": "Go", "bounding_box": {B}}}]}}', [("", "Go", BOX)]),
     # names
-    ("recognize", f'{{"objects": [{{"name_zh": "猫", "name_en": "cat", "bounding_box": {B}}}]}}', [(["猫", "cat"], BOX)]),
+    (
+        "recognize",
+        f'{{"objects": [{{"name_zh": "猫", "name_en": "cat", "bounding_box": {B}}}]}}',
+        [(["猫", "cat"], BOX)],
+    ),
     ("recognize", '["cat", "dog"]', [(["cat"], None), (["dog"], None)]),
     ("recognize", '{"objects": ["cat", "dog"]}', [(["cat"], None), (["dog"], None)]),
     ("recognize", f'{{"cat": {B}}}', [(["cat"], BOX)]),
     ("recognize", f'[["cat", {B}]]', [(["cat"], BOX)]),
     # events
     ("events", '{"events": [{"start": 1, "end": "00:05", "description": "A man walks."}]}', [(1, 5, "A man walks.")]),
-    ("events", '[{"timestamp": {"start": "00:01", "end": "00:05"}, "event": "A man walks."}]', [(1, 5, "A man walks.")]),
-    ("events", '[["00:01", "00:05", "A man walks."], [6, 9.5, "He sits."]]', [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
+    (
+        "events",
+        '[{"timestamp": {"start": "00:01", "end": "00:05"}, "event": "A man walks."}]',
+        [(1, 5, "A man walks.")],
+    ),
+    (
+        "events",
+        '[["00:01", "00:05", "A man walks."], [6, 9.5, "He sits."]]',
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
     ("events", '[[[1, 5], "A man walks."]]', [(1, 5, "A man walks.")]),
     ("events", '{"segments": [{"time": [1, 5], "caption": "A man walks."}]}', [(1, 5, "A man walks.")]),
-    ("events", "**00:01–00:05** A man walks.\n**00:06–00:09.50** He sits.", [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
-    ("events", "- **00:01 - 00:05**: A man walks.\n- **00:06 - 00:09.5:** He sits.", [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
+    (
+        "events",
+        "**00:01–00:05** A man walks.\n**00:06–00:09.50** He sits.",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    (
+        "events",
+        "- **00:01 - 00:05**: A man walks.\n- **00:06 - 00:09.5:** He sits.",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
     ("events", "[00:01 - 00:05] A man walks.", [(1, 5, "A man walks.")]),
     ("events", "From 1 s to 5 s: A man walks.", [(1, 5, "A man walks.")]),
-    ("events", "| Start | End | Event |\n|---|---|---|\n| 00:01 | 00:05 | A man walks. |\n| 00:06 | 00:09.5 | He sits. |",
-     [(1, 5, "A man walks."), (6, 9.5, "He sits.")]),
+    (
+        "events",
+        "| Start | End | Event |\n|---|---|---|\n| 00:01 | 00:05 | A man walks. |\n| 00:06 | 00:09.5 | He sits. |",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
     ("events", "| Time | Description |\n|:--|:--|\n| 00:01 - 00:05 | A man walks. |", [(1, 5, "A man walks.")]),
     ("events", "1秒到5秒：一个人走路。", [(1, 5, "一个人走路。")]),
-]  # fmt: skip
+]
 
 LISTS = ("ground_2d", "ground_3d", "ground_video", "ocr_spotting", "gui_elements", "recognize", "events")
 """Tasks whose answer is a list; `spatial` answers in words, and may list."""

@@ -43,13 +43,17 @@ _DECLINES = (
     rf"\bas\s+an?\s+(?:AI|artificial|large|language|text)\b[^.!?]{{0,80}}?(?:{_CANNOT}|\bdo\s+not\b|\bdon't\b)",
     r"\bI\s+(?:must|have\s+to|need\s+to)\s+(?:respectfully\s+)?(?:decline|refuse)\b",
     r"\bagainst\s+my\s+(?:guidelines|polic(?:y|ies)|programming|principles)\b",
-    rf"\bI\s+(?:do\s+not|don't|cannot|can't)\s+(?:actually\s+)?(?:see|have|find)\s+(?:access\s+to\s+)?(?:an?|any|the|your)\s+"
-    rf"(?:attached\s+|uploaded\s+|provided\s+)?{_PICTURE}\b",
+    (
+        rf"\bI\s+(?:do\s+not|don't|cannot|can't)\s+(?:actually\s+)?(?:see|have|find)\s+(?:access\s+to\s+)?(?:an?|any|the|your)\s+"
+        rf"(?:attached\s+|uploaded\s+|provided\s+)?{_PICTURE}\b"
+    ),
     rf"\bno\s+{_PICTURE}\s+(?:was|were|is|has\s+been|have\s+been)\s+(?:attached|provided|uploaded|included|shared|sent)\b",
     rf"\bplease\s+(?:provide|upload|share|attach|send|resend)\b[^.!?]{{0,40}}{_PICTURE}",
-    r"^(?:(?:the|this|all|its)\s+)?(?:images?|texts?|pictures?|photos?|pages?|scans?|handwriting|writing)\b[^.!?]{0,40}?"
-    r"\b(?:is|are|appears?|seems?)\b[^.!?]{0,20}?(?:\btoo\s[^.!?]{1,40}?\b(?:to\s+(?:be\s+)?(?:read|recogni|make|transcribe"
-    r"|identify|determine|detect|see)|for\s+me)|\billegible|\bunreadable|\bnot\s+(?:legible|readable))",
+    (
+        r"^(?:(?:the|this|all|its)\s+)?(?:images?|texts?|pictures?|photos?|pages?|scans?|handwriting|writing)\b[^.!?]{0,40}?"
+        r"\b(?:is|are|appears?|seems?)\b[^.!?]{0,20}?(?:\btoo\s[^.!?]{1,40}?\b(?:to\s+(?:be\s+)?(?:read|recogni|make|transcribe"
+        r"|identify|determine|detect|see)|for\s+me)|\billegible|\bunreadable|\bnot\s+(?:legible|readable))"
+    ),
     r"(?:抱歉|对不起|很遗憾|不好意思|作为)[^。!?]{0,40}(?:无法|不能|没法|没有办法|不支持|做不到|帮不了)",
     r"^我?(?:现在|目前)?(?:无法|不能|没法)(?:直接)?(?:帮助|协助|处理|查看|读取|访问|打开|满足|完成|回答|读出|辨认|分析)",
     r"(?:请|您)(?:重新)?(?:提供|上传)[^。!?]{0,12}(?:图|照片|视频|文件)",
@@ -58,8 +62,10 @@ _DECLINES = (
 _CANNOT_SAY = (
     rf"{_I_CANNOT}{_ADVERBS}\s+(?:{_ANSWER})\b",
     rf"\b(?:we|one)\s+{_CANNOT}{_ADVERBS}\s+(?:{_ANSWER})\b",
-    r"\b(?:cannot|can't|can\s+not|could\s+not|couldn't)\s+be\s+(?:\w+ly\s+)?(?:determined|provided|estimated|computed|calculated|"
-    r"identified|read|inferred|derived|given|produced|established|measured|answered|recovered|obtained|extracted)\b",
+    (
+        r"\b(?:cannot|can't|can\s+not|could\s+not|couldn't)\s+be\s+(?:\w+ly\s+)?(?:determined|provided|estimated|computed|calculated|"
+        r"identified|read|inferred|derived|given|produced|established|measured|answered|recovered|obtained|extracted)\b"
+    ),
     r"\b(?:it\s+is|it's|is|are)\s+(?:not\s+possible|impossible|infeasible)\b",
     r"\b(?:insufficient|not\s+enough)\s+(?:\w+\s+)?(?:information|context|detail|data|resolution)\b",
     r"\btoo\s+(?:blurry|dark|small|low|noisy|unclear|far|blurred|bright|pixelated|grainy)\b",

@@ -58,7 +58,7 @@ def _range(first: int, last: int) -> set[int]:
 
 def _chinese_pages(text: str) -> set[int]:
     pages: set[int] = set()
-    numbers = [match for match in re.finditer(_NUMERAL, text)]
+    numbers = list(re.finditer(_NUMERAL, text))
     before: int | None = None
     end = 0
     for match in numbers:

@@ -17,9 +17,9 @@ POINT_KEYS = ("point_2d",)
 LABEL_KEYS = ("label", "category", "name", "object", "description")
 """An element is known by its place alone: these words also stand in prose, before a colon."""
 BOX_ALIASES = (
-    "bbox", "box_2d", "box", "bounding_box", "boundingbox", "bboxes", "boxes", "bounding_boxes", "bbox2d", "2d_bbox", "bbox_px",
-    "bboxes_2d", "xyxy", "bbox_xyxy", "rect", "rectangle", "region", "coordinates", "coords", "coordinate", "position", "location",
-    "polygon", "poly", "quad",
+    "bbox", "box_2d", "box", "bounding_box", "boundingbox", "bboxes", "boxes", "bounding_boxes", "bbox2d", "2d_bbox",
+    "bbox_px", "bboxes_2d", "xyxy", "bbox_xyxy", "rect", "rectangle", "region", "coordinates", "coords", "coordinate",
+    "position", "location", "polygon", "poly", "quad",
 )  # fmt: skip
 POINT_ALIASES = ("point", "points", "points_2d", "point2d", "keypoint", "click_point", "center_point", "center")
 PLACED = Kind(

@@ -72,13 +72,13 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
 _AXES = {"coordinate": ("x", "y"), "coordinate2": ("x2", "y2")}
 _SAME_ACTION: dict[str, dict[str, str]] = {
     "computer_use": {
-        "click": "left_click", "leftclick": "left_click", "rightclick": "right_click", "doubleclick": "double_click", "drag":
-        "left_click_drag", "type_text": "type", "input_text": "type", "hotkey": "key", "press": "key", "keypress": "key", "move":
-        "mouse_move", "hover": "mouse_move", "finished": "terminate", "done": "terminate",
+        "click": "left_click", "leftclick": "left_click", "rightclick": "right_click", "doubleclick": "double_click",
+        "drag": "left_click_drag", "type_text": "type", "input_text": "type", "hotkey": "key", "press": "key",
+        "keypress": "key", "move": "mouse_move", "hover": "mouse_move", "finished": "terminate", "done": "terminate",
     },
     "mobile_use": {
-        "tap": "click", "longpress": "long_press", "type_text": "type", "input_text": "type", "input": "type", "open_app": "open",
-        "drag": "swipe", "done": "terminate", "finished": "terminate",
+        "tap": "click", "longpress": "long_press", "type_text": "type", "input_text": "type", "input": "type",
+        "open_app": "open", "drag": "swipe", "done": "terminate", "finished": "terminate",
     },
 }  # fmt: skip
 _COUNTS_TO = {"computer_use": 1000, "mobile_use": 999}

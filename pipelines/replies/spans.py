@@ -12,8 +12,8 @@ from pipelines.replies.things import Kind, Things, read_things
 from pipelines.replies.times import END_KEYS, SPAN, SPAN_KEYS, START_KEYS, TIME, seconds, span, span_of
 
 _TEXT_KEYS = (
-    "description", "event", "text", "caption", "sentence", "activity", "label", "action", "content", "events", "summary",
-    "event_description", "details", "scene", "what", "name", "title",
+    "description", "event", "text", "caption", "sentence", "activity", "label", "action", "content", "events",
+    "summary", "event_description", "details", "scene", "what", "name", "title",
 )  # fmt: skip
 _PAIR = re.compile(
     r"""(?:^|(?<=[{,\[\n"'”}]))[^\S\n]*(?:[-*•]\s+|\d+[.)]\s+)?["'“\[(]?"""  # a new line or pair, perhaps numbered

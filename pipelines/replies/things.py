@@ -24,7 +24,8 @@ from schemas.errors import InvalidOutput
 
 _DEEPEST = 12
 _GENERIC = re.compile(
-    r"(?:the_?)?(?:\w+_)?(?:objects?|detections?|results?|items?|data|elements?|predictions?|annotations?|outputs?|answers?|"
+    r"(?:the_?)?(?:\w+_)?(?:objects?|detections?|results?|items?|data|elements?|predictions?|annotations?|"
+    r"outputs?|answers?|"
     r"lists?|lines?|texts?|words?|box(?:es)?|bbox(?:es)?|bounding_?box(?:es)?|points?|instances?|regions?|locations?|"
     r"coordinates?|entities|things?|children|positions?|keypoints?|response|value|values|events?|frames?|places?|"
     r"bbox_?[23]d|point_?2d|box_?[23]d|\d+)",
@@ -37,11 +38,12 @@ _MEASURES = re.compile(
 )
 """Keys of numbers that are no places."""
 _CODE = re.compile(
-    r"```(?:html?|css|svg|javascript|js|c|cpp|java)\b|^\s{0,20}(?:import|from)\s+\w|<!doctype|<html|<tool_call",
+    r"```(?:html?|css|svg|javascript|js|c|cpp|java)\b|^\s{0,20}(?:import|from)\s+\w+\s*(?:$|import|as)|<!doctype|"
+    r"<html|<tool_call",
     re.IGNORECASE | re.MULTILINE,
 )
+"""A reply to another question: nothing of it is read but JSON."""
 _ESCAPED = re.compile(r'[\[{]\s*\{?\s*\\"')
-_ABSENT: tuple[Any, ...] = (None, "", [], {}, False)
 _NO_WORDS = ("none", "null", "n/a", "na", "not found", "not visible", "not present", "unknown", "无", "-")
 
 
@@ -51,8 +53,9 @@ class Kind:
 
     places: the key that a place is given under -> others that it may stand under. sizes: how many numbers a bare place
     has -> that key; the first is the usual one. words: keys of what a thing is called; the first is for a name that
-    stands beside or above its place. bare: reads a list as one thing, where it has no place. times: keys of when; the first is for a time beside or above a place. keys: others
-    by which a thing is known that has no place. texts: a text alone is a thing. prose: places in sentences are read.
+    stands beside or above its place. times: keys of when; the first is for a time beside or above a place. bare: reads
+    a list as one thing, where things have no place. keys: others by which a thing is known that has no place. texts: a
+    text alone is a thing. prose: places in sentences are read.
     """
 
     places: Mapping[str, tuple[str, ...]]
@@ -379,12 +382,9 @@ def _flat(item: Any) -> bool:
 
 
 def _is_absent(value: Any) -> bool:
-    return (
-        value in _ABSENT
-        and value != 0
-        or value is False
-        or (isinstance(value, str) and value.strip().lower() in _NO_WORDS)
-    )
+    if isinstance(value, str):
+        return value.strip().lower() in ("", *_NO_WORDS)
+    return value is None or value is False or value in ([], {})
 
 
 def _says_none(value: dict[str, Any], kind: Kind) -> bool:

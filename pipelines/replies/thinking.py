@@ -11,10 +11,12 @@ _TAG = re.compile(r"<(answer|final_answer|choice)>\s*([^<]{1,2000}?)\s*(?:</\1>|
 _STANDS_FOR = r"(?:answer|solution|result|ans|option|choice|answers?\s+to\s+(?:the|this)\s+question)"
 _MARK = re.compile(
     # a line or sentence that begins with it, and a colon: "**Final Answer:** 4", "Answer - 4"
-    r"(?:^|\n|(?<=[.!?\])。])\s|\*\*|#\s)[\s*#>\-•]{0,12}(?:(?:so|thus|hence|therefore)[,\s]\s*)?(?:the\s+|my\s+)?(?:(?:final|correct|short|best)\s+)?"
+    r"(?:^|\n|(?<=[.!?\])。])\s|\*\*|#\s)[\s*#>\-•]{0,12}(?:(?:so|thus|hence|therefore)[,\s]\s*)?(?:the\s+|"
+    r"my\s+)?(?:(?:final|correct|short|best)\s+)?"
     r"(?:answer|result|ans\.?)(?:\s+is)?\s*[*_]{0,3}\s*(?:[:：=]|\s[-–—]\s)[ \t]*[*_]{0,3}[ \t]*([^\n]*)"
     # a sentence
-    r"|\b(?:the|my)\s+(?:(?:final|correct|right|best|short)\s+)?answer(?:\s+(?:to|for)\s+[^.:\n]{1,80}?)?\s+(?:is|would\s+be|must\s+be|should\s+be)\b\s*[:：]?[ \t]*([^\n]+)"
+    r"|\b(?:the|my)\s+(?:(?:final|correct|right|best|short)\s+)?answer(?:\s+(?:to|for)\s+[^.:\n]{1,80}?)?\s+(?:is|"
+    r"would\s+be|must\s+be|should\s+be)\b\s*[:：]?[ \t]*([^\n]+)"
     r"|\bthe\s+final\s+(?:result|value|solution)\s+is\b\s*[:：]?[ \t]*([^\n]+)"
     r"|(?:最终|正确|最后)?(?:的)?答案\s*[*_]{0,3}\s*(?:应该)?(?:是|为|选)?\s*[*_]{0,3}\s*[:：]?\s*[*_]{0,3}\s*([^\n]+)"
     r"|^\s*####\s+([^\n]+)$",
@@ -23,7 +25,8 @@ _MARK = re.compile(
 _HEADING = re.compile(r"^[^\n.]{0,40}?\b(?:answer|答案)(?:\s+is)?\s*[*_:：]{0,6}[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _END_OF_SENTENCE = re.compile(r"(?<=[.!?])[*_]{0,3}\s+(?=[A-Z\"“(*])|(?<=[。！？])(?=.)")
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(])(?:[A-Za-z]|St|Mr|Mrs|Ms|Dr|Prof|Jr|Sr|Mt|Ft|No|Nos|vs|Inc|Ltd|Co|Corp|Fig|Eq|Sec|Ch|Vol|approx|etc|e\.g|i\.e|"
+    r"(?:^|[\s(])(?:[A-Za-z]|St|Mr|Mrs|Ms|Dr|Prof|Jr|Sr|Mt|Ft|No|Nos|vs|Inc|Ltd|Co|Corp|Fig|Eq|Sec|Ch|Vol|approx|"
+    r"etc|e\.g|i\.e|"
     r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Ave|Rd|Blvd|U\.S|a\.m|p\.m)\.[*_]{0,3}$"
 )
 _REASON = re.compile(
@@ -52,8 +55,8 @@ def split_thinking(reply: str) -> tuple[str | None, str]:
 
 
 def final_answer(answer: str) -> str | None:
-    """What an answer marks as final: the last \\boxed{…}, <answer>…</answer>, {"answer": …}, else what stands behind the
-    last `Answer:` or `the answer is`, without marks and reasons; None where there is no such mark."""
+    """What an answer marks as final: the last \\boxed{…}, <answer>…</answer>, {"answer": …}, else what stands behind
+    the last `Answer:` or `the answer is`, without marks and reasons; None where there is no such mark."""
     openings = [match.end() - 1 for match in _BOXED.finditer(answer)][-_LAST_BOXES:]
     for opening in reversed(openings):
         content = _braced(answer, opening)

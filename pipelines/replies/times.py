@@ -16,7 +16,10 @@ LONGEST_S = 1_000_000.0
 
 TIME = r"(?>\d{1,4}(?::\d{1,2}){1,2}(?:\.\d{1,9}|,\d{3}(?!\d))?|\d{1,12}(?:\.\d{1,12})?)"
 _UNIT = r"(?:\s*(?:(?:seconds?|secs?|s)\b|秒钟?))?"
-_SEPARATOR = r"\s*+(?:开始\s*+[,，]?\s*+)?(?:-->|->|→|-|–|—|~|〜|～|to\b|until\b|and\b(?=.{0,40}\d)|through\b|直到|到|至)\s*(?:about\s|around\s)?第?"
+_SEPARATOR = (
+    r"\s*+(?:开始\s*+[,，]?\s*+)?(?:-->|->|→|-|–|—|~|〜|～|to\b|until\b|and\b(?=.{0,40}\d)|through\b|直到|到|至)"
+    r"\s*+(?:about\s|around\s)?第?"
+)
 SPAN = rf"<?({TIME})>?{_UNIT}>?{_SEPARATOR}<?({TIME})>?{_UNIT}>?"
 _SPAN = re.compile(rf"(?<![\d.:])第?{SPAN}")
 _TIME = re.compile(rf"(?<![\d.:])<?({TIME})>?{_UNIT}")
@@ -25,27 +28,34 @@ _MARKED = re.compile(
     rf"<({TIME})[^<>]{{0,9}}>|(?<![\d.:])({TIME})\s*(?:(?:seconds?|secs?|s)\b|秒)|(?<![\d.:])({_CLOCK})(?![\d:])"
 )
 _WORDY = re.compile(
-    r"(?<![\d.:])(?<!\d[-–])(\d{1,3})\s*(?:minutes?|mins?|m|分钟?)(?:\s*(?:,|and)?\s*(\d{1,2}(?:\.\d{1,6})?)\s*(?:seconds?\b|secs?\b|s\b|秒钟?)|(?<=[es分钟n])(?![a-z]|\s*(?:long|videos?|clips?|footage)\b))"
+    r"(?<![\d.:])(?<!\d[-–])(\d{1,3})\s*(?:minutes?|mins?|m|分钟?)(?:\s*(?:,|"
+    r"and)?\s*(\d{1,2}(?:\.\d{1,6})?)\s*(?:seconds?\b|secs?\b|s\b|秒钟?)|(?<=[es分钟n])(?![a-z]|\s*(?:long|videos?|"
+    r"clips?|footage)\b))"
 )
 _DECADE = re.compile(r"\d{1,3}0s")
 _UNMARKED_BEFORE = re.compile(
-    r"(?:\b(?:for|lasts?|lasted|lasting|within|every|of|over|than|first|last|next|another|additional|takes?|took|per|runs?|spans?|"
-    r"duration(?:\s+is)?:?|length:?|持续|长达|共|约有|每)(?:\s+(?:about|around|approximately|only|roughly|the|an?|approx\.?))?|持续了?|长达|每)\s*$",
+    r"(?:\b(?:for|lasts?|lasted|lasting|within|every|of|over|than|first|last|next|another|additional|takes?|took|"
+    r"per|runs?|spans?|"
+    r"duration(?:\s+is)?:?|length:?|持续|长达|共|约有|每)(?:\s+(?:about|around|approximately|only|roughly|the|an?|"
+    r"approx\.?))?|持续了?|长达|每)\s*$",
     re.IGNORECASE,
 )
 _UNMARKED_BEHIND = re.compile(
-    r"^[\s-]*(?:long\b|later\b|videos?\b|clips?\b|footage\b|recordings?\b|duration\b|apart\b|each\b|intervals?\b|per\b|films?\b|of\b|"
+    r"^[\s-]*(?:long\b|later\b|videos?\b|clips?\b|footage\b|recordings?\b|duration\b|apart\b|each\b|intervals?\b|"
+    r"per\b|films?\b|of\b|"
     r"视频|片段|长)",
     re.IGNORECASE,
 )
 _MARK_BEHIND = re.compile(r"^\s*(?:mark|point|timestamp)\b", re.IGNORECASE)
 _LEADS_TO_A_TIME = re.compile(
-    r"(?:^|[^\w\s]|\b(?:at|from|to|until|till|and|or|around|about|approximately|roughly|circa|by|between|after|before|near|is|since|"
+    r"(?:^|[^\w\s]|\b(?:at|from|to|until|till|and|or|around|about|approximately|roughly|circa|by|between|after|"
+    r"before|near|is|since|"
     r"time|timestamp|second|starts?|ends?|begins?|through|in))\s*$",
     re.IGNORECASE,
 )
 _START = re.compile(
-    rf"\b(?:start|begin)\w{{0,8}}(?:[\s_]{{0,2}}(?:time|timestamp|seconds?|s)\b)?\W{{1,8}}(?:(?:at|from|is|around|about|approximately)\W{{1,3}}){{0,2}}({TIME})",
+    rf"\b(?:start|begin)\w{{0,8}}(?:[\s_]{{0,2}}(?:time|timestamp|seconds?|s)\b)?\W{{1,8}}(?:(?:at|from|is|around|"
+    rf"about|approximately)\W{{1,3}}){{0,2}}({TIME})",
     re.IGNORECASE,
 )
 _END = re.compile(_START.pattern.replace("start|begin", "end|finish|stop|conclud"), re.IGNORECASE)
@@ -63,8 +73,10 @@ START_KEYS = (
     "start_sec",
 )
 END_KEYS = ("end_s", "end_time", "end", "end_timestamp", "endTime", "finish", "to", "end_seconds", "end_sec")
-SPAN_KEYS = ("timestamp", "timestamps", "time", "span", "interval", "time_range", "segment", "times", "period", "time_interval", "moment",
-             "time_span", "range", "timerange")  # fmt: skip
+SPAN_KEYS = (
+    "timestamp", "timestamps", "time", "span", "interval", "time_range", "segment", "times", "period", "time_interval",
+    "moment", "time_span", "range", "timerange",
+)  # fmt: skip
 
 
 def seconds(value: Any) -> float | None:

@@ -23,6 +23,10 @@ _POINTS = re.compile(r"<points?\b([^<>]{1,2000})>([^<>]{0,200})", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([\w-]{1,20})\s*=\s*[\"']([^\"']{0,200})[\"']")
 _TAGS = re.compile(r"</?[|\w][\w\s|/]{0,30}>|<\|[\w/]{1,30}\|>")
 _BULLET = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+)?")
+_ENDS_IN = re.compile(
+    r"\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"\b(?:is|are|the|of|box|bounding|located|coordinates?|bbox|point)\b", re.IGNORECASE)
 _TWO_CORNERS = re.compile(r"box|bbox|corner|rect|top|region|det\b", re.IGNORECASE)
 
@@ -103,12 +107,7 @@ def _labelled(before: str, numbers: list[float]) -> Any:
 
 def _name(before: str) -> str:
     words = re.sub(r"[*_`#\"]+", "", _TAGS.sub(" ", _BULLET.sub("", before, count=1))).strip(" \t:,;=-–—([<")
-    words = re.sub(
-        r"\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
-        "",
-        words,
-        flags=re.IGNORECASE,
-    ).strip(" :,-–—")
+    words = _ENDS_IN.sub("", words).strip(" :,-–—")
     return words if 0 < len(words) <= 60 and len(words.split()) <= 6 and not _SENTENCE.search(words) else ""
 
 

@@ -23,8 +23,10 @@ from schemas.task import CheckResult, ParsedReply, Task, View
 
 _KIND = Kind(
     places={
-        "bbox_3d": ("box_3d", "bbox3d", "3d_bbox", "bounding_box_3d", "3d_bounding_box", "boundingbox_3d", "bbox", "box", "bounding_box",
-                    "boxes", "bboxes", "bboxes_3d", "boxes_3d", "pose")
+        "bbox_3d": (
+            "box_3d", "bbox3d", "3d_bbox", "bounding_box_3d", "3d_bounding_box", "boundingbox_3d", "bbox", "box",
+            "bounding_box", "boxes", "bboxes", "bboxes_3d", "boxes_3d", "pose",
+        )
     },
     sizes={9: "bbox_3d"},
     words=PLACED.words,

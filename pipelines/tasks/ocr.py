@@ -16,6 +16,7 @@ from operators.checks.page_check import text_faults
 from operators.checks.text_layer import compare
 from operators.media.pictures import enlarged, enlarged_size, rotated
 from pipelines.loops.lines import LineReplies, by_line
+from pipelines.replies.nothing import says_no_text
 from pipelines.replies.scripts import script_of
 from pipelines.replies.transcript import transcript
 from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
@@ -33,7 +34,10 @@ _FEW_LETTERS = 20
 
 
 def parse(text: str, view: View) -> dict[str, Any]:
-    """The reply is the text; composed (NFC), without trailing blanks. No text at all is a valid answer."""
+    """The reply is the text; composed (NFC), without trailing blanks. No text at all is a valid answer, and so is the
+    sentence that there is none."""
+    if says_no_text(text):
+        text = ""
     lines = transcript(unicodedata.normalize("NFC", text), view.text_layer).splitlines()
     read = "\n".join(line.rstrip() for line in lines)
     return {"text": read, "script": script_of(read), "lines": None}
