@@ -116,6 +116,8 @@ def test_wrong_readings(reading: str) -> None:
         ("Annual report", "Annual harbor", True),
         ("Annual report", "ANNUAL REPORT", False),
         ("Chapter Seven\n12", "Chapter Seven", False),
+        ("Chapter Seven\nxii", "Chapter Seven", False),
+        ("Chapter\nSeven", "Chapter", True),
         ("12", "13", True),
         ("12", "- 12 -", False),
         ("iii", "iii", False),
