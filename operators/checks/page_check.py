@@ -7,7 +7,7 @@ from schemas.task import CheckResult, View
 
 MOST_MISSING, MOST_EXTRA = 0.25, 0.06
 """Share of a page's words that a reading may leave out, or have besides: headers, and the text of figures."""
-_MOST_WITHIN = 0.03
+_MOST_WITHIN = 0.036
 """The same of words that stand among others that were read."""
 _MOST_TORN = 0.03
 _MOST_JUMPS = 0.75
