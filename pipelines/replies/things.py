@@ -269,11 +269,11 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
                 break
     if not read and not raw and not absent and any(value.get(key) for key in kind.words):
         shaped = [
-            (key, name, places)
+            (key, name, listed)
             for key, item in value.items()
             if isinstance(item, list) and not _is_no_place(key, kind)
             for size, name in kind.sizes.items()
-            if (places := places_of(item, size)) and len(places) == 1
+            if (listed := places_of(item, size)) and len(listed) == 1
         ]
         if len(shaped) == 1:
             read[shaped[0][1]] = shaped[0][2]
