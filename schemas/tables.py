@@ -265,9 +265,9 @@ CODE_CHECK = pa.struct(
         ("height_px", pa.int32()),
         # how like the input it looks, 0 to 1 (operators/code_check/visual_similarity.py); null where the input shows no
         # blocks of print
-        ("score", pa.float64()),  # mean of the next four
+        ("score", pa.float64()),  # mean of the next four, of which none judges what words say: wrong numbers score high
         ("block_match", pa.float64()),
-        ("text", pa.float64()),
+        ("text", pa.float64()),  # how alike words are printed, not whether they are the same
         ("position", pa.float64()),
         ("color", pa.float64()),
         ("ssim", pa.float64()),

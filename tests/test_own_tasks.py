@@ -279,7 +279,7 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
         ["ocr_spotting"],
         [tmp_path / "a.png", tmp_path / "b.png"],
         {"sample": "a.png", "task": "*", "reply": '[{"bbox_2d": [0, 0, 999, 999], "text_content": "Sign"}'},
-        {"sample": "b.png", "task": "*", "reply": "no list"},
+        {"sample": "b.png", "task": "*", "reply": "see above"},
     )
     job = prepare(parse(spec, "test"))
     store = store_at(job.output)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.checks.page_check import text_faults
 from operators.checks.page_words import amount as amount_of
@@ -116,6 +118,8 @@ def test_wrong_readings(reading: str) -> None:
         ("Annual report", "Annual harbor", True),
         ("Annual report", "ANNUAL REPORT", False),
         ("Chapter Seven\n12", "Chapter Seven", False),
+        ("Chapter Seven\nxii", "Chapter Seven", False),
+        ("Chapter\nSeven", "Chapter", True),
         ("12", "13", True),
         ("12", "- 12 -", False),
         ("iii", "iii", False),
@@ -154,3 +158,21 @@ def test_a_table_may_be_read_by_columns_of_which_the_file_has_the_rows() -> None
         assert difference is not None
         assert (difference.wrong_numbers, difference.missing_words, difference.extra_words) == (0, 0, 0)
         assert text_faults(one, View("page", 0, text_layer=other, blank=False)).faults == ()
+
+
+PRINT = st.text(st.sampled_from("abcdeXYZ äéß 0123456789 .,:;-'()/%€\n \n中文字かなשלוםपानी"), min_size=1, max_size=200)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PRINT)
+def test_what_a_page_itself_says_is_a_right_reading_of_it(text: str) -> None:
+    view = View("page", 0, text_layer=text, blank=False)
+    assert "text_layer" not in text_faults(text, view).faults
+    assert "text_layer" not in text_faults("\n".join(f"<p>{line}</p>" for line in text.split("\n")), view).faults
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=120), st.text(max_size=120))
+def test_any_two_texts_can_be_compared(read: str, layer: str) -> None:
+    difference = compare(read, layer)
+    assert difference is None or min(difference.missing, difference.extra, difference.cer) >= 0

@@ -13,10 +13,10 @@ from operators.checks.word_alignment import Alignment
 @dataclass(frozen=True)
 class Disorder:
     """lines: of the page, of which words were read. jumps_back: how often the reading goes back in the page, more than
-    once, for each of its lines; or the page in the reading, whichever is less: a table may be read by columns of which
-    the file has the rows. torn: words that stand the other way round than their neighbor in the same line. torn_lines:
-    lines that stand before the line that they go on from, by their small letter. pieces: how often the reading goes
-    from one of the lines to another."""
+    once, for each step between its lines; or the page in the reading, whichever is less: a table may be read by
+    columns of which the file has the rows. torn: words that stand the other way round than their neighbor in the same
+    line. torn_lines: lines that stand before the line that they go on from, by their small letter. pieces: how often
+    the reading goes from one of the lines to another."""
 
     lines: int = 0
     jumps_back: float = 0.0
@@ -37,7 +37,7 @@ def disorder(alignment: Alignment, read: Sequence[Word], layer: Sequence[Word]) 
     lines = [layer[other].line for _, other in in_read]
     jumps = _descents([other for _, other in in_read]), _descents([place for _, place in in_layer])
     rows = len(set(lines)), len({read[place].line for place, _ in in_read})
-    shares = [count / (row or 1) for count, row in zip(jumps, rows, strict=True)]
+    shares = [count / max(1, row - 1) for count, row in zip(jumps, rows, strict=True)]
     return Disorder(
         lines=len(set(lines)),
         jumps_back=min(shares) if min(jumps) > 1 else 0.0,

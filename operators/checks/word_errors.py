@@ -4,6 +4,7 @@ side lacks. Pure.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,7 @@ _OTHERWISE_PARTED = 1.5
 _LONGEST = 20_000
 """Letters that are compared all with all."""
 _LONG_DIGITS = 3
+_PAGE_NUMBER = re.compile(r"\d{1,4}|[ivxlc]{1,6}")
 _PAGE_NUMBERS = 2
 """Numbers that fill a line of a page and that a reading may leave out."""
 _NOTE_DIGITS = 2
@@ -107,7 +109,7 @@ class WordErrors:
             place = max(place, start + 1)
         excused = []
         for word in left_out:
-            if word.alone and len(word.raw) <= 4 and page_numbers < _PAGE_NUMBERS:
+            if word.alone and _PAGE_NUMBER.fullmatch(word.raw) and page_numbers < _PAGE_NUMBERS:
                 page_numbers += 1
             elif not (word.ordinal or (word.glued and len(word.raw) <= _NOTE_DIGITS)):
                 excused.append(word)

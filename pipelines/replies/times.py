@@ -17,8 +17,8 @@ LONGEST_S = 1_000_000.0
 TIME = r"(?>\d{1,4}(?::\d{1,2}){1,2}(?:\.\d{1,9}|,\d{3}(?!\d))?|\d{1,12}(?:\.\d{1,12})?)"
 _UNIT = r"(?:\s*(?:(?:seconds?|secs?|s)\b|秒钟?))?"
 _SEPARATOR = (
-    r"\s*(?:开始\s*[,，]?)?\s*(?:-->|->|→|-|–|—|~|〜|～|to\b|until\b|and\b(?=.{0,40}\d)|through\b|直到|到|至)"
-    r"\s*(?:about\s|around\s)?第?"
+    r"\s*+(?:开始\s*+[,，]?\s*+)?(?:-->|->|→|-|–|—|~|〜|～|to\b|until\b|and\b(?=.{0,40}\d)|through\b|直到|到|至)"
+    r"\s*+(?:about\s|around\s)?第?"
 )
 SPAN = rf"<?({TIME})>?{_UNIT}>?{_SEPARATOR}<?({TIME})>?{_UNIT}>?"
 _SPAN = re.compile(rf"(?<![\d.:])第?{SPAN}")

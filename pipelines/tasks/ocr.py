@@ -36,8 +36,9 @@ _FEW_LETTERS = 20
 def parse(text: str, view: View) -> dict[str, Any]:
     """The reply is the text; composed (NFC), without trailing blanks. No text at all is a valid answer, and so is the
     sentence that there is none."""
-    text = "" if says_no_text(text) else transcript(unicodedata.normalize("NFC", text), view.text_layer)
-    lines = text.splitlines()
+    if says_no_text(text):
+        text = ""
+    lines = transcript(unicodedata.normalize("NFC", text), view.text_layer).splitlines()
     read = "\n".join(line.rstrip() for line in lines)
     return {"text": read, "script": script_of(read), "lines": None}
 
