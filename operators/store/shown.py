@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas import tables
 from schemas.errors import JobConflict
@@ -21,7 +22,8 @@ LARGE_BYTES = 1 << 30
 """Of rows that are gathered a block at a time: Arrow joins no more than 2 GB of text in one array."""
 _BLOCK = 512
 """Rows."""
-_ORDER = ("input_uri", "input_id", "unit_index", "request_index")
+_ROW = ["input_id", "unit_index", "request_index"]
+_ORDER = ["input_uri", *_ROW]
 _Rank = tuple[int, bool, int]
 
 
@@ -35,8 +37,7 @@ class Piece:
 
     @classmethod
     def of(cls, rows: pa.Table, revision: int, *, only_here: bool = False) -> Piece:
-        generations = rows.column("generation").to_pylist()
-        return cls(rows.replace_schema_metadata(None), (max(generations, default=-1), only_here, revision))
+        return cls(rows.replace_schema_metadata(None), (_generations(rows)[1], only_here, revision))
 
 
 def shown(pieces: Sequence[Piece]) -> pa.Table:
@@ -57,14 +58,28 @@ def shown(pieces: Sequence[Piece]) -> pa.Table:
 def is_late(former: pa.Table, rows: pa.Table) -> bool:
     """Whether rows are of an earlier generation of an input than some that are shown: of the generations between the
     two nothing may be left there that would speak against them."""
+    if _generations(former)[1] <= _generations(rows)[0]:
+        return False
     newest: dict[str, int] = {}
-    for input_id, generation in _generations(former):
+    for input_id, generation in _values(former, "input_id", "generation"):
         newest[input_id] = max(newest.get(input_id, -1), generation)
-    return any(generation < newest.get(input_id, -1) for input_id, generation in _generations(rows))
+    return any(
+        generation < newest.get(input_id, -1) for input_id, generation in _values(rows, "input_id", "generation")
+    )
 
 
-def _generations(rows: pa.Table) -> Iterator[tuple[str, int]]:
-    return zip(rows.column("input_id").to_pylist(), rows.column("generation").to_pylist(), strict=True)
+def _generations(rows: pa.Table) -> tuple[int, int]:
+    """The first and the last; -1 where there are no rows."""
+    if not rows.num_rows:
+        return -1, -1
+    ends = pc.min_max(rows.column("generation"))
+    return ends["min"].as_py(), ends["max"].as_py()
+
+
+def _values(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Of some columns, row by row; few are Python's at once."""
+    for batch in rows.select(names).to_batches(_BLOCK):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def nothing() -> pa.Table:
@@ -107,33 +122,43 @@ def _of_one_schema(pieces: Sequence[pa.Table]) -> list[pa.Table]:
         raise JobConflict(f"the rows of two parts do not fit together: {error}") from error
 
 
-def _places(rows: pa.Table) -> list[int]:
+def _places(rows: pa.Table) -> pa.Array:
     """Of the rows that are shown, in their order."""
-    names = ("input_id", "unit_index", "request_index", "generation", "attempt", "status", "chunk_id", "unit_count")
-    plain = list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
+    first, last = _generations(rows)
+    if first == last and rows.select(_ROW).group_by(_ROW, use_threads=False).aggregate([]).num_rows == rows.num_rows:
+        chosen = None  # as nearly always
+    else:
+        chosen = pa.array(_chosen(rows), pa.int64())
+    keys = rows.select(_ORDER) if chosen is None else rows.select(_ORDER).take(chosen)
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in _ORDER])
+    return order if chosen is None else chosen.take(order)
+
+
+def _chosen(rows: pa.Table) -> list[int]:
+    """Places of the rows that are shown, of those of several generations or attempts."""
     fewest: dict[str, dict[int, int]] = {}  # input -> generation -> its units
     of_unit: dict[tuple[str, int], int] = {}  # unit -> generation
-    for input_id, unit, _, generation, *_, unit_count in plain:
+    for input_id, unit, generation, unit_count in _values(rows, "input_id", "unit_index", "generation", "unit_count"):
         counts = fewest.setdefault(input_id, {})
         counts[generation] = min(counts.get(generation, unit_count), unit_count)
         of_unit[input_id, unit] = max(of_unit.get((input_id, unit), -1), generation)
     best: dict[tuple[str, int, int], tuple[Any, ...]] = {}
-    for place, (input_id, unit, request, generation, attempt, status, chunk_id, _) in enumerate(plain):
+    ranked = _values(rows, *_ROW, "generation", "attempt", "status", "chunk_id")
+    for place, (input_id, unit, request, generation, attempt, status, chunk_id) in enumerate(ranked):
         if generation < of_unit[input_id, unit]:
             continue
         if any(generation < later and count <= unit for later, count in fewest[input_id].items()):
             continue
         rank = (status == "ok", attempt, chunk_id, place)
         best[input_id, unit, request] = max(best.get((input_id, unit, request), ()), rank)
-    places = [rank[-1] for rank in best.values()]
-    keys = list(zip(*(rows.column(name).to_pylist() for name in _ORDER), strict=True))
-    return sorted(places, key=keys.__getitem__)
+    return [rank[-1] for rank in best.values()]
 
 
-def _taken(rows: pa.Table, places: list[int]) -> pa.Table:
+def _taken(rows: pa.Table, order: pa.Array) -> pa.Table:
     """Those rows, in that order."""
     if rows.nbytes < LARGE_BYTES:
-        return rows.take(pa.array(places, pa.int64()))
+        return rows.take(order)
+    places = order.to_pylist()
     batches = rows.to_batches()
     batch_of = [number for number, batch in enumerate(batches) for _ in range(batch.num_rows)]
     starts = [0]
@@ -149,7 +174,7 @@ def _taken(rows: pa.Table, places: list[int]) -> pa.Table:
             batches[number].take(pa.array([place - starts[number] for place in some], pa.int64()))
             for number, some in of_batch.items()
         ]
-        order = {place: position for position, place in enumerate(p for some in of_batch.values() for p in some)}
+        now_at = {place: position for position, place in enumerate(p for some in of_batch.values() for p in some)}
         gathered = pa.Table.from_batches(taken, rows.schema)
-        blocks.append(gathered.take(pa.array([order[place] for place in block], pa.int64())))
+        blocks.append(gathered.take(pa.array([now_at[place] for place in block], pa.int64())))
     return pa.concat_tables([rows.slice(0, 0), *blocks])

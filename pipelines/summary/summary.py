@@ -111,6 +111,7 @@ def _audited(
         for task in job.tasks:
             audits[task.name] += audit_slice(results, task.name, slice_, expected(task, chunks))
             there[task.name].discard(slice_)
+        pa.default_memory_pool().release_unused()  # what Arrow keeps of a slice for the thread that had it
     for name, slices in there.items():  # that nobody planned
         for slice_ in slices:
             audits[name] += audit_slice(results, name, slice_, [])
