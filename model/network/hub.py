@@ -11,9 +11,9 @@ from typing import Any
 
 from model.network.config import Config
 from model.network.headers import check_layers
-from schemas.checkout import NANO, NANO_NAME
 from schemas.errors import SpecError
 from schemas.json_file import read_object
+from schemas.shipped import model_folder
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -26,7 +26,7 @@ def resolve(name: str) -> Path:
 
     Raises SpecError when there is neither.
     """
-    folder = _place(name)
+    folder = model_folder(name)
     if folder.is_dir():
         config_json(folder)
         return folder.resolve()
@@ -46,7 +46,7 @@ def resolve(name: str) -> Path:
 
 def to_be_fetched(name: str) -> bool:
     """Whether it is a hub name that the cache of this machine does not hold yet. Fetches nothing."""
-    if _place(name).is_dir() or not _is_hub_name(name):
+    if model_folder(name).is_dir() or not _is_hub_name(name):
         return False
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -56,10 +56,6 @@ def to_be_fetched(name: str) -> bool:
     except (HFValidationError, LocalEntryNotFoundError, OSError):
         return True
     return False
-
-
-def _place(name: str) -> Path:
-    return NANO if name == NANO_NAME else Path(name).expanduser()
 
 
 def _is_hub_name(name: str) -> bool:
