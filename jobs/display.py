@@ -271,10 +271,9 @@ def _lines(summary: Summary, going_on: str) -> Iterator[str]:
     if summary.isolation_lacks:
         yield f"decoders ran without: {', '.join(summary.isolation_lacks)} (sightread doctor says what it means)"
     results = Results.at(summary.output)
-    yield f"Parquet: {results.folder}/"
-    parts = results.pattern(next(iter(summary.tasks)))
-    query = f"select input_uri, page, start_s, status, result from '{parts}'"  # noqa: S608  shown, not run
-    yield f'look at it: duckdb -c "{query}"'
+    yield f"look at it: sightread show {summary.output}"
+    for task in summary.tasks:  # each has a type of its own, so a reader takes one at a time
+        yield f"Parquet of {task}: {results.pattern(task)}"
     if not summary.complete:
         yield f"Not all rows are there yet; {going_on} goes on."
     if summary.exit_code == 3:

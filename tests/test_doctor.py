@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -185,7 +186,7 @@ def spec(folder: Path, **engine: Any) -> str:
         {"name": "ocr"},
         {"name": "a", "prompt": "?", "output": {"type": "object", "properties": {"a": {"type": "string"}}}},
     ]
-    content = {"name": "x", "inputs": ["in"], "tasks": tasks, "engine": engine, "output": str(folder / "out")}
+    content = {"name": "x", "inputs": [str(folder)], "tasks": tasks, "engine": engine, "output": str(folder / "out")}
     path.write_text(yaml.safe_dump(content))
     return str(path)
 
@@ -250,3 +251,24 @@ def test_a_model_that_is_not_here_yet(tmp_path: Path, capsys: pytest.CaptureFixt
     main(["doctor", spec(tmp_path, kind="torch", model="nobody/Qwen3-VL-8B-Instruct")])
     (note,) = [line for line in lines(capsys.readouterr().out, "note") if "engine" in line]
     assert "is not on this machine; a run fetches it, about 18 GB" in note
+
+
+def test_inputs_that_are_not_there_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = write_recording(tmp_path / "r.jsonl", {"reply": "x"})
+    (tmp_path / "a.pdf").write_bytes(b"x")
+    spec = {
+        "name": "d", "tasks": ["ocr"], "output": str(tmp_path / "out"),
+        "engine": {"kind": "scripted", "recording": str(recording)},
+    }  # fmt: skip
+    there = [str(tmp_path), f"{tmp_path}/*.pdf", f"{tmp_path}/{{a,a}}.pdf"]
+    gone = [f"{tmp_path}/no.pdf", f"{tmp_path}/*.png", f"{tmp_path}/{{a,b}}.pdf"]
+    file = tmp_path / "spec.yaml"
+    for inputs, missing in ((there, []), (there + gone, ["no.pdf", "*.png", "b.pdf"])):
+        file.write_text(yaml.safe_dump(spec | {"inputs": inputs}))
+        main(["doctor", str(file), "--json"])
+        report = json.loads(capsys.readouterr().out)
+        about = [line for line in report["lines"] if line["about"] == "inputs"]
+        assert [line["message"] for line in about if line["level"] == "fail"] == [
+            f"there is nothing at {tmp_path}/{name}" for name in missing
+        ]
+        assert missing or about[0]["level"] == "ok"

@@ -149,7 +149,7 @@ def test_a_signal_ends_a_run_with_one_line(
             continue
         started = time.monotonic()
         run.send(number, group=group)
-        if run.process.wait(20) == 0 and "Parquet: " in run.log.read_text():  # it had shown the end already
+        if run.process.wait(20) == 0 and "Parquet of " in run.log.read_text():  # it had shown the end already
             continue
         run.ends(SIGNALS.get(number, -number), within_s=max(0.0, started + 10 - time.monotonic()))
         slowest, told = max(slowest, time.monotonic() - started), told + 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 
 from jobs.cli import main
+from schemas.checkout import ROOT
 from schemas.state import STATES
 from schemas.task import FAULTS
 from tests.support.world import write_image, write_pdf, write_recording
@@ -86,6 +89,18 @@ def test_each_row_is_shown_with_its_state_and_why(spec: dict[str, Any], capsys: 
     assert f"doubtful: text_layer ({FAULTS['text_layer']})" in text
     assert "failed: unreadable_input" in text
     assert "empty_file: the file is empty" in text
+
+
+def test_the_documented_query_names_the_same(spec: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run(spec)
+    (case,) = re.findall(
+        r"```sql\n(case .*? end)\n```", (ROOT / "docs/columns.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    with duckdb.connect() as db:
+        parts = f"{spec['output']}/results/task=ocr/*.parquet"
+        rows = db.sql(f"select input_uri, {case} from '{parts}'").fetchall()
+    states = {Path(uri).stem: state for uri, state in rows}
+    assert states == {"right": "ok", "unsure": "unsure", "wrong": "doubtful", "empty": "failed"}
 
 
 def test_a_status_counts_them(spec: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

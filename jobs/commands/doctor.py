@@ -6,6 +6,7 @@ Every line that fails says what to do.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 from collections.abc import Callable
@@ -26,18 +27,23 @@ from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
 from operators.store.addresses import absolute, local_path, opened
 from operators.store.inputs.origin import origin_of
 from pipelines.catalogue import bind
+from pipelines.entries.braces import expanded
+from pipelines.entries.local_files import exists
 from pipelines.ray_doors import cluster_doors
 from schemas.address import is_remote
 from schemas.checkout import NANO, NANO_NAME
 from schemas.errors import SightreadError, SpecError
 from schemas.fetch import FetchSettings
 from schemas.finding import Finding
+from schemas.input_uri import path_of
 from schemas.spec import JobSpec
 
 LOAD_S = 900.0
 _CARDS_GB = (24, 48, 80, 141)
 _CLIPS = {"clip", "video"}
 _NOT_ASKED = Finding("note", "canary", "not asked while other lines fail")
+_MOST_MISSING = 5
+"""Inputs that are named one by one."""
 _OTHERS_GB = 2.0  # of memory, for decoders and Ray
 
 
@@ -100,7 +106,7 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
         findings.append(cluster_doors(os.environ["RAY_ADDRESS"]))
     findings += machine.about_gpus(cards, 0.0 if on_cluster else wanted)
     findings.append(machine.cores(len(cards)))
-    findings += _stores(spec) if spec else []
+    findings += [*_inputs(spec), *_stores(spec)] if spec else []
     findings += machine.disk(local_path(absolute(spec.output)) if spec else None)
     findings.append(machine.shared_memory(spec.engine.gpus if spec else 0))
     findings.append(machine.open_files())
@@ -112,6 +118,24 @@ def _machine(spec: JobSpec | None) -> list[Finding]:
             except SpecError as error:
                 findings.append(Finding("fail", "task", str(error), "`sightread tasks` lists them"))
     return findings
+
+
+def _inputs(spec: JobSpec) -> list[Finding]:
+    """Whether those of this machine are there that are named."""
+    here = [entry for entry in spec.inputs if not is_remote(entry)]
+    missing = [place for entry in here for place in (expanded(entry) if "{" in entry else (entry,)) if _is_gone(place)]
+    fix = "correct `inputs`; relative paths begin where the command is started"
+    lines = [Finding("fail", "inputs", f"there is nothing at {place}", fix) for place in missing[:_MOST_MISSING]]
+    if len(missing) > len(lines):
+        lines.append(Finding("fail", "inputs", f"and {len(missing) - len(lines)} more are not there", fix))
+    return lines or [Finding("ok", "inputs", f"all {len(here)} that are named here are there")] * bool(here)
+
+
+def _is_gone(address: str) -> bool:
+    path = path_of(address.partition("#")[0]).expanduser()
+    if exists(path):
+        return False
+    return not (glob.has_magic(str(path)) and any(glob.iglob(str(path), recursive=True)))  # noqa: PTH207  absolute too
 
 
 def _stores(spec: JobSpec) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 _THIS_MACHINE = ("localhost", "127.", "::1")
 
@@ -14,7 +14,7 @@ def proxy_for(url: str) -> str | None:
     address = urlsplit(url)
     proxies = getproxies_environment()
     host = address.hostname or ""
-    if host.startswith(_THIS_MACHINE) or proxy_bypass_environment(address.netloc.rpartition("@")[2], proxies):
+    if host.startswith(_THIS_MACHINE) or proxy_bypass(address.netloc.rpartition("@")[2], proxies):
         return None
     proxy = proxies.get(address.scheme, "")
     proxy = proxy if "://" in proxy or not proxy else f"http://{proxy}"

@@ -16,9 +16,9 @@ from model.network.config_values import check_values
 from model.network.fitting import check_fit, check_quantization
 from model.network.forms import refuse_file, refuse_other_forms
 from model.network.headers import StoredTensor, check_layers, stored_tensors
-from schemas.checkout import NANO, NANO_NAME
 from schemas.errors import SpecError
 from schemas.json_file import read_object
+from schemas.shipped import model_folder
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -56,7 +56,7 @@ def resolve(name: str, *, embedded: bool = False) -> Path:
     Raises SpecError when there is neither, no checkpoint of a model that writes, or, where it is to be fetched for our
     own network (embedded), one that this does not run.
     """
-    folder = _place(name)
+    folder = model_folder(name)
     if folder.is_dir():
         refuse_other_forms(folder.resolve(), name)
         config_json(folder)
@@ -88,7 +88,7 @@ def _fetched(name: str, suffixes: Iterable[str]) -> Path:
 
 def to_be_fetched(name: str) -> bool:
     """Whether it is a hub name that the cache of this machine does not hold yet. Fetches nothing."""
-    if _place(name).is_dir() or not _is_hub_name(name):
+    if model_folder(name).is_dir() or not _is_hub_name(name):
         return False
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -98,10 +98,6 @@ def to_be_fetched(name: str) -> bool:
     except (HFValidationError, LocalEntryNotFoundError, OSError):
         return True
     return False
-
-
-def _place(name: str) -> Path:
-    return NANO if name == NANO_NAME else Path(name).expanduser()
 
 
 def _is_hub_name(name: str) -> bool:
