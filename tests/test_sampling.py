@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.engines.sampler import TOP_K_OFF, WIDTHS, SamplerState, Variant, likeliest, sample, uniform
+from model.engines.sampler import TOP_K_OFF, WIDTHS, SamplerState, Variant, keep_likeliest, likeliest, sample, uniform
 from model.engines.slot_sampler import SlotSampler
 from schemas.errors import EngineError
 from schemas.request import Sampling
@@ -91,12 +91,9 @@ def expected_token(found: list[Candidate], uniform: float, *, by_id: bool) -> se
     return near
 
 
-logit_lists = st.lists(st.integers(-60, 60).map(lambda n: n / 10), min_size=1, max_size=300)
-
-
 @settings(max_examples=150, deadline=None)
 @given(
-    logit_lists,
+    st.sampled_from([1, 2, 5, 40, 200, 300]),
     st.builds(
         Sampling,
         temperature=st.sampled_from([0.0, 0.3, 1.0, 2.0]),
@@ -107,10 +104,11 @@ logit_lists = st.lists(st.integers(-60, 60).map(lambda n: n / 10), min_size=1, m
     ),
     st.integers(0, 1000),
 )
-def test_a_row_draws_what_the_definitions_say(logits: list[float], sampling: Sampling, seed: int) -> None:
+def test_a_row_draws_what_the_definitions_say(size: int, sampling: Sampling, seed: int) -> None:
     """Penalties, grammar, ties among the logits, every filter: each of 20 numbers falls on the token where the running
     sum passes it."""
-    chance, size = Random(seed), len(logits)
+    chance = Random(seed)
+    logits = [chance.randint(-40, 40) / 10 for _ in range(size)]
     prompt = chance.sample(range(size), chance.randint(1, min(size, 9)))
     output = chance.sample(range(size), chance.randint(0, min(size, 3)))
     allowed = chance.sample(range(size), chance.randint(1, size)) if chance.random() < 0.5 else None
@@ -216,6 +214,23 @@ def test_the_likeliest_are_those_of_a_stable_sort(size: int, width: int, seed: i
     blocks = torch.nn.functional.pad(scores, (0, -size % 128), value=-torch.inf).view(3, -1, 128)
     right = scores.sort(dim=-1, descending=True, stable=True).indices[:, :width]
     assert torch.equal(likeliest(scores, blocks.amax(-1), width), right)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 2000), st.integers(1, 60), st.booleans(), st.integers(0, 1000))
+def test_what_is_kept_without_sorting_is_what_a_sort_keeps(size: int, percent: int, ones: bool, seed: int) -> None:
+    """Among equal scores too, those that stand first; of counts of one, as of weights."""
+    chance = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-9, 9, (2, size), generator=chance) / 2
+    counts = torch.ones_like(scores, dtype=torch.int64) if ones else (scores.exp() * 2**20).long()
+    share = (counts.sum(-1) * percent // 50).clamp(min=1)  # more than there is, too
+    kept = keep_likeliest(torch.ones_like(counts), scores, counts, share)
+    for row in range(2):
+        right, before = [0] * size, 0
+        for token in scores[row].sort(descending=True, stable=True).indices.tolist():
+            right[token] = int(before < share[row])
+            before += int(counts[row, token])
+        assert kept[row].tolist() == right
 
 
 def test_a_row_without_numbers_is_named_and_its_neighbors_are_not() -> None:

@@ -118,9 +118,9 @@ def _sample(logits_RV: Tensor, slots_R: Tensor, state: SamplerState, variant: Va
         if variant.everything:
             weights_RV = _weights(scores_RV, best_R, temperature_R)
             if variant.top_k:
-                weights_RV = _keep(weights_RV, scores_RV, torch.ones_like(weights_RV), top_k_R)
+                weights_RV = keep_likeliest(weights_RV, scores_RV, torch.ones_like(weights_RV), top_k_R)
             if variant.top_p:
-                weights_RV = _keep(weights_RV, scores_RV, weights_RV, _share(weights_RV, top_p_R))
+                weights_RV = keep_likeliest(weights_RV, scores_RV, weights_RV, _share(weights_RV, top_p_R))
             ids_R = torch.where((temperature_R > 0) & ~few_R, _draw(weights_RV, uniform_R), ids_R)
     chosen_R = logits_RV.log_softmax(-1).gather(1, ids_R[:, None])[:, 0]
     state.drawn.index_add_(0, slots_R, torch.ones_like(slots_R))
@@ -170,7 +170,8 @@ def likeliest(scores_RV: Tensor, best_RB: Tensor, width: int) -> Tensor:
 def _blocks(scores_RV: Tensor) -> Tensor:
     """[R, B, 128]; the last is filled up with what is never likely."""
     rest = -scores_RV.shape[1] % _BLOCK
-    return (F.pad(scores_RV, (0, rest), value=-torch.inf) if rest else scores_RV).unflatten(1, (-1, _BLOCK))
+    filled = F.pad(scores_RV, (0, rest), value=-torch.inf) if rest else scores_RV
+    return filled.reshape(len(scores_RV), -1, _BLOCK)
 
 
 def _first_best(scores_RV: Tensor, best_RB: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,7 +205,7 @@ def _draw(weights_RN: Tensor, uniform_R: Tensor) -> Tensor:
     return torch.searchsorted(sums, aim_R[:, None], right=True)[:, 0].clamp(max=weights_RN.shape[1] - 1)
 
 
-def _keep(weights_RV: Tensor, scores_RV: Tensor, counts_RV: Tensor, share_R: Tensor) -> Tensor:
+def keep_likeliest(weights_RV: Tensor, scores_RV: Tensor, counts_RV: Tensor, share_R: Tensor) -> Tensor:
     """The weights of the likeliest tokens, 0 for the others: those stay before which, in order of likelihood and then
     of id, less than share_R of the counts lies.
 
