@@ -36,14 +36,14 @@ class StepGraphs(Generic[Kind]):
         self, step: Callable[[Tensor, Kind], Tensor], *, slots: int, idle: int, capture: Callable[[Run], Run]
     ) -> None:
         self._step, self._capture, self._idle = step, capture, idle
-        self._counts = row_counts(slots)
+        self.counts = row_counts(slots)
         self._captured: dict[tuple[int, Kind], tuple[Tensor, Run]] = {}
         self._captures = True
 
     def run(self, slots_R: Tensor, kind: Kind) -> Tensor:
         """What the step gives for some slots, until the next call."""
         rows = len(slots_R)
-        count = next(count for count in self._counts if count >= rows)
+        count = next(count for count in self.counts if count >= rows)
         captured = self._captured.get((count, kind))
         if captured is None and self._captures:
             captured = self._add(slots_R.new_full((count,), self._idle), kind)
