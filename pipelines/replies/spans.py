@@ -27,6 +27,15 @@ _LINE = re.compile(
     r"([*_\])>`\"”]{0,4})(\s*+[:：,，|]|\s++[-–—]++\s|\s++|)\s*+[*_]{0,2}[:：]?\s*+([^\n]{1,5000})",
     re.MULTILINE | re.IGNORECASE,
 )
+_NAMED_LINE = re.compile(
+    rf"{_OPENING}[*_]{{0,3}}([^\W\d][^\n:：(\[\]]{{0,79}}?)[*_]{{0,3}}(?:\s?[:：]|\s?[(\[]|\s[-–—])[*_]{{0,3}}\s?{SPAN}[*_)\]]{{0,4}}"
+    r"(?:[^\S\n]?[:：–—-]?[*_]{0,3}[^\S\n]+(?=\S)|[^\S\n]?[:：]?[*_]{0,3}[^\S\n]?\n[^\S\n]*(?:[-*•][^\S\n]+)?)([^\n]{1,5000})",
+    re.MULTILINE | re.IGNORECASE,
+)
+_COUNTED = re.compile(
+    r"(?:event|scene|activity|clip|segment|part|step|shot|moment|action|事件|场景|片段)?\W*\d{0,3}\W*", re.IGNORECASE
+)
+"""A name of an event that says nothing of it."""
 _AT_THE_END = re.compile(
     rf"{_OPENING}([^\n:]{{3,500}}?)[\s:：,，*_-]{{0,4}}[(\[]\s*(?:from\s+)?{SPAN}\s*[)\]][*_.]{{0,3}}[^\S\n]*$",
     re.MULTILINE | re.IGNORECASE,
@@ -99,7 +108,8 @@ def _is_json(reply: str, pair: re.Match[str]) -> bool:
 
 
 def _lines(reply: str) -> list[TimedText]:
-    """Lines that begin with a span, or end with one in brackets; and those that begin with a clock."""
+    """Lines that begin with a span or a clock; else those with a name and a span, which may have their text below them;
+    else those that end with one in brackets."""
     values: list[TimedText] = []
     for match in _LINE.finditer(reply):
         start, end, single, closing, separator, text = match.groups()
@@ -110,6 +120,13 @@ def _lines(reply: str) -> list[TimedText]:
         times = span(single, single) if single is not None else span(start, end)
         if clear and times is not None and any(map(str.isalpha, text)):
             values.append(TimedText(*times, text))
+    if values:
+        return values
+    for match in _NAMED_LINE.finditer(reply):
+        name, start, end, text = match.groups()
+        text, times = " ".join(text.strip(' *_"“”').split()), span(start, end)
+        if times is not None and any(map(str.isalpha, text)):
+            values.append(TimedText(*times, text if _COUNTED.fullmatch(name) else f"{name.strip(' *_')}: {text}"))
     if values:
         return values
     for match in _AT_THE_END.finditer(reply):
