@@ -185,6 +185,8 @@ CHOICES: list[tuple[str, str | None]] = [
     ("I'd go with C.", "C"),
     ("C – window", "C"),
     ("The window", "C"),
+    ("C选项", "C"),
+    ("应为 C 项。", "C"),
 ]
 
 
@@ -247,6 +249,11 @@ PAGES: list[tuple[str, list[int]]] = [
     ("a page 1 and 3 apples", [1, 3]),
     ("[Pages 2 and 3]", [2, 3]),
     ("第3至5页", [3, 4, 5]),
+    ("As shown on pages [2] and [3]", [2, 3]),
+    ("pages [2], [3] and page [5]", [2, 3, 5]),
+    ("pages 2–3 (images 5–6)", [5, 6]),
+    ("Image 2 shows it.", [2]),
+    ("Figure 7 on page 2; image 4 of it", [2]),
 ]
 
 
@@ -282,12 +289,28 @@ SPANS: list[tuple[str, list[tuple[float, float]]]] = [
     ("(0:05)", [(5, 5)]),
     ("a 3-4 minute clip", []),
     ("2 minutes", [(120, 120)]),
+    ("a 12-second pause", []),
+    ("at **00:12**", [(12, 12)]),
+]
+CITED_TIMES: list[tuple[str, list[tuple[float, float]]]] = [
+    ("The clock shows 10:45 [00:12 - 00:13].\nAnswer: 10:45", [(12, 13)]),
+    ("He waits for 15 seconds [00:12-00:27]. Answer: 15 seconds", [(12, 27)]),
+    ("They lead 3:02 [01:00].\nAnswer: 3:02", [(60, 60)]),
+    ("He sits at 00:12.\nAnswer: he sits", [(12, 12)]),
+    ("He sits [see below] at 00:12.\nAnswer: he sits", [(12, 12)]),
+    ("He leaves [1m05s].\nAnswer: he leaves", [(65, 65)]),
 ]
 
 
 @pytest.mark.parametrize(("reply", "wanted"), SPANS)
 def test_times_in_prose(reply: str, wanted: list[tuple[float, float]]) -> None:
     assert spans_in(reply) == wanted
+
+
+@pytest.mark.parametrize(("reply", "wanted"), CITED_TIMES)
+def test_times_that_an_answer_cites(reply: str, wanted: list[tuple[float, float]]) -> None:
+    row = checked("video_qa", reply)
+    assert [(span["start_s"], span["end_s"]) for span in row.result["spans"]] == wanted
 
 
 MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
@@ -335,6 +358,15 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("timestamp: 12.5", (12.5, 12.5)),
     ("The person opens the door from 3.2 seconds to 7.8 seconds.", (3.2, 7.8)),
     ("It happens at the 15 second mark.", (15, 15)),
+    ("It occurs at **12.5** seconds.", (12.5, 12.5)),
+    ("`12.5` to `15` seconds", (12.5, 15)),
+    ("Between the 12-second and 15-second marks.", (12, 15)),
+    ("From the 12th second to the 15th second.", (12, 15)),
+    ("The timestamp is 12.", (12, 12)),
+    ("It occurs at 12.5 seconds, and again at 45 seconds.", (12.5, 12.5)),
+    ("She opens it at 00:12 and closes it at 00:15.", (12, 15)),
+    ("The query does not match anything in the video, which lasts 60 seconds.", None),
+    ('{"start": 12, "duration": 3}', (12, 15)),
 ]
 
 
@@ -488,6 +520,8 @@ REFUSALS = (
     "As an AI language model, I cannot view images.",
     "The image is too blurry to read.",
     "抱歉，我无法识别这张图片。",
+    "I don't have the ability to see or process images directly.",
+    "I am not able to view or analyze the picture.",
 )
 ANSWERS = (
     "Sorry, we're closed.",
@@ -547,8 +581,45 @@ def test_refusals_of_typed_tasks_fail_with_their_fault() -> None:
         ("图片中没有文字。", ""),
         ("No text messages while driving", "No text messages while driving"),
         ("NO PARKING", "NO PARKING"),
+        ("There is no text in the image. The image shows a cat on a mat.", ""),
+        ("There is no discernible text in this picture; it shows a harbor.", ""),
+        ("No text messages. It is the law.", "No text messages. It is the law."),
         ("There is no text in the image, said the sign.", "There is no text in the image, said the sign."),
     ],
 )
 def test_the_sentence_that_there_is_no_text_is_no_text(reply: str, text: str) -> None:
     assert checked("ocr", reply).result["text"] == text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "**Transcribed text:**\n\nOpening hours\nMon-Fri",
+        "The image contains the following text:\n\nOpening hours\nMon-Fri",
+        "```\nOpening hours\nMon-Fri\n```\nLet me know if you need anything else!",
+        "Here is the text of the page:\n```text\nOpening hours\nMon-Fri\n```\n\nNote: the last line is faint.",
+        "图片中的文字如下：\n\nOpening hours\nMon-Fri",
+    ],
+)
+def test_what_is_said_around_a_text_is_none_of_it(reply: str) -> None:
+    assert checked("ocr", reply).result["text"] == "Opening hours\nMon-Fri"
+
+
+@pytest.mark.parametrize(
+    "text", ["The text of the law:\nNo parking", "```\nx = 1\n```\nThen press Enter.", "Transcript\nA: hello"]
+)
+def test_a_page_keeps_its_words(text: str) -> None:
+    assert checked("ocr", text).result["text"] == text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "To provide 3D boxes I would need the camera's intrinsics, which are not available.",
+        "The depth of the scene is not known, so there is no way to tell.",
+    ],
+)
+def test_what_would_be_needed_is_no_empty_list(reply: str) -> None:
+    row = checked("ground_3d", reply)
+    assert row.failure is not None
+    assert row.failure.kind == "refused"

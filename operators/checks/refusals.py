@@ -21,7 +21,10 @@ _CANNOT = (
     r"permission|access)(?:\s+to)?)"
 )
 _I_CANNOT = rf"(?:\bI(?:'m|\s+am)?(?:\s+(?:really|currently|also|just|simply|am|do|regret|be))?\s+{_CANNOT}|^{_CANNOT})"
-_ADVERBS = r"(?:\s+(?:be\s+able\s+to|directly|accurately|reliably|fully|clearly|really|actually|currently|even|to))*"
+_ADVERBS = (
+    r"(?:\s+(?:see|view|hear|look\s+at)\s+(?:or|and|,))?"
+    r"(?:\s+(?:be\s+able\s+to|directly|accurately|reliably|fully|clearly|really|actually|currently|even|to))*"
+)
 _HELP = (
     r"help|assist|comply|fulfil+|support|engage|process|access|view|read|transcribe|extract|make\s+out|decipher|"
     r"interpret|analy[sz]e|describe|open|watch|perform|complete|do\s+(?:that|this|so)|discuss|"
@@ -67,6 +70,11 @@ _CANNOT_SAY = (
         r"identified|read|inferred|derived|given|produced|established|measured|answered|recovered|obtained|extracted)\b"
     ),
     r"\b(?:it\s+is|it's|is|are)\s+(?:not\s+possible|impossible|infeasible)\b",
+    r"\bI(?:\s+would|\s+will|'d|'ll)\s+(?:also\s+)?(?:need|require)\b",
+    (
+        r"\b(?:camera|calibration|intrinsics?|depth)\b[^.!?]{0,60}\b(?:is|are|was|were)\s+(?:not|n't)\s+"
+        r"(?:available|provided|known|given)\b"
+    ),
     r"\b(?:insufficient|not\s+enough)\s+(?:\w+\s+)?(?:information|context|detail|data|resolution)\b",
     r"\btoo\s+(?:blurry|dark|small|low|noisy|unclear|far|blurred|bright|pixelated|grainy)\b",
     r"(?:无法|不能|没法|难以)(?:准确|直接|可靠)?地?(?:提供|确定|识别|读取|判断|查看|处理|回答|给出|计算|估计|估算|分析|生成|推断|得出|定位|进行|完成|输出)",
