@@ -471,7 +471,27 @@ ACTIONS: list[tuple[str, str, dict[str, Any]]] = [
         "computer_use",
         {"point_px": [500, 300]},
     ),
+    (
+        "Thought: go.\nAction: click(start_box='<|box_start|>(500,300)<|box_end|>')",
+        "computer_use",
+        {"action": "left_click", "point_px": [500, 300], "thought": "go."},
+    ),
+    ("```python\npyautogui.click(x=500, y=300)\n```", "computer_use", {"point_px": [500, 300], "thought": None}),
+    ("pyautogui.doubleClick(500, 300)", "computer_use", {"action": "double_click", "point_px": [500, 300]}),
+    ("pyautogui.hotkey('ctrl', 'shift', 's')", "computer_use", {"action": "key", "keys": ["ctrl", "shift", "s"]}),
+    ("hotkey(key='ctrl s')", "computer_use", {"keys": ["ctrl", "s"]}),
+    ("type(content='it\\'s (so)\\n')", "computer_use", {"action": "type", "text": "it's (so)\n"}),
+    ("drag(start_box='(1,2)', end_box='(3,4)')", "computer_use", {"point_px": [1, 2], "end_point_px": [3, 4]}),
+    ('computer_use(action="left_click", coordinate=[500, 300])', "computer_use", {"point_px": [500, 300]}),
+    ("finished(content='all of it')", "computer_use", {"action": "terminate", "status": "success"}),
+    ("open_app(app_name='Maps')", "mobile_use", {"action": "open", "text": "Maps"}),
 ]
+
+
+@pytest.mark.parametrize("reply", ["I will click (500, 300) to go on.", "print('click')", "Type (hello).", "click"])
+def test_prose_is_no_action(reply: str) -> None:
+    with pytest.raises(InvalidOutput):
+        read_action(reply, "computer_use", 1000, 1000)
 
 
 @pytest.mark.parametrize(("reply", "tool", "wanted"), ACTIONS)
