@@ -88,6 +88,7 @@ FINAL: list[tuple[str, str | None]] = [
     ("The answer is therefore 5.", "5"),
     ("Hence, the required answer is 12.", "12"),
     ("Answer is 5", "5"),
+    ("So the correct option is D.", "D"),
     ("答：5个。", "5个"),
 ]
 
@@ -363,6 +364,7 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("Between the 12-second and 15-second marks.", (12, 15)),
     ("From the 12th second to the 15th second.", (12, 15)),
     ("The timestamp is 12.", (12, 12)),
+    ("It goes from second 12 to second 15.", (12, 15)),
     ("It occurs at 12.5 seconds, and again at 45 seconds.", (12.5, 12.5)),
     ("She opens it at 00:12 and closes it at 00:15.", (12, 15)),
     ("The query does not match anything in the video, which lasts 60 seconds.", None),
@@ -552,6 +554,10 @@ ANSWERS = (
     "I'm sorry, I can't read the small print, but the heading says: OPENING HOURS",
     "We cannot accept cards.",
     "Please read the instructions before use.",
+    "Please upload your documents here",
+    "A form asks users to please upload their picture.",
+    "I can't help but notice the red boat in the harbor.",
+    "I'm sorry, I can't help you with that, said the clerk.",
     "The document does not say who wrote it.",
 )
 

@@ -20,7 +20,7 @@ _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
 _PAIRS = (
     r'(?:"(?:[^"\\]|\\.){1,100}"\s*:\s*'
-    r'(?:"(?:[^"\\]|\\.){0,1000}"|\[[^\[\]{}]{0,200}\]|[^\s"\[\]{},]{1,40})\s*,\s*){0,8}?'
+    r'(?:"(?:[^"\\]|\\.){0,1000}"|\[[^\[\]{}]{0,200}\]|[^\s"\[\]{},]{1,40})\s*,?\s*){0,8}?'
 )
 """Pairs of a name and a plain value, few and short: what an element says before anything that we know."""
 _LONGEST_REPAIR = 8_000

@@ -25,7 +25,7 @@ POINT_ALIASES = ("point", "points", "points_2d", "point2d", "keypoint", "click_p
 PLACED = Kind(
     places={"bbox_2d": BOX_ALIASES, "point_2d": POINT_ALIASES},
     sizes={4: "bbox_2d", 2: "point_2d"},
-    words=(*LABEL_KEYS, "class", "class_name", "text"),
+    words=(*LABEL_KEYS, "class", "class_name", "category_name", "object_name", "text"),
 )
 """What stands somewhere in a picture."""
 

@@ -44,7 +44,7 @@ _CODE = re.compile(
 )
 """A reply to another question: nothing of it is read but JSON."""
 _TIME_KEY = re.compile(
-    r"(?:at\s|time|t)?[\s=:]{0,2}<?\d+(?::\d+){0,2}(?:\.\d+)?\s*(?:s|secs?|seconds?|秒)?>?", re.IGNORECASE
+    r"(?:frame\s+)?(?:at\s|time|t)?[\s=:]{0,2}<?\d+(?::\d+){0,2}(?:\.\d+)?\s*(?:s|secs?|seconds?|秒)?>?", re.IGNORECASE
 )
 _IS_THERE = ("present", "visible", "found", "exists", "detected", "in_image")
 _ESCAPED = re.compile(r'[\[{]\s*\{?\s*\\"')
@@ -236,6 +236,10 @@ def _walk_object(walk: _Walk, value: dict[str, Any], above: dict[str, Any], dept
     before, empty = (len(walk.values), walk.unread), walk.empty
     walk.empty = False
     for key, item in value.items():
+        if isinstance(item, str) and 4 in kind.sizes and not _is_no_place(key, kind):
+            item = places_of(item, 4)  # {"mug": "275, 227, 899, 688"}
+            if not item:
+                continue
         if isinstance(item, (dict, list)) and not (_flat(item) and _is_no_place(key, kind)):
             _walk(walk, item, _named_by(key, item, below, kind), depth + 1, fenced=True)
     inner_empty, walk.empty = walk.empty, empty or walk.empty

@@ -17,6 +17,7 @@ _MARK = re.compile(
     # a sentence
     r"|(?:\b(?:the|my)\s+|^)(?:(?:final|correct|right|best|short|required|desired|exact)\s+)?answer(?:\s+(?:to|for)\s+[^.:\n]{1,80}?)?\s+(?:is|"
     r"would\s+be|must\s+be|should\s+be)\b\s*[:：]?[ \t]*([^\n]+)"
+    r"|\bthe\s+(?:correct|right|best)\s+(?:option|choice)\s+is\b\s*[:：]?[ \t]*([^\n]+)"
     r"|\bthe\s+final\s+(?:result|value|solution)\s+is\b\s*[:：]?[ \t]*([^\n]+)"
     r"|(?:最终|正确|最后)?(?:的)?答案\s*[*_]{0,3}\s*(?:应该)?(?:是|为|选)?\s*[*_]{0,3}\s*[:：]?\s*[*_]{0,3}\s*([^\n]+)"
     r"|^\s*####\s+([^\n]+)$",

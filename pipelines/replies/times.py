@@ -35,7 +35,8 @@ _WORDY = re.compile(
 _BRACKETED = re.compile(r"[\[【]([^\[\]【】\n]{1,200})[\]】]")
 _EMPHASIS = re.compile(r"\*\*|(?<=\d)[*_`]|[*_`](?=\d)")
 _ORDINAL = re.compile(
-    r"(?<![\d.])(\d{1,6})(?:(?:st|nd|rd|th)\s+seconds?\b|-seconds?\b(?=\s+(?:(?:and|to|until)\s+(?:the\s+)?\d{1,6}-seconds?\s+)?marks?\b))",
+    r"(?<![\d.])(\d{1,6})(?:(?:st|nd|rd|th)\s+seconds?\b|-seconds?\b(?=\s+(?:(?:and|to|until)\s+(?:the\s+)?\d{1,6}-seconds?\s+)?marks?\b))"
+    r"|\bsecond\s+(\d{1,6}(?:\.\d{1,3})?)(?!\s*s|[\d.]*\d)",
     re.IGNORECASE,
 )
 _DECADE = re.compile(r"\d{1,3}0s")
@@ -106,10 +107,10 @@ def seconds(value: Any) -> float | None:
 
 
 def worded(text: str) -> str:
-    """With `1 min 5 s` and `1分5秒` as 1:05, `the 12th second` and `the 12-second mark` as 12 seconds, and without
-    marks of emphasis."""
+    """With `1 min 5 s` and `1分5秒` as 1:05, `the 12th second`, `second 12` and `the 12-second mark` as 12 seconds, and
+    without marks of emphasis."""
     text = _EMPHASIS.sub("", text)
-    text = _ORDINAL.sub(r"\1 seconds", text)
+    text = _ORDINAL.sub(r"\1\2 seconds", text)
     return _WORDY.sub(lambda match: f"{match[1]}:{match[2].zfill(2) if match[2] else '00'}", text)
 
 

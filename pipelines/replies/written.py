@@ -24,7 +24,8 @@ _ATTRIBUTE = re.compile(r"([\w-]{1,20})\s*=\s*[\"']([^\"']{0,200})[\"']")
 _TAGS = re.compile(r"</?[|\w][\w\s|/]{0,30}>|<\|[\w/]{1,30}\|>")
 _BULLET = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+)?")
 _ENDS_IN = re.compile(
-    r"\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
+    r"[\s—–:,-]*\b(?:(?:from\s+)?(?:the\s+)?top[\s-]left(?:\s+corner)?|from|at)$"
+    r"|\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"\b(?:is|are|the|of|box|bounding|located|coordinates?|bbox|point)\b", re.IGNORECASE)
@@ -32,8 +33,10 @@ _REFERENCE = re.compile(
     r"<\|?(?:object_)?ref(?:_start)?\|?>([^<>]{1,300})<[/|][^<>]{0,30}>[^<>]{0,5}(?:<[^<>]{0,30}>)?\s*$"
 )
 _FIELD = re.compile(r"([^\W\d][\w -]{0,30}?)[*_`\"]{0,3}\s?[:：]\s?[*_`]{0,3}\s*(\S.*)")
+_UP_TO = re.compile(r"[\s`*]*(?:to|-|–|→|->)[\s`*]*")
+_BEGINS_WITH = re.compile(r"(?:and|(?:line|word|text)\s*\d{1,4}\s?[:.])\s+", re.IGNORECASE)
 _EMPHASIS = re.compile(r"[*`#\"]+|(?<!\w)_+|_+(?!\w)")
-_AROUND = " \t:：,;=-–—([<.、，"
+_AROUND = " \t:：,;=-–—→([<.、，"
 _LEADS = re.compile(rf"\s*{_GROUP.pattern}\s*[:：,\-–—]?\s*\S")
 _HEADING = re.compile(r"\s*(?:[-*•+#]|\d{1,3}[.)]|__)")
 _NUMBERS = re.compile(rf"{_N}(?:[\s,;]{{1,3}}{_N}){{1,11}}")
@@ -116,8 +119,10 @@ def _places_in(line: str) -> Iterator[tuple[str, list[float], str]]:
         following = groups[place + 1] if place + 1 < len(groups) else None
         if len(numbers) == 2 and following is not None and len(_NUMBER.findall(following[1])) == 2:
             between = line[groups[place].end() : following.start()]
-            if len(between) <= 20 and (_TWO_CORNERS.search(line) or re.fullmatch(r"\s*[,;]?\s*", between)):
-                numbers += [float(number) for number in _NUMBER.findall(following[1])]
+            ends = [float(number) for number in _NUMBER.findall(following[1])]
+            up_to = _UP_TO.fullmatch(between) and numbers[0] < ends[0] and numbers[1] < ends[1]
+            if len(between) <= 20 and (_TWO_CORNERS.search(line) or up_to or re.fullmatch(r"\s*[,;]?\s*", between)):
+                numbers += ends
                 place += 1
         yield line[after:start], numbers, line[groups[place].end() :]
         after = groups[place].end()
@@ -187,7 +192,7 @@ def _name(before: str) -> str:
         return " ".join(marked[1].split())
     words = re.sub(r"\\\w{1,20}\{|\$", "", _TAGS.sub(" ", _BULLET.sub("", before, count=1)))
     words = re.split(r"[.!?;。；]\s+", _EMPHASIS.sub("", words).strip(_AROUND))[-1].strip(_AROUND)
-    words = _ENDS_IN.sub("", words).strip(_AROUND)
+    words = _BEGINS_WITH.sub("", _ENDS_IN.sub("", words)).strip(_AROUND)
     short = 0 < len(words) <= 60 and len(words.split()) <= 6 and any(map(str.isalnum, words))
     return words if short and not _SENTENCE.search(words) else ""
 
@@ -208,5 +213,7 @@ def _value(cell: str) -> Any:
     text = _plain(cell)
     if re.fullmatch(_N, text):
         return float(text)
+    if (sides := _SIDES.fullmatch(text)) is not None:
+        return [float(sides[place]) for place in (2, 4, 6, 8)]
     group = _GROUP.fullmatch(text)
     return [float(number) for number in _NUMBER.findall(group[1])] if group else text

@@ -13,7 +13,7 @@ from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
-_ROLE_KEYS = ("role", "type", "element_type", "category", "control_type")
+_ROLE_KEYS = ("role", "type", "element_type", "category", "control_type", "class")
 _TEXT_KEYS = ("text", "text_content", "name", "content", "description")
 _EITHER_KEYS = ("label", "element")
 """Of the role where nothing else is and the element has a text, or where they name one; else of the text."""

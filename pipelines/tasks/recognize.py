@@ -25,6 +25,7 @@ _LANGUAGES = (*_CODES, *_CODES.values(), "cn")
 _NAME_KEYS = {
     **{f"name_{language}": language for language in _LANGUAGES},
     **{f"{language}_name": language for language in _LANGUAGES},
+    **{language: language for language in _CODES},
     **{key: code for code, word in (("zh", "中文"), ("en", "英文")) for key in (f"{word}名", f"{word}名称", word)},
 }
 
@@ -64,6 +65,8 @@ def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
     named = [(language, value) for language, value in named if language is not None]
     if isinstance(together, dict):
         named += list(together.items())
+    elif named and isinstance(together, str) and together not in (value for _, value in named):
+        named.append((None, together))
     if not named:
         named = [(None, element.get(key)) for key in PLACED.words]
     return [
