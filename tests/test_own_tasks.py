@@ -129,6 +129,7 @@ def test_an_inline_task_reads_what_can_be_read(reply: str, value: Any, cut: bool
         ({**RECEIPT, "name": "ocr"}, "is a task that ships"),
         ({**RECEIPT, "name": "../x"}, "cannot name a task"),
         ({**RECEIPT, "prompt": None}, "needs a `prompt:`"),
+        ({"name": "receipt", "prompt": "Read it."}, "one of your own needs an `output:`"),
         ({**RECEIPT, "output": {"type": "string"}}, "say `type: object`"),
         ({**RECEIPT, "output": {"type": "object", "properties": {"a": {"type": "strin"}}}}, "not a JSON Schema"),
         ({**RECEIPT, "output": {"type": "object", "properties": {"a": {}}}}, "give one type"),
