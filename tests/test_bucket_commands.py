@@ -54,7 +54,7 @@ def test_a_run_and_its_commands_on_a_bucket(
     assert "nothing to do" in sightread("run", "spec.yaml")
     assert "sign" in sightread("show", output)
     assert sightread("markdown", output).split()[0].startswith(f"{output}/markdown/a-")
-    assert "ground_2d: 3 rows, 0 changed, ok 3 before, 3 now" in sightread("reparse", output)
+    assert "ground_2d: 3 rows, 0 changed; ok 0, unsure 3, doubtful 0, failed 0" in sightread("reparse", output)
     assert f"inputs {bucket}/in/ answers" in sightread("doctor", "spec.yaml")
 
     for file in (in_process / "cache").rglob("*"):  # an overlay fetches its inputs anew
