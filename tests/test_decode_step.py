@@ -124,6 +124,31 @@ def test_a_replayed_step_writes_what_the_plain_one_does(folder: Path, expected: 
     assert_same(written(folder, load(folder), graphs=True), expected)
 
 
+def test_all_graphs_of_some_sampling_can_be_captured_beforehand(folder: Path) -> None:
+    runner = Runner(load(folder), slots=6, cache_tokens=4096, device="cpu")
+    step, captured = runner._step, []
+    with torch.inference_mode():
+        sequence = sequence_of(folder, runner.network, ASKED[0])
+        logits = runner.prefill([(sequence, 0, len(sequence.input_ids))])
+        assert sequence.slot is not None
+        runner.sampler.take(sequence.slot, Sampling(temperature=0.9, top_k=20, seed=1), sequence.input_ids, None)
+        runner.begin([sequence], logits)
+        runner.capture([sequence])  # nothing, where steps are no graphs
+        runner._decoder._kernel = FixedAttention()
+
+        def counted(run: Run) -> Run:
+            captured.append(run)
+            return again(run)
+
+        step._graphs = StepGraphs(step._fixed, slots=6, idle=6, capture=counted)
+        runner.capture([sequence])
+        assert len(captured) == 4 * 2  # 1, 2, 4 and 6 rows; few programs and many
+        before = runner.cache.host.lengths[sequence.slot]
+        runner.decode([sequence])
+        assert len(captured) == 4 * 2
+        assert runner.cache.host.lengths[sequence.slot] == before + 1
+
+
 def test_fused_products_are_the_plain_ones(folder: Path, expected: list[list[tuple[int, float]]]) -> None:
     network = load(folder)
     fuse(network)

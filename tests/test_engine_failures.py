@@ -112,6 +112,19 @@ def test_an_error_while_sampling_costs_who_was_in_that_step(folder: Path, monkey
     asyncio.run(run())
 
 
+def test_the_engines_thread_has_the_settings_of_the_thread_that_makes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch keeps them by thread: a limit that is raised where the network is compiled would be eight again where it
+    runs."""
+    seen: list[int] = []
+    monkeypatch.setattr(TorchEngine, "_work", lambda _: seen.append(torch._dynamo.config.recompile_limit))
+    with torch._dynamo.config.patch(recompile_limit=37):
+        engine = TorchEngine(folder, slots=2)
+        asyncio.run(engine.close())
+    assert seen == [37]
+
+
 def test_a_grammar_that_gives_up_costs_its_own_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """llguidance has limits of its own (of a lexer's states, of a row's items), which a request may meet midway."""
     engine = TorchEngine(folder, slots=3)

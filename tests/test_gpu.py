@@ -26,6 +26,8 @@ from tests.support.tiny import noise_picture, user
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    # torch warns while it compiles, of TF32 at least; as an error that would be a reason to go on without
+    pytest.mark.filterwarnings("default"),
 ]
 
 CLIP = Clip(tuple(noise_picture(32, 64, n) for n in range(5)), tuple(n / 2 for n in range(5)))

@@ -82,6 +82,46 @@ def test_a_step_has_what_those_before_it_left_of_their_time(tmp_path: Path, monk
     assert limits == [40.0, 70.0, 40.0]
 
 
+def test_the_time_of_steps_that_are_not_run_is_for_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [Step("first", (), 40.0), Step("lacking", (), 50.0, ("no_such_module",)), Step("other", (), 60.0)]
+    limits = []
+
+    def run_step_(step: Step, log: object) -> dict[str, object]:
+        limits.append(step.limit_s)
+        return {"ended": "well", "seconds": 0.0 if step.name == "lacking" else 100.0}
+
+    monkeypatch.setattr(gpu_figures, "run_step", run_step_)
+    monkeypatch.setattr(gpu_figures, "steps", lambda device, folder, small: wanted)
+    assert main([str(tmp_path)]) == 0
+    assert limits == [90.0, 50.0, 60.0]
+    limits.clear()
+    assert main([str(tmp_path), "--only", "first"]) == 0
+    assert limits == [150.0]
+
+
+TESTS = """
+import os, signal, time
+
+def test_that_fails():
+    assert 1 == 2, "why it failed"
+
+def test_that_takes_too_long():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_tests_that_are_stopped_still_say_why_those_failed_that_did(tmp_path: Path) -> None:
+    (tmp_path / "test_slow.py").write_text(TESTS)
+    command = [sys.executable, "-c", gpu_figures._TESTS, "-q", "-p", "no:cacheprovider", str(tmp_path / "test_slow.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert "why it failed" in done.stdout
+    assert "1 failed" in done.stdout
+    assert done.returncode == 2
+
+
 def test_without_a_cuda_device_it_says_so_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_figures, "_ABOUT", "print('{\"card\": null}')")
     assert main([str(tmp_path)]) == 1

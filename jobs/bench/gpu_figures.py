@@ -42,6 +42,11 @@ print(json.dumps({
     **{name: version(name) for name in ("torch", "triton", "transformers")},
 }))
 """
+_TESTS = """
+import signal, sys, pytest
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it still says why those failed that did
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,14 @@ def steps(device: str, folder: Path, *, small: bool) -> list[Step]:
     bench = ("-m", "jobs.cli", "bench", "engine", "--device", device, "--json")
     tiny = ("--shape", "tiny", "--requests", "2", "--answers", "3-4", "--pages", "64x64,96x64", "--rounds", "1")
     tests = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
+    tests.sort(key=lambda path: "bench" in path.name)  # last, for the other steps run the bench too
     named = [str(path.relative_to(ROOT)) for path in tests]
     lines = ("-m", "jobs.bench.nano_lines", "--device", device, *(("--lines", "8") if small else ()))
     return [
         Step("about", ("-c", _ABOUT), 25.0, ("torch",)),
         Step(
             "tests",
-            ("-m", "pytest", "-m", "gpu", "-q", *named),
+            ("-c", _TESTS, "-m", "gpu", "-v", "--durations", "10", "--continue-on-collection-errors", *named),
             110.0,
             (*_ENGINE, "pytest", "pytest_timeout", "hypothesis", "transformers"),
         ),
@@ -88,13 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--small", action="store_true", help="shapes of a toy: whether it works at all")
     parser.add_argument(
-        "--only", metavar="STEP,…", help="some of the steps: about, tests, bench 8b, bench 2b, lines, demo"
+        "--only", metavar="STEP,…", help="some of the steps: about, tests, bench-8b, bench-2b, lines, demo"
     )
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    wanted = steps(options.device, options.folder.absolute(), small=options.small)
+    everything = wanted = steps(options.device, options.folder.absolute(), small=options.small)
     if options.device == "cpu":  # it is for trying this out, and other work may go on beside
-        wanted = [replace(step, limit_s=10 * step.limit_s) for step in wanted]
+        everything = wanted = [replace(step, limit_s=10 * step.limit_s) for step in wanted]
     if options.only:
         names = options.only.split(",")
         if unknown := sorted(set(names) - {step.name for step in wanted}):
@@ -107,20 +113,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with (options.folder / "log.txt").open("w", encoding="utf-8") as log:
-            return run(wanted, options.folder, log, device=options.device)
+            spare_s = sum(step.limit_s for step in everything if step not in wanted or _missing(step))
+            return run(wanted, options.folder, log, device=options.device, spare_s=spare_s)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def run(wanted: Sequence[Step], folder: Path, log: IO[str], *, device: str = "cpu") -> int:
-    """A step may also take what those before it left of their time. figures.json is written anew after each, so that it
-    holds what there is. 1 when a step did not end well, 128 and the number of a signal that ended it all."""
+def run(wanted: Sequence[Step], folder: Path, log: IO[str], *, device: str = "cpu", spare_s: float = 0.0) -> int:
+    """A step may also take what those before it left of their time, and the first ones spare_s, the time of steps that
+    are not run. figures.json is written anew after each, so that it holds what there is. 1 when a step did not end
+    well, 128 and the number of a signal that ended it all."""
     began = time.monotonic()
     figures: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "device": device, "steps": {}}
-    code, spare_s = 0, 0.0
+    code = 0
     for planned in wanted:
-        step = replace(planned, limit_s=planned.limit_s + spare_s)
+        step = planned if _missing(planned) else replace(planned, limit_s=planned.limit_s + spare_s)
         _tell(log, f"{time.monotonic() - began:.0f} s  {step.name}: {step.limit_s:.0f} s at most")
         try:
             outcome = run_step(step, log)
@@ -133,7 +141,8 @@ def run(wanted: Sequence[Step], folder: Path, log: IO[str], *, device: str = "cp
         figures["steps"][step.name] = outcome
         _write(folder / "figures.json", figures)
         _tell(log, f"{step.name}: {outcome['ended']}, {outcome['seconds']:.0f} s")
-        spare_s = max(0.0, step.limit_s - outcome["seconds"])
+        if not _missing(step):
+            spare_s = max(0.0, step.limit_s - outcome["seconds"])
         code = code or int(outcome["ended"] != "well")
         if step.name == "about" and outcome["ended"] != "well":
             break  # nothing else can do better
@@ -144,7 +153,7 @@ def run(wanted: Sequence[Step], folder: Path, log: IO[str], *, device: str = "cp
 
 def run_step(step: Step, log: IO[str]) -> dict[str, Any]:
     """ended: "well", or how else; printed: the last JSON object among its lines, where there is one."""
-    if missing := [name for name in step.needs if importlib.util.find_spec(name) is None]:
+    if missing := _missing(step):
         return {"ended": f"left out, as {', '.join(missing)} cannot be imported here", "seconds": 0.0}
     started = time.monotonic()
     process = subprocess.Popen(
@@ -175,6 +184,10 @@ def run_step(step: Step, log: IO[str]) -> dict[str, Any]:
     with suppress(ValueError, IndexError):
         outcome["printed"] = json.loads(figures[-1])
     return outcome
+
+
+def _missing(step: Step) -> list[str]:
+    return [name for name in step.needs if importlib.util.find_spec(name) is None]
 
 
 def _ended(code: int) -> str:

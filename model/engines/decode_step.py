@@ -6,6 +6,7 @@ Shapes: R rows of a step; V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,16 @@ class DecodeStep:
             return _choices(self._graphs.run(slots_R, (variant, self._decoder.programs(slots))))
         logits_RV = self._decoder.logits(slots)
         return _choices(self._go_on(torch.tensor(slots, device=logits_RV.device), logits_RV, variant))
+
+    def capture(self, slots: Sequence[int]) -> None:
+        """Where steps are graphs: those that do what these slots want, of any number of rows and any length. Else each
+        is captured when it is needed first, in a quarter of a second."""
+        if self._graphs is None:
+            return
+        variant = self._sampler.prepare(slots)
+        for rows, programs in itertools.product(self._graphs.counts, self._decoder.all_programs()):
+            idle_R = torch.full((rows,), self._decoder.idle, device=self._decoder.device)
+            self._graphs.run(idle_R, (variant, programs)).tolist()
 
     def prepare_device(self) -> None:
         """On a GPU, before the first request."""

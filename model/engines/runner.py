@@ -123,6 +123,10 @@ class Runner:
         """One more token for some sequences that have begun."""
         return self._step.run(self._slots(sequences))
 
+    def capture(self, sequences: list[Sequence]) -> None:
+        """Before the first step, the graphs of steps over such sequences, as DecodeStep has it."""
+        self._step.capture(self._slots(sequences))
+
     def decode_logits(self, sequences: list[Sequence]) -> Tensor:
         """[R, V] after the last of the output_ids of some sequences, whoever chose it; the sampler has no part in
         it."""

@@ -5,7 +5,9 @@ needed. Knows nothing of what a step computes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
@@ -34,14 +36,14 @@ class StepGraphs(Generic[Kind]):
         self, step: Callable[[Tensor, Kind], Tensor], *, slots: int, idle: int, capture: Callable[[Run], Run]
     ) -> None:
         self._step, self._capture, self._idle = step, capture, idle
-        self._counts = row_counts(slots)
+        self.counts = row_counts(slots)
         self._captured: dict[tuple[int, Kind], tuple[Tensor, Run]] = {}
         self._captures = True
 
     def run(self, slots_R: Tensor, kind: Kind) -> Tensor:
         """What the step gives for some slots, until the next call."""
         rows = len(slots_R)
-        count = next(count for count in self._counts if count >= rows)
+        count = next(count for count in self.counts if count >= rows)
         captured = self._captured.get((count, kind))
         if captured is None and self._captures:
             captured = self._add(slots_R.new_full((count,), self._idle), kind)
@@ -65,25 +67,45 @@ class StepGraphs(Generic[Kind]):
 
 
 class CudaCapture:
-    """Graphs share one pool of memory: only one runs at a time, and what it gives is read before the next."""
+    """Graphs share one pool of memory: only one runs at a time, and what it gives is read before the next. Raises
+    before anything is captured where the step waits for the device: a capture that fails leaves torch's memory pool
+    and the thread's stream as they are in the midst of it."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
+        self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # one, for each has a workspace of its own
 
     def __call__(self, run: Run) -> Run:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):  # what is compiled, loaded or set aside the first time
+        current = torch.cuda.current_stream()
+        self._side.wait_stream(current)
+        with torch.cuda.stream(self._side):
+            run()  # what is compiled, loaded or set aside the first time
+            with _waits_refused():
                 run()
-        torch.cuda.current_stream().wait_stream(side)
+        current.wait_stream(self._side)
         graph = torch.cuda.CUDAGraph()
-        # other threads may use the device meanwhile
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            out = run()
+        try:
+            # other threads may use the device meanwhile
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
+                out = run()
+        finally:
+            torch.cuda.set_stream(current)  # torch does not go back to it when the end of a capture fails
 
         def replay() -> Tensor:
             graph.replay()
             return out
 
         return replay
+
+
+@contextmanager
+def _waits_refused() -> Iterator[None]:
+    """Whatever has the host wait for the device raises RuntimeError."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this is a prototype, which may overlook something
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)

@@ -9,12 +9,14 @@ other threads before.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -107,7 +109,9 @@ class TorchEngine:
         self._dead: ChildDied | None = None
         self._changed = threading.Condition()
         self._preparers = ThreadPoolExecutor(preparers(device), thread_name_prefix="prepare")
-        self._thread = threading.Thread(target=self._work, name="torch-engine", daemon=True)
+        # in the context of this thread: torch keeps settings by thread, such as how often a function may be compiled
+        turn = partial(contextvars.copy_context().run, self._work)
+        self._thread = threading.Thread(target=turn, name="torch-engine", daemon=True)
         self._thread.start()
 
     @property

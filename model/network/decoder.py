@@ -60,6 +60,10 @@ class Decoder:
         """What `fixed_logits` wants to know of the lengths of these slots."""
         return self._kernel.programs(max((self.cache.host.lengths[slot] for slot in slots), default=1))
 
+    def all_programs(self) -> list[int]:
+        """Whatever `programs` may say."""
+        return sorted({self._kernel.programs(longest) for longest in (1, self.cache.tokens)})
+
     def fixed_logits(self, slots_R: Tensor, programs: int) -> Tensor:
         """As `logits`, with no other number of the host's in it; only with the kernel, and after `rows`."""
         return self._logits(slots_R, self._kernel.over(self.cache, slots_R, self._lengths_S[slots_R], programs))
@@ -88,7 +92,8 @@ class Decoder:
     def compile(self) -> None:
         """The parts of a layer. One that cannot be is left as it is, with the reason in the log."""
         compile_layers(self._network)
-        for rows in {self.idle, 1}:
+        # first a number of rows that no other dimension has, for torch takes two that are equal for one and the same
+        for rows in (min(3, self.idle), 1, self.idle):
             self.try_step(rows)
 
     def try_step(self, rows: int) -> None:
