@@ -279,7 +279,7 @@ def _lines(summary: Summary, going_on: str) -> Iterator[str]:
     if summary.exit_code == 3:
         yield (
             f"{summary.failed_fraction:.1%} of the rows failed and {summary.doubtful_fraction:.1%} are doubtful: more "
-            "than limits.max_failed_fraction or limits.max_doubtful_fraction allows"
+            f"than {' and '.join(summary.limits_passed)} allows"
         )
 
 

@@ -24,17 +24,18 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(pipelines.tasks.__path__))
 
 
-def find(name: str) -> Task:
-    """The task of that name, or at that place. Raises SpecError with the nearest known name."""
+def find(name: str, *, has_prompt: bool = False) -> Task:
+    """The task of that name, or at that place. has_prompt: it is asked with a prompt of the user's, so that an unknown
+    name may be meant for a task of their own. Raises SpecError with the nearest known name."""
     if task_modules.names_code(name):
         return _imported(name)
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        raise SpecError(
-            f"tasks: there is no task {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}")
-        )
+        hint = f"there are {', '.join(known)}"
+        if has_prompt:
+            hint = "one of your own needs an `output:`, a JSON Schema, beside its prompt"
+        raise SpecError(f"tasks: there is no task {name!r}; " + (f"did you mean {near[0]!r}?" if near else hint))
     task = importlib.import_module(f"pipelines.tasks.{name}").TASK
     assert isinstance(task, Task)
     return task
@@ -47,7 +48,7 @@ def bind(spec: TaskSpec) -> Task:
             raise SpecError(f"tasks: {spec.name!r} is a task that ships; give yours another name, or no `output:`")
         task = inline_task(spec)
     else:
-        task = find(spec.name)
+        task = find(spec.name, has_prompt=spec.prompt is not None)
         if spec.units is not None:
             raise SpecError(f"tasks: {spec.name}: units: only a task with an `output:` of its own says what it takes")
         if spec.prompt is not None:

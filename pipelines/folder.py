@@ -162,7 +162,8 @@ class JobFolder:
             with self._store.open(key) as file:
                 return file.read(STORED.size_bytes + 1)
         except (OSError, ValueError) as error:
-            raise SpecError(f"{self._store.address} holds no job: {error}") from error
+            is_absent = key == _IDENTITY and isinstance(error, FileNotFoundError)
+            raise SpecError(f"{self._store.address} holds no job{'' if is_absent else f': {error}'}") from error
 
     # manifests
 

@@ -32,6 +32,8 @@ from schemas.address import name_of, without_query
 from schemas.errors import InputError, SpecError
 
 _ARROW = (".arrow", ".feather")
+_TOLD = 8
+"""Names of columns that a message lists."""
 SUFFIXES = (".csv", ".tsv", ".parquet", *_ARROW)
 """Of tables, and of those of Arrow, which are refused."""
 URI_COLUMNS = ("uri", "path", "input_uri")
@@ -314,5 +316,6 @@ def _checked_names(names: Sequence[str], *, texts: bool) -> tuple[int | None, Se
     if clash := sorted(RESERVED & {name for name in names if name != column}):
         raise SpecError(f"column {clash[0]!r} has the name of a result column; rename it")
     if column is None and not texts:
-        raise SpecError(f"needs a column of paths named one of {', '.join(URI_COLUMNS)}")
+        there = f"; it has {', '.join(map(repr, names[:_TOLD]))}{', …' if len(names) > _TOLD else ''}" if names else ""
+        raise SpecError(f"needs a column of paths named one of {', '.join(URI_COLUMNS)}{there}")
     return (None if column is None else names.index(column)), names

@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ from pipelines.reparse_pool import COUNTS, in_children
 from pipelines.rounds import floors
 from schemas import tables
 from schemas.spec import JobSpec
+from schemas.state import STATES, state_of
 from schemas.task import CODE_FAULTS, Task
 from schemas.version import VERSION
 
@@ -37,22 +38,26 @@ _log = logging.getLogger(__name__)
 @dataclass
 class Reparsed:
     """Of one task. changed: rows with another status, result or check. kept: rows that were read line by line, whose
-    replies cannot be told apart any more."""
+    replies cannot be told apart any more. before, after: rows by their state (schemas/state.py)."""
 
     task: str
     rows: int = 0
     changed: int = 0
     kept: int = 0
-    ok_before: int = 0
-    ok_after: int = 0
+    before: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    after: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
 
-    def add(self, counts: Mapping[str, int]) -> None:
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """counts: as counts_of has them."""
         for name in COUNTS:
             setattr(self, name, getattr(self, name) + counts[name])
+        for states, more in ((self.before, counts["before"]), (self.after, counts["after"])):
+            for state in STATES:
+                states[state] += more[state]
 
 
-def counts_of(total: Reparsed) -> dict[str, int]:
-    return {name: getattr(total, name) for name in COUNTS}
+def counts_of(total: Reparsed) -> dict[str, Any]:
+    return {name: getattr(total, name) for name in (*COUNTS, "before", "after")}
 
 
 def _quiet(done: int, total: int) -> None:
@@ -91,7 +96,7 @@ def reparse(
 
 def _here(
     store: Store, tasks: Mapping[str, Task], orders: Sequence[dict[str, Any]]
-) -> Generator[tuple[dict[str, Any], dict[str, int]]]:
+) -> Generator[tuple[dict[str, Any], dict[str, Any]]]:
     for order in orders:
         task = tasks[order["name"]]
         yield order, counts_of(reparse_slice(store, task, order["slice"], order["since"], by_line=order["by_line"]))
@@ -111,9 +116,9 @@ def reparse_slice(store: Store, task: Task, slice_: int, since: int, *, by_line:
 def _reparse(log: PartLog, part: Part, task: Task, total: Reparsed, *, by_line: bool) -> None:
     rows = part.rows.to_pylist()
     total.rows += len(rows)
-    total.ok_before += sum(row["status"] == "ok" for row in rows)
     changed = 0
     for row in rows:
+        total.before[state_of(row)] += 1
         if row["text"] is None or row["status"] not in ("ok", "invalid_output"):
             continue
         if by_line and row["unit_kind"] in ("page", "image"):
@@ -128,7 +133,8 @@ def _reparse(log: PartLog, part: Part, task: Task, total: Reparsed, *, by_line: 
         if any(row[key] != value for key, value in again.items()):
             changed += 1
             row |= again | {"version": VERSION}
-    total.ok_after += sum(row["status"] == "ok" for row in rows)
+    for row in rows:
+        total.after[state_of(row)] += 1
     total.changed += changed
     schema = tables.results_schema(task.output.arrow_type, tables.passthrough_fields(part.rows.schema))
     if changed or not part.rows.schema.remove_metadata().equals(schema):

@@ -15,30 +15,35 @@ from operators.processes.child import Child, Limits, Messages, spawn
 from operators.processes.messages import INT64, Bounds, integer, one_of, record, text
 from pipelines import task_modules
 from schemas.errors import JobConflict, SpecError, StoreLost
+from schemas.state import STATES
 
-COUNTS = ("rows", "changed", "kept", "ok_before", "ok_after")
+COUNTS = ("rows", "changed", "kept")
+"""Besides them `before` and `after`: rows in each of STATES."""
 ERRORS: dict[str, type[Exception]] = {
     "SpecError": SpecError, "JobConflict": JobConflict, "StoreLost": StoreLost, "OSError": OSError,
 }  # fmt: skip
 _TAKE_S = 300.0
 """Until a child that takes no order is given up."""
+_COUNT = integer(0, INT64)
+_BY_STATE = record(dict.fromkeys(STATES, _COUNT))
+_COUNTS = record({**dict.fromkeys(COUNTS, _COUNT), "before": _BY_STATE, "after": _BY_STATE})
 _MESSAGES = Messages(
     Bounds(),
     {
-        "counts": record({"counts": record(dict.fromkeys(COUNTS, integer(0, INT64)))}),
+        "counts": record({"counts": _COUNTS}),
         "error": record({"error": one_of(ERRORS), "text": text(2000)}),
     },
 )
 
 
-def in_children(orders: Sequence[dict[str, Any]], workers: int) -> Generator[tuple[dict[str, Any], dict[str, int]]]:
-    """Each order with its COUNTS, as they are done. Raises what a child met, of ERRORS; ChildDied."""
+def in_children(orders: Sequence[dict[str, Any]], workers: int) -> Generator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each order with its counts, as they are done. Raises what a child met, of ERRORS; ChildDied."""
     idle: SimpleQueue[Child] = SimpleQueue()
     # our code over our output, with what the store of it needs to be reached
     variables = {task_modules.VARIABLE: os.pathsep.join(task_modules.folders())}
     children: list[Child] = []
 
-    def asked(order: dict[str, Any]) -> dict[str, int]:
+    def asked(order: dict[str, Any]) -> dict[str, Any]:
         child = idle.get()
         try:
             child.send(order, deadline=time.monotonic() + _TAKE_S)
@@ -47,7 +52,7 @@ def in_children(orders: Sequence[dict[str, Any]], workers: int) -> Generator[tup
             idle.put(child)
         if "error" in head:
             raise ERRORS[head["error"]](head["text"])
-        counts: dict[str, int] = head["counts"]
+        counts: dict[str, Any] = head["counts"]
         return counts
 
     executor = ThreadPoolExecutor(workers, thread_name_prefix="reparse")

@@ -30,6 +30,8 @@ from schemas.errors import FAILURE_KINDS, JobConflict, SpecError
 
 CHANGED = "changed"
 """The kind of failure of an input that is another than the one that was listed: it must be listed anew."""
+IN_DOUBT = "not verified.ok"
+"""A condition for `where`: rows that a check found a fault in, or that have no answer."""
 _COLUMNS = ("input_id", "unit_index", "request_index", "generation", "status", "error")
 
 
@@ -63,7 +65,8 @@ def retry(jobs: Sequence[Job], choice: Choice, progress: Progress) -> list[Summa
         # what a killed run answered is in the log, and may not be shown yet
         view.publish_all(names, floors(rounds))
         manifests = Manifests.read(folder, view, rounds, names)
-        chosen, changed = choose(Results(store), choice, names)
+        results = Results(store)
+        chosen, changed = choose(results, choice, names)
         plans: list[Plan] = []
         asked: list[list[int]] = []
         for job in jobs:
@@ -73,7 +76,10 @@ def retry(jobs: Sequence[Job], choice: Choice, progress: Progress) -> list[Summa
             open_before, new = manifests.open_retries(rounds, job.definitions.keys()), len(rounds)
             rounds = add_rounds(job, folder, rounds, manifests, plans[-1])
             asked.append([*open_before, *range(new, len(rounds))])
-        for line in _remarks(plans, changed, goes_on=any(asked)):
+        doubtful = 0
+        if not any(asked) and not choice.kinds and choice.where is None:
+            doubtful = sum(_rows_in_doubt(results, name) for name in choice.tasks or names)
+        for line in _remarks(plans, changed, doubtful, goes_on=any(asked)):
             progress.remark(line)
         guard = LeaseGuard(output, lease.token)
         return [
@@ -83,8 +89,15 @@ def retry(jobs: Sequence[Job], choice: Choice, progress: Progress) -> list[Summa
         ]
 
 
-def _remarks(plans: Sequence[Plan], changed: int, *, goes_on: bool) -> Iterator[str]:
-    """changed: rows whose input changed. goes_on: whether an earlier retry is finished."""
+def _rows_in_doubt(results: Results, task: str) -> int:
+    """Of those that have an answer."""
+    conditions = ["status = 'ok'", IN_DOUBT]
+    return sum(1 for _ in results.where(task, conditions, ("status",), ("status", "verified")))
+
+
+def _remarks(plans: Sequence[Plan], changed: int, doubtful: int, *, goes_on: bool) -> Iterator[str]:
+    """changed: rows whose input changed. doubtful: rows that were not chosen, where none was. goes_on: whether an
+    earlier retry is finished."""
     rows, under_way = sum(plan.rows for plan in plans), sum(plan.under_way for plan in plans)
     if unlisted := changed + sum(plan.unlisted for plan in plans):
         yield (
@@ -96,7 +109,8 @@ def _remarks(plans: Sequence[Plan], changed: int, *, goes_on: bool) -> Iterator[
     if rows:
         yield f"{rows} rows are asked for again"
     elif not goes_on:
-        yield "no row is to be asked for again"
+        hint = f"; {doubtful} are doubtful: --where '{IN_DOUBT}' asks for them" if doubtful else ""
+        yield f"no row is to be asked for again{hint}"
 
 
 def choose(results: Results, choice: Choice, names: Sequence[str]) -> tuple[dict[str, Rows], int]:

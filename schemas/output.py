@@ -138,6 +138,11 @@ class Output:
         return _arrow_type(self.schema, "$")
 
     @cached_property
+    def _has_other_types(self) -> bool:
+        """Than JSON has: dates, decimals."""
+        return _has_other_types(self.arrow_type)
+
+    @cached_property
     def _validator(self) -> Any:
         return _VALIDATOR(self.schema)
 
@@ -159,7 +164,8 @@ class Output:
             raise InvalidOutput(f"{fault.json_path}: {fault.message[:300]}")
         if (place := _not_finite(value, "$")) is not None:
             raise InvalidOutput(f"{place}: not a finite number")
-        value = _as_stored(self.schema, value, "$")
+        if self._has_other_types:
+            value = _as_stored(self.schema, value, "$")
         try:
             pa.array([value], type=self.arrow_type)
         except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
@@ -201,6 +207,12 @@ def _decimal_places(schema: dict[str, Any]) -> int | None:
     _, digits, exponent = Decimal(repr(step)).normalize().as_tuple()
     assert isinstance(exponent, int)  # it is finite
     return -exponent if digits == (1,) and -exponent < _DIGITS else None
+
+
+def _has_other_types(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) or pa.types.is_list(kind):
+        return any(_has_other_types(kind.field(index).type) for index in range(kind.num_fields))
+    return bool(pa.types.is_date32(kind) or pa.types.is_decimal128(kind))
 
 
 def _as_stored(schema: dict[str, Any], value: Any, place: str) -> Any:

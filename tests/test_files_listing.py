@@ -134,7 +134,7 @@ BROKEN = {
     "\ufeff": "it is empty",
     "PK\3\4\0\0\0\0[Content_Types].xml": "needs a column of paths",
     "path,note,note\n": "two columns are called 'note'",
-    "name;value\n1;2\n": "needs a column of paths named one of uri, path, input_uri",
+    "name;value\n1;2\n": "needs a column of paths named one of uri, path, input_uri; it has 'name', 'value'",
 }
 
 

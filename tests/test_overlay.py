@@ -115,5 +115,7 @@ def test_overlays_of_a_job(tmp_path: Path) -> None:
     with store.open(key) as file, Image.open(file) as picture:
         assert picture.size == (320 * 5, 160 * 5), "of the original, enlarged; not of what the model sees"
         assert picture.getpixel((96 * 5, 40 * 5 - 2)) == ImageColor.getrgb(COLORS[0])
+    with pytest.raises(SpecError, match="holds no results of a job"):
+        list(write_overlays(str(tmp_path / "nowhere"), task=None, rows=1))
     with pytest.raises(SpecError, match="no boxes or points of the task caption"):
         list(write_overlays(output, task="caption", rows=5))

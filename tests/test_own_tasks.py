@@ -129,6 +129,7 @@ def test_an_inline_task_reads_what_can_be_read(reply: str, value: Any, cut: bool
         ({**RECEIPT, "name": "ocr"}, "is a task that ships"),
         ({**RECEIPT, "name": "../x"}, "cannot name a task"),
         ({**RECEIPT, "prompt": None}, "needs a `prompt:`"),
+        ({"name": "receipt", "prompt": "Read it."}, "one of your own needs an `output:`"),
         ({**RECEIPT, "output": {"type": "string"}}, "say `type: object`"),
         ({**RECEIPT, "output": {"type": "object", "properties": {"a": {"type": "strin"}}}}, "not a JSON Schema"),
         ({**RECEIPT, "output": {"type": "object", "properties": {"a": {}}}}, "give one type"),
@@ -303,8 +304,9 @@ def test_raw_replies_are_read_again_without_engine_or_inputs(tmp_path: Path) -> 
     specs = {task: parse(spec, "the spec") for task, spec in JobFolder(store).specs().items()}
     part.unlink()  # as a run leaves it that is killed before it publishes
     (total,) = reparse(store, specs)
-    counted = (total.rows, total.changed, total.ok_before, total.ok_after)
-    assert counted == (2, 1, 0, 1)  # the other cannot be read today either
+    assert (total.rows, total.changed) == (2, 1)  # the other cannot be read today either
+    assert total.before == {"ok": 0, "unsure": 0, "doubtful": 0, "failed": 2}
+    assert total.after == {"ok": 0, "unsure": 0, "doubtful": 1, "failed": 1}
     assert pq.read_table(part).to_pylist() == right.to_pylist()
     assert pq.read_schema(part).metadata[b"sightread"]
     (total,) = reparse(store, specs)
@@ -427,4 +429,4 @@ def test_a_key_that_may_be_absent_is_no_change(tmp_path: Path) -> None:
     begin(store, job.definitions, job.spec.model_dump(mode="json"))
     write_all(job)
     (total,) = reparse(store, {"receipt": job.spec})
-    assert (total.rows, total.changed, total.ok_after) == (1, 0, 1)
+    assert (total.rows, total.changed, total.after["unsure"]) == (1, 0, 1)

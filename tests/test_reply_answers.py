@@ -66,6 +66,30 @@ FINAL: list[tuple[str, str | None]] = [
     ("Short answer: Yes", "Yes"),
     ("The answer is:\n\n42", "42"),
     ("Answer — 12", "12"),
+    ("Answer: B.", "B"),
+    ("The answer is **No.**", "No"),
+    ("The answer is No. It rains.", "No"),
+    ("The answer is B. The others are near.", "B"),
+    ("The answer is B. Franklin.", "B. Franklin"),
+    ("Answer: vitamin C.", "vitamin C"),
+    ("Answer: a; b; c.", "a; b; c"),
+    ("Answer: Washington D.C.", "Washington D.C."),
+    ("Answer: 7 p.m.", "7 p.m."),
+    ("Answer: Harbor Ltd.", "Harbor Ltd."),
+    ("Answer: 4711 [page 3]", "4711"),
+    ("Answer: 30 kg (p. 4).", "30 kg"),
+    ("Answer: ropes [pages 2, 3] [page 4]", "ropes"),
+    ("Answer: The buoy is red. [00:12 - 00:15]", "The buoy is red"),
+    ("答案：是的 [第2页]", "是的"),
+    ("Answer: the point (2, 3)", "the point (2, 3)"),
+    ("Answer: x = [1, 2]", "x = [1, 2]"),
+    ("Answer: they won (3:2)", "they won (3:2)"),
+    ("Answer: [00:12 - 00:15]", "[00:12 - 00:15]"),
+    ("The answer is therefore 5.", "5"),
+    ("Hence, the required answer is 12.", "12"),
+    ("Answer is 5", "5"),
+    ("So the correct option is D.", "D"),
+    ("答：5个。", "5个"),
 ]
 
 
@@ -162,6 +186,8 @@ CHOICES: list[tuple[str, str | None]] = [
     ("I'd go with C.", "C"),
     ("C – window", "C"),
     ("The window", "C"),
+    ("C选项", "C"),
+    ("应为 C 项。", "C"),
 ]
 
 
@@ -224,6 +250,11 @@ PAGES: list[tuple[str, list[int]]] = [
     ("a page 1 and 3 apples", [1, 3]),
     ("[Pages 2 and 3]", [2, 3]),
     ("第3至5页", [3, 4, 5]),
+    ("As shown on pages [2] and [3]", [2, 3]),
+    ("pages [2], [3] and page [5]", [2, 3, 5]),
+    ("pages 2–3 (images 5–6)", [5, 6]),
+    ("Image 2 shows it.", [2]),
+    ("Figure 7 on page 2; image 4 of it", [2]),
 ]
 
 
@@ -259,12 +290,28 @@ SPANS: list[tuple[str, list[tuple[float, float]]]] = [
     ("(0:05)", [(5, 5)]),
     ("a 3-4 minute clip", []),
     ("2 minutes", [(120, 120)]),
+    ("a 12-second pause", []),
+    ("at **00:12**", [(12, 12)]),
+]
+CITED_TIMES: list[tuple[str, list[tuple[float, float]]]] = [
+    ("The clock shows 10:45 [00:12 - 00:13].\nAnswer: 10:45", [(12, 13)]),
+    ("He waits for 15 seconds [00:12-00:27]. Answer: 15 seconds", [(12, 27)]),
+    ("They lead 3:02 [01:00].\nAnswer: 3:02", [(60, 60)]),
+    ("He sits at 00:12.\nAnswer: he sits", [(12, 12)]),
+    ("He sits [see below] at 00:12.\nAnswer: he sits", [(12, 12)]),
+    ("He leaves [1m05s].\nAnswer: he leaves", [(65, 65)]),
 ]
 
 
 @pytest.mark.parametrize(("reply", "wanted"), SPANS)
 def test_times_in_prose(reply: str, wanted: list[tuple[float, float]]) -> None:
     assert spans_in(reply) == wanted
+
+
+@pytest.mark.parametrize(("reply", "wanted"), CITED_TIMES)
+def test_times_that_an_answer_cites(reply: str, wanted: list[tuple[float, float]]) -> None:
+    row = checked("video_qa", reply)
+    assert [(span["start_s"], span["end_s"]) for span in row.result["spans"]] == wanted
 
 
 MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
@@ -312,6 +359,16 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("timestamp: 12.5", (12.5, 12.5)),
     ("The person opens the door from 3.2 seconds to 7.8 seconds.", (3.2, 7.8)),
     ("It happens at the 15 second mark.", (15, 15)),
+    ("It occurs at **12.5** seconds.", (12.5, 12.5)),
+    ("`12.5` to `15` seconds", (12.5, 15)),
+    ("Between the 12-second and 15-second marks.", (12, 15)),
+    ("From the 12th second to the 15th second.", (12, 15)),
+    ("The timestamp is 12.", (12, 12)),
+    ("It goes from second 12 to second 15.", (12, 15)),
+    ("It occurs at 12.5 seconds, and again at 45 seconds.", (12.5, 12.5)),
+    ("She opens it at 00:12 and closes it at 00:15.", (12, 15)),
+    ("The query does not match anything in the video, which lasts 60 seconds.", None),
+    ('{"start": 12, "duration": 3}', (12, 15)),
 ]
 
 
@@ -416,7 +473,27 @@ ACTIONS: list[tuple[str, str, dict[str, Any]]] = [
         "computer_use",
         {"point_px": [500, 300]},
     ),
+    (
+        "Thought: go.\nAction: click(start_box='<|box_start|>(500,300)<|box_end|>')",
+        "computer_use",
+        {"action": "left_click", "point_px": [500, 300], "thought": "go."},
+    ),
+    ("```python\npyautogui.click(x=500, y=300)\n```", "computer_use", {"point_px": [500, 300], "thought": None}),
+    ("pyautogui.doubleClick(500, 300)", "computer_use", {"action": "double_click", "point_px": [500, 300]}),
+    ("pyautogui.hotkey('ctrl', 'shift', 's')", "computer_use", {"action": "key", "keys": ["ctrl", "shift", "s"]}),
+    ("hotkey(key='ctrl s')", "computer_use", {"keys": ["ctrl", "s"]}),
+    ("type(content='it\\'s (so)\\n')", "computer_use", {"action": "type", "text": "it's (so)\n"}),
+    ("drag(start_box='(1,2)', end_box='(3,4)')", "computer_use", {"point_px": [1, 2], "end_point_px": [3, 4]}),
+    ('computer_use(action="left_click", coordinate=[500, 300])', "computer_use", {"point_px": [500, 300]}),
+    ("finished(content='all of it')", "computer_use", {"action": "terminate", "status": "success"}),
+    ("open_app(app_name='Maps')", "mobile_use", {"action": "open", "text": "Maps"}),
 ]
+
+
+@pytest.mark.parametrize("reply", ["I will click (500, 300) to go on.", "print('click')", "Type (hello).", "click"])
+def test_prose_is_no_action(reply: str) -> None:
+    with pytest.raises(InvalidOutput):
+        read_action(reply, "computer_use", 1000, 1000)
 
 
 @pytest.mark.parametrize(("reply", "tool", "wanted"), ACTIONS)
@@ -465,6 +542,8 @@ REFUSALS = (
     "As an AI language model, I cannot view images.",
     "The image is too blurry to read.",
     "抱歉，我无法识别这张图片。",
+    "I don't have the ability to see or process images directly.",
+    "I am not able to view or analyze the picture.",
 )
 ANSWERS = (
     "Sorry, we're closed.",
@@ -475,6 +554,10 @@ ANSWERS = (
     "I'm sorry, I can't read the small print, but the heading says: OPENING HOURS",
     "We cannot accept cards.",
     "Please read the instructions before use.",
+    "Please upload your documents here",
+    "A form asks users to please upload their picture.",
+    "I can't help but notice the red boat in the harbor.",
+    "I'm sorry, I can't help you with that, said the clerk.",
     "The document does not say who wrote it.",
 )
 
@@ -524,8 +607,45 @@ def test_refusals_of_typed_tasks_fail_with_their_fault() -> None:
         ("图片中没有文字。", ""),
         ("No text messages while driving", "No text messages while driving"),
         ("NO PARKING", "NO PARKING"),
+        ("There is no text in the image. The image shows a cat on a mat.", ""),
+        ("There is no discernible text in this picture; it shows a harbor.", ""),
+        ("No text messages. It is the law.", "No text messages. It is the law."),
         ("There is no text in the image, said the sign.", "There is no text in the image, said the sign."),
     ],
 )
 def test_the_sentence_that_there_is_no_text_is_no_text(reply: str, text: str) -> None:
     assert checked("ocr", reply).result["text"] == text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "**Transcribed text:**\n\nOpening hours\nMon-Fri",
+        "The image contains the following text:\n\nOpening hours\nMon-Fri",
+        "```\nOpening hours\nMon-Fri\n```\nLet me know if you need anything else!",
+        "Here is the text of the page:\n```text\nOpening hours\nMon-Fri\n```\n\nNote: the last line is faint.",
+        "图片中的文字如下：\n\nOpening hours\nMon-Fri",
+    ],
+)
+def test_what_is_said_around_a_text_is_none_of_it(reply: str) -> None:
+    assert checked("ocr", reply).result["text"] == "Opening hours\nMon-Fri"
+
+
+@pytest.mark.parametrize(
+    "text", ["The text of the law:\nNo parking", "```\nx = 1\n```\nThen press Enter.", "Transcript\nA: hello"]
+)
+def test_a_page_keeps_its_words(text: str) -> None:
+    assert checked("ocr", text).result["text"] == text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "To provide 3D boxes I would need the camera's intrinsics, which are not available.",
+        "The depth of the scene is not known, so there is no way to tell.",
+    ],
+)
+def test_what_would_be_needed_is_no_empty_list(reply: str) -> None:
+    row = checked("ground_3d", reply)
+    assert row.failure is not None
+    assert row.failure.kind == "refused"

@@ -173,6 +173,38 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("ground_2d", f'物体检测结果如下[1]：\n```json\n[{{"bbox_2d": {B}, "label": "杯子"}}]\n```', [("杯子", BOX)]),
     ("spatial", f"It is on the left [1].\n```json\n[{B}]\n```", [(None, BOX)]),
     ("spatial", "Between 2 and 4 [2, 4], I think.", []),
+    # names and places apart
+    ("ground_2d", f'{{"bboxes": [{B}, {SMALL}], "labels": ["mug", "jug"]}}', [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", f'{{"boxes": [{B}], "categories": ["mug"]}}', [("mug", BOX)]),
+    ("ground_2d", f'{{"mug_1": {{"box": {B}}}, "mug_2": {{"box": {SMALL}}}}}', [("mug_1", BOX), ("mug_2", OTHER)]),
+    ("ground_2d", f"{B} mug\n{SMALL} jug", [("mug", BOX), ("jug", OTHER)]),
+    (
+        "ground_2d",
+        f"- label: mug\n  bbox_2d: {B}\n- label: jug\n  bbox_2d: {SMALL}",
+        [("mug", BOX), ("jug", OTHER)],
+    ),
+    ("ground_2d", f"1. **Mug**\n   - Bbox: {B}\n2. **Jug**\n   - Bbox: {SMALL}", [("Mug", BOX), ("Jug", OTHER)]),
+    ("ground_2d", f"bbox_2d={B}, label=mug", [("mug", BOX)]),
+    ("ground_2d", f"Two of them. First mug: {B}. Second mug: {SMALL}.", [("First mug", BOX), ("Second mug", OTHER)]),
+    ("ground_2d", f"图中有2个杯子，如下：\n- 杯子1：{B}\n- 杯子2：{SMALL}", [("杯子1", BOX), ("杯子2", OTHER)]),
+    (
+        "ground_2d",
+        "<|object_ref_start|>the mug of the cook<|object_ref_end|><|box_start|>(275,227),(899,688)<|box_end|>",
+        [("the mug of the cook", BOX)],
+    ),
+    ("ground_2d", f'[{{"label": "mug" "bbox_2d": {B}}}]', [("mug", BOX)]),
+    ("ground_2d", "Mug — top-left (275, 227), bottom-right (899, 688)", [("Mug", BOX)]),
+    ("ground_2d", "It is at `(275, 227)` to `(899, 688)`.", [(None, BOX)]),
+    ("ground_2d", "| Object | Box |\n| --- | --- |\n| mug | x1: 275, y1: 227, x2: 899, y2: 688 |", [("mug", BOX)]),
+    ("ground_2d", f"1) mug → {B}\n2) jug → {SMALL}", [("mug", BOX), ("jug", OTHER)]),
+    ("ground_2d", f'{{"annotations": [{{"category_name": "mug", "bbox": {B}}}]}}', [("mug", BOX)]),
+    ("ground_2d", '{"mug": "275, 227, 899, 688"}', [("mug", BOX)]),
+    ("ground_2d", f"\\boxed{{{B}}}", [(None, BOX)]),
+    ("ground_2d", "```xml\n<box>(275,227),(899,688)</box>\n```", [(None, BOX)]),
+    ("ground_2d", "<bbox>275 227 899 688</bbox>", [(None, BOX)]),
+    ("ground_2d", "500, 300", [(None, [500, 300])]),
+    ("ground_2d", f'[{{"bbox_2d": {B}, "label": 7}}]', [("7", BOX)]),
+    ("ground_2d", '[{"label": "mug", "extents": "[275,227][899,688]"}]', [("mug", BOX)]),
     # in space
     ("ground_3d", f"[{SPACE}]", [(None, SPACE[:6])]),
     ("ground_3d", f"{SPACE}", [(None, SPACE[:6])]),
@@ -202,7 +234,18 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("ground_video", f'{{"2.0": {B}, "3.0": {SMALL}}}', [(None, 2, BOX), (None, 3, OTHER)]),
     ("ground_video", f"[[2.0, {B}], [3.0, {SMALL}]]", [(None, 2, BOX), (None, 3, OTHER)]),
     ("ground_video", f'{{"cat": [{{"time": "00:02", "bbox_2d": {B}}}]}}', [("cat", 2, BOX)]),
+    ("ground_video", f"<2.0 seconds> {B}\n<3.0 seconds> {SMALL}", [(None, 2, BOX), (None, 3, OTHER)]),
+    ("ground_video", f"2.0s: {B}\n3.0s: {SMALL}", [(None, 2, BOX), (None, 3, OTHER)]),
     # lines of text
+    (
+        "ocr_spotting",
+        f"{B} All of the harbor is closed today\n{SMALL} 12",
+        [("All of the harbor is closed today", BOX), ("12", OTHER)],
+    ),
+    ("ocr_spotting", f'- "Hello" at {B}', [("Hello", BOX)]),
+    ("ocr_spotting", f"Line 1: Hello {B}\nLine 2: Bye {SMALL}", [("Hello", BOX), ("Bye", OTHER)]),
+    ("ocr_spotting", f'Text: "Hello" Bounding box: {B}', [("Hello", BOX)]),
+    ("ocr_spotting", f'[{{"bbox_2d": {B}, "text_content": 34}}]', [("34", BOX)]),
     ("ocr_spotting", f'[["Hello", {B}]]', [("Hello", BOX)]),
     ("ocr_spotting", f'{{"Hello": {B}}}', [("Hello", BOX)]),
     ("ocr_spotting", f'{{"lines": [{{"text": "Hello", "box": {B}}}]}}', [("Hello", BOX)]),
@@ -238,7 +281,14 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ),
     ("gui_elements", f'{{"Save": {B}}}', [("", "Save", BOX)]),
     ("gui_elements", f'{{"buttons": [{{"text": "Go", "bounding_box": {B}}}]}}', [("", "Go", BOX)]),
+    ("gui_elements", f'[{{"element": "button", "label": "Log in", "bounds": {B}}}]', [("button", "Log in", BOX)]),
+    ("gui_elements", f'[{{"label": "Log in", "bbox": {B}}}]', [("", "Log in", BOX)]),
+    ("gui_elements", f'[{{"role": "button", "text": 7, "bbox": {B}}}]', [("button", "7", BOX)]),
     # names
+    ("recognize", f'[{{"bbox_2d": {B}, "Chinese name": "猫", "English Name": "cat"}}]', [(["猫", "cat"], BOX)]),
+    ("recognize", f'{{"bbox_2d": {B}, "Chinese": "猫", "English": "cat"}}', [(["猫", "cat"], BOX)]),
+    ("recognize", f'[{{"bbox_2d": {B}, "name": "cat", "name_zh": "猫"}}]', [(["猫", "cat"], BOX)]),
+    ("recognize", f'[{{"bbox_2d": {B}, "中文名": "猫", "英文名称": "cat"}}]', [(["猫", "cat"], BOX)]),
     (
         "recognize",
         f'{{"objects": [{{"name_zh": "猫", "name_en": "cat", "bounding_box": {B}}}]}}',
@@ -249,7 +299,6 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("recognize", '{"name": "cat", "location": "on a mat"}', [(["cat"], None)]),
     ("recognize", f'{{"cat": {B}}}', [(["cat"], BOX)]),
     ("recognize", f'[["cat", {B}]]', [(["cat"], BOX)]),
-    # events
     ("events", '{"events": [{"start": 1, "end": "00:05", "description": "A man walks."}]}', [(1, 5, "A man walks.")]),
     (
         "events",
@@ -283,6 +332,39 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("events", "| Time | Description |\n|:--|:--|\n| 00:01 - 00:05 | A man walks. |", [(1, 5, "A man walks.")]),
     ("events", "00:01 A man walks.\n00:06 He sits.", [(1, 1, "A man walks."), (6, 6, "He sits.")]),
     ("events", "1秒到5秒：一个人走路。", [(1, 5, "一个人走路。")]),
+    ("events", "start: 00:01, end: 00:05, description: A man walks.", [(1, 5, "A man walks.")]),
+    (
+        "events",
+        (
+            "### Event 1: Walking\n- **Start:** 00:01\n- **End:** 00:05\n- **Description:** A man walks.\n\n"
+            "### Event 2: Sitting\n- **Start:** 00:06\n- **End:** 00:09.5\n- **Description:** He sits."
+        ),
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    (
+        "events",
+        "Event 1 (00:01 - 00:05): A man walks.\nEvent 2 (00:06 - 00:09.5): He sits.",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    (
+        "events",
+        "**Event 1**: 00:01 - 00:05\nA man walks.\n\n**Event 2**: 00:06 - 00:09.5\nHe sits.",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    (
+        "events",
+        "| # | Time range | What happens |\n|---|---|---|\n| 1 | 0:01-0:05 | A man walks. |",
+        [(1, 5, "A man walks.")],
+    ),
+    ("events", "事件1：00:01-00:05，一个人走路。", [(1, 5, "一个人走路。")]),
+    (
+        "events",
+        "From 0:01 to 0:05, a man walks. From 0:06 to 0:09.5, he sits.",
+        [(1, 5, "a man walks."), (6, 9.5, "he sits.")],
+    ),
+    ("events", "- [1.0s, 5.0s] A man walks.", [(1, 5, "A man walks.")]),
+    ("events", "Walking (00:01 - 00:05): A man crosses.", [(1, 5, "Walking: A man crosses.")]),
+    ("events", '[{"event": "A man walks.", "start_time": 1, "duration": 4}]', [(1, 5, "A man walks.")]),
 ]
 
 LISTS = ("ground_2d", "ground_3d", "ground_video", "ocr_spotting", "gui_elements", "recognize", "events")
@@ -309,6 +391,8 @@ NOTHING = (
     "图中没有这些物体。",
     "未检测到相关内容。",
     '{"message": "No mugs were found."}',
+    '[{"label": "mug", "present": false}]',
+    "mug: none\njug: not found",
     "I could not find any mugs. []",
 )
 REFUSED = (

@@ -66,14 +66,27 @@ def test_doubtful_rows_decide_the_exit_code_where_the_spec_says_so(
 ) -> None:
     assert run(spec, max_doubtful_fraction=0.25) == 0
     assert run(spec, max_doubtful_fraction=0.2) == 3
-    assert "25.0% of the rows failed and 25.0% are doubtful: more than" in capsys.readouterr().out
+    assert "25.0% are doubtful: more than limits.max_doubtful_fraction allows" in capsys.readouterr().out
     assert run(spec, "--json", max_failed_fraction=0.2) == 3
     printed = capsys.readouterr()
     summary = json.loads(printed.out)
     assert (summary["exit_code"], summary["doubtful_fraction"]) == (3, 0.25)
+    assert summary["limits_passed"] == ["limits.max_failed_fraction"]
     assert summary["tasks"]["ocr"]["states"] == dict.fromkeys(STATES, 1)
     assert summary["tasks"]["ocr"]["faults"] == {"text_layer": 1}
     assert "4 inputs" in printed.err
+
+
+def test_a_retry_of_nothing_names_the_doubtful_ones(spec: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/empty.png").unlink()
+    run(spec)
+    capsys.readouterr()
+    assert main(["retry", spec["output"]]) == 0
+    assert capsys.readouterr().out == (
+        "no row is to be asked for again; 1 are doubtful: --where 'not verified.ok' asks for them\n"
+    )
+    assert main(["retry", spec["output"], "--where", "not verified.ok"]) == 0
+    assert capsys.readouterr().out.startswith("1 rows are asked for again\n")
 
 
 def test_each_row_is_shown_with_its_state_and_why(spec: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -315,7 +315,7 @@ def test_names_of_others_steer_no_terminal(output: Output, capsys: pytest.Captur
 
 def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(tmp_path)]) == 2
-    assert "holds no job" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"sightread: {tmp_path} holds no job\n"
     assert not list(tmp_path.iterdir())
 
 

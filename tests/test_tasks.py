@@ -410,5 +410,5 @@ def test_reparse_reads_the_raw_replies_again_without_an_engine(job: Job) -> None
         printed = job.world.run("reparse", str(job.world.output))
     finally:
         away.rename(job.world.recording)
-    assert "receipt: 8 rows, 0 changed, ok 8 before, 8 now" in printed
+    assert "receipt: 8 rows, 0 changed; ok 0, unsure 8, doubtful 0, failed 0\n" in printed
     assert {task: job.rows_of(task) for task in ROWS} == job.rows

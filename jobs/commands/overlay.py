@@ -77,8 +77,10 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     results = Results(store)
     folder = JobFolder(store)
     folder.check_readable()
-    drawn = 0
-    for name in results.tasks() if task is None else {task} & set(results.tasks()):
+    drawn, tasks = 0, results.tasks()
+    if not tasks:
+        raise SpecError(f"{output} holds no results of a job")
+    for name in tasks if task is None else {task} & set(tasks):
         sandbox = Sandbox(_settings(folder, name))
         try:
             for row, marks in _marked(results, name, rows):

@@ -15,7 +15,7 @@ from jobs.progress_lines import ProgressLines
 from operators.store.addresses import opened
 from pipelines.folder import JobFolder
 from pipelines.one_driver import one_driver
-from pipelines.reparse import reparse
+from pipelines.reparse import Reparsed, reparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,13 @@ def run(options: argparse.Namespace) -> int:
         totals = reparse(store, specs, options.workers or os.cpu_count() or 1, ProgressLines("slices read again"))
     for total in totals:
         kept = f"; {total.kept} were read line by line and stay as they are" if total.kept else ""
-        echo(
-            f"{total.task}: {total.rows} rows, {total.changed} changed, "
-            f"ok {total.ok_before} before, {total.ok_after} now{kept}"
-        )
+        echo(f"{total.task}: {total.rows} rows, {total.changed} changed; {_states(total)}{kept}")
     return 0
+
+
+def _states(total: Reparsed) -> str:
+    """How many rows are in each state now; where it is another number than before, that too."""
+    return ", ".join(
+        f"{state} {now}" + (f" (before: {before})" if now != (before := total.before[state]) else "")
+        for state, now in total.after.items()
+    )

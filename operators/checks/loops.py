@@ -16,6 +16,9 @@ _SENTENCES = 8
 _CELLS = 100
 """Turns of what stands between a table's marks, or has a place to fill in."""
 _COUNTED_CELLS = 60
+_THINGS = 16
+"""Turns of one thing of a list, with the same numbers each time: none stands twice in the same place."""
+_THING = re.compile(r"\{[^{}]*\"[^\"{}]{1,40}\"\s*:\s*\[[\d\s.,-]+\][^{}]*\}")
 _SIGNS, _SIGN_LETTERS = 300, 600
 """Turns of what holds no letter: numbers in a column."""
 _LONGEST_TURN = 250
@@ -66,7 +69,7 @@ def _least_turns(unit: str) -> int:
     if not words:
         return max(_SIGNS, _SIGN_LETTERS // len(unit))
     if _CELL_MARK.search(unit):
-        return _CELLS
+        return _THINGS if _THING.search(unit + unit) else _CELLS
     if "\n" in unit:
         return _LINES.get(words // (unit.count("\n") or 1), _SENTENCES)
     return _TURNS

@@ -21,9 +21,12 @@ _CANNOT = (
     r"permission|access)(?:\s+to)?)"
 )
 _I_CANNOT = rf"(?:\bI(?:'m|\s+am)?(?:\s+(?:really|currently|also|just|simply|am|do|regret|be))?\s+{_CANNOT}|^{_CANNOT})"
-_ADVERBS = r"(?:\s+(?:be\s+able\s+to|directly|accurately|reliably|fully|clearly|really|actually|currently|even|to))*"
+_ADVERBS = (
+    r"(?:\s+(?:see|view|hear|look\s+at)\s+(?:or|and|,))?"
+    r"(?:\s+(?:be\s+able\s+to|directly|accurately|reliably|fully|clearly|really|actually|currently|even|to))*"
+)
 _HELP = (
-    r"help|assist|comply|fulfil+|support|engage|process|access|view|read|transcribe|extract|make\s+out|decipher|"
+    r"help(?!\s+but\b)|assist|comply|fulfil+|support|engage|process|access|view|read|transcribe|extract|make\s+out|decipher|"
     r"interpret|analy[sz]e|describe|open|watch|perform|complete|do\s+(?:that|this|so)|discuss|"
     r"(?:identify|recogni[sz]e|name)\s+(?:who|people|persons?|individuals?|real|anyone|someone|faces?|"
     r"(?:the|this|that|these|those)\s+(?:real\s+)?(?:people|persons?|individuals?|man|woman|faces?))"
@@ -48,7 +51,10 @@ _DECLINES = (
         rf"(?:attached\s+|uploaded\s+|provided\s+)?{_PICTURE}\b"
     ),
     rf"\bno\s+{_PICTURE}\s+(?:was|were|is|has\s+been|have\s+been)\s+(?:attached|provided|uploaded|included|shared|sent)\b",
-    rf"\bplease\s+(?:provide|upload|share|attach|send|resend)\b[^.!?]{{0,40}}{_PICTURE}",
+    (  # a page may ask for files
+        r"(?:^|[,;]\s*|\byou\s+)please\s+(?:provide|upload|share|attach|send|resend)\s+(?:me\s+)?(?:the|an?|another|one|it)\b[^.!?]{0,30}?"
+        r"(?:\b(?:image|picture|photo|video|clip|screenshot)s?\b|[.!?]|$)"
+    ),
     (
         r"^(?:(?:the|this|all|its)\s+)?(?:images?|texts?|pictures?|photos?|pages?|scans?|handwriting|writing)\b[^.!?]{0,40}?"
         r"\b(?:is|are|appears?|seems?)\b[^.!?]{0,20}?(?:\btoo\s[^.!?]{1,40}?\b(?:to\s+(?:be\s+)?(?:read|recogni|make|transcribe"
@@ -67,6 +73,11 @@ _CANNOT_SAY = (
         r"identified|read|inferred|derived|given|produced|established|measured|answered|recovered|obtained|extracted)\b"
     ),
     r"\b(?:it\s+is|it's|is|are)\s+(?:not\s+possible|impossible|infeasible)\b",
+    r"\bI(?:\s+would|\s+will|'d|'ll)\s+(?:also\s+)?(?:need|require)\b",
+    (
+        r"\b(?:camera|calibration|intrinsics?|depth)\b[^.!?]{0,60}\b(?:is|are|was|were)\s+(?:not|n't)\s+"
+        r"(?:available|provided|known|given)\b"
+    ),
     r"\b(?:insufficient|not\s+enough)\s+(?:\w+\s+)?(?:information|context|detail|data|resolution)\b",
     r"\btoo\s+(?:blurry|dark|small|low|noisy|unclear|far|blurred|bright|pixelated|grainy)\b",
     r"(?:无法|不能|没法|难以)(?:准确|直接|可靠)?地?(?:提供|确定|识别|读取|判断|查看|处理|回答|给出|计算|估计|估算|分析|生成|推断|得出|定位|进行|完成|输出)",
@@ -78,7 +89,7 @@ _CANNOT_TELL = re.compile("|".join((*_DECLINES, *_CANNOT_SAY)), re.IGNORECASE)
 _GOES_ON = re.compile(
     r"\b(?:but|however|nevertheless|nonetheless|instead|still|that\s+said)\b,?\s+(?!I\s+(?:can(?:not|'t)|am|'m|do\s+not|don't|"
     r"would|could|must)|if\b|I'm|unable|cannot|can't|it\b)|\bhere\s+(?:is|are)\b|\bbased\s+on\b|\bI\s+can\s+(?:see|read|tell|"
-    r"make|describe|provide)|\bappears\s+to\b|[\[{(]\s*[\"'\[{\d]|<\w|但(?:是)?(?!我?(?:无法|不能))",
+    r"make|describe|provide)|\b(?:said|says|replied|answered|told)\b|\bappears\s+to\b|[\[{(]\s*[\"'\[{\d]|<\w|但(?:是)?(?!我?(?:无法|不能))",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"^\s*(?:[\"'“”„«‹「『《`<>\[{]|[-–—]\s|[A-Z][\w .]{0,30}:\s)")

@@ -18,6 +18,7 @@ _MARKED = re.compile(
     r"\b(?:options?|choices?|answers?)\s*(?:is|are|would\s+be|must\s+be|should\s+be|[:：=])\s*(?:(?:the\s+)?(?:option|choice|letter)\s*)?"
     rf"{_LETTER}"
     rf"|\b(?:option|choice|letter)\s+{_LETTER}"
+    r"|(?<![A-Za-z])([A-J])\s*(?:选项|项)"
     rf"|(?:答案|选项|选择|应选|故选|选)\s*(?:是|为)?\s*[:：]?\s*{_LETTER}"
     r"|\b(?:so|thus|hence|therefore|it\s+is|it's|it\s+must\s+be|i\s+(?:choose|pick|select|would\s+say|say|think|go\s+with)|go\s+with|choose|"
     rf"select)\s*[,:]?\s*(?:(?:it\s+is|it's|option|the\s+answer\s+is)\s+)?{_LETTER}"

@@ -11,14 +11,17 @@ _RANGE = 200
 
 _TO = r"\s*(?:-|–|—|~|〜|to\b|through\b|thru\b|至|到)\s*"
 _AND = r"\s*(?:,\s*and\b|,\s*or\b|,|、|;|and\b|&|or\b|和|及|与|以及)\s*"
-_LIST = rf"\d{{1,6}}(?:{_TO}\d{{1,6}})?"
+_ONE = r"(?:\[\d{1,6}\]|\d{1,6})"
+_LIST = rf"{_ONE}(?:{_TO}{_ONE})?"
 _PAGES = re.compile(
-    rf"\b(pages?|pp?\.?|pgs?\.?)(?:\(s\))?[\"']?\s*(?:no\.|nos\.|numbers?|\#)?\s*[:：=]?\s*[\[(]?\s*(?:\#\s*)?({_LIST}(?:{_AND}(?:pages?\s*|pp?\.\s*)?{_LIST})*)"
+    rf"\b(pages?|pp?\.?|pgs?\.?)(?:\(s\))?[\"']?\s*(?:no\.|nos\.|numbers?|\#)?\s*[:：=]?\s*(?:(?=\[\d{{1,6}}\])|[\[(])?\s*(?:\#\s*)?"
+    rf"({_LIST}(?:{_AND}(?:pages?\s*|pp?\.\s*)?{_LIST})*)"
     # a number that is printed on a page is not its place in the document
-    r"(?:\s*/\s*(\d{1,6}))?(?:\s*[(\[]\s*images?\s*(?:no\.\s*)?(\d{1,6})\s*[)\]])?",
+    r"(?:\s*/\s*(\d{1,6}))?(?:\s*[(\[]\s*images?\s*(?:no\.\s*)?"
+    rf"(\d{{1,6}}(?:{_TO}\d{{1,6}})?)\s*[)\]])?",
     re.IGNORECASE,
 )
-_IMAGES = re.compile(rf"[(\[]\s*images?\s*({_LIST})\s*[)\]]", re.IGNORECASE)
+_IMAGES = re.compile(rf"\bimages?\s*(?:no\.\s*)?({_LIST}(?:{_AND}{_LIST})*)", re.IGNORECASE)
 _NUMERAL = r"(?:\d{1,6}|[一二三四五六七八九十百零〇两]{1,7})"
 _CHINESE = re.compile(rf"第\s*({_NUMERAL}(?:(?:{_TO}|{_AND})(?:第\s*)?{_NUMERAL})*)\s*页")
 _DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
@@ -33,23 +36,29 @@ def cited_pages(text: str) -> list[int]:
     pages: set[int] = set()
     for chinese in _CHINESE.finditer(text):
         pages |= _chinese_pages(chinese[1])
-    matches = list(_PAGES.finditer(text))
-    shown = [(int(match[2]), int(match[4])) for match in matches if match[4] and match[2].isdigit()]
+    matches = [(match[1], match[2].strip("[]"), match[3], match[4]) for match in _PAGES.finditer(text)]
+    shown = [(int(page), int(image)) for _, page, _, image in matches if page.isdigit() and (image or "").isdigit()]
     from_zero = any(image == 0 for _, image in shown) or (
         any(image == page - 1 for page, image in shown) and not any(image == page for page, image in shown)
     )
-    for match in matches:
-        if match[4] is not None:
-            pages.add(int(match[4]) + from_zero)
-            continue
-        if match[3] is not None and match[2].isdigit():  # `page 2/35` is one of them, `pages 2/3` are two
-            pages.add(int(match[2]))
-            if match[1].lower().rstrip(".") in ("pages", "pp", "pgs"):
-                pages.add(int(match[3]))
-            continue
-        for entry in re.finditer(rf"(\d{{1,6}})(?:{_TO}(\d{{1,6}}))?", match[2]):
-            pages |= _range(int(entry[1]), int(entry[2] or entry[1]))
+    for word, page, of, image in matches:
+        if image is not None:
+            pages |= {number + from_zero for number in _listed(image)}
+        elif of is not None and page.isdigit():  # `page 2/35` is one of them, `pages 2/3` are two
+            pages.add(int(page))
+            if word.lower().rstrip(".") in ("pages", "pp", "pgs"):
+                pages.add(int(of))
+        else:
+            pages |= _listed(page)
+    if not pages:  # the prompt counts pages as images
+        pages = {page for match in _IMAGES.finditer(text) for page in _listed(match[1])}
     return sorted(page for page in pages if 1 <= page <= MOST_PAGES)
+
+
+def _listed(text: str) -> set[int]:
+    """Of `2, 4-6`; single numbers may stand in brackets."""
+    entries = re.finditer(rf"(\d{{1,6}})(?:{_TO}(\d{{1,6}}))?", re.sub(r"[\[\]]", "", text))
+    return {page for entry in entries for page in _range(int(entry[1]), int(entry[2] or entry[1]))}
 
 
 def _range(first: int, last: int) -> set[int]:

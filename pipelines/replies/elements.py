@@ -20,7 +20,7 @@ _FENCE = re.compile(r"```[^\S\n]*[\w+-]*[^\S\n]*(?:\n|$)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
 _PAIRS = (
     r'(?:"(?:[^"\\]|\\.){1,100}"\s*:\s*'
-    r'(?:"(?:[^"\\]|\\.){0,1000}"|\[[^\[\]{}]{0,200}\]|[^\s"\[\]{},]{1,40})\s*,\s*){0,8}?'
+    r'(?:"(?:[^"\\]|\\.){0,1000}"|\[[^\[\]{}]{0,200}\]|[^\s"\[\]{},]{1,40})\s*,?\s*){0,8}?'
 )
 """Pairs of a name and a plain value, few and short: what an element says before anything that we know."""
 _LONGEST_REPAIR = 8_000
@@ -82,13 +82,14 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
     key = re.compile(rf"""["'“]?\b(?:{names})["'”]?\s*:""")
     start = re.compile(rf"\{{[\s,]*{_PAIRS}{key.pattern}", re.DOTALL)
     values: list[dict[str, Any]] = []
+    quoted = re.compile(rf"""["'“](?:{names})["'”]\s*:""")  # else it may be prose, or YAML
     dropped = place = failures = 0
     last_open = False
     last_region = ""
     repair = _Repair()
     match = start.search(text)
     while match is not None:
-        dropped += _salvage(text[place : match.start()], key, values, repair)
+        dropped += _salvage(text[place : match.start()], quoted, values, repair)
         strict = _strict(text, match.start()) if failures < _MOST_FAILURES else None
         if strict is not None and isinstance(strict[0], dict):
             value, place = strict
@@ -108,7 +109,7 @@ def read_elements(text: str, keys: Collection[str]) -> Elements:
             dropped += 1
         match = following
     rest = text[place:]
-    dropped += _salvage(rest, key, values, repair)
+    dropped += _salvage(rest, quoted, values, repair)
     behind = rest + (last_region.rpartition("}")[2] if "}" in last_region else "")
     opened = "[" in text.partition("{")[0]
     cut = last_open or (opened and "]" not in behind and "```" not in behind)

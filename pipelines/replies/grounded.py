@@ -19,13 +19,13 @@ LABEL_KEYS = ("label", "category", "name", "object", "description")
 BOX_ALIASES = (
     "bbox", "box_2d", "box", "bounding_box", "boundingbox", "bboxes", "boxes", "bounding_boxes", "bbox2d", "2d_bbox",
     "bbox_px", "bboxes_2d", "xyxy", "bbox_xyxy", "rect", "rectangle", "region", "coordinates", "coords", "coordinate",
-    "position", "location", "polygon", "poly", "quad",
+    "position", "location", "polygon", "poly", "quad", "bounds", "box2d",
 )  # fmt: skip
 POINT_ALIASES = ("point", "points", "points_2d", "point2d", "keypoint", "click_point", "center_point", "center")
 PLACED = Kind(
     places={"bbox_2d": BOX_ALIASES, "point_2d": POINT_ALIASES},
     sizes={4: "bbox_2d", 2: "point_2d"},
-    words=(*LABEL_KEYS, "class", "class_name", "text"),
+    words=(*LABEL_KEYS, "class", "class_name", "category_name", "object_name", "text"),
 )
 """What stands somewhere in a picture."""
 
@@ -90,7 +90,9 @@ def label_of(element: dict[str, Any]) -> str | None:
 
 
 def clean(value: Any) -> str:
-    """One line of normalized text; empty for what is no text."""
+    """One line of normalized text; of a whole number its digits, while others may have lost some; else empty."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
 
 

@@ -73,7 +73,9 @@ _AXES = {"coordinate": ("x", "y"), "coordinate2": ("x2", "y2")}
 _SAME_ACTION: dict[str, dict[str, str]] = {
     "computer_use": {
         "click": "left_click", "leftclick": "left_click", "rightclick": "right_click", "doubleclick": "double_click",
-        "drag": "left_click_drag", "type_text": "type", "input_text": "type", "hotkey": "key", "press": "key",
+        "left_single": "left_click", "right_single": "right_click", "left_double": "double_click",
+        "drag": "left_click_drag", "write": "type", "typewrite": "type", "type_text": "type", "input_text": "type",
+        "hotkey": "key", "press": "key", "moveto": "mouse_move",
         "keypress": "key", "move": "mouse_move", "hover": "mouse_move", "finished": "terminate", "done": "terminate",
     },
     "mobile_use": {
@@ -81,6 +83,7 @@ _SAME_ACTION: dict[str, dict[str, str]] = {
         "open_app": "open", "drag": "swipe", "done": "terminate", "finished": "terminate",
     },
 }  # fmt: skip
+_HELD = re.compile(r"(?:ctrl|control|alt|shift|cmd|command|win|meta|super)\s+\S+(?:\s+\S+){0,2}$", re.IGNORECASE)
 _COUNTS_TO = {"computer_use": 1000, "mobile_use": 999}
 _FARTHEST = 1_000_000
 
@@ -107,11 +110,12 @@ def read_action(reply: str, device: str, width_px: int, height_px: int) -> Parse
 
     Raises InvalidOutput: no call, an unknown action, an argument that is missing or of another form.
     """
-    parsed = read_calls(reply, ("action", "action_type"))
+    parsed = read_calls(reply, ("action", "action_type"), {*TAKES, *TAKES[device], *_SAME_ACTION[device]})
     calls = [
         call
         for call in parsed.calls
-        if call.name in (*TAKES, *TAKES[device]) or not call.arguments.keys().isdisjoint(("action", "action_type"))
+        if call.name in (*TAKES, *TAKES[device], *_SAME_ACTION[device])
+        or not call.arguments.keys().isdisjoint(("action", "action_type"))
     ]
     if not calls and cannot_say(parsed.text):
         raise InvalidOutput("the model declines to act", ("refused",))
@@ -133,20 +137,27 @@ def _usual(call: Call, device: str) -> Call:
     tool = call.name or device
     if "action" not in arguments and isinstance(arguments.get("action_type"), str):
         arguments["action"] = arguments.pop("action_type")
-    if tool in TAKES[device] and "action" not in arguments:
+    if tool in (*TAKES[device], *_SAME_ACTION[device]) and "action" not in arguments:
         tool, arguments["action"] = device, tool
     if tool not in TAKES:
         raise InvalidOutput(f"there is no tool {tool!r}")
-    name = arguments["action"] = _name(arguments.get("action"), tool)
+    called, name = arguments.get("action"), _name(arguments.get("action"), tool)
+    arguments["action"] = name
     for key, others in _OTHER_NAMES.items():
         arguments.setdefault(key, next((arguments[other] for other in others if other in arguments), None))
     for key, (x, y) in _AXES.items():
         if arguments[key] is None and {x, y} <= arguments.keys():
             arguments[key] = [arguments[x], arguments[y]]
     if name == "left_click_drag" and arguments["coordinate2"] is not None and "coordinate" not in call.arguments:
-        arguments["coordinate"] = arguments.get("start_coordinate")
+        starts = (arguments.get(key) for key in ("start_coordinate", "start_box", "start_point"))
+        arguments["coordinate"] = next((start for start in starts if start is not None), None)
+    if name == "terminate" and arguments["status"] is None and called in ("finished", "done"):
+        arguments["status"] = "success"
     if name == "key" and arguments["keys"] is None:
         arguments["keys"] = next((arguments[key] for key in ("text", "key") if arguments.get(key) is not None), None)
+        if isinstance(arguments["keys"], str) and "text1" in arguments:  # hotkey("ctrl", "c")
+            more = (arguments.get(f"text{place}") for place in range(1, 6))
+            arguments["keys"] = [arguments["keys"], *(key for key in more if key is not None)]
     if name == "key" and arguments["text"] is None:
         keys = arguments["keys"]
         arguments["text"] = "+".join(map(str, keys)) if isinstance(keys, list) and keys else keys
@@ -235,9 +246,10 @@ def _text(value: Any) -> str | None:
 
 
 def _keys(value: Any) -> list[str] | None:
-    """`["ctrl", "c"]`, also `"ctrl+c"`."""
+    """`["ctrl", "c"]`, also `"ctrl+c"` and `"ctrl c"`."""
     if isinstance(value, str):
-        value = [part.strip() for part in re.split(r"(?<=[^+])\+(?=.)", value.strip())]
+        between = r"\s+" if _HELD.match(value.strip()) else r"(?<=[^+])\+(?=.)"
+        value = [part.strip() for part in re.split(between, value.strip())]
     if not isinstance(value, list) or not value or not all(isinstance(key, str) and key.strip() for key in value):
         return None
     return [key.strip() for key in value]

@@ -9,7 +9,7 @@ from operators.checks.refusals import cannot_say
 from pipelines.replies.elements import json_values
 from pipelines.replies.nothing import says_nothing
 from pipelines.replies.thinking import final_answer, split_thinking
-from pipelines.replies.times import TIME, seconds, span, span_in, span_of, spans_in, start_and_end_in
+from pipelines.replies.times import TIME, seconds, span, span_in, span_of, spans_in, start_and_end_in, worded
 from schemas.errors import InvalidOutput
 
 _DEEPEST = 6
@@ -17,13 +17,15 @@ _SENTENCES = re.compile(r"(?<=[.!?。!?])\s+|(?<=。)|\n+")
 _YET = re.compile(
     r"\b(?:until|till|before|after|except|besides|other\s+than|only|but)\b|直到|之后|以外|才", re.IGNORECASE
 )
+_TWICE = re.compile(r"\b(?:again|also|twice|once more|as well)\b|再次|又", re.IGNORECASE)
+"""Of two times: that it happens at each, not from one to the other."""
 _PLACE = re.compile(r"box|point|coord|position|size", re.IGNORECASE)
 _NONE_AT_ALL = re.compile(r"\W*(?:-1(?:\.0)?\W+-1(?:\.0)?|none|null|n/?a|nan)\W*", re.IGNORECASE)
 _BARE = re.compile(
     r"\W*\d[\d:.]*\s*(?:(?:,|-|–|to|and|;|\s)\s*\d[\d:.]*\s*)?(?:s|seconds?|secs?|秒)?\W*", re.IGNORECASE
 )
 _FROM_TO = re.compile(rf"\b(?:from|between)\s+({TIME})\s*(?:to|and|until|-|–)\s*({TIME})(?!\w|\s+\w)", re.IGNORECASE)
-_AT = re.compile(rf"\b(?:at|timestamp|time|around|about)\s*[:=]?\s*({TIME})(?!\w|%|\s+\w)", re.IGNORECASE)
+_AT = re.compile(rf"\b(?:at|timestamp|time|around|about)(?:\s+is)?\s*[:=]?\s*({TIME})(?!\w|%|\s+\w)", re.IGNORECASE)
 """Numbers without a unit, where nothing stands behind them: seconds were asked for."""
 _NUMBER = re.compile(r"\d[\d:]*(?:\.\d+)?")
 
@@ -54,13 +56,15 @@ def read_moment(reply: str) -> tuple[float, float] | None:
 
 
 def _in_text(text: str) -> tuple[float, float] | None:
+    text = worded(text)
     spans = spans_in(text)
     if (whole := next((pair for pair in spans if pair[0] < pair[1]), None)) is not None:
         return whole
     if (labelled := start_and_end_in(text)) is not None:
         return labelled
     if spans:
-        return (spans[0][0], spans[1][1]) if len(spans) == 2 and spans[0][0] <= spans[1][1] else spans[0]
+        both = len(spans) == 2 and spans[0][0] <= spans[1][1] and not _TWICE.search(text)
+        return (spans[0][0], spans[1][1]) if both else spans[0]
     if _BARE.fullmatch(text):
         times = _NUMBER.findall(text)
         return span(times[0], times[-1])

@@ -38,6 +38,7 @@ _NOTHING = re.compile(
                 r"in\s+(?:the|this)\s+"
                 rf"{_PLACE}))?\W*$"
             ),
+            r"^[^.:：]{1,60}[:：]\s*(?:none|null|n/?a|not\s+(?:found|visible|present|detected|applicable)|absent|无)\W*$",
             (
                 rf"\b(?:there|here)(?:'s|\s+is|\s+are|\s+was|\s+were|\s+appears?\s+to\s+be|"
                 rf"\s+seems?\s+to\s+be)\s+(?:\w+\s+)?{_NO}\b"
@@ -52,7 +53,7 @@ _NOTHING = re.compile(
             (
                 rf"\b(?:does|do|did|is|are|was|were|has|have|been|can|could){_NOT}\s+(?:(?:seem|"
                 rf"appear)\s+to\s+)?(?:be\s+)?(?:\w+ly\s+)?"
-                rf"(?:{_SHOWN}|appear|exist|occur|happen|take\s+place|in\s+(?:the|this)\s+(?:\w+\s+)?{_PLACE})\b"
+                rf"(?:{_SHOWN}|match|correspond|appear|exist|occur|happen|take\s+place|in\s+(?:the|this)\s+(?:\w+\s+)?{_PLACE})\b"
             ),
             rf"\b(?:{_PLACE}|it|this)\s+(?:does|do|did){_NOT}\s+(?:(?:seem|appear)\s+to\s+)?(?:\w+ly\s+)?{_HOLDS}\b",
             rf"\b(?:{_PLACE}|it)\s+(?:\w+\s+)?(?:{_HOLDS}s?|has)\s+{_NO}\b",
@@ -87,7 +88,8 @@ _NO_TEXT = re.compile(
     r"\s+(?:\w+\s+){0,2}text(?:\s+to\s+\w+)?"
     r"|(?:这张|该|此)?(?:图|图片|图像|图中|画面|页面)(?:片|像)?(?:中|里|上)?(?:没有|不包含|未包含|未发现|未检测到)(?:任何)?(?:可见|可读|可识别)?的?(?:文字|文本)(?:内容)?"
     r"|no\s+text"
-    r")\W*",
+    rf")\W*(?:[.;,]\s*(?:it|the\s+{_PLACE}|this\s+{_PLACE}|instead,?\s+it)\s+(?:only\s+|just\s+|simply\s+|mainly\s+|primarily\s+)?"
+    r"(?:shows?|depicts?|features?|appears?|is|consists?|contains?|displays?|captures?|focuses)\b[^\n]{0,300})?",
     re.IGNORECASE,
 )
 _SENTENCES = re.compile(r"(?<=[.!?。!?])\s+|(?<=[。])|\n+")
@@ -95,8 +97,9 @@ _MARKS = re.compile(r"[*_#`\[\]{}\"“”]+")
 
 
 def says_no_text(reply: str) -> bool:
-    """Whether all of a reply is the sentence that there is no text to read. A sign may well say "No text messages"."""
-    return len(reply) <= 200 and _NO_TEXT.fullmatch(" ".join(reply.replace("’", "'").split())) is not None
+    """Whether all of a reply is the sentence that there is no text to read, and perhaps what is to be seen instead. A
+    sign may well say "No text messages"."""
+    return len(reply) <= 500 and _NO_TEXT.fullmatch(" ".join(reply.replace("’", "'").split())) is not None
 
 
 def says_nothing(reply: str) -> bool:

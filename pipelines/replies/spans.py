@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.replies.things import Kind, Things, read_things
-from pipelines.replies.times import END_KEYS, SPAN, SPAN_KEYS, START_KEYS, TIME, seconds, span, span_of
+from pipelines.replies.times import END_KEYS, SPAN, SPAN_KEYS, START_KEYS, TIME, seconds, span, span_in, span_of
 
 _TEXT_KEYS = (
     "description", "event", "text", "caption", "sentence", "activity", "label", "action", "content", "events",
@@ -27,6 +27,17 @@ _LINE = re.compile(
     r"([*_\])>`\"”]{0,4})(\s*+[:：,，|]|\s++[-–—]++\s|\s++|)\s*+[*_]{0,2}[:：]?\s*+([^\n]{1,5000})",
     re.MULTILINE | re.IGNORECASE,
 )
+_NAMED_LINE = re.compile(
+    rf"{_OPENING}[*_]{{0,3}}([^\W\d][^\n:：(\[\]]{{0,79}}?)[*_]{{0,3}}(?:\s?[:：]|\s?[(\[]|\s[-–—])[*_]{{0,3}}\s?{SPAN}[*_)\]]{{0,4}}"
+    r"(?:[^\S\n]?[:：–—-]?[*_]{0,3}[^\S\n]+(?=\S)|[：，]|[^\S\n]?[:：]?[*_]{0,3}[^\S\n]?\n[^\S\n]*(?:[-*•][^\S\n]+)?)([^\n]{1,5000})",
+    re.MULTILINE | re.IGNORECASE,
+)
+_COUNTED = re.compile(
+    r"(?:event|scene|activity|clip|segment|part|step|shot|moment|action|事件|场景|片段)?\W*\d{0,3}\W*", re.IGNORECASE
+)
+"""A name of an event that says nothing of it."""
+_WITH_COMMA = re.compile(rf"[\[(]({TIME}\s?s?)\s?,\s?({TIME}\s?s?)[\])]")
+_NEXT_IN_LINE = re.compile(rf"(?<=[.;。])\s+(?=(?:from|between)\s+{SPAN}\s*,)", re.IGNORECASE)
 _AT_THE_END = re.compile(
     rf"{_OPENING}([^\n:]{{3,500}}?)[\s:：,，*_-]{{0,4}}[(\[]\s*(?:from\s+)?{SPAN}\s*[)\]][*_.]{{0,3}}[^\S\n]*$",
     re.MULTILINE | re.IGNORECASE,
@@ -80,8 +91,7 @@ def read_timed_texts(reply: str) -> TimedTexts:
     if len(things.values) >= max(1, len(pairs)):
         values = []
         for element in things.values:
-            text = next((element[key] for key in _TEXT_KEYS if isinstance(element.get(key), str)), "")
-            text, times = " ".join(text.split()), span_of(element)
+            text, times = " ".join(_text_of(element).split()), span_of(element)
             if text and times is not None:
                 values.append(TimedText(*times, text))
         return TimedTexts(tuple(values), things.dropped + len(things.values) - len(values), things.cut, things)
@@ -94,13 +104,24 @@ def read_timed_texts(reply: str) -> TimedTexts:
     return _pairs(reply, pairs, things)
 
 
+def _text_of(element: dict[str, Any]) -> str:
+    """What stands under one of the usual keys, else the longest text that is no time."""
+    usual = [element[key] for key in _TEXT_KEYS if isinstance(element.get(key), str)]
+    others = [
+        text for text in element.values() if isinstance(text, str) and span_in(text) is None and seconds(text) is None
+    ]
+    return usual[0] if usual else max(others, key=len, default="")
+
+
 def _is_json(reply: str, pair: re.Match[str]) -> bool:
     return "{" in reply[: pair.start() + 1] or reply[pair.end() : pair.end() + 1] == '"'
 
 
 def _lines(reply: str) -> list[TimedText]:
-    """Lines that begin with a span, or end with one in brackets; and those that begin with a clock."""
+    """Lines that begin with a span or a clock; else those with a name and a span, which may have their text below them;
+    else those that end with one in brackets."""
     values: list[TimedText] = []
+    reply = _NEXT_IN_LINE.sub("\n", _WITH_COMMA.sub(r"[\1 - \2]", reply))
     for match in _LINE.finditer(reply):
         start, end, single, closing, separator, text = match.groups()
         text = " ".join(text.strip(' *_"”').split())
@@ -110,6 +131,13 @@ def _lines(reply: str) -> list[TimedText]:
         times = span(single, single) if single is not None else span(start, end)
         if clear and times is not None and any(map(str.isalpha, text)):
             values.append(TimedText(*times, text))
+    if values:
+        return values
+    for match in _NAMED_LINE.finditer(reply):
+        name, start, end, text = match.groups()
+        text, times = " ".join(text.strip(' *_"“”').split()), span(start, end)
+        if times is not None and any(map(str.isalpha, text)):
+            values.append(TimedText(*times, text if _COUNTED.fullmatch(name) else f"{name.strip(' *_')}: {text}"))
     if values:
         return values
     for match in _AT_THE_END.finditer(reply):

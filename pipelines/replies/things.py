@@ -9,7 +9,7 @@ taken for an empty list. Knows the keys of a kind of things, nothing of pictures
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from pipelines.replies.boxes import numbers
 from pipelines.replies.elements import JsonValues, json_values, read_elements
 from pipelines.replies.nothing import says_nothing
 from pipelines.replies.places import named_place, places_of
-from pipelines.replies.written import lines_with_places, loosened, tables, tagged
+from pipelines.replies.written import fields, lines_with_places, loosened, tables, tagged
 from schemas.errors import InvalidOutput
 
 _DEEPEST = 12
@@ -28,7 +28,7 @@ _GENERIC = re.compile(
     r"outputs?|answers?|"
     r"lists?|lines?|texts?|words?|box(?:es)?|bbox(?:es)?|bounding_?box(?:es)?|points?|instances?|regions?|locations?|"
     r"coordinates?|entities|things?|children|positions?|keypoints?|response|value|values|events?|frames?|places?|"
-    r"bbox_?[23]d|point_?2d|box_?[23]d|\d+)",
+    r"bbox_?[23]d|point_?2d|box_?[23]d)(?:_?\d+)?|\d+",
     re.IGNORECASE,
 )
 """Keys that say nothing of what stands under them; others are names."""
@@ -43,6 +43,10 @@ _CODE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """A reply to another question: nothing of it is read but JSON."""
+_TIME_KEY = re.compile(
+    r"(?:frame\s+)?(?:at\s|time|t)?[\s=:]{0,2}<?\d+(?::\d+){0,2}(?:\.\d+)?\s*(?:s|secs?|seconds?|秒)?>?", re.IGNORECASE
+)
+_IS_THERE = ("present", "visible", "found", "exists", "detected", "in_image")
 _ESCAPED = re.compile(r'[\[{]\s*\{?\s*\\"')
 _NO_WORDS = ("none", "null", "n/a", "na", "not found", "not visible", "not present", "unknown", "无", "-")
 
@@ -105,7 +109,8 @@ def read_things(answer: str, kind: Kind) -> Things:
     walk = _Walk(kind)
     _walk_all(walk, loosened(answer))
     if not walk.values and kind.prose and not read.unread:
-        for read_written in (tables, tagged, lines_with_places):
+        known = (*kind.known, *kind.words, *kind.times, *kind.keys)
+        for read_written in (tables, tagged, lambda text: fields(text, known, kind.words[0]), lines_with_places):
             for value in () if walk.values else read_written(answer):
                 _walk(walk, value, {}, 0, fenced=True)
     if walk.values:
@@ -152,10 +157,24 @@ def _walk_all(walk: _Walk, text: str) -> JsonValues:
     """The sound JSON of a text. A list within a sentence may be a place or a citation."""
     written = json_values(text)
     fences = "```" in text
-    for value, (start, end) in zip(written.values, written.places, strict=True):
+    for value, (start, end) in _corners_joined(written, text, boxes=4 in walk.kind.sizes):
         alone = not (text[:start].strip() or text[end:].strip()) if len(written.values) == 1 else False
         _walk(walk, value, {}, 0, fenced=fences or alone)
     return written
+
+
+def _corners_joined(written: JsonValues, text: str, *, boxes: bool) -> Iterator[tuple[Any, tuple[int, int]]]:
+    """With two corners side by side, (1, 2), (3, 4), as one box."""
+    values = list(zip(written.values, written.places, strict=True))
+    place = 0
+    while place < len(values):
+        (value, (start, end)), following = values[place], values[place + 1 : place + 2]
+        if boxes and following and text[end : following[0][1][0]].strip() in ("", ","):
+            first, last = (numbers(pair, 2) if _flat(pair) else None for pair in (value, following[0][0]))
+            if first and last and first[0] < last[0] and first[1] < last[1]:
+                value, end, place = [*first, *last], following[0][1][1], place + 1
+        yield value, (start, end)
+        place += 1
 
 
 def _walk(walk: _Walk, value: Any, above: dict[str, Any], depth: int, *, fenced: bool) -> None:
@@ -217,6 +236,10 @@ def _walk_object(walk: _Walk, value: dict[str, Any], above: dict[str, Any], dept
     before, empty = (len(walk.values), walk.unread), walk.empty
     walk.empty = False
     for key, item in value.items():
+        if isinstance(item, str) and 4 in kind.sizes and not _is_no_place(key, kind):
+            item = places_of(item, 4)  # {"mug": "275, 227, 899, 688"}
+            if not item:
+                continue
         if isinstance(item, (dict, list)) and not (_flat(item) and _is_no_place(key, kind)):
             _walk(walk, item, _named_by(key, item, below, kind), depth + 1, fenced=True)
     inner_empty, walk.empty = walk.empty, empty or walk.empty
@@ -247,7 +270,7 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
     raw: dict[str, Any] = {}
     used: set[str] = set()
     absent = False
-    keys = {_plain(key): key for key in reversed(value)}
+    keys = {plain_key(key): key for key in reversed(value)}
     for size, name in kind.sizes.items():
         for alias in (name, *kind.places[name]):
             key = keys.get(alias)
@@ -271,9 +294,9 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
         shaped = [
             (key, name, listed)
             for key, item in value.items()
-            if isinstance(item, list) and not _is_no_place(key, kind)
+            if isinstance(item, (list, dict, str)) and not _is_no_place(key, kind)
             for size, name in kind.sizes.items()
-            if (listed := places_of(item, size)) and len(listed) == 1
+            if (isinstance(item, list) or size > 2) and (listed := places_of(item, size)) and len(listed) == 1
         ]
         if len(shaped) == 1:
             read[shaped[0][1]] = shaped[0][2]
@@ -281,13 +304,28 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
     others = {key: item for key, item in value.items() if key not in used and not (key in raw and raw[key] is item)}
     if read or raw:
         single = {name: places[0] for name, places in read.items() if len(places) == 1}
+        if single and not raw and not any(isinstance(value.get(key), str) for key in kind.words):
+            others |= _names_of(others, 1, kind)[0]
         many = [(name, place) for name, places in read.items() if len(places) > 1 for place in places]
         if not many:
             return [{**raw, **single, **others}]
-        return [{name: place, **others} for name, place in many]
-    if any(not _is_absent(value.get(key)) for key in kind.keys):
+        names = _names_of(others, len(many), kind)
+        return [{name: place, **others, **named} for (name, place), named in zip(many, names, strict=True)]
+    if any(value.get(key) is False for key in _IS_THERE):
+        return []
+    if any({key, plain_key(key)} & {*kind.keys} and not _is_absent(item) for key, item in value.items()):
         return [others]
     return [] if absent else None
+
+
+def _names_of(value: dict[str, Any], count: int, kind: Kind) -> list[dict[str, Any]]:
+    """What a list beside a list of as many places calls each: {"boxes": […], "labels": […]}."""
+    plurals = {plural: word for word in kind.words for plural in (f"{word}s", f"{word}es", f"{word[:-1]}ies")}
+    for key, item in value.items():
+        word = plurals.get(plain_key(key))
+        if word and isinstance(item, list) and len(item) == count and all(isinstance(part, str) for part in item):
+            return [{word: part} for part in item]
+    return [{}] * count
 
 
 def _any_size(item: Any, size: int, name: str, kind: Kind) -> tuple[str, list[list[float]]] | None:
@@ -298,7 +336,8 @@ def _any_size(item: Any, size: int, name: str, kind: Kind) -> tuple[str, list[li
     return None
 
 
-def _plain(key: str) -> str:
+def plain_key(key: str) -> str:
+    """A key in lower case, its words joined with _."""
     return re.sub(r"[\s-]+", "_", key.strip().lower())
 
 
@@ -318,7 +357,7 @@ def _bare(value: list[Any], kind: Kind) -> list[dict[str, Any]] | None:
         if kind.times and len(value) in (size + 1 for size in kind.sizes) and numbers(value, len(value)):
             return _beside(value[1:], {kind.times[0]: value[0]}, kind)
         return None
-    beside = {kind.words[0]: words[0]}
+    beside = {kind.times[0] if kind.times and _TIME_KEY.fullmatch(words[0].strip()) else kind.words[0]: words[0]}
     if len(rest) == 1 and isinstance(rest[0], (list, dict)):
         return _beside(rest[0], beside, kind)
     if len(rest) == 2 and isinstance(rest[0], (list, dict)) and isinstance(rest[1], (int, float)):
@@ -341,9 +380,9 @@ def _beside(place: Any, named: dict[str, Any], kind: Kind) -> list[dict[str, Any
 
 def _named_by(key: str, item: Any, below: dict[str, Any], kind: Kind) -> dict[str, Any]:
     """What the key above a place or a list of things says of them: their name, or their time."""
-    if kind.times and re.fullmatch(r"<?\d+(?::\d+){0,2}(?:\.\d+)?\s*(?:s|seconds?)?>?", key.strip()):
+    if kind.times and _TIME_KEY.fullmatch(key.strip()):
         return {**below, kind.times[0]: key}
-    if _GENERIC.fullmatch(key.strip()) or _plain(key) in kind.known or any(name in below for name in kind.words):
+    if _GENERIC.fullmatch(key.strip()) or plain_key(key) in kind.known or any(name in below for name in kind.words):
         return below
     if isinstance(item, list) and any(
         isinstance(part, dict) and any(part.get(word) for word in kind.words) for part in item
@@ -366,7 +405,7 @@ def _lacking(element: dict[str, Any], above: dict[str, Any], kind: Kind) -> dict
 
 def _is_no_place(key: str, kind: Kind) -> bool:
     """Whether numbers under a key are a measure, or a place of another kind."""
-    return _MEASURES.search(key) is not None or ("3d" in key.lower() and _plain(key) not in kind.known)
+    return _MEASURES.search(key) is not None or ("3d" in key.lower() and plain_key(key) not in kind.known)
 
 
 def _holds_objects(item: Any) -> bool:

@@ -13,10 +13,11 @@ _MARK = re.compile(
     # a line or sentence that begins with it, and a colon: "**Final Answer:** 4", "Answer - 4"
     r"(?:^|\n|(?<=[.!?\])。])\s|\*\*|#\s)[\s*#>\-•]{0,12}(?:(?:so|thus|hence|therefore)[,\s]\s*)?(?:the\s+|"
     r"my\s+)?(?:(?:final|correct|short|best)\s+)?"
-    r"(?:answer|result|ans\.?)(?:\s+is)?\s*[*_]{0,3}\s*(?:[:：=]|\s[-–—]\s)[ \t]*[*_]{0,3}[ \t]*([^\n]*)"
+    r"(?:answer|result|ans\.?|答(?=\s*[:：]))(?:\s+is)?\s*[*_]{0,3}\s*(?:[:：=]|\s[-–—]\s)[ \t]*[*_]{0,3}[ \t]*([^\n]*)"
     # a sentence
-    r"|\b(?:the|my)\s+(?:(?:final|correct|right|best|short)\s+)?answer(?:\s+(?:to|for)\s+[^.:\n]{1,80}?)?\s+(?:is|"
+    r"|(?:\b(?:the|my)\s+|^)(?:(?:final|correct|right|best|short|required|desired|exact)\s+)?answer(?:\s+(?:to|for)\s+[^.:\n]{1,80}?)?\s+(?:is|"
     r"would\s+be|must\s+be|should\s+be)\b\s*[:：]?[ \t]*([^\n]+)"
+    r"|\bthe\s+(?:correct|right|best)\s+(?:option|choice)\s+is\b\s*[:：]?[ \t]*([^\n]+)"
     r"|\bthe\s+final\s+(?:result|value|solution)\s+is\b\s*[:：]?[ \t]*([^\n]+)"
     r"|(?:最终|正确|最后)?(?:的)?答案\s*[*_]{0,3}\s*(?:应该)?(?:是|为|选)?\s*[*_]{0,3}\s*[:：]?\s*[*_]{0,3}\s*([^\n]+)"
     r"|^\s*####\s+([^\n]+)$",
@@ -25,10 +26,26 @@ _MARK = re.compile(
 _HEADING = re.compile(r"^[^\n.]{0,40}?\b(?:answer|答案)(?:\s+is)?\s*[*_:：]{0,6}[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _END_OF_SENTENCE = re.compile(r"(?<=[.!?])[*_]{0,3}\s+(?=[A-Z\"“(*])|(?<=[。！？])(?=.)")
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(])(?:[A-Za-z]|St|Mr|Mrs|Ms|Dr|Prof|Jr|Sr|Mt|Ft|No|Nos|vs|Inc|Ltd|Co|Corp|Fig|Eq|Sec|Ch|Vol|approx|"
+    r"(?:^|[\s(])(?:[A-Za-z]|St|Mr|Mrs|Ms|Dr|Prof|Jr|Sr|Mt|Ft|vs|Inc|Ltd|Co|Corp|Fig|Eq|Sec|Ch|Vol|approx|"
     r"etc|e\.g|i\.e|"
     r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Ave|Rd|Blvd|U\.S|a\.m|p\.m)\.[*_]{0,3}$"
 )
+_NEXT_SENTENCE = re.compile(
+    r"(?:The|This|That|These|It|It's|Let|We|I|You|To|In|As|If|Because|Since|Here|There|So|Therefore|Thus|Hence|Option|"
+    r"Explanation|Note|Both|All|By|From|Using|Looking|Based)\b"
+)
+"""Behind an option's letter: `B. The others are near.` is no name with an initial."""
+_ENDS_SHORTENED = re.compile(
+    r"(?:\b[A-Za-z]\.[A-Za-z]|\b(?:St|Mr|Mrs|Ms|Dr|Prof|Jr|Sr|Mt|Ft|Inc|Ltd|Co|Corp|etc|Ave|Rd|Blvd))\.$"
+)
+"""At the end of an answer: a letter alone is an option, and `No.` says no."""
+_IN_BRACKETS = re.compile(r"[\[【(]([^\[\]【】()]{1,100})([\]】)])[.。]?\s*$")
+_CITATION = re.compile(
+    r"(?=.*\d)(?=.*(?:page|\bpp?\b|image|第|:|s\b|sec))(?:[\d\s:.,;&#第页、\-–—~]|page|image|pp?\b|and|to|from|at|seconds?|s\b)+",
+    re.IGNORECASE,
+)
+"""Where an answer stands in the document or the video. A number alone in brackets says nothing of that."""
+_FILLER = re.compile(r"^(?:therefore|thus|hence|then|simply|indeed)\b[\s,:]*(?=\S)", re.IGNORECASE)
 _REASON = re.compile(
     r",?\s+(?:because|since)\s+.*$|，?因为.*$|[,，]\s*(?:as|so|which)\s+.*$", re.IGNORECASE | re.DOTALL
 )
@@ -91,7 +108,7 @@ def unwrapped(text: str) -> str:
             text = text[1:-1].strip()
         if text == before:
             break
-    if text.endswith((".", "。")) and not text.endswith("..") and _ABBREVIATION.search(text) is None:
+    if text.endswith((".", "。")) and not text.endswith("..") and _ENDS_SHORTENED.search(text) is None:
         text = text[:-1].rstrip()
     return text
 
@@ -104,15 +121,29 @@ def last_line(answer: str) -> str:
 
 def _short(text: str) -> str | None:
     """The first sentence of what stands behind a mark, without stray marks; None where it says nothing."""
-    text = text.lstrip(" \t:：=")
+    text = _uncited(text.lstrip(" \t:：="))
     for end in _END_OF_SENTENCE.finditer(text):
-        if _ABBREVIATION.search(text[max(0, end.start() - 12) : end.start()]) is None:
+        option = end.start() <= 4 and _NEXT_SENTENCE.match(text, end.end())
+        if option or _ABBREVIATION.search(text[max(0, end.start() - 12) : end.start()]) is None:
             text = text[: end.start()]
             break
     text = re.sub(r"(?<!\d)\*\*|\*\*(?!\d)|__", "", text)
     text = _REASON.sub("", text) if re.search(r"\b(?:because|since)\b|因为", text, re.IGNORECASE) else text
-    text = unwrapped(text.strip().lstrip("*_").strip())
+    text = unwrapped(_FILLER.sub("", text.strip().lstrip("*_").strip()))
     return text if any(map(str.isalnum, text)) else None
+
+
+def _uncited(text: str) -> str:
+    """Without the citations that stand behind it. In round brackets a time may belong to the answer."""
+    for _ in range(8):
+        start = max(0, len(text) - 120)
+        cited = _IN_BRACKETS.search(text[start:])
+        if cited is None or not text[: start + cited.start()].strip(" *") or _CITATION.fullmatch(cited[1]) is None:
+            break
+        if cited[2] == ")" and re.search(r"page|\bp|image|第", cited[1], re.IGNORECASE) is None:
+            break
+        text = text[: start + cited.start()].rstrip()
+    return text
 
 
 def _in_json(answer: str) -> str | None:

@@ -32,6 +32,13 @@ _WORDY = re.compile(
     r"and)?\s*(\d{1,2}(?:\.\d{1,6})?)\s*(?:seconds?\b|secs?\b|s\b|秒钟?)|(?<=[es分钟n])(?![a-z]|\s*(?:long|videos?|"
     r"clips?|footage)\b))"
 )
+_BRACKETED = re.compile(r"[\[【]([^\[\]【】\n]{1,200})[\]】]")
+_EMPHASIS = re.compile(r"\*\*|(?<=\d)[*_`]|[*_`](?=\d)")
+_ORDINAL = re.compile(
+    r"(?<![\d.])(\d{1,6})(?:(?:st|nd|rd|th)\s+seconds?\b|-seconds?\b(?=\s+(?:(?:and|to|until)\s+(?:the\s+)?\d{1,6}-seconds?\s+)?marks?\b))"
+    r"|\bsecond\s+(\d{1,6}(?:\.\d{1,3})?)(?!\s*s|[\d.]*\d)",
+    re.IGNORECASE,
+)
 _DECADE = re.compile(r"\d{1,3}0s")
 _UNMARKED_BEFORE = re.compile(
     r"(?:\b(?:for|lasts?|lasted|lasting|within|every|of|over|than|first|last|next|another|additional|takes?|took|"
@@ -73,6 +80,7 @@ START_KEYS = (
     "start_sec",
 )
 END_KEYS = ("end_s", "end_time", "end", "end_timestamp", "endTime", "finish", "to", "end_seconds", "end_sec")
+_LENGTH_KEYS = ("duration", "duration_s", "length")
 SPAN_KEYS = (
     "timestamp", "timestamps", "time", "span", "interval", "time_range", "segment", "times", "period", "time_interval",
     "moment", "time_span", "range", "timerange",
@@ -99,7 +107,10 @@ def seconds(value: Any) -> float | None:
 
 
 def worded(text: str) -> str:
-    """With `1 min 5 s` and `1分5秒` as 1:05."""
+    """With `1 min 5 s` and `1分5秒` as 1:05, `the 12th second`, `second 12` and `the 12-second mark` as 12 seconds, and
+    without marks of emphasis."""
+    text = _EMPHASIS.sub("", text)
+    text = _ORDINAL.sub(r"\1\2 seconds", text)
     return _WORDY.sub(lambda match: f"{match[1]}:{match[2].zfill(2) if match[2] else '00'}", text)
 
 
@@ -139,6 +150,13 @@ def spans_in(text: str) -> list[tuple[float, float]]:
         if time is not None:
             spans.append((match.start(), time, time))
     return [(start_s, end_s) for _, start_s, end_s in sorted(spans)]
+
+
+def cited_spans(text: str) -> list[tuple[float, float]]:
+    """Those in square brackets, as the prompt asks for them, where there are any: other times may be what an answer is
+    about. Else all of the text."""
+    cited = spans_in("\n".join(_BRACKETED.findall(text)))
+    return cited or spans_in(text)
 
 
 def start_and_end_in(text: str) -> tuple[float, float] | None:
@@ -195,4 +213,7 @@ def span_of(element: dict[str, Any]) -> tuple[float, float] | None:
 def _ends(element: dict[str, Any]) -> tuple[float, float] | None:
     first = next((element[key] for key in START_KEYS if key in element), None)
     second = next((element[key] for key in END_KEYS if key in element), None)
+    if second is None and (start := seconds(first)) is not None:
+        length = next((seconds(element[key]) for key in _LENGTH_KEYS if key in element), None)
+        return None if length is None else span(start, start + length)
     return span(first, second)

@@ -3,7 +3,8 @@
 The Hermes style of Qwen-Agent (docs/facts/qwen3-vl.md §2.8): signatures in the system message, and in the reply
 `<tool_call>{"name": …, "arguments": {…}}</tool_call>`. Calls are read without their tags too, fenced or bare, and
 where the arguments stand alone; and so are the calls of Qwen3-Coder and Qwen3.5,
-`<function=name><parameter=key>value</parameter></function>`. Knows nothing of what a tool does.
+`<function=name><parameter=key>value</parameter></function>`, and those of Python, `click(point='(500, 300)')`. Knows
+nothing of what a tool does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _FUNCTION = re.compile(r"<function\s*=\s*[\"']?([\w.-]{1,100})[\"']?\s*>")
 _PARAMETER = re.compile(r"<parameter\s*=\s*[\"']?([\w.-]{1,100})[\"']?\s*>")
 _TYPED = ("text", "content", "value", "query", "answer")
+_PYTHON = re.compile(
+    r"(?<![\w.])(?:[A-Za-z]\w{0,30}\.)?([a-z][a-z_]{0,39}|[a-z]+[A-Z][a-z]+)"
+    r"\(((?:\"(?:[^\"\\]|\\.){0,2000}+\"|'(?:[^'\\]|\\.){0,2000}+'|[^()'\"\n]|\([^()\n]{0,100}\)){0,4000}+)\)"
+)
+_ARGUMENT = re.compile(
+    r"(?:([A-Za-z_]\w{0,30})\s*=\s*)?"
+    r"(\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'|\[[^\[\]]*\]|\([^()]*\)|[^\s,()\[\]'\"]+)\s*(?:,|$)"
+)
 _ENDS = re.compile(r"\s*(?:</parameter>\s*)?(?:</function>\s*)?(?:</tool_call>\s*)?$")
 
 
@@ -67,8 +76,9 @@ def signature(name: str, description: str, properties: dict[str, Any], required:
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def read_calls(reply: str, keys: Collection[str]) -> Calls:
-    """The calls of a reply, reasoning left out. keys: arguments by which a call is known that lacks its name.
+def read_calls(reply: str, keys: Collection[str], names: Collection[str] = ()) -> Calls:
+    """The calls of a reply, reasoning left out. keys: arguments by which a call is known that lacks its name; names:
+    functions by which one is known that is written in Python.
 
     Raises nothing.
     """
@@ -81,7 +91,36 @@ def read_calls(reply: str, keys: Collection[str]) -> Calls:
     calls = tuple(call for value in elements.values if (call := _of(value, keys)) is not None)
     start = re.search(r"```|[\[{]", answer)
     dropped = elements.dropped + len(elements.values) - len(calls)
+    if not calls and (python := _in_python(answer, names)).calls:
+        return python
     return Calls(calls, dropped, answer[: start.start()].strip() if start else answer)
+
+
+def _in_python(answer: str, names: Collection[str]) -> Calls:
+    """Of two numbers without a key the first is x, the second y; of texts the first is the text."""
+    calls: list[Call] = []
+    first = len(answer)
+    for match in _PYTHON.finditer(answer):
+        if match[1].lower() not in names:
+            continue
+        arguments: dict[str, Any] = {}
+        for place, (key, value) in enumerate(_ARGUMENT.findall(match[2])):
+            if value[0] in "\"'":
+                value = _unescaped(value[1:-1])
+            key = key or (("x", "y")[place] if place < 2 and _is_number(value) else f"text{place or ''}")
+            arguments[key] = _xml_value(key, value) if value[:1] == "[" else value
+        calls.append(Call(match[1].lower(), arguments))
+        first = min(first, match.start())
+    text = answer[:first].rstrip()
+    return Calls(tuple(calls), 0, re.sub(r"\s*Action\s*:\s*$", "", text).removesuffix("```python").strip())
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda match: {"n": "\n", "t": "\t"}.get(match[1], match[1]), text)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?\d{1,6}(?:\.\d{1,6})?", text) is not None
 
 
 def _functions(answer: str) -> Calls:

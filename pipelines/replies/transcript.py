@@ -11,12 +11,22 @@ _ANNOUNCES = re.compile(
     r"(?:(?:sure|certainly|of course|okay|ok)\b[^\n:：]{0,20})?"
     r"(?:(?:here\s+(?:is|are)|here['’]s|below\s+is|this\s+is|the\s+following\s+is)\b[^\n:：]{0,80}"
     r"\b(?:text|content|contents|transcription|transcript|ocr)\b[^\n:：]{0,80}"
-    r"|(?:the\s+)?(?:extracted\s+text|text\s+(?:content\s+)?(?:in|of|from|on)\s+(?:the|this)\s+(?:image|picture|page|document))"
+    r"|(?:the\s+)?(?:(?:extracted|transcribed|recogni[sz]ed|visible|full)\s+text|transcription|transcript|text\s+(?:content\s+)?(?:in|of|from|on)\s+(?:the|this)\s+(?:image|picture|page|document))"
     r"\b[^\n:：]{0,60}"
+    r"|(?:the|this)\s+(?:image|picture|page|document|photo|scan)\s+(?:contains|shows|has|displays|includes|reads|says)\b[^\n:：]{0,40}"
+    r"\b(?:text|words)\b[^\n:：]{0,40}"
     r"|(?:以下|下面)是[^\n:：]{0,40}(?:文字|文本|内容)[^\n:：]{0,20}|(?:图片|图像|图)中的(?:文字|文本)[^\n:：]{0,20})"
     r"[:：]",
     re.IGNORECASE,
 )
+
+
+_CLOSES = re.compile(
+    r"(?:(?:please\s+)?(?:let\s+me\s+know|feel\s+free)|if\s+you\s+(?:need|would|want|have)|I\s+hope|is\s+there\s+anything|note\s*[:,]|"
+    r"(?:the|this)\s+(?:text|image|picture|page|document|transcription)\b|如果|希望|请注意|注[:：])[^\n]{0,500}",
+    re.IGNORECASE,
+)
+"""What is said behind the text; of a reply that has a fence around it."""
 
 
 def transcript(reply: str, layer: str | None) -> str:
@@ -31,6 +41,8 @@ def transcript(reply: str, layer: str | None) -> str:
     body = text[opening.end() :]
     closing = text[:3]
     inner, end, behind = body.rpartition(closing)
+    if end and closing not in inner and _CLOSES.fullmatch(behind.strip()) and not _says(layer, behind):
+        return inner.strip()
     if not end:  # the reply ends within it
         return body.strip()
     # two blocks are what the page shows, or more than its text

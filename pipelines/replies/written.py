@@ -6,7 +6,7 @@ Each is given as the value that JSON would have had for it. Nothing here looks f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 _N = r"-?\d{1,6}(?:\.\d{1,6})?"
@@ -24,10 +24,22 @@ _ATTRIBUTE = re.compile(r"([\w-]{1,20})\s*=\s*[\"']([^\"']{0,200})[\"']")
 _TAGS = re.compile(r"</?[|\w][\w\s|/]{0,30}>|<\|[\w/]{1,30}\|>")
 _BULLET = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+)?")
 _ENDS_IN = re.compile(
-    r"\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
+    r"[\s—–:,-]*\b(?:(?:from\s+)?(?:the\s+)?top[\s-]left(?:\s+corner)?|from|at)$"
+    r"|\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"\b(?:is|are|the|of|box|bounding|located|coordinates?|bbox|point)\b", re.IGNORECASE)
+_REFERENCE = re.compile(
+    r"<\|?(?:object_)?ref(?:_start)?\|?>([^<>]{1,300})<[/|][^<>]{0,30}>[^<>]{0,5}(?:<[^<>]{0,30}>)?\s*$"
+)
+_FIELD = re.compile(r"([^\W\d][\w -]{0,30}?)[*_`\"]{0,3}\s?[:：]\s?[*_`]{0,3}\s*(\S.*)")
+_UP_TO = re.compile(r"[\s`*]*(?:to|-|–|→|->)[\s`*]*")
+_BEGINS_WITH = re.compile(r"(?:and|(?:line|word|text)\s*\d{1,4}\s?[:.])\s+", re.IGNORECASE)
+_EMPHASIS = re.compile(r"[*`#\"]+|(?<!\w)_+|_+(?!\w)")
+_AROUND = " \t:：,;=-–—→([<.、，"
+_LEADS = re.compile(rf"\s*{_GROUP.pattern}\s*[:：,\-–—]?\s*\S")
+_HEADING = re.compile(r"\s*(?:[-*•+#]|\d{1,3}[.)]|__)")
+_NUMBERS = re.compile(rf"{_N}(?:[\s,;]{{1,3}}{_N}){{1,11}}")
 _TWO_CORNERS = re.compile(r"box|bbox|corner|rect|top|region|det\b", re.IGNORECASE)
 
 
@@ -75,29 +87,98 @@ def tagged(text: str) -> Iterator[Any]:
 
 
 def lines_with_places(text: str) -> Iterator[Any]:
-    """`- car: [100, 200, 300, 400]`, `<ref>car</ref><box>(100,200),(300,400)</box>`, `x1=1, y1=2, x2=3, y2=4`."""
-    for line in text.splitlines():
-        if len(line) > _LONGEST_LINE or not any(char.isdigit() for char in line):
-            continue
+    """`- car: [100, 200, 300, 400]`, `<ref>car</ref><box>(100,200),(300,400)</box>`, `x1=1, y1=2, x2=3, y2=4`; also
+    `[100, 200, 300, 400] car` where all places stand so, and numbers where there is nothing else."""
+    lines = [line for line in text.splitlines() if len(line) <= _LONGEST_LINE and any(map(str.isdigit, line))]
+    bare = [_TAGS.sub(" ", line).strip() for line in text.splitlines() if line.strip() and not line.startswith("```")]
+    if bare and all(map(_NUMBERS.fullmatch, bare)):
+        yield from ([[float(number) for number in _NUMBER.findall(line)]] for line in bare)
+        return
+    starts = [_BULLET.sub("", line, count=1) for line in lines if _GROUP.search(line)]
+    leading = all(map(_LEADS.match, starts))
+    for line in lines:
         if (sides := _SIDES.search(line)) is not None:
             box = [float(sides[place]) for place in (2, 4, 6, 8)]
             yield _labelled(line[: sides.start()], box)
             continue
-        groups = list(_GROUP.finditer(line))
-        place = 0
-        after = 0
-        while place < len(groups):
-            numbers = [float(number) for number in _NUMBER.findall(groups[place][1])]
-            start = groups[place].start()
-            following = groups[place + 1] if place + 1 < len(groups) else None
-            if len(numbers) == 2 and following is not None and len(_NUMBER.findall(following[1])) == 2:
-                between = line[groups[place].end() : following.start()]
-                if len(between) <= 20 and (_TWO_CORNERS.search(line) or re.fullmatch(r"\s*[,;]?\s*", between)):
-                    numbers += [float(number) for number in _NUMBER.findall(following[1])]
-                    place += 1
-            yield _labelled(line[after:start], numbers)
-            after = groups[place].end()
-            place += 1
+        places = list(_places_in(line))
+        for before, numbers, behind in places:
+            if leading and len(places) == 1 and any(map(str.isalnum, behind)):
+                yield [_TAGS.sub("", behind).strip(_AROUND + ">)]"), numbers]
+            else:
+                yield _labelled(before, numbers)
+
+
+def _places_in(line: str) -> Iterator[tuple[str, list[float], str]]:
+    """What stands before each place of a line, its numbers, and what stands behind it."""
+    groups = list(_GROUP.finditer(line))
+    place = after = 0
+    while place < len(groups):
+        numbers = [float(number) for number in _NUMBER.findall(groups[place][1])]
+        start = groups[place].start()
+        following = groups[place + 1] if place + 1 < len(groups) else None
+        if len(numbers) == 2 and following is not None and len(_NUMBER.findall(following[1])) == 2:
+            between = line[groups[place].end() : following.start()]
+            ends = [float(number) for number in _NUMBER.findall(following[1])]
+            up_to = _UP_TO.fullmatch(between) and numbers[0] < ends[0] and numbers[1] < ends[1]
+            if len(between) <= 20 and (_TWO_CORNERS.search(line) or up_to or re.fullmatch(r"\s*[,;]?\s*", between)):
+                numbers += ends
+                place += 1
+        yield line[after:start], numbers, line[groups[place].end() :]
+        after = groups[place].end()
+        place += 1
+
+
+def fields(text: str, known: Collection[str], name_key: str) -> Iterator[dict[str, Any]]:
+    """Records of `key: value` lines, as YAML has them and lists in Markdown: a new one begins where a key comes again
+    or a heading stands, which names what lies below it. Keys of `known` may share a line. None where a line holds a
+    place that is no field's.
+    """
+    keys = "|".join(re.escape(key).replace("_", "[_ ]") for key in sorted(known, key=len, reverse=True))
+    inline = re.compile(rf"(?<![^\s,;*_`\"])({keys})[*_`\"]{{0,3}}\s?[:=：]\s?[*_`]{{0,3}}", re.IGNORECASE)
+    records: list[dict[str, Any]] = [{}]
+    heading = ""
+    for line in text.splitlines():
+        if len(line) > _LONGEST_LINE or not line.strip():
+            continue
+        pairs = _pairs(line, inline)
+        if not pairs and _GROUP.search(line):
+            return
+        if not pairs:
+            heading = _name(line) if _HEADING.match(line) else ""
+            records.append({})
+        for key, value in pairs:
+            if isinstance(value, str) and _GROUP.search(value):
+                return
+            if key in records[-1]:
+                records.append({})
+            elif not records[-1] and heading and key in known:
+                records[-1][""] = heading
+            records[-1][key] = value
+    for record in records:
+        heading = record.pop("", "")
+        if record:
+            yield {name_key: heading, **record} if heading else record
+
+
+def _pairs(line: str, inline: re.Pattern[str]) -> list[tuple[str, Any]]:
+    """The fields of a line: of known keys, else one of any."""
+    line = _BULLET.sub("", line.strip(), count=1).lstrip('*_`"')
+    marks = list(inline.finditer(line))
+    if marks and not marks[0].start():
+        ends = [*(mark.start() for mark in marks[1:]), len(line)]
+        values = [line[mark.end() : end].strip(" \t,;") for mark, end in zip(marks, ends, strict=True)]
+        return [
+            (re.sub(r"\s", "_", mark[1].lower()), _unquoted(value)) for mark, value in zip(marks, values, strict=True)
+        ]
+    one = _FIELD.fullmatch(line)
+    return [(one[1].strip(), _unquoted(one[2].strip()))] if one else []
+
+
+def _unquoted(text: str) -> Any:
+    value = _value(text)
+    quoted = isinstance(value, str) and len(value) > 1 and value[0] in "\"“'" and value[-1] in "\"”'"
+    return value[1:-1] if quoted else value
 
 
 def _labelled(before: str, numbers: list[float]) -> Any:
@@ -106,9 +187,14 @@ def _labelled(before: str, numbers: list[float]) -> Any:
 
 
 def _name(before: str) -> str:
-    words = re.sub(r"[*_`#\"]+", "", _TAGS.sub(" ", _BULLET.sub("", before, count=1))).strip(" \t:,;=-–—([<")
-    words = _ENDS_IN.sub("", words).strip(" :,-–—")
-    return words if 0 < len(words) <= 60 and len(words.split()) <= 6 and not _SENTENCE.search(words) else ""
+    """What a place is called by the words before it: short ones, or what is marked as a name."""
+    if (marked := _REFERENCE.search(before)) is not None:
+        return " ".join(marked[1].split())
+    words = re.sub(r"\\\w{1,20}\{|\$", "", _TAGS.sub(" ", _BULLET.sub("", before, count=1)))
+    words = re.split(r"[.!?;。；]\s+", _EMPHASIS.sub("", words).strip(_AROUND))[-1].strip(_AROUND)
+    words = _BEGINS_WITH.sub("", _ENDS_IN.sub("", words)).strip(_AROUND)
+    short = 0 < len(words) <= 60 and len(words.split()) <= 6 and any(map(str.isalnum, words))
+    return words if short and not _SENTENCE.search(words) else ""
 
 
 def _cells(line: str) -> list[str] | None:
@@ -127,5 +213,7 @@ def _value(cell: str) -> Any:
     text = _plain(cell)
     if re.fullmatch(_N, text):
         return float(text)
+    if (sides := _SIDES.fullmatch(text)) is not None:
+        return [float(sides[place]) for place in (2, 4, 6, 8)]
     group = _GROUP.fullmatch(text)
     return [float(number) for number in _NUMBER.findall(group[1])] if group else text

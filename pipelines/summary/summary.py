@@ -33,6 +33,7 @@ class Summary:
     failed_fraction: float
     doubtful_fraction: float
     exit_code: int
+    limits_passed: list[str] = field(default_factory=list)  # where the exit code is 3
     wall_s: float = 0.0  # the audit included
     new_rows: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # list, probe, run; decode over chunks, infer over units
@@ -71,11 +72,13 @@ def summarize(
     limits = job.spec.limits
     sound = all(task.duplicate == task.unexpected == 0 for task in audits.values())
     complete = all(task.complete for task in audits.values())
+    fractions = {"max_failed_fraction": failed, "max_doubtful_fraction": doubtful}
+    passed: list[str] = []
     if not sound or tally.uncommitted or not (complete or limited):
         exit_code = 1
     else:
-        is_poor = failed > limits.max_failed_fraction or doubtful > limits.max_doubtful_fraction
-        exit_code = 3 if is_poor else 0
+        passed = [f"limits.{name}" for name, fraction in fractions.items() if fraction > getattr(limits, name)]
+        exit_code = 3 if passed else 0
     return Summary(
         name=job.spec.name,
         output=job.output,
@@ -88,6 +91,7 @@ def summarize(
         failed_fraction=failed,
         doubtful_fraction=doubtful,
         exit_code=exit_code,
+        limits_passed=passed,
         new_rows=tally.new_rows,
         seconds={**seconds, "decode": tally.decode_s, "infer": tally.infer_s},
         prompt_tokens=tally.prompt_tokens,

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any
 
 from pipelines.replies.boxes import bbox_px
-from pipelines.replies.grounded import BBOX_PX, BOX_ALIASES
+from pipelines.replies.grounded import BBOX_PX, BOX_ALIASES, clean
 from pipelines.replies.things import Kind, read_things, settle
 from pipelines.replies.thinking import split_thinking
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
-_ROLE_KEYS = ("role", "type", "label", "element_type", "category")
-_TEXT_KEYS = ("text", "text_content", "name", "content", "description", "element")
-_KIND = Kind(places={"bbox_2d": BOX_ALIASES}, sizes={4: "bbox_2d"}, words=(*_TEXT_KEYS, *_ROLE_KEYS))
+_ROLE_KEYS = ("role", "type", "element_type", "category", "control_type", "class")
+_TEXT_KEYS = ("text", "text_content", "name", "content", "description")
+_EITHER_KEYS = ("label", "element")
+"""Of the role where nothing else is and the element has a text, or where they name one; else of the text."""
+_KIND = Kind(
+    places={"bbox_2d": BOX_ALIASES}, sizes={4: "bbox_2d"}, words=(*_TEXT_KEYS, "element", *_ROLE_KEYS, "label")
+)
+_ROLES = re.compile(
+    r"(?:\w+[_\s-])?(?:button|link|icon|text|field|input|textbox|checkbox|radio|tab|menu|menuitem|item|image|picture|"
+    r"dropdown|combobox|list|slider|switch|toggle|label|heading|toolbar|search_?bar|box|bar|control|widget)",
+    re.IGNORECASE,
+)
 _CLICKABLE = ("clickable", "interactive", "interactivity")
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -33,10 +41,10 @@ def parse(text: str, view: View) -> ParsedReply:
         if box is None:
             dropped += 1
             continue
-        words = _words(_first(element, _TEXT_KEYS))
+        role, words = _role_and_text(element)
         elements.append(
             {
-                "role": re.sub(r"[\s-]+", "_", _words(_first(element, _ROLE_KEYS)).lower()),
+                "role": re.sub(r"[\s-]+", "_", role.lower()),
                 "text": words or None,
                 "bbox_px": box,
                 "clickable": _YES_NO.get(str(_first(element, _CLICKABLE)).lower()),
@@ -50,8 +58,14 @@ def _first(element: dict[str, Any], keys: tuple[str, ...]) -> Any:
     return next((element[key] for key in keys if key in element), None)
 
 
-def _words(value: Any) -> str:
-    return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else ""
+def _role_and_text(element: dict[str, Any]) -> tuple[str, str]:
+    role, words = clean(_first(element, _ROLE_KEYS)), clean(_first(element, _TEXT_KEYS))
+    for either in filter(None, (clean(element.get(key)) for key in _EITHER_KEYS)):
+        if not role and (words or _ROLES.fullmatch(either)):
+            role = either
+        elif not words:
+            words = either
+    return role, words
 
 
 def verify(value: Any, view: View) -> CheckResult:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 from operators.checks.page_check import text_faults
 from pipelines.replies.boxes import bbox_px, scale_of
-from pipelines.replies.grounded import BBOX_PX, BOX_ALIASES
+from pipelines.replies.grounded import BBOX_PX, BOX_ALIASES, clean
 from pipelines.replies.things import Kind, read_things, settle
 from pipelines.replies.thinking import split_thinking
 from schemas.output import Output, list_of, record
@@ -44,7 +43,7 @@ def parse(text: str, view: View) -> ParsedReply:
     for element, box in zip(things.values, boxes, strict=True):
         content = next((element[key] for key in _TEXT_KEYS if key in element), None)
         place = bbox_px(box, view.width_px, view.height_px, scale=scale)
-        read = " ".join(unicodedata.normalize("NFC", content).split()) if isinstance(content, str) else ""
+        read = clean(content)
         if read and place is not None:
             lines.append({"text": read, "bbox_px": place})
         else:

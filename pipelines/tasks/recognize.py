@@ -8,7 +8,7 @@ from typing import Any
 from operators.checks.refusals import cannot_say
 from pipelines.replies.elements import fenced
 from pipelines.replies.grounded import BBOX_PX_OR_NULL, PLACED, box_faults, clean, read_grounded
-from pipelines.replies.things import settle
+from pipelines.replies.things import plain_key, settle
 from pipelines.replies.thinking import split_thinking
 from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
@@ -25,6 +25,8 @@ _LANGUAGES = (*_CODES, *_CODES.values(), "cn")
 _NAME_KEYS = {
     **{f"name_{language}": language for language in _LANGUAGES},
     **{f"{language}_name": language for language in _LANGUAGES},
+    **{language: language for language in _CODES},
+    **{key: code for code, word in (("zh", "中文"), ("en", "英文")) for key in (f"{word}名", f"{word}名称", word)},
 }
 
 _KIND = replace(
@@ -59,10 +61,12 @@ def parse(text: str, view: View) -> ParsedReply:
 
 def _names(element: dict[str, Any]) -> list[dict[str, str | None]]:
     together = element.get("names", element.get("name"))
-    named: list[tuple[str | None, Any]] = [(_NAME_KEYS.get(key.lower()), value) for key, value in element.items()]
+    named: list[tuple[str | None, Any]] = [(_NAME_KEYS.get(plain_key(key)), value) for key, value in element.items()]
     named = [(language, value) for language, value in named if language is not None]
     if isinstance(together, dict):
         named += list(together.items())
+    elif named and isinstance(together, str) and together not in (value for _, value in named):
+        named.append((None, together))
     if not named:
         named = [(None, element.get(key)) for key in PLACED.words]
     return [

@@ -7,7 +7,7 @@ from typing import Any
 
 from operators.checks.spans import span_faults
 from pipelines.replies.thinking import final_answer, split_thinking
-from pipelines.replies.times import LONGEST_S, spans_in
+from pipelines.replies.times import LONGEST_S, cited_spans
 from schemas.errors import InvalidOutput
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
@@ -19,7 +19,7 @@ def parse(text: str, view: View) -> dict[str, Any]:  # noqa: ARG001
     reasoning, answer = split_thinking(unicodedata.normalize("NFC", text))
     if not answer:
         raise InvalidOutput("the reply ends before it answers" if reasoning else "the reply is empty")
-    spans = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans_in(answer)]
+    spans = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in cited_spans(answer)]
     return {"answer": answer, "short_answer": final_answer(answer), "spans": spans}
 
 
