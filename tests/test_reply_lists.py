@@ -486,12 +486,12 @@ AROUND = ("{}", "```json\n{}\n```", "Here is what I see:\n{}", "Sure [1].\n\n```
 
 
 def holds_something(value: Any) -> bool:
-    """Whether a list anywhere in it holds what is no list and says something."""
+    """Whether a list anywhere in it holds what is no list and says something; {"mug": []} says that there is none."""
     if isinstance(value, dict):
         return any(map(holds_something, value.values()))
     return isinstance(value, list) and any(
         holds_something(item)
-        if isinstance(item, (list, dict)) and not (isinstance(item, dict) and item)
+        if isinstance(item, list) or (isinstance(item, dict) and all(part in ([], {}) for part in item.values()))
         else bool(item)
         for item in value
     )

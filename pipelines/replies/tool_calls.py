@@ -112,7 +112,7 @@ def _in_python(answer: str, names: Collection[str]) -> Calls:
         calls.append(Call(match[1].lower(), arguments))
         first = min(first, match.start())
     text = answer[:first].rstrip()
-    return Calls(tuple(calls), 0, re.sub(r"\s*Action\s*:\s*$", "", text).removesuffix("```python").strip())
+    return Calls(tuple(calls), 0, re.sub(r"Action\s{0,3}:$", "", text.removesuffix("```python").rstrip()).rstrip())
 
 
 def _unescaped(text: str) -> str:
