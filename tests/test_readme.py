@@ -21,7 +21,8 @@ from tests.support.world import ROOT, World
 SUBSTITUTIONS = {
     "s3://bucket/papers/**/*.pdf": "papers/**/*.pdf",  # a bucket
     "s3://bucket/shards/{0000..0127}.tar": "shards/{0000..0001}.tar",
-    "Qwen/Qwen3-VL-2B-Instruct": "nano",  # gigabytes of weights
+    "kind: vllm": "kind: torch",  # an environment of its own
+    "Qwen/Qwen3-VL-8B-Instruct": "nano",  # gigabytes of weights
     "gpus_per_replica: 1": "gpus_per_replica: 0",  # a GPU
     "FILE.pdf": "papers/1904/lighthouse.pdf",  # a file of the reader's
 }
