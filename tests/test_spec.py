@@ -48,9 +48,9 @@ def test_the_key_list_is_frozen() -> None:
             f"decode.{key}"
             for key in ("page_dpi", "image_max_tokens", "page_split", "timeout_s", "memory_mb", "workers", "resources")
         ),
-        *(f"fetch.{key}" for key in ("allow_hosts", "max_mb", "timeout_s")),
+        *(f"fetch.{key}" for key in ("allow_hosts", "max_mb", "timeout_s", "use_proxies")),
         "output",
-        *(f"limits.{key}" for key in ("max_failed_fraction", "chunk_units", "chunk_mb")),
+        *(f"limits.{key}" for key in ("max_failed_fraction", "max_doubtful_fraction", "chunk_units", "chunk_mb")),
     ]
 
 

@@ -169,6 +169,7 @@ def measure(measured: Measured, report: Callable[[str], None]) -> None:
             result = Result(name, answer["version"], answer["dtype"], began_s, same(tokens, answer["tokens"]))
             report(f"{setting.dtype}: {name} ({result.version}) is loaded and warm after {result.start_s:.0f} s")
             if name == OURS:
+                stack.callback(_tell_log, folder / f"{name}.log", report)
                 ceilings = process.part("ceilings")
                 measured.ceilings = Ceilings(ceilings["matrix_flops"], ceilings["bandwidth"])
             peers.append((result, process))
@@ -184,6 +185,12 @@ def measure(measured: Measured, report: Callable[[str], None]) -> None:
                     seconds = {key: value for key, value in figures.items() if key.endswith("_s")}
                     shown = ", ".join(f"{key.removesuffix('_s')} {value:.4g} s" for key, value in seconds.items())
                     report(f"{setting.dtype}, round {number} of {setting.rounds}: {result.name}: {shown}")
+
+
+def _tell_log(log: Path, report: Callable[[str], None]) -> None:
+    """The end of what the engine logged: what it had to do without stands there."""
+    for line in log.read_text("utf-8", errors="replace").splitlines()[-40:]:
+        report(f"{OURS} logged: {line}")
 
 
 def same(ours: Sequence[int], theirs: Sequence[int]) -> float:

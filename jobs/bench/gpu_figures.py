@@ -62,9 +62,9 @@ class Step:
 def steps(device: str, folder: Path, *, small: bool) -> list[Step]:
     bench = ("-m", "jobs.cli", "bench", "engine", "--device", device, "--json")
     tiny = ("--shape", "tiny", "--requests", "2", "--answers", "3-4", "--pages", "64x64,96x64", "--rounds", "1")
-    tests = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
-    tests.sort(key=lambda path: "bench" in path.name)  # last, for the other steps run the bench too
-    named = [str(path.relative_to(ROOT)) for path in tests]
+    tests = [path for path in (ROOT / "tests").glob("test_*.py") if "mark.gpu" in path.read_text("utf-8")]
+    # backwards: what holds kernel, graphs and draws comes first, and last the bench, which other steps run too
+    named = sorted((str(path.relative_to(ROOT)) for path in tests), reverse=True)
     lines = ("-m", "jobs.bench.nano_lines", "--device", device, *(("--lines", "8") if small else ()))
     return [
         Step("about", ("-c", _ABOUT), 25.0, ("torch",)),

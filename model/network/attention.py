@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 
 MASK_CELLS = 1 << 22
 """Most cells of one mask: queries far into a long prompt are taken a few at a time."""
@@ -38,6 +37,8 @@ def _attend_last(q_BHSD: Tensor, k_BGKD: Tensor, v_BGKD: Tensor) -> Tensor:
     """Causal, with tokens before the new ones. torch's own is_causal would take the new ones for the first."""
     new, every = q_BHSD.shape[2], k_BGKD.shape[2]
     if q_BHSD.is_cuda and q_BHSD.element_size() == 2:  # for flash attention, which needs no mask
+        from torch.nn.attention.bias import causal_lower_right  # loads torch's compiler
+
         return F.scaled_dot_product_attention(
             q_BHSD,
             k_BGKD,

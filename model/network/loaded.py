@@ -35,4 +35,5 @@ def load_network(folder: Path, *, dtype: str, device: str) -> Qwen3VL:
         # cuDNN plans for each length that it has not seen, 35 ms each; prompts and pages have a new one every time
         torch.backends.cuda.enable_cudnn_sdp(False)
         compile_tower(network)
+        torch.cuda.empty_cache()  # of the plain layers: the engine shares out what the driver calls free
     return network
