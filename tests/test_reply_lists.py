@@ -411,6 +411,7 @@ REFUSED = (
 UNREADABLE = (
     '[{"foo": 1}, {"foo": 2}]',
     '["mug", "jug"]',
+    "[true, []]",
     "[[1, 2, 3], [4, 5, 6]]",
     '{"objects": [{"label": "mug"}]}',
     '{"label": "mug", "position": "left"}',
@@ -486,15 +487,17 @@ AROUND = ("{}", "```json\n{}\n```", "Here is what I see:\n{}", "Sure [1].\n\n```
 
 
 def holds_something(value: Any) -> bool:
-    """Whether a list anywhere in it holds what is no list and says something; {"mug": []} says that there is none."""
+    """Whether a list anywhere in it holds what is no list and says something; {"size": 3, "mugs": []} does not."""
     if isinstance(value, dict):
         return any(map(holds_something, value.values()))
     return isinstance(value, list) and any(
-        holds_something(item)
-        if isinstance(item, list) or (isinstance(item, dict) and all(part in ([], {}) for part in item.values()))
-        else bool(item)
-        for item in value
+        holds_something(item) if isinstance(item, list) or _lists_none(item) else bool(item) for item in value
     )
+
+
+def _lists_none(item: Any) -> bool:
+    inner = [part for part in item.values() if isinstance(part, (list, dict))] if isinstance(item, dict) else []
+    return item == {} or (bool(inner) and not any(inner))
 
 
 def put_under(value: Any, keys: list[str]) -> Any:

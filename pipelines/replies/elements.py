@@ -33,7 +33,7 @@ _REPAIRS = 2 * _LONGEST_ELEMENT**2
 _MOST_FAILURES = 64
 """Brackets of one reply at which sound JSON is looked for in vain; each may read to the end."""
 _OPENS = re.compile(r"[\[{]")
-_BEGINS = re.compile(r"\[\s*(?:[\[{\"'\d\]-]|null\b)|\{\s*[\"'}\w]")
+_BEGINS = re.compile(r"\[\s*(?:[\[{\"'\d\]-]|(?:null|true|false)\b)|\{\s*[\"'}\w]")
 
 
 @dataclass(frozen=True)
