@@ -64,7 +64,7 @@ REPLIES: dict[str, str] = {
     "ground_2d": '[{"bbox_2d": [0, 500, 1000, 1000], "label": "car"}, }, {"point_2d": [500, 250], "label": "person"}]',
     "recognize": '```json\n[{"bbox_2d": [0, 0, 500, 500], "name_zh": "米饭", "name_en": "Rice"}]\n```',
     "ground_video": '[{"time": 1.0, "bbox_2d": [0, 0, 500, 500], "label": "a hand"}]',
-    "ground_3d": '[{"bbox_3d": [0, 0, 4, 1, 1, 2, 0, 0, 0.5], "label": "car"}]',
+    "ground_3d": '[{"bbox_3d": [0, 0, 4, 1, 1, 2, 0, 0, 0.5], "label": "crate"}]',
     "receipt": 'Here:\n```json\n{"shop": "Cafe", "total": "7.50", "items": [{"name": "roll"},]}\n```',
     "colour": "WHITE",
     "code_html": "```html\n<!DOCTYPE html>\n<html><body><h1>Opening hours</h1></body></html>\n```",
