@@ -188,8 +188,10 @@ def measure(measured: Measured, report: Callable[[str], None]) -> None:
 
 
 def _tell_log(log: Path, report: Callable[[str], None]) -> None:
-    """The end of what the engine logged: what it had to do without stands there."""
-    for line in log.read_text("utf-8", errors="replace").splitlines()[-40:]:
+    """The end of what the engine logged: what it had to do without stands there. There is no log of an engine that was
+    never started."""
+    text = log.read_text("utf-8", errors="replace") if log.exists() else ""
+    for line in text.splitlines()[-40:]:
         report(f"{OURS} logged: {line}")
 
 
