@@ -31,9 +31,6 @@ from schemas.errors import StoreLost
 
 _log = logging.getLogger(__name__)
 
-MOST_QUEUED = 64
-"""Chunks that the driver plans by itself; more come from readers in the cluster."""
-
 
 @dataclass(frozen=True)
 class Growth:

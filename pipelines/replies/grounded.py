@@ -12,8 +12,6 @@ from pipelines.replies.things import Kind, Things, read_things
 from pipelines.replies.thinking import split_thinking
 from schemas.task import View
 
-BOX_KEYS = ("bbox_2d", "bbox", "box_2d")
-POINT_KEYS = ("point_2d",)
 LABEL_KEYS = ("label", "category", "name", "object", "description")
 """An element is known by its place alone: these words also stand in prose, before a colon."""
 BOX_ALIASES = (

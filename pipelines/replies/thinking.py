@@ -8,7 +8,6 @@ from pipelines.replies.elements import json_values
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _TAG = re.compile(r"<(answer|final_answer|choice)>\s*([^<]{1,2000}?)\s*(?:</\1>|$)", re.IGNORECASE)
-_STANDS_FOR = r"(?:answer|solution|result|ans|option|choice|answers?\s+to\s+(?:the|this)\s+question)"
 _MARK = re.compile(
     # a line or sentence that begins with it, and a colon: "**Final Answer:** 4", "Answer - 4"
     r"(?:^|\n|(?<=[.!?\])。])\s|\*\*|#\s)[\s*#>\-•]{0,12}(?:(?:so|thus|hence|therefore)[,\s]\s*)?(?:the\s+|"
