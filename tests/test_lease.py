@@ -434,6 +434,29 @@ def test_a_holder_that_was_stopped_loses_it_and_one_that_goes_on_in_time_does_no
     holding.communicate()
 
 
+def test_a_holder_that_was_stopped_within_a_replacement_is_told_rather_than_waited_for(
+    folder: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale_after(0.2, monkeypatch)
+    monkeypatch.setattr(local, "LOCK_S", 0.2)
+    left_behind(folder)
+    code = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(flush=True)"
+    stopped = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; time.sleep(60)", f"{folder.address}/{local.TEMPORARIES}"],
+        stdout=subprocess.PIPE,
+    )
+    assert stopped.stdout is not None
+    stopped.stdout.readline()
+    try:
+        with pytest.raises(StoreLost, match="another process keeps the lock; is one stopped"):
+            lease_on(folder).__enter__()
+    finally:
+        stopped.kill()
+        stopped.communicate()
+    with lease_on(folder):
+        pass
+
+
 _WAITS = {
     "python": "while True: time.sleep(0.01)",
     "a lock": "threading.Event().wait()",

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from schemas.errors import SpecError
 
 TEMPORARIES = "_job/tmp"
 """Where files lie until they are whole: in the same file system, and never listed."""
+LOCK_S = 30.0
+"""How long another's replacement, some microseconds of work, is waited for."""
 
 
 def path_of(address: str) -> Path:
@@ -123,8 +126,8 @@ class LocalStore:
             if there is None or there.version != version:
                 return False
             temporary.replace(final)
-            sync_folder(final.parent)
-            return True
+        sync_folder(final.parent)  # without the lock: it takes as long as the disk does
+        return True
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
@@ -161,14 +164,28 @@ class LocalStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One replacement at a time. A file system that has no locks for folders (NFS) is left with the check alone."""
+        """One replacement at a time. A file system that has no locks for folders (NFS) is left with the check alone.
+        Raises OSError where another has it for LOCK_S: a process that was stopped just here keeps it."""
         handle = os.open(self._temporaries, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            self._lock(handle)
             yield
         finally:
             os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        until_s = time.monotonic() + LOCK_S
+        while True:
+            try:
+                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until_s:
+                    raise OSError(
+                        errno.ETIMEDOUT, "another process keeps the lock; is one stopped?", str(self._temporaries)
+                    ) from None
+                time.sleep(0.005)
+            except OSError:  # no locks here
+                return None
 
 
 def sync_folder(folder: Path) -> None:
