@@ -21,7 +21,8 @@ from jobs.bench.decode_ours import settings_of
 from jobs.bench.decode_readers import Wanted
 from jobs.bench.decode_worker import thumb
 from model.prompts.pixels import smart_resize, smart_resize_video
-from operators.media.formats import DOCUMENT, VIDEO, format_of
+from operators.media.formats import DOCUMENT, HEAD_BYTES, VIDEO, format_of
+from operators.media.source import head_of
 from operators.media.video.frame_times import clip_bounds, targets
 from schemas.decode import DecodeSettings
 
@@ -127,7 +128,7 @@ def given(folder: Path, is_asked: Callable[[str], bool]) -> Iterator[Case]:
     """One for each video and PDF below the folder, videos at two frames a second."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and is_asked(path.name):
-            kind = format_of(str(path), None, path.open("rb").read(1 << 14))
+            kind = format_of(str(path), None, head_of(path, HEAD_BYTES))
             if kind is not None and kind.media == VIDEO:
                 yield of_video(path.name, path)
             elif kind is not None and kind.media == DOCUMENT and path.suffix == ".pdf":
