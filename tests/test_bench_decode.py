@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.bench.decode_cases import Case, Truth, made, of_video
-from jobs.bench.decode_cases import given as given_files
+from jobs.bench.decode_cases import Case, Truth, generated, of_video, samples
 from jobs.bench.decode_readers import Wanted
 from jobs.bench.decode_report import Figures, lines, times
 from jobs.bench.decode_rounds import OURS, READERS, Reader, Result, Rounds
@@ -53,11 +52,11 @@ def test_the_command_measures_ours_and_the_peers_that_are_there(
     assert [(case["name"], case["wanted"]) for case in figures["cases"]] == [
         ("h264-360p", 4), ("off-keyframes", 9), ("text50", 3),
     ]  # fmt: skip
-    for result in figures["results"]:
+    for result in figures["measured"]:
         assert (result["pictures"], result["times"], result["fault"]) == (result["wanted"], result["wanted"], None)
         assert len(result["wall_s"]) == len(result["cpu_s"]) == 2
         assert min(result["cpu_s"]) > 0
-    names = {result["reader"] for result in figures["results"] if result["case"] == "text50"}
+    names = {result["reader"] for result in figures["measured"] if result["case"] == "text50"}
     assert names == {OURS, "sightread, bare", "pypdfium2"}
     assert len(figures["beside"]) == 6
     assert "round 2 of 2" in err
@@ -69,7 +68,7 @@ def test_the_command_measures_ours_and_the_peers_that_are_there(
 
 
 def test_who_is_wrong_is_seen_and_is_nobodys_measure(tmp_path: Path) -> None:
-    (case,) = made(tmp_path, lambda name: name == "h264-360p", quick=True)
+    (case,) = generated(tmp_path, lambda name: name == "h264-360p", quick=True)
     names = ("OneLate", "WrongTimes", "Short", "Failing", "Dying", "Missing")
     results, missing, said = measured(case, [PYAV, *map(wrong, names)])
     assert results["PyAV, every frame"].is_right
@@ -98,7 +97,7 @@ def test_a_video_without_numbers_is_held_against_its_own_frames(tmp_path: Path) 
     write_counters(tmp_path / "a.mp4", 60, gop=25)
     write_pdf(tmp_path / "b.pdf", pages=2)
     (tmp_path / "c.txt").write_text("nothing")
-    video, document = given_files(tmp_path, lambda name: True)
+    video, document = samples(tmp_path, lambda name: True)
     assert (video.name, video.count, document.name, document.count) == ("a.mp4", 5, "b.pdf", 2)
     results, _, _ = measured(video, [PYAV, wrong("OneLate"), *(reader for reader in READERS if not reader.is_peer)])
     assert {name for name, result in results.items() if result.is_right} == {PYAV.name, OURS, "sightread, bare"}

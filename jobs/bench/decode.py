@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from jobs.arguments import count
-from jobs.bench.decode_cases import NAMES, given, made
+from jobs.bench.decode_cases import NAMES, generated, samples
 from jobs.bench.decode_report import Figures, lines
 from jobs.bench.decode_rounds import READERS, Rounds
 from jobs.bench.processor import processor_name
@@ -65,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
             Rounds(readers, workers=workers, report=report) as rounds,
         ):
             missing = rounds.missing
-            cases = made(options.folder or Path(place), lambda name: _is_asked(options, name), quick=options.quick)
+            cases = generated(options.folder or Path(place), lambda name: _is_asked(options, name), quick=options.quick)
             for case in cases:
                 figures.cases.append(case)
                 figures.results += rounds.case(case, options.rounds)
             if options.samples is not None:
-                for case in given(options.samples, lambda name: _is_asked(options, name)):
+                for case in samples(options.samples, lambda name: _is_asked(options, name)):
                     figures.cases.append(case)
                     figures.results += rounds.case(case, options.rounds)
         if not figures.cases:

@@ -106,17 +106,17 @@ PAGES = {"text50": 50}
 NAMES = (*CLIPS, *PAGES)
 
 
-def made(folder: Path, is_asked: Callable[[str], bool], *, quick: bool) -> Iterator[Case]:
+def generated(folder: Path, is_asked: Callable[[str], bool], *, quick: bool) -> Iterator[Case]:
     """Those that are generated; what is not in the folder yet is drawn and encoded first. quick: tiny."""
-    for name, made_clip in CLIPS.items():
+    for name, one in CLIPS.items():
         if is_asked(name):
-            form = made_clip.form
+            form = one.form
             if quick:
                 width = 320 if form.height > 360 else 192
-                seconds = 12 if made_clip.fps < 1 else 2
+                seconds = 12 if one.fps < 1 else 2
                 form = replace(form, width=width, height=width * 3 // 4, seconds=seconds, gop=min(form.gop, 50))
-            fps = made_clip.fps * 10 if quick and made_clip.fps < 1 else made_clip.fps
-            clip_s = made_clip.clip_s / 10 if quick and made_clip.fps < 1 else made_clip.clip_s
+            fps = one.fps * 10 if quick and one.fps < 1 else one.fps
+            clip_s = one.clip_s / 10 if quick and one.fps < 1 else one.clip_s
             yield _of_form(name, clip(folder, form), form, fps, clip_s)
     for name, pages in PAGES.items():
         if is_asked(name):
@@ -124,7 +124,7 @@ def made(folder: Path, is_asked: Callable[[str], bool], *, quick: bool) -> Itera
             yield of_document(name, text_document(folder, pages))
 
 
-def given(folder: Path, is_asked: Callable[[str], bool]) -> Iterator[Case]:
+def samples(folder: Path, is_asked: Callable[[str], bool]) -> Iterator[Case]:
     """One for each video and PDF below the folder, videos at two frames a second."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and is_asked(path.name):

@@ -80,7 +80,7 @@ class Torchcodec:
             transforms=[self._transforms.Resize(wanted.sizes[0][::-1])],
         )
         first_s = decoder.metadata.begin_stream_seconds
-        batch = decoder.get_frames_played_at(seconds=[first_s + time_s for time_s in wanted.times_s])
+        batch = decoder.get_frames_played_at(seconds=[first_s + time_s + _SAME_S for time_s in wanted.times_s])
         times_s = [time_s - first_s for time_s in batch.pts_seconds.tolist()]
         return list(zip(batch.data.numpy(), times_s, strict=True))
 
@@ -204,10 +204,10 @@ class Poppler:
 
     def __init__(self) -> None:
         try:
-            said = subprocess.run(["pdftoppm", "-v"], capture_output=True, text=True, check=True).stderr  # noqa: S607
+            output = subprocess.run(["pdftoppm", "-v"], capture_output=True, text=True, check=True).stderr  # noqa: S607
         except FileNotFoundError as error:
             raise ImportError("No program named 'pdftoppm'") from error
-        self.version = f"poppler {said.split()[2]}"
+        self.version = f"poppler {output.split()[2]}"
 
     def read(self, wanted: Wanted) -> Shown:
         shown = Shown()

@@ -44,7 +44,7 @@ class Figures:
                 {"name": case.name, "what": case.what, "wanted": case.count, "seconds": case.seconds}
                 for case in self.cases
             ],
-            "results": [asdict(result) for result in self.results],
+            "measured": [asdict(result) for result in self.results],
             "beside": [
                 {"case": case.name, "reader": ours.reader, "best": best.reader, "wall": wall, "cpu": cpu}
                 for case in self.cases

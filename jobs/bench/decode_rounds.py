@@ -174,8 +174,8 @@ class Rounds:
             return
         result.version = workers[0].version
         for number, worker in enumerate(workers):
-            judged = {"judged": number == 0, "numbered": case.truth.thumbs is None}
-            worker.send({"wanted": asdict(case.wanted), **judged})
+            order = {"wanted": asdict(case.wanted), "is_checked": number == 0, "numbered": case.truth.thumbs is None}
+            worker.send(order)
         answers = [worker.receive() for worker in workers]
         for answer in answers:
             if "error" in answer:

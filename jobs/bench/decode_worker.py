@@ -2,9 +2,9 @@
 Takes its orders as lines of JSON on stdin and answers with one each, on what was stdout; what libraries print goes to
 stderr.
 
-First it says {version}, or {missing}: why its library is not there. Then, for each order, {wanted, judged, numbered}:
-{wall_s, cpu_s, count, sizes} and, where it is judged, {marks, times_s}; or {error}. CPU is of the process, of all its
-threads, and of its children.
+First it says {version}, or {missing}: why its library is not there. Then, for each order, {wanted, is_checked,
+numbered}: {wall_s, cpu_s, count, sizes} and, where it is checked, {marks, times_s}; or {error}. CPU is of the process,
+of all its threads, and of its children.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _measured(reader: Any, wanted: Wanted, order: dict[str, Any]) -> dict[str, A
     wall_s, used_s = time.perf_counter() - started, cpu_s() - used_s
     figures: dict[str, Any] = {"wall_s": wall_s, "cpu_s": used_s, "count": len(shown)}
     figures["sizes"] = sorted({(picture.shape[1], picture.shape[0]) for picture, _ in shown})
-    if order["judged"]:
+    if order["is_checked"]:
         marks = [read_number(picture) if order["numbered"] else thumb(picture) for picture, _ in shown]
         figures |= {"marks": marks, "times_s": [float(time_s) for _, time_s in shown]}
     return figures
