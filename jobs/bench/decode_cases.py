@@ -144,7 +144,7 @@ def of_video(name: str, path: Path) -> Case:
         for frame in container.decode(stream):
             assert frame.time is not None
             begins_s.append(frame.time - first_s)
-            small = frame.reformat(*_TRUTH_PX, format="rgb24", interpolation="AREA")
+            small: Any = frame.reformat(*_TRUTH_PX, format="rgb24", interpolation="AREA")
             thumbs.append(thumb(small.to_ndarray()))
         rotation, size_px = frame.rotation, (frame.height, frame.width)
     if rotation:
