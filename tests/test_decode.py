@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,16 +34,19 @@ from operators.media.formats import FORMATS, format_of
 from operators.media.probe import Probe
 from operators.media.sandbox import Sandbox
 from operators.media.source import opened_file
+from operators.media.video import decord_clips
 from operators.media.video.frame_times import HOLD_S, LABEL_S, clip_bounds, on_screen, targets
 from operators.processes.channel import Channel
 from operators.processes.messages import Bounds, Messages
-from operators.units import Decoded
+from operators.units import Decoded, Planned
 from pipelines.listing import list_inputs
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.errors import ChildDied
+from schemas.errors import ChildDied, InputError
 from schemas.request import Picture
 from schemas.unit import Locator
+from tests.support.counter_clips import read_counter, write_counters
+from tests.support.decord2 import BACKENDS, needs_decord2
 from tests.support.media import (
     cut,
     endless_page,
@@ -228,7 +232,7 @@ def greys(row: dict[str, Any]) -> list[int]:
 VFR_MS = [0, 40, 90, 480, 510, 1700, 1733, 1801, 2950, 3000, 3017, 4499, 4600]
 
 
-@pytest.mark.parametrize("backend", ["pyav", "decord"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("form", ["mp4", "mkv"])
 def test_a_variable_frame_rate_gives_the_frames_on_screen_and_their_times(
     tmp_path: Path, backend: Any, form: str
@@ -241,6 +245,25 @@ def test_a_variable_frame_rate_gives_the_frames_on_screen_and_their_times(
     assert row["error"] is None
     assert row["times_s"] == pytest.approx(times_s, abs=0.001)
     assert greys(row) == pytest.approx([gray_of(place) for place in expected], abs=2)
+
+
+@needs_decord2
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
+def test_decord_gives_the_frames_on_screen(tmp_path: Path, codec: str) -> None:
+    path = write_counters(tmp_path / "a.mp4", 60, codec=codec, rate=10, gop=25)
+    settings = DecodeSettings(video_backend="decord", video_fps=10, video_clip_s=2)
+    rows = decode(path, settings=settings)
+    assert kinds(rows) == [None] * 3
+    assert [read_counter(picture) for row in rows for picture in row["pictures"]] == list(range(60))
+
+
+def test_the_old_decord_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its frames of HEVC are wrong, and it does not say so."""
+    monkeypatch.setitem(sys.modules, "decord", SimpleNamespace(__version__="0.6.0"))
+    with opened_file(write_clip(tmp_path / "a.mp4", range(0, 1000, 100))) as source:
+        units = [Planned(start_s=0, end_s=1)]
+        with pytest.raises(InputError, match=r"decord 0\.6\.0 gives wrong frames; .* pip install decord2"):
+            next(decord_clips.decode(source, units, replace(SMALL, video_backend="decord")))
 
 
 def test_times_count_from_where_the_file_starts(tmp_path: Path) -> None:
@@ -329,7 +352,10 @@ def test_formats_of_one_medium_have_units_of_one_kind_and_no_extension_is_two_fo
     assert len(extensions) == len(set(extensions))
 
 
-@pytest.mark.parametrize("name", ["a.pdf", "a.png", "a.tiff", "a.mp4", "a.ts", "decord.mkv"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.pdf", "a.png", "a.tiff", "a.mp4", "a.ts", pytest.param("decord.mkv", marks=needs_decord2)],
+)
 def test_a_decoder_gets_an_open_file_and_needs_no_path(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     match path.suffix:

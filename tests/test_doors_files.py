@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 
 from schemas.checkout import ROOT
 from schemas.errors import FAILURE_KINDS
+from tests.support.decord2 import is_installed
 from tests.support.hostile_files import KINDS, WRITTEN, write_canaries, write_hostile, write_hostile_names
 from tests.support.trace import can_trace, offenses, traced
 
@@ -58,7 +58,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
             files = [path for path in files if path.exists()]
         files += write_hostile_names(folder, port)
         before = {path: digest(path) for path in (*canaries, *files)}
-        backends = ["pyav", *(["decord"] if importlib.util.find_spec("decord") else [])]
+        backends = ["pyav", *(["decord"] if is_installed() else [])]
         command = [sys.executable, "-m", "tests.support.decode_all", str(folder), *backends]
         log = place / "calls.log" if can_trace() else None
         done = subprocess.run(

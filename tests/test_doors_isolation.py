@@ -33,6 +33,7 @@ from operators.processes.orphan_reaper import descendants, processes
 from schemas.checkout import ROOT
 from schemas.decode import DecodeSettings, LineReader
 from schemas.unit import Locator
+from tests.support.decord2 import needs_decord2
 from tests.support.inside import RAW_CALLS
 from tests.support.media import write_clip
 from tests.support.world import World, write_image, write_pdf, write_recording
@@ -332,8 +333,8 @@ def test_every_format_is_decoded_by_one_child_that_is_locked_down(tmp_path: Path
         sandbox.close()
 
 
+@needs_decord2
 def test_a_library_that_opens_by_name_gets_one_file_and_no_other(tmp_path: Path) -> None:
-    pytest.importorskip("decord")
     clips = [write_clip(tmp_path / f"{name}.mp4", range(0, 3000, 100)) for name in "ab"]
     settings = DecodeSettings(video_backend="decord", video_clip_s=1.0)
     sandbox = Sandbox(settings)

@@ -32,6 +32,7 @@ from schemas.errors import InputError, SpecError
 from schemas.input_uri import path_of, text_of, uri_of
 from schemas.spec import JobSpec
 from schemas.unit import Locator
+from tests.support.decord2 import BACKENDS
 from tests.support.media import write_clip
 from tests.support.world import write_image, write_pdf, write_recording
 
@@ -127,9 +128,8 @@ def test_what_lies_by_a_name_that_is_no_text(tmp_path: Path) -> None:
     assert camera.source == "sidecar"
 
 
-@pytest.mark.parametrize("backend", ["pyav", "decord"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_video_whose_name_is_no_text(tmp_path: Path, backend: Any) -> None:
-    pytest.importorskip("av" if backend == "pyav" else "decord")
     path = write_clip(tmp_path / "a.mp4", range(0, 1000, 40)).rename(tmp_path / os.fsdecode(b"\xfe.mp4"))
     sandbox = Sandbox(replace(DecodeSettings(), video_backend=backend))
     uri = uri_of(str(path))

@@ -5,7 +5,6 @@ turns. Knows nothing of tables.
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ import torch
 from jobs.bench.pages import QUESTION, Prompt, answer_lengths
 from jobs.bench.peer_process import VLLM, VLLM_PYTHON, Process, started
 from jobs.bench.peer_worker import WARM_TOKENS
+from jobs.bench.processor import processor_name
 from jobs.bench.roofline import Ceilings, Work
 from jobs.bench.shapes import config_json, write_checkpoint
 from model.network.config import Config
@@ -204,10 +204,8 @@ def hardware(device: str) -> str:
     """What the figures were measured on."""
     if device != "cpu":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
     instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {instructions}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{processor_name()}, {instructions}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _prompt(chat: Chat, size: tuple[int, int]) -> Prompt:

@@ -9,7 +9,7 @@ import argparse
 
 from jobs.command import add_commands
 
-BENCHES = ("nano", "engine", "long", "pipeline", "scale")
+BENCHES = ("nano", "engine", "long", "pipeline", "scale", "decode")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

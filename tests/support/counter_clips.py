@@ -1,14 +1,12 @@
 """Clips whose frames carry their number, and the reading of it: which frame was shown is then no question of judgment.
 
-The middle band holds twelve black or white fields, the most significant bit first; the corners are red, green, blue
-and yellow, from the top left by rows. What is drawn survives every codec and every size from 96 pixels on.
+The number stands where `sightread bench decode` has it too; the corners are red, green, blue and yellow, from the top
+left by rows.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-BITS = 12
+from jobs.bench.decode_clips import usual_priority
+from jobs.bench.frame_number import draw_number
+from jobs.bench.frame_number import read_number as read_counter  # noqa: F401
+
 MS = Fraction(1, 1000)
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _CORNERS = ((220, 0, 0), (0, 220, 0), (0, 0, 220), (220, 220, 0))
@@ -32,27 +33,8 @@ def draw_counter(value: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         rows = slice(0, side_y) if number < 2 else slice(height - side_y, height)
         columns = slice(0, side_x) if number % 2 == 0 else slice(width - side_x, width)
         pixels[rows, columns] = color
-    top, bottom, left, right = _band(height, width)
-    for bit in range(BITS):
-        x0, x1 = (left + (right - left) * place // BITS for place in (bit, bit + 1))
-        pixels[top:bottom, x0:x1] = 235 if value >> (BITS - 1 - bit) & 1 else 16
+    draw_number(pixels, value)
     return pixels
-
-
-def read_counter(pixels: NDArray[np.uint8]) -> int:
-    """The number that a picture [height, width, 3] carries."""
-    top, bottom, left, right = _band(*pixels.shape[:2])
-    margin_y, value = (bottom - top) * 0.3, 0
-    for bit in range(BITS):
-        x0, x1 = (left + (right - left) * place / BITS for place in (bit, bit + 1))
-        margin_x = (x1 - x0) * 0.3
-        field = pixels[int(top + margin_y) : int(bottom - margin_y), int(x0 + margin_x) : int(x1 - margin_x) + 1]
-        value = value * 2 + int(field.mean() > 125)
-    return value
-
-
-def _band(height: int, width: int) -> tuple[int, int, int, int]:
-    return height * 2 // 5, height * 3 // 5, width // 20, width - width // 20
 
 
 def write_counters(
@@ -76,7 +58,7 @@ def write_counters(
     the container. keys: frames that become keyframes besides those of the GOP."""
     times_ms = None if isinstance(frames, int) else list(frames)
     base = MS if times_ms is not None else 1 / Fraction(rate)
-    with _usual_priority(), av.open(str(path), "w", format=form, options=options or {}) as container:
+    with usual_priority(), av.open(str(path), "w", format=form, options=options or {}) as container:
         stream: Any = container.add_stream(codec, rate=Fraction(1000) if times_ms is not None else Fraction(rate))
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -96,17 +78,6 @@ def write_counters(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-@contextlib.contextmanager
-def _usual_priority() -> Iterator[None]:
-    """SVT-AV1, run by root, makes the thread that opens it one of real time (EbThreads.c), for good: all processes that
-    it starts from then on would keep everybody else, and the kernel's own work, off a processor."""
-    try:
-        yield
-    finally:
-        if os.sched_getscheduler(0) != os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _quick(codec: str, gop: int, b_frames: int) -> dict[str, str]:

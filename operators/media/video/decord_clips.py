@@ -1,10 +1,13 @@
 """Video through decord, for those who want its reader: `decode.video_backend: decord`.
 
+It is the fork decord2, which has the module's name. The package decord is of 2021 and is refused: of HEVC it gave 10
+right frames of 60, without an error.
+
 Frames are chosen by `get_frame_timestamp`, never by index times average rate, which is wrong on every variable
 frame rate (7 of 32 frames right in our measurement). Known faults that no caller can fix, and why PyAV is the
-default (docs/facts/media-decoding.md): no AV1; a file with an edit list shows its pre-roll; one damaged stretch
-loses the whole file; H.264 in MPEG-TS with long GOPs may spin until the decoder's deadline. It does not say which
-frames are damaged, so damaged_frames is not known.
+default (docs/facts/media-decoding.md): a file with an edit list shows its pre-roll; one damaged stretch loses the whole
+file; H.264 in MPEG-TS with long GOPs is not read. It does not say which frames are damaged, so damaged_frames is not
+known.
 """
 
 from __future__ import annotations
@@ -23,13 +26,19 @@ from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 
+_LEAST_MAJOR = 3
+"""The numbers of decord ended with 0.6."""
+_INSTALL = "the reader decord comes with pip install decord2"
+
 
 def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
     """The clips that the probe planned; times count from the first frame, which is decord's own zero."""
     try:
         import decord
     except ImportError as error:
-        raise InputError("internal", "decode.video_backend is decord, which is not installed") from error
+        raise InputError("internal", f"decode.video_backend: {_INSTALL}") from error
+    if int(decord.__version__.partition(".")[0]) < _LEAST_MAJOR:
+        raise InputError("internal", f"decord {decord.__version__} gives wrong frames; {_INSTALL}")
     # it has an FFmpeg of its own, which guesses the container and opens by name: it meets none that could name others
     head = source.head(HEAD_BYTES)
     if demuxer_of(head) is None or is_script(head):
