@@ -55,7 +55,7 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
 def words_of(chars: LayerChars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The number of each character's word [N], and where each word begins, a blank with the word behind it. Lines end a
     word, also where PDFium joins a broken one."""
-    begins = chars.blanks
+    begins = chars.blanks.copy()
     if len(begins) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     sides = chars.boxes[:, 2:] - chars.boxes[:, :2]
@@ -90,11 +90,11 @@ def _contrast(boxes: NDArray[np.float32], pixels: RGB, margin: int) -> NDArray[n
 
 
 def _grids() -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]:
-    """Points in a box as shares of its sides, across and down: a third of them, which shows most letters; then all."""
+    """Points in a box as shares of its sides, across and down: a sixth of them, which shows most letters; then all."""
     down, across = (axis.ravel() for axis in np.mgrid[0:_ROWS, 0:_COLUMNS])
     shares = (across / (_COLUMNS - 1)).astype(np.float32), (down / (_ROWS - 1)).astype(np.float32)
-    third = (across + down) % 3 == 0
-    return (shares[0][third], shares[1][third]), shares
+    sixth = (across + 2 * down) % 6 == 0
+    return (shares[0][sixth], shares[1][sixth]), shares
 
 
 _GRIDS = _grids()
