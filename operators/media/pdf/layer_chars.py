@@ -31,6 +31,8 @@ _WORDLESS = {
     *(pdfium.FPDF_ANNOT_STRIKEOUT, pdfium.FPDF_ANNOT_FILEATTACHMENT),
 }
 """Annotations that show no text; all others may."""
+_FARTHEST = 2.5
+"""Longer sides of their boxes by which letters of a word lie apart at most."""
 _BLANKS = np.array([0x09, 0x0A, 0x0D, 0x20, 0xA0, 0x3000], np.uint32)
 
 # without types of their arguments, and with references made once, thousands of calls take a quarter of the time
@@ -65,6 +67,20 @@ class LayerChars:
     def blanks(self) -> NDArray[np.bool_]:
         return np.isin(self.codes, _BLANKS)
 
+    @cached_property
+    def words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The number of each character's word [N], and where each word begins, a blank with the word behind it. Lines
+        end a word, also where PDFium joins a broken one."""
+        begins = self.blanks.copy()
+        if len(begins) == 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        longer = np.maximum(sides[1:].max(axis=1), sides[:-1].max(axis=1))
+        steps = np.abs(np.diff(self.boxes[:, :2] + self.boxes[:, 2:], axis=0)).max(axis=1) / 2
+        begins[1:] |= (steps > _FARTHEST * longer) & ~begins[:-1]
+        begins[0] = True
+        return np.cumsum(begins) - 1, np.nonzero(begins)[0]
+
     def only(self, chosen: NDArray[Any]) -> LayerChars:
         """chosen: a mask, or indices."""
         if chosen.dtype == bool and chosen.all():
@@ -73,7 +89,7 @@ class LayerChars:
 
     def text(self) -> str:
         """N characters; one beyond U+FFFF may be two of them."""
-        return "".join(map(chr, np.minimum(self.codes, 0x10FFFF).tolist()))
+        return np.minimum(self.codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 @dataclass(frozen=True)
@@ -127,6 +143,15 @@ class Layer:
         boxes = np.clip(np.stack(turned, axis=1) * np.array([*self.size_px, *self.size_px]), -1e6, 1e6)
         pixels: NDArray[np.float32] = np.nan_to_num(boxes).astype(np.float32)
         return pixels
+
+
+def by_rows(x: NDArray[np.float32], *rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices [N] that sort by the last of rows, then by those before it, then by x. By the low bits of rows: two that
+    are 65,536 apart may stand together."""
+    order = np.argsort(x, kind="stable")
+    for row in rows:
+        order = order[np.argsort(row.astype(np.uint16)[order], kind="stable")]  # a radix sort
+    return order
 
 
 @contextlib.contextmanager

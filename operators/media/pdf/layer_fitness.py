@@ -74,14 +74,13 @@ _DIGITS = _shapes("", "0123456789", ""), _shapes("012", "68", "34579")
 
 def is_unfit(text: str, chars: LayerChars) -> bool:
     """text: of chars, put in order; both as far as they are visible."""
-    marks = [char for char in text if not char.isspace()]
-    if not marks:
+    counts = {char: count for char, count in Counter(text).items() if not char.isspace()}
+    if not counts:
         return False
-    counts = Counter(marks)
     unmapped = int((chars.codes == 0).sum()) + sum(counts[char] for char in counts if is_unmapped(char))
-    if unmapped >= _MOST_UNMAPPED * len(marks):
+    if unmapped >= _MOST_UNMAPPED * sum(counts.values()):
         return True
-    if max(counts) >= _WIDE and _is_narrow(marks):
+    if max(counts) >= _WIDE and _is_narrow(list(text)):
         return True
     digits = [shape_agreement(chars, shapes) for shapes in _DIGITS]
     if all(share is not None and share < _WRONG_SHAPES for share in digits):
@@ -89,7 +88,7 @@ def is_unfit(text: str, chars: LayerChars) -> bool:
     letters = shape_agreement(chars)
     if letters is not None and not _WRONG_SHAPES <= letters < _RIGHT_SHAPES:
         return letters < _WRONG_SHAPES
-    return is_odd(marks[:_SAMPLE])
+    return is_odd([char for char in text if not char.isspace()][:_SAMPLE])
 
 
 def is_unmapped(char: str) -> bool:
