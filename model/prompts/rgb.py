@@ -17,7 +17,7 @@ from schemas.request import Buffer, Picture
 RGB: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 """[height, width, 3]"""
 
-_ZSTD = pa.Codec("zstd", compression_level=1)
+_ZSTD = pa.Codec("zstd", compression_level=-1)
 _WORTH = 0.3
 """Share of its bytes that a picture may keep, to be compressed."""
 _EVERY_ROWS, _SAMPLE_ROWS = 64, 4
