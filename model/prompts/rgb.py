@@ -28,7 +28,7 @@ def pack(pixels: RGB) -> Picture:
     """pixels: nobody changes them afterwards, since the picture may be a view of them."""
     height, width, _ = pixels.shape
     pixels = np.ascontiguousarray(pixels)
-    data: Buffer = memoryview(pixels).toreadonly().cast("B")
+    data: Buffer = pixels.data.toreadonly().cast("B")
     sample = pixels[: height // _EVERY_ROWS * _EVERY_ROWS].reshape(-1, _EVERY_ROWS, width * 3)[:, :_SAMPLE_ROWS]
     if not sample.size or _packed(np.ascontiguousarray(sample)) is not None:
         data = _packed(pixels) or data

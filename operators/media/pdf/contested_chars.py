@@ -64,8 +64,9 @@ def _meetings(chars: LayerChars) -> int:
     row = np.floor(y / height).astype(np.int64)
     order = by_rows(x, row)
     one, two = order[:-1], order[1:]
-    near = (row[one] == row[two]) & (x[two] - x[one] < _NARROWEST * height) & (sides[one] > 0).any(axis=1)
-    return int((near & (chars.boxes[one] != chars.boxes[two]).any(axis=1)).sum())
+    near = (row[one] == row[two]) & (x[two] - x[one] < _NARROWEST * height)
+    one, two = one[near], two[near]
+    return int(((sides[one] > 0).any(axis=1) & (chars.boxes[one] != chars.boxes[two]).any(axis=1)).sum())
 
 
 def _bands(chars: LayerChars, starts: NDArray[np.int64]) -> NDArray[np.int64]:

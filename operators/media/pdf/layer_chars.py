@@ -48,7 +48,7 @@ def _block() -> tuple[NDArray[np.float64], list[list[Any]]]:
     room = (ctypes.c_double * (_BLOCK * 4))()
     step = ctypes.sizeof(ctypes.c_double)
     references = [[ctypes.byref(room, place * step) for place in range(side, _BLOCK * 4, 4)] for side in range(4)]
-    return np.frombuffer(room, np.float64).reshape(_BLOCK, 4), references
+    return np.ctypeslib.as_array(room).reshape(_BLOCK, 4), references
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class LayerChars:
         begins = self.blanks.copy()
         if len(begins) == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        sides = self.boxes[:, 2:] - self.boxes[:, :2]
-        longer = np.maximum(sides[1:].max(axis=1), sides[:-1].max(axis=1))
-        steps = np.abs(np.diff(self.boxes[:, :2] + self.boxes[:, 2:], axis=0)).max(axis=1) / 2
-        begins[1:] |= (steps > _FARTHEST * longer) & ~begins[:-1]
+        x0, y0, x1, y1 = self.boxes.T
+        longer = np.maximum(x1 - x0, y1 - y0)
+        steps = np.maximum(np.abs(np.diff(x0 + x1)), np.abs(np.diff(y0 + y1))) / 2
+        begins[1:] |= (steps > _FARTHEST * np.maximum(longer[1:], longer[:-1])) & ~begins[:-1]
         begins[0] = True
         return np.cumsum(begins) - 1, np.nonzero(begins)[0]
 
@@ -141,11 +141,12 @@ class Layer:
             270: (1 - y1, 1 - x1, 1 - y0, 1 - x0),
         }[self.rotation % 360]
         boxes = np.clip(np.stack(turned, axis=1) * np.array([*self.size_px, *self.size_px]), -1e6, 1e6)
-        pixels: NDArray[np.float32] = np.nan_to_num(boxes).astype(np.float32)
+        boxes[np.isnan(boxes)] = 0
+        pixels: NDArray[np.float32] = boxes.astype(np.float32)
         return pixels
 
 
-def by_rows(x: NDArray[np.float32], *rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def by_rows(x: NDArray[np.floating[Any]], *rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices [N] that sort by the last of rows, then by those before it, then by x. By the low bits of rows: two that
     are 65,536 apart may stand together."""
     order = np.argsort(x, kind="stable")
