@@ -73,7 +73,7 @@ PICTURE = pa.struct(
     [
         ("width_px", pa.int32()),
         ("height_px", pa.int32()),
-        ("data", pa.large_binary()),  # zstd frame of RGB8 rows, at the size that the model sees
+        ("data", pa.large_binary()),  # as schemas.request.Picture has it, at the size that the model sees
     ]
 )
 

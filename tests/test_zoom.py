@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from model.prompts.rgb import pack, unpack
 from operators.infer.unit_request import Conversation, UnitRequest
 from operators.media.full_res import FULL_RES_PX
 from operators.media.image import images
@@ -34,18 +34,6 @@ from schemas.unit import Locator
 from tests.support.world import write_image, write_pdf
 from tests.test_own_tasks import RECEIPT, rows_of, spec_of
 
-_ZSTD = pa.Codec("zstd")
-
-
-def picture(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Picture:
-    data = _ZSTD.compress(pa.py_buffer(np.ascontiguousarray(pixels)), asbytes=True)
-    return Picture(pixels.shape[1], pixels.shape[0], data)
-
-
-def pixels_of(seen: Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    raw = _ZSTD.decompress(seen.data, decompressed_size=seen.height_px * seen.width_px * 3)
-    return np.frombuffer(raw, np.uint8).reshape(seen.height_px, seen.width_px, 3)
-
 
 def quarters(width: int, height: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Red, green, blue and white, from the top left."""
@@ -62,7 +50,7 @@ def zoom(*bbox_2d: Any, **more: Any) -> str:
     return f"Let me look.\n<tool_call>\n{json.dumps({'name': TOOL, 'arguments': arguments})}\n</tool_call>"
 
 
-SHOWN = picture(quarters(640, 640))
+SHOWN = pack(quarters(640, 640))
 UNIT = Unit(View("image", 0, 1280, 1280, blank=False), SHOWN)
 
 
@@ -110,7 +98,7 @@ def test_a_part_is_shown_and_the_conversation_goes_on() -> None:
     assert words(second.messages[2]) == zoom(500, 0, 1000, 500)
     (crop,) = pictures_in(second.messages[3])
     assert (crop.width_px, crop.height_px) == (512, 512)  # 320 px each way, enlarged to 256 tokens
-    assert (pixels_of(crop) == (0, 255, 0)).all()
+    assert (unpack(crop) == (0, 255, 0)).all()
     assert words(second.messages[3]).startswith("<tool_response>\n\nThis is image 1. Zoom in again, or answer.")
     assert second.note == "zoom 640 0 1280 640 px"  # of the original
     receive(conversation, second, "A green wall.")
@@ -126,7 +114,7 @@ def test_a_crop_of_a_crop_is_cut_from_the_first_picture() -> None:
     receive(conversation, request, zoom(500, 0, 1000, 1000, img_idx=1))
     request = ask(conversation)
     (crop,) = pictures_in(request.messages[-1])
-    assert (pixels_of(crop) == 255).all()
+    assert (unpack(crop) == 255).all()
     assert request.note == "zoom 640 640 1280 1280 px"
     assert "You cannot zoom in again. Answer now." in words(request.messages[-1])
 
@@ -137,12 +125,12 @@ def test_the_sharpest_picture_at_hand_is_cut() -> None:
     full_res = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
     shown = np.asarray(Image.fromarray(full_res).resize((160, 160), Image.Resampling.BOX))
     assert shown.std() < 1
-    conversation = conversation_of(Unit(UNIT.view, picture(shown), full_res=(picture(full_res),)))
+    conversation = conversation_of(Unit(UNIT.view, pack(shown), full_res=(pack(full_res),)))
     request = ask(conversation)
     receive(conversation, request, zoom(250, 250, 650, 650))
     (crop,) = pictures_in(ask(conversation).messages[-1])
     assert (crop.width_px, crop.height_px) == (512, 512)
-    assert pixels_of(crop).std() > 120
+    assert unpack(crop).std() > 120
 
 
 @pytest.mark.parametrize(
@@ -221,7 +209,7 @@ def test_a_schema_holds_the_last_reply_only() -> None:
 
 
 def test_lines_are_asked_as_ever() -> None:
-    lines = tuple(TextLine((0, y0, 640, y0 + 32), (picture(quarters(640, 32)),)) for y0 in (0, 64))
+    lines = tuple(TextLine((0, y0, 640, y0 + 32), (pack(quarters(640, 32)),)) for y0 in (0, 64))
     conversation = conversation_of(Unit(View("page", 0, 640, 640, blank=False), SHOWN, lines), name="ocr")
     first, second = conversation.next()
     assert [message.role for message in first.messages] == ["user"]
@@ -327,4 +315,4 @@ def test_decoders_keep_pictures_at_their_own_size_where_a_task_zooms(tmp_path: P
         sandbox.close()
     crossed = full_res_of(batch.column("full_res")[0])
     assert crossed is not None
-    assert (pixels_of(crossed) == photo.full_res).all()
+    assert (unpack(crossed) == photo.full_res).all()

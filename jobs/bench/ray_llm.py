@@ -28,7 +28,7 @@ ROWS = pa.schema(
         ("prompt", pa.string()),
         ("kind", pa.string()),  # image or video
         ("size", pa.list_(pa.int64())),  # [frames, height, width]
-        ("frames", pa.list_(pa.large_binary())),  # zstd of RGB8
+        ("frames", pa.list_(pa.large_binary())),  # as Picture has them
         ("times_s", pa.list_(pa.float64())),
         ("sampling", pa.string()),  # JSON
     ]

@@ -40,6 +40,7 @@ from operators.units import Decoded, LineImage, Planned
 from schemas.checkout import ROOT
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
+from schemas.request import Buffer
 
 
 def main() -> None:
@@ -100,7 +101,7 @@ def _decode(channel: Channel, source: Source, order: dict[str, Any], settings: D
             _send_unit(channel, head, parts)
 
 
-def _message(result: Decoded | InputError, started: float) -> tuple[dict[str, Any], list[bytes] | None]:
+def _message(result: Decoded | InputError, started: float) -> tuple[dict[str, Any], list[Buffer] | None]:
     """What is said of a unit, and its pictures if it has some."""
     try:
         if isinstance(result, InputError):
@@ -114,7 +115,7 @@ def _message(result: Decoded | InputError, started: float) -> tuple[dict[str, An
         return {"error": _failure("decode", _as_input_error(error)), "decode_s": time.monotonic() - started}, None
 
 
-def _send_unit(channel: Channel, head: dict[str, Any], parts: list[bytes]) -> None:
+def _send_unit(channel: Channel, head: dict[str, Any], parts: list[Buffer]) -> None:
     memory = sealed(parts)
     try:
         channel.send(head, fds=[memory], waiting=progress)

@@ -1,7 +1,7 @@
 """What a decoder says: its messages, and a decoded unit as JSON and sealed memory. Knows no format.
 
 A unit's facts and the sizes of its pictures are JSON, which the parent checks like any other; the pictures themselves,
-compressed, lie one behind the other in memory (memfd) that nobody can change any more once it is sealed. So no length
+packed, lie one behind the other in memory (memfd) that nobody can change any more once it is sealed. So no length
 or offset that a child wrote is followed before it was checked, and the parent maps what it will not copy.
 """
 
@@ -36,6 +36,7 @@ from operators.processes.messages import (
 from schemas import tables
 from schemas.decode import DecodeSettings
 from schemas.errors import FAILURE_KINDS
+from schemas.request import Buffer
 from schemas.unit import INPUT_NOTES, Locator
 
 MOST_UNITS = 1 << 16
@@ -119,10 +120,10 @@ def pack_units(media: str, units: Iterable[Locator]) -> dict[str, Any] | None:
     return head if len(planned) <= MOST_UNITS and fits(head, PROBED.bounds) else None
 
 
-def pack_unit(row: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]] | None:
+def pack_unit(row: dict[str, Any]) -> tuple[dict[str, Any], list[Buffer]] | None:
     """row: of tables.DECODED, without an error. The message, and what lies in the memory that comes with it; None
     where it is too large a message."""
-    parts: list[bytes] = []
+    parts: list[Buffer] = []
 
     def size(picture: dict[str, Any]) -> Size:
         parts.append(picture["data"])
@@ -138,7 +139,7 @@ def pack_unit(row: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]] | None:
     return (head, parts) if fits(head, DECODED.bounds) else None
 
 
-def sealed(parts: Iterable[bytes]) -> int:
+def sealed(parts: Iterable[Buffer]) -> int:
     """A file descriptor of memory that holds them and cannot be changed. Raises OSError."""
     memory = os.memfd_create("unit", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -214,7 +215,7 @@ def _check_sizes(sizes: list[Size], settings: DecodeSettings) -> None:
     for width_px, height_px, data_bytes in sizes:
         if width_px * height_px > most_px:
             raise ValueError(f"a picture of {width_px} x {height_px} px")
-        if data_bytes > width_px * height_px * 3 * 1.01 + 1024:  # zstd makes nothing larger than that
+        if data_bytes > width_px * height_px * 3:
             raise ValueError(f"{data_bytes} bytes for {width_px} x {height_px} px")
     # they all lay in its address space at once
     if sum(width_px * height_px * 3 for width_px, height_px, _ in sizes) > settings.memory_mb << 20:

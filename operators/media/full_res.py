@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from PIL import Image
-
-from model.prompts.rgb import RGB
 from schemas.decode import DecodeSettings
 
 FULL_RES_PX = 16_777_216
 """Area up to which pictures are kept: the largest that the model itself would take."""
 _WORTH = 1.2
-_ROWS = 64
 
 
 def full_res_size(
@@ -29,19 +24,3 @@ def full_res_bytes(width_px: int, height_px: int, seen: tuple[int, int], setting
     """What it weighs, uncompressed."""
     size = full_res_size(width_px, height_px, seen, settings)
     return size[0] * size[1] * 3 if size else 0
-
-
-def is_gray(pixels: RGB) -> bool:
-    """Whether the three channels are one."""
-    for rows in range(0, len(pixels), _ROWS):
-        flat = pixels[rows : rows + _ROWS].reshape(-1)
-        differs = flat[1:] != flat[:-1]
-        if differs[0::3].any() or differs[1::3].any():
-            return False
-    return True
-
-
-def resized(picture: Image.Image, size: tuple[int, int]) -> RGB:
-    """picture: in RGB, or in L. size: (width, height)."""
-    picture = picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))

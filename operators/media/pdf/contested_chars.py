@@ -15,8 +15,7 @@ import pypdfium2.raw as pdfium
 from numpy.typing import NDArray
 
 from model.prompts.rgb import RGB
-from operators.media.pdf.layer_chars import Layer, LayerChars
-from operators.media.pdf.visible_chars import words_of
+from operators.media.pdf.layer_chars import Layer, LayerChars, by_rows
 
 _LINES, _UNDER, _FEW = 1.4, 0.4, 0.1
 """Words for each pixel of the middle of a word's box, from which it is contested; those that are seen, from which one
@@ -39,7 +38,7 @@ def unseen(layer: Layer, chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     hidden = np.zeros(len(chars), np.bool_)
     if _meetings(chars.only(letters)) < _FEWEST:
         return hidden
-    words, starts = words_of(chars)
+    words, starts = chars.words
     bands = _bands(chars, starts)
     contested = (_covered(bands, np.ones(len(starts), np.bool_), pixels.shape[:2]) >= _LINES)[words] & letters
     if not contested.any():
@@ -63,10 +62,11 @@ def _meetings(chars: LayerChars) -> int:
     height = float(np.median(sides[:, 1][sides[:, 1] > 0]))
     x, y = (chars.boxes[:, :2] + chars.boxes[:, 2:]).T / 2
     row = np.floor(y / height).astype(np.int64)
-    order = np.lexsort((x, row))
+    order = by_rows(x, row)
     one, two = order[:-1], order[1:]
-    near = (row[one] == row[two]) & (x[two] - x[one] < _NARROWEST * height) & (sides[one] > 0).any(axis=1)
-    return int((near & (chars.boxes[one] != chars.boxes[two]).any(axis=1)).sum())
+    near = (row[one] == row[two]) & (x[two] - x[one] < _NARROWEST * height)
+    one, two = one[near], two[near]
+    return int(((sides[one] > 0).any(axis=1) & (chars.boxes[one] != chars.boxes[two]).any(axis=1)).sum())
 
 
 def _bands(chars: LayerChars, starts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -133,10 +133,8 @@ def _compared(layer: Layer, drawn: object, around: tuple[float, float, float, fl
     if not len(rows):
         return _INVISIBLE, bgra.size // 4
     colors = bgra[rows, columns, 2::-1].astype(np.int16)
-    best = 0.0
-    for dy in (-1, 0, 1, 2):  # it is drawn from a whole pixel on
-        for dx in (-1, 0, 1, 2):
-            y = (rows + int(y0) + dy).clip(0, pixels.shape[0] - 1)
-            x = (columns + int(x0) + dx).clip(0, pixels.shape[1] - 1)
-            best = max(best, float((np.abs(pixels[y, x] - colors).max(axis=1) < _NEAR).mean()))
-    return _SEEN if best >= _SHOWN else _UNSEEN, bgra.size // 4
+    # it is drawn from a whole pixel on
+    ys = [(rows + int(y0) + dy).clip(0, pixels.shape[0] - 1) for dy in (-1, 0, 1, 2)]
+    xs = [(columns + int(x0) + dx).clip(0, pixels.shape[1] - 1) for dx in (-1, 0, 1, 2)]
+    shown = any((np.abs(pixels[y, x] - colors).max(axis=1) < _NEAR).mean() >= _SHOWN for y in ys for x in xs)
+    return _SEEN if shown else _UNSEEN, bgra.size // 4

@@ -41,6 +41,8 @@ _MOST_ACCENTED = 0.6
 """Of Latin letters; in Vietnamese a third carries accents. More are bytes of another script, read as Latin-1."""
 _NARROW = 96
 """Code points; real text of thousands of signs is spread wider than an alphabet."""
+_WIDE = "\u3400"
+"""The first of the scripts that have thousands of signs."""
 _PLAIN_SIGNS = frozenset(".,_-–—…·|=*•:;'\"()[]/\\ \t\r\n+")
 """Of leaders, rules, tables and formulas: no page is doubted for these."""
 _SAMPLE = 4_000
@@ -72,14 +74,13 @@ _DIGITS = _shapes("", "0123456789", ""), _shapes("012", "68", "34579")
 
 def is_unfit(text: str, chars: LayerChars) -> bool:
     """text: of chars, put in order; both as far as they are visible."""
-    marks = [char for char in text if not char.isspace()]
-    if not marks:
+    counts = {char: count for char, count in Counter(text).items() if not char.isspace()}
+    if not counts:
         return False
-    counts = Counter(marks)
     unmapped = int((chars.codes == 0).sum()) + sum(counts[char] for char in counts if is_unmapped(char))
-    if unmapped >= _MOST_UNMAPPED * len(marks):
+    if unmapped >= _MOST_UNMAPPED * sum(counts.values()):
         return True
-    if _is_narrow(marks):
+    if max(counts) >= _WIDE and _is_narrow(list(text)):
         return True
     digits = [shape_agreement(chars, shapes) for shapes in _DIGITS]
     if all(share is not None and share < _WRONG_SHAPES for share in digits):
@@ -87,7 +88,7 @@ def is_unfit(text: str, chars: LayerChars) -> bool:
     letters = shape_agreement(chars)
     if letters is not None and not _WRONG_SHAPES <= letters < _RIGHT_SHAPES:
         return letters < _WRONG_SHAPES
-    return is_odd(marks[:_SAMPLE])
+    return is_odd([char for char in text if not char.isspace()][:_SAMPLE])
 
 
 def is_unmapped(char: str) -> bool:
@@ -99,18 +100,20 @@ def is_unmapped(char: str) -> bool:
 
 def is_odd(marks: list[str]) -> bool:
     """Whether characters are spread as in no language: one alone, signs for letters, or a script's rare letters."""
-    plain = {char: unicodedata.normalize("NFKD", char)[0].casefold()[:1] for char in set(marks)}
-    bare = [plain[char] for char in marks]
-    letters = [char for char in bare if char.isalpha()]
-    others = [char for char in bare if unicodedata.category(char)[0] in "SPC" and char not in _PLAIN_SIGNS]
-    if len(others) >= _FEWEST_LETTERS and len(others) > _MOST_SIGNS * len(marks):
+    of_marks = Counter(marks)
+    bare = Counter[str]()
+    for char, count in of_marks.items():
+        bare[unicodedata.normalize("NFKD", char)[0].casefold()[:1]] += count
+    counts = {char: count for char, count in bare.items() if char.isalpha()}
+    others = sum(n for char, n in bare.items() if unicodedata.category(char)[0] in "SPC" and char not in _PLAIN_SIGNS)
+    if others >= _FEWEST_LETTERS and others > _MOST_SIGNS * len(marks):
         return True
-    if len(letters) < _FEWEST_LETTERS:
+    letters = sum(counts.values())
+    if letters < _FEWEST_LETTERS:
         return False
-    counts = Counter(letters)
-    if counts.most_common(1)[0][1] > 0.5 * len(letters):
+    if max(counts.values()) > 0.5 * letters:
         return True
-    scripts: dict[str, int] = Counter()
+    scripts = Counter[str]()
     by_letter = {letter: unicodedata.name(letter, "NONE").split()[0].split("-")[0] for letter in counts}
     for letter, count in counts.items():
         scripts[by_letter[letter]] += count
@@ -119,13 +122,17 @@ def is_odd(marks: list[str]) -> bool:
         return False
     of_script = {letter: count for letter, count in counts.items() if by_letter[letter] == script}
     if script in _COMMON:
-        digits = sum(char.isdigit() for char in bare)
-        if digits > _MOST_DIGITS * (len(letters) + digits):
+        digits = sum(count for char, count in bare.items() if char.isdigit())
+        if digits > _MOST_DIGITS * (letters + digits):
             return False
         common, least = _COMMON[script]
         share = sum(count for letter, count in of_script.items() if letter in common) / scripts[script]
-        accented = sum(char > "\x7f" and not unicodedata.normalize("NFKC", char).isascii() for char in marks)
-        return share < least or (script == "LATIN" and accented > _MOST_ACCENTED * len(letters))
+        if share < least:
+            return True
+        accented = sum(
+            n for char, n in of_marks.items() if char > "\x7f" and not unicodedata.normalize("NFKC", char).isascii()
+        )
+        return script == "LATIN" and accented > _MOST_ACCENTED * letters
     return False
 
 

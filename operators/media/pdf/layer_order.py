@@ -7,7 +7,6 @@ from __future__ import annotations
 import unicodedata
 
 import numpy as np
-from numpy.typing import NDArray
 
 from operators.media.pdf.layer_chars import LayerChars
 
@@ -39,7 +38,8 @@ def composed(chars: LayerChars) -> str:
     """The text, an accent that stands over or under a letter in one character with it."""
     letters: list[str] = list(_in_order(chars))
     boxes = chars.boxes
-    for place in [place for place, letter in enumerate(letters) if letter in _ACCENTS]:
+    accented = not _ACCENTS.keys().isdisjoint(letters)
+    for place in [place for place, letter in enumerate(letters) if letter in _ACCENTS] if accented else []:
         near = range(max(place - _REACH, 0), min(place + _REACH + 1, len(letters)))
         best, best_distance = None, 0.5
         for other in near:
@@ -54,30 +54,29 @@ def composed(chars: LayerChars) -> str:
             for between in range(min(best, place) + 1, max(best, place)):
                 letters[between] = letters[between].strip()
             letters[place] = ""
-    return _downward(letters, boxes)
+    return _downward(letters, chars)
 
 
-def _downward(letters: list[str], boxes: NDArray[np.float32]) -> str:
+def _downward(letters: list[str], chars: LayerChars) -> str:
     """The lines from the top of the page, or of print that runs up or down it: from turned pages PDFium gives them in
     reverse. Only where they climb on the whole page: in what order a file has its blocks is no fault."""
-    texts, starts, across, along = [], [], 0.0, 0.0
-    ends = [place for place, letter in enumerate(letters) if letter in "\r\n" and letter]
-    for start, end in zip([0, *(place + 1 for place in ends)], [*ends, len(letters)], strict=True):
-        inked = [place for place in range(start, end) if boxes[place, 2] > boxes[place, 0]]
-        if inked:
-            texts.append("".join(letters[start:end]))
-            middles = (boxes[inked, :2] + boxes[inked, 2:]) / 2
-            starts.append(middles[0])
-            across, along = (
-                across + float(middles[-1, 0] - middles[0, 0]),
-                along + float(middles[-1, 1] - middles[0, 1]),
-            )
-    if len(texts) < _FEWEST_LINES:
+    boxes = chars.boxes
+    inked = np.nonzero(boxes[:, 2] > boxes[:, 0])[0]
+    ends = [place for place in np.nonzero(np.isin(chars.codes, (0x0A, 0x0D)))[0].tolist() if letters[place]]
+    bounds = np.array([-1, *ends, len(letters)])
+    reached = np.searchsorted(inked, bounds)
+    lines = np.nonzero(np.diff(reached))[0]  # that show something
+    if len(lines) < _FEWEST_LINES:
         return "".join(letters)
-    steps = np.diff(np.array(starts), axis=0)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    starts = middles[inked[reached[lines]]]
+    across, along = (middles[inked[reached[lines + 1] - 1]] - starts).sum(axis=0, dtype=np.float64)
+    steps = np.diff(starts, axis=0)
     # to the right, or up the page: the next line is further down, or to the right
     down = steps[:, 1] if abs(across) >= abs(along) else -np.sign(along) * steps[:, 0]
-    return "\n".join(reversed(texts)) if (down < 0).mean() > _CLIMBING else "".join(letters)
+    if (down < 0).mean() <= _CLIMBING:
+        return "".join(letters)
+    return "\n".join("".join(letters[bounds[line] + 1 : bounds[line + 1]]) for line in reversed(lines))
 
 
 def _joined(letter: str, accent: str) -> str:

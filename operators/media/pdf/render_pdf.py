@@ -5,17 +5,20 @@ made to crash or spin by a file.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 import pypdfium2
+import pypdfium2.raw as pdfium
 from PIL import Image
 
 from model.prompts.pixels import smart_resize
+from model.prompts.rgb import RGB
 from operators.media.blank import is_blank
-from operators.media.full_res import full_res_bytes, full_res_size, is_gray, resized
+from operators.media.full_res import full_res_bytes, full_res_size
 from operators.media.pdf.open_pdf import PageFacts, opened_pages, survey
 from operators.media.pdf.text_layer import read_text_layer
 from operators.media.progress import progress
@@ -46,10 +49,10 @@ def probe(source: Source, settings: DecodeSettings) -> list[Planned]:
 
 
 def decode(source: Source, units: list[Planned], settings: DecodeSettings) -> Iterator[Decoded | InputError]:
-    """The pages in order. Each is rendered straight at about the size that the model sees.
+    """The pages in order. Each is drawn at the size that the model sees, and nothing is resized afterwards.
 
-    The scale comes from the page's size before anything is drawn, so a page of 200 x 200 inches costs no more
-    than any other.
+    That size comes from the page's own before anything is drawn, so a page of 200 x 200 inches costs no more than any
+    other.
     """
     pages = _pages(source, units)
     numbers = [unit.page - 1 for unit in units if unit.page is not None]
@@ -132,24 +135,18 @@ def _render(
 ) -> Decoded:
     """reopened: opens the page again. notes: of the document's form."""
     width_pt, height_pt = _visible_pt(page)
-    width_px, height_px, seen_width, seen_height = _sizes((width_pt, height_pt), facts, settings)
-    full_size = full_res_size(width_px, height_px, (seen_width, seen_height), settings)
-    needed = full_size or (seen_width, seen_height)
-    scale = max(needed[0] / width_pt, needed[1] / height_pt)
-    if settings.line_reader is not None:
-        # print of 6 points is 18 px high; a huge page stays under the source cap, and within the memory
-        most_px = min(settings.max_source_px / 4, ((settings.memory_mb << 20) - _IDLE_BYTES) / _LINES_BYTES)
-        if needed[0] * needed[1] > most_px:
-            raise InputError(
-                "too_large", f"cutting out its lines takes more than decode.memory_mb = {settings.memory_mb}"
-            )
-        scale = max(scale, min(_LINES_DPI / 72 * facts.user_unit, (most_px / (width_pt * height_pt)) ** 0.5))
-    picture = _picture(page, scale)
-    pixels = resized(picture, (seen_width, seen_height))
-    text_layer, notes_of_layer = read_text_layer(page, pixels, reopened)
+    width_px, height_px, *seen = _sizes((width_pt, height_pt), facts, settings)
+    seen_size = (seen[0], seen[1])
+    full_size = full_res_size(width_px, height_px, seen_size, settings)
+    line_size = _line_size((width_pt, height_pt), full_size or seen_size, facts, settings)
+    # each is drawn at its own size: no look at a page depends on which others are taken
+    pixels = _drawn(page, seen_size)
+    full_res = _drawn(page, full_size) if full_size else None
     line_images = None
-    if settings.line_reader is not None:
-        line_images = cut_lines(picture.convert("RGB"), settings.line_reader, width_px / picture.width)
+    if settings.line_reader is not None and line_size is not None:
+        picture = Image.fromarray(_drawn(page, line_size))
+        line_images = cut_lines(picture, settings.line_reader, width_px / picture.width)
+    text_layer, notes_of_layer = read_text_layer(page, pixels, reopened)
     return Decoded(
         width_px,
         height_px,
@@ -158,8 +155,24 @@ def _render(
         text_layer=text_layer,
         input_notes=tuple(dict.fromkeys((*facts.notes, *notes, *notes_of_layer))),
         blank=is_blank(pixels),
-        full_res=resized(picture, full_size) if full_size else None,
+        full_res=full_res,
     )
+
+
+def _line_size(
+    size_pt: tuple[float, float], needed: tuple[int, int], facts: PageFacts, settings: DecodeSettings
+) -> tuple[int, int] | None:
+    """(width, height) in pixels at which lines are cut out: no less than needed, and print of 6 points 18 px high,
+    where a huge page stays under the source cap, and within the memory. None where nobody asks. Raises InputError."""
+    if settings.line_reader is None:
+        return None
+    most_px = min(settings.max_source_px / 4, ((settings.memory_mb << 20) - _IDLE_BYTES) / _LINES_BYTES)
+    if needed[0] * needed[1] > most_px:
+        raise InputError("too_large", f"cutting out its lines takes more than decode.memory_mb = {settings.memory_mb}")
+    width_pt, height_pt = size_pt
+    scale = max(needed[0] / width_pt, needed[1] / height_pt)
+    scale = max(scale, min(_LINES_DPI / 72 * facts.user_unit, (most_px / (width_pt * height_pt)) ** 0.5))
+    return math.ceil(width_pt * scale), math.ceil(height_pt * scale)
 
 
 def _visible_pt(page: pypdfium2.PdfPage) -> tuple[float, float]:
@@ -174,11 +187,16 @@ def _visible_pt(page: pypdfium2.PdfPage) -> tuple[float, float]:
     return width_pt, height_pt
 
 
-def _picture(page: pypdfium2.PdfPage, scale: float) -> Image.Image:
-    """In RGB; in L where it has no colors, which is resized in a third of the time, to the same."""
-    with contextlib.closing(page.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))) as bitmap:
-        pixels = bitmap.to_numpy()
-        if pixels.shape[2:] == (3,) and is_gray(pixels):
-            return Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
-        picture: Image.Image = bitmap.to_pil()
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+def _drawn(page: pypdfium2.PdfPage, size: tuple[int, int]) -> RGB:
+    """The page on white, stretched to (width, height) pixels as it is drawn: nothing is resampled afterwards."""
+    width, height = size
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    buffer = np.ctypeslib.as_ctypes(pixels.reshape(-1))
+    bitmap = pypdfium2.PdfBitmap.new_native(width, height, pdfium.FPDFBitmap_BGR, rev_byteorder=True, buffer=buffer)
+    with contextlib.closing(bitmap):
+        place = (bitmap, page, 0, 0, width, height, 0, pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER)
+        pdfium.FPDF_RenderPageBitmap(*place)
+        if page.formenv:
+            pdfium.FPDF_FFLDraw(page.formenv, *place)
+    progress()
+    return pixels

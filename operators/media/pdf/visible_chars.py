@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.prompts.rgb import RGB
-from operators.media.pdf.layer_chars import LayerChars
+from operators.media.pdf.layer_chars import LayerChars, by_rows
 
 _CONTRAST = 16
 """Steps of 255 in one channel within a character's box; print of 6 points in light gray (#dcdcdc) has more."""
@@ -23,8 +23,6 @@ _MOST_LARGE = 2_000
 _MOST_SHARE, _LEAST_SHARE = 0.5, 0.2
 """Of a word's characters: where as many show contrast all are visible, as a full stop on the edge of a pixel; where
 fewer do none is, as words under a bar whose edge runs through one of them."""
-_FARTHEST = 2.5
-"""Longer sides of their boxes by which letters of a word lie apart at most."""
 _SAME_PLACE, _SHADOW = 0.15, 0.35
 """Of a word's height, by which two drawings of one letter lie apart at most, since two letters of a word lie farther;
 and two drawings of a whole word, one of which is the other's shadow."""
@@ -43,7 +41,7 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     placed = (x0 != x1) | (y0 != y1)  # all else is of fonts without outlines: nothing speaks against it
     where = np.nonzero(on_page & placed)[0]
     shown[where] = _contrast(chars.boxes[where], pixels, 0)
-    words, starts = words_of(chars)
+    words, starts = chars.words
     sizes = np.add.reduceat(letters, starts)
     where = np.nonzero(on_page & ~shown & (sizes[words] <= 2))[0]  # a bar or a full stop fills its box
     shown[where] = _contrast(chars.boxes[where], pixels, 1)
@@ -52,34 +50,22 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
     return seen | ~letters
 
 
-def words_of(chars: LayerChars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The number of each character's word [N], and where each word begins, a blank with the word behind it. Lines end a
-    word, also where PDFium joins a broken one."""
-    begins = chars.blanks
-    if len(begins) == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    sides = chars.boxes[:, 2:] - chars.boxes[:, :2]
-    longer = np.maximum(sides[1:].max(axis=1), sides[:-1].max(axis=1))
-    steps = np.abs(np.diff(chars.boxes[:, :2] + chars.boxes[:, 2:], axis=0)).max(axis=1) / 2
-    begins[1:] |= (steps > _FARTHEST * longer) & ~begins[:-1]
-    begins[0] = True
-    return np.cumsum(begins) - 1, np.nonzero(begins)[0]
-
-
 def _contrast(boxes: NDArray[np.float32], pixels: RGB, margin: int) -> NDArray[np.bool_]:
     """[N]: whether the picture differs within each box, at the points of a grid. margin: pixels around it."""
     height, width = pixels.shape[:2]
     flat = pixels.reshape(-1, 3)
     shown = np.zeros(len(boxes), np.bool_)
     left = np.arange(len(boxes))
-    for across, down in _GRIDS:
+    # most letters differ in green, at few points
+    for channels, (across, down) in (((1,), _FEW_POINTS), ((0, 1, 2), _ALL_POINTS)):
         x0, y0, x1, y1 = boxes[left].T
         x = (x0 - margin + across[:, None] * (x1 - x0 + 2 * margin)).astype(np.int32).clip(0, width - 1)
         y = (y0 - margin + down[:, None] * (y1 - y0 + 2 * margin)).astype(np.int32).clip(0, height - 1)
-        values = flat[y * width + x]  # [points, characters, 3]
-        differs = ((values.max(axis=0) - values.min(axis=0)) >= _CONTRAST).any(axis=1)
-        shown[left[differs]] = True
-        left = left[~differs]
+        points = y * width + x
+        for channel in channels:
+            values = flat[:, channel][points]  # [points, characters]
+            shown[left] |= (values.max(axis=0) - values.min(axis=0)) >= _CONTRAST
+        left = left[~shown[left]]
     large = (boxes[left, 2] - boxes[left, 0] > _COLUMNS) | (boxes[left, 3] - boxes[left, 1] > _ROWS)
     for index in left[large][:_MOST_LARGE]:  # thin strokes of large print may pass between the points
         x0, y0, x1, y1 = (max(int(side), 0) for side in boxes[index])
@@ -89,22 +75,21 @@ def _contrast(boxes: NDArray[np.float32], pixels: RGB, margin: int) -> NDArray[n
     return shown
 
 
-def _grids() -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]:
-    """Points in a box as shares of its sides, across and down: a third of them, which shows most letters; then all."""
+def _points(step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of a grid in a box every so many, spread over its columns and rows, as shares of its sides, across and down."""
     down, across = (axis.ravel() for axis in np.mgrid[0:_ROWS, 0:_COLUMNS])
-    shares = (across / (_COLUMNS - 1)).astype(np.float32), (down / (_ROWS - 1)).astype(np.float32)
-    third = (across + down) % 3 == 0
-    return (shares[0][third], shares[1][third]), shares
+    chosen = (across + 2 * down) % step == 0
+    return (across[chosen] / (_COLUMNS - 1)).astype(np.float32), (down[chosen] / (_ROWS - 1)).astype(np.float32)
 
 
-_GRIDS = _grids()
+_FEW_POINTS, _ALL_POINTS = _points(6), _points(1)
 
 
 def drawn_again(chars: LayerChars) -> NDArray[np.bool_]:
     """[N]: whether the same is drawn at the same place before, as bold print and shadows are faked: single letters
     within a word, or words as a whole."""
     again = np.zeros(len(chars), np.bool_)
-    words, starts = words_of(chars)
+    words, starts = chars.words
     placed = chars.boxes[:, 3] > chars.boxes[:, 1]
     where = np.nonzero(placed)[0]
     if len(where) < 2:
@@ -131,8 +116,7 @@ def _same_place(chars: LayerChars, near: NDArray[np.float32]) -> tuple[NDArray[n
     row_height = max(float(np.median(near)) / _SHADOW, 4.0)
     pairs = []
     for shift in (0.0, 0.5):  # two that lie close fall into one row of one of these
-        row = np.floor(y / row_height + shift).astype(np.int64)
-        order = np.lexsort((x, (codes << 24) + row))
+        order = by_rows(x, np.floor(y / row_height + shift).astype(np.int64), codes)
         for step in (1, 2):
             one, two = order[:-step], order[step:]
             dx, dy = np.abs(x[one] - x[two]), np.abs(y[one] - y[two])
