@@ -1,8 +1,9 @@
 """The pixels of a picture, packed as they travel, and unpacked. Imports no torch: an engine that runs elsewhere needs
 none, nor does a decoder.
 
-Print and screens leave a tenth of their bytes, at less than it costs to hand these on; photographs and frames of video
-keep half of theirs or more, at several times that, and travel as they are (docs/facts/media-decoding.md §13).
+Print and screens leave a tenth of their bytes, at less than it costs to hand these on. What keeps more than a sixth
+(photographs, frames of video, the grain of a scan) takes several times as long, and travels as it is
+(docs/facts/media-decoding.md §13).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ RGB: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 """[height, width, 3]"""
 
 _ZSTD = pa.Codec("zstd", compression_level=-1)
-_WORTH = 0.3
+_WORTH = 1 / 6
 """Share of its bytes that a picture may keep, to be compressed."""
 _EVERY_ROWS, _SAMPLE_ROWS = 64, 4
 """Of a picture that is higher, as many rows of each stretch tell what it would keep."""

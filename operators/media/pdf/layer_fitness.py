@@ -41,8 +41,6 @@ _MOST_ACCENTED = 0.6
 """Of Latin letters; in Vietnamese a third carries accents. More are bytes of another script, read as Latin-1."""
 _NARROW = 96
 """Code points; real text of thousands of signs is spread wider than an alphabet."""
-_WIDE = "\u3400"
-"""The first of the scripts that have thousands of signs."""
 _PLAIN_SIGNS = frozenset(".,_-–—…·|=*•:;'\"()[]/\\ \t\r\n+")
 """Of leaders, rules, tables and formulas: no page is doubted for these."""
 _SAMPLE = 4_000
@@ -80,7 +78,7 @@ def is_unfit(text: str, chars: LayerChars) -> bool:
     unmapped = int((chars.codes == 0).sum()) + sum(counts[char] for char in counts if is_unmapped(char))
     if unmapped >= _MOST_UNMAPPED * sum(counts.values()):
         return True
-    if max(counts) >= _WIDE and _is_narrow(list(text)):
+    if _is_narrow(counts):
         return True
     digits = [shape_agreement(chars, shapes) for shapes in _DIGITS]
     if all(share is not None and share < _WRONG_SHAPES for share in digits):
@@ -136,12 +134,14 @@ def is_odd(marks: list[str]) -> bool:
     return False
 
 
-def _is_narrow(marks: list[str]) -> bool:
+def _is_narrow(counts: dict[str, int]) -> bool:
     """Whether an alphabet's worth of the signs of a script that has thousands is used over and over."""
-    codes = np.array([ord(char) for char in marks], np.int64)
-    codes = codes[((codes >= 0x3400) & (codes < 0xA000)) | ((codes >= 0xAC00) & (codes < 0xD7A4))]
-    if len(codes) < _FEWEST_LETTERS:
+    wide = {
+        ord(char): count for char, count in counts.items() if "\u3400" <= char < "\ua000" or "\uac00" <= char < "\ud7a4"
+    }
+    if sum(wide.values()) < _FEWEST_LETTERS:
         return False
+    codes = np.repeat(list(wide), list(wide.values()))
     return bool((np.abs(codes - int(np.median(codes))) <= _NARROW // 2).mean() > 0.8)
 
 
