@@ -3,6 +3,9 @@ our own making."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,6 +81,9 @@ MOMENTS: list[tuple[str, tuple[float, float] | None]] = [
     ("The content does not occur in the video.", None),
     ("12.5", (12.5, 12.5)),
     ("12.5 seconds", (12.5, 12.5)),
+    ("12,5 Sekunden", (12.5, 12.5)),
+    ("Von 3,5 bis 12 Sekunden.", (3.5, 12)),
+    ("1,500 seconds", (1500, 1500)),
     ("12.5, 15", (12.5, 15)),
     ("3.0 - 99.5 seconds", (3, 99.5)),
     ("[[12.0, 15.5]]", (12, 15.5)),
@@ -156,3 +162,236 @@ HAPPENS = (
 @given(st.sampled_from(HAPPENS), st.integers(0, 300), st.integers(301, 600))
 def test_a_moment_is_read_in_every_form(said: str, start: int, end: int) -> None:
     assert read_moment(said.format(start / 10, end / 10)) == (start / 10, end / 10)
+
+
+def clock(time_s: int) -> str:
+    return f"{time_s // 60:02}:{time_s % 60:02}"
+
+
+def long_clock(time_s: int) -> str:
+    return f"{time_s // 3600}:{time_s % 3600 // 60:02}:{time_s % 60:02}"
+
+
+def in_words(time_s: int) -> str:
+    return f"{time_s // 60} min {time_s % 60} s"
+
+
+CLOCKS: tuple[Callable[[int], str], ...] = (
+    *(clock, long_clock, lambda time_s: f"{clock(time_s)}.0", lambda time_s: f"0{long_clock(time_s)}.000"),
+    *(lambda time_s: f"{time_s} s", lambda time_s: f"{time_s}s", lambda time_s: f"{time_s}.0 seconds"),
+    *(lambda time_s: f"{time_s} sec", lambda time_s: f"{time_s} Sekunden", lambda time_s: f"{time_s}秒"),
+    *(
+        lambda time_s: f"<{time_s}.0 seconds>",
+        lambda time_s: f"**{clock(time_s)}**",
+        lambda time_s: f"{time_s},0 Sekunden",
+    ),
+    *(
+        in_words,
+        lambda time_s: f"{time_s // 60} minutes {time_s % 60} seconds",
+        lambda time_s: f"{time_s // 60}m{time_s % 60:02}s",
+    ),
+    *(
+        lambda time_s: f"{time_s // 60}分{time_s % 60}秒",
+        lambda time_s: f"{time_s // 60} Minuten und {time_s % 60} Sekunden",
+    ),
+)
+THROUGH = (
+    *("{} - {}", "{}–{}", "{} to {}", "from {} to {}", "between {} and {}", "[{} - {}]", "({} – {})", "{} → {}"),
+    *(
+        "von {} bis {}",
+        "zwischen {} und {}",
+        "从{}到{}",
+        "{}至{}",
+        "{} until {}",
+        "{} ~ {}",
+        "It goes on from {} through {}.",
+    ),
+)
+BOTH_IN_SECONDS = (
+    *(
+        "{}-{} s",
+        "{} to {} seconds",
+        "{}–{}s",
+        "{} bis {} Sekunden",
+        "{}到{}秒",
+        "第{}秒到第{}秒",
+        "between {} and {} seconds",
+    ),
+    *(
+        "from the {}th second to the {}th second",
+        "from second {} to second {}",
+        "{}.0 - {}.0 sec",
+        "von {},0 bis {},0 Sekunden",
+    ),
+)
+AT = (
+    *(
+        "At {}.",
+        "It happens at {}",
+        "[{}]",
+        "around {}",
+        "The moment is {}.",
+        "Bei {} ist es so weit.",
+        "at about {}, he sits",
+    ),
+    *("({})", "在{}"),
+)
+ASIDE = (
+    "{}",
+    "Of 12 people, 3 walk: {}",
+    "{}\nAnswer: 4711 boats",
+    "In 2019 it cost $12.50. {}",
+    "The iPhone 15 is seen. {}",
+)
+TIMES_S = st.integers(61, 3500)
+SPAN_S = st.tuples(TIMES_S, st.integers(1, 90)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(CLOCKS), st.sampled_from(THROUGH), SPAN_S, st.sampled_from(ASIDE))
+def test_a_span_is_read_in_every_form(
+    written: Callable[[int], str], through: str, span: tuple[int, int], aside: str
+) -> None:
+    said = through.format(*map(written, span))
+    assert spans_in(aside.format(said)) == [span]
+    assert read_moment(said) == span
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(BOTH_IN_SECONDS), SPAN_S, st.sampled_from(ASIDE))
+def test_a_span_of_which_only_the_end_has_its_unit_is_read(through: str, span: tuple[int, int], aside: str) -> None:
+    assert spans_in(aside.format(through.format(*span))) == [span]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(CLOCKS), st.sampled_from(AT), TIMES_S, st.sampled_from(ASIDE))
+def test_a_time_is_read_in_every_form(written: Callable[[int], str], at: str, time_s: int, aside: str) -> None:
+    assert spans_in(aside.format(at.format(written(time_s)))) == [(time_s, time_s)]
+
+
+KEYS = (
+    *(("start", "end"), ("start_time", "end_time"), ("startTime", "endTime"), ("Start", "End"), ("begin", "end")),
+    *(
+        ("start_s", "end_s"),
+        ("Start Time", "End Time"),
+        ("开始时间", "结束时间"),
+        ("from", "to"),
+        ("start_sec", "end_sec"),
+    ),
+)
+VALUES: tuple[Callable[[int], object], ...] = (int, float, clock, long_clock, str, lambda time_s: f"{time_s}.0s")
+SPANNED = ("timestamp", "timestamps", "time", "span", "segment", "interval", "Time Range", "moment", "time_interval")
+TEXTS = st.sampled_from(("A man walks.", "two dogs bark at 12 cats", "一个人走路。", "he says: no"))
+EVENTS_S = st.lists(SPAN_S, min_size=1, max_size=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(KEYS), st.sampled_from(SPANNED), st.sampled_from(VALUES), SPAN_S)
+def test_a_span_in_json_is_read_under_any_keys(
+    keys: tuple[str, str], spanned: str, value: Callable[[int], object], span: tuple[int, int]
+) -> None:
+    ends = dict(zip(keys, map(value, span), strict=True))
+    for said in (
+        ends,
+        [ends],
+        {"moment": ends},
+        {spanned: list(map(value, span))},
+        {spanned: [list(map(value, span))]},
+    ):
+        assert read_moment(json.dumps(said, ensure_ascii=False)) == span
+
+
+def happened(reply: str) -> list[tuple[tuple[float, float], str]]:
+    row = checked("events", reply)
+    assert row.failure is None, row.failure
+    assert row.verified["dropped"] == 0
+    return [((event["start_s"], event["end_s"]), event["text"]) for event in row.result["events"]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS_S, TEXTS, st.sampled_from(KEYS), st.sampled_from(SPANNED[:5]), st.sampled_from(VALUES))
+def test_events_in_json_are_read_under_any_keys(
+    spans: list[tuple[int, int]], text: str, keys: tuple[str, str], spanned: str, value: Callable[[int], object]
+) -> None:
+    wanted = [(span, f"{text} {place}") for place, span in enumerate(spans)]
+    ends = [{keys[0]: value(start), keys[1]: value(end), "description": said} for (start, end), said in wanted]
+    lists = [{spanned: [value(start), value(end)], "sentence": said} for (start, end), said in wanted]
+    beside = {
+        "timestamps": [[value(start), value(end)] for start, end in spans],
+        "sentences": [said for _, said in wanted],
+    }
+    apart = {f"{keys[0]}s": [value(start) for start, _ in spans], f"{keys[1]}s": [value(end) for _, end in spans]}
+    for said in (ends, {"events": ends}, lists, beside, {"v_1": {"duration": 99.5, **beside}}):
+        assert happened(json.dumps(said, ensure_ascii=False)) == wanted
+    if keys[0] == "start":
+        assert happened(json.dumps({**apart, "captions": beside["sentences"]}, ensure_ascii=False)) == wanted
+
+
+LINES = (
+    *("{0} - {1}: {2}", "[{0} - {1}] {2}", "- **{0} – {1}**: {2}", "{0} to {1}: {2}", "From {0} to {1}: {2}"),
+    *(
+        "* {2} ({0} - {1})",
+        "| {0} | {1} | {2} |",
+        "| {0} - {1} | {2} |",
+        "**Event** ({0} - {1}): {2}",
+        "von {0} bis {1}: {2}",
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS_S, st.sampled_from(LINES), st.sampled_from(CLOCKS[:8]), st.sampled_from(("A man walks", "two dogs bark")))
+def test_events_in_lines_and_tables_are_read(
+    spans: list[tuple[int, int]], line: str, written: Callable[[int], str], text: str
+) -> None:
+    lines = [line.format(*map(written, span), text) for span in spans]
+    if line.startswith("|"):
+        columns = "| Start | End | Event |" if line.count("|") == 4 else "| Time | Event |"
+        lines = [columns, "|---" * (columns.count("|") - 1) + "|", *lines]
+    assert happened("\n".join(lines)) == [(span, text) for span in spans]
+
+
+NO_TIMES = (
+    *(
+        "In {} it began.",
+        "the {}s",
+        "${}",
+        "{} dollars",
+        "{}-{} people",
+        "an iPhone {}s",
+        "for {} seconds",
+        "{}%",
+        "page {}",
+    ),
+    *("a {} second video", "It lasts {} seconds", "{} km/h", "every {} s", "room {}", "{} fps", "{} frames", "RTX {}"),
+    *("für {} Sekunden", "es dauert {} Sekunden", "alle {} Sekunden", "持续{}秒", "a {}-minute film", "for {} minutes"),
+    *(
+        "{} minutes long",
+        "5:{} p.m.",
+        "10:45 Uhr",
+        "the second {} people",
+        "{} out of {}",
+        "€{}-{}",
+        "{} to {} dollars",
+    ),
+)
+YEARS = (
+    "from {} to {}",
+    "It shows the town from {} to {}.",
+    "between {} and {}",
+    "at {}",
+    "In {}.",
+    "{} to {} in the city",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.tuples(st.sampled_from(NO_TIMES), st.integers(10, 59))
+    | st.tuples(st.sampled_from(YEARS), st.integers(1900, 2098))
+)
+def test_numbers_of_other_things_are_no_times(said: tuple[str, int]) -> None:
+    form, number = said
+    assert spans_in(form.format(number, number + 1)) == []
+    with pytest.raises(InvalidOutput):
+        read_moment(form.format(number, number + 1))
