@@ -3,7 +3,11 @@ such words is none of them. The replies are of our own making."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.checks.check_reply import check_reply
 from operators.checks.refusals import declines
@@ -108,3 +112,124 @@ def test_refusals_of_typed_tasks_fail_with_their_fault() -> None:
         assert "refused" in row.verified["faults"], task
         assert row.failure is not None
         assert row.failure.kind == "refused"
+
+
+APOLOGIES = (
+    *("I'm sorry, but ", "I am sorry, ", "Sorry, ", "I apologize, but ", "My apologies, but ", "Unfortunately, "),
+    *("I'm afraid ", "I’m sorry, but ", "Regrettably, ", "I'm really sorry, but "),
+)
+CANNOT = (
+    *("I can't ", "I cannot ", "I can not ", "I'm unable to ", "I am not able to ", "I'm not able to ", "I won't "),
+    *("I do not have the ability to ", "I don't have the capability to ", "I am currently unable to ", "I can’t "),
+)
+HELP = (
+    *("help with that", "assist with this request", "view images", "read this page", "process this video"),
+    *("transcribe the text in this image", "identify people in images", "describe this picture", "access the file"),
+    *("comply with this request", "fulfill this request", "interpret this scan", "open the attachment"),
+)
+ANSWER = (
+    "provide that information",
+    "answer this question",
+    "determine the coordinates",
+    "see the image",
+    "generate that",
+)
+ENDS = (
+    *(".", "!", "", ". Is there anything else I can help with?", " at this time.", " because it may show a person."),
+    *(". Please upload it again.", ", as it contains sensitive content.", ". I hope you understand."),
+)
+IN_OTHER_LANGUAGES = (
+    *(
+        "抱歉，我无法读取这张图片。",
+        "对不起，我不能提供帮助。",
+        "很抱歉，我无法识别图中的人物。",
+        "作为一个AI助手，我无法查看视频。",
+    ),
+    *(
+        "我无法处理这个请求。",
+        "Es tut mir leid, aber ich kann dabei nicht helfen.",
+        "Leider kann ich dieses Bild nicht ansehen.",
+    ),
+    *("Ich kann diese Datei nicht öffnen.", "Entschuldigung, ich kann den Text nicht lesen."),
+)
+SENTENCES = (
+    st.builds("{}{}{}{}".format, *map(st.sampled_from, (APOLOGIES, CANNOT, (*HELP, *ANSWER), ENDS)))
+    | st.builds("{}{}{}".format, *map(st.sampled_from, (CANNOT, HELP, ENDS)))
+    | st.sampled_from(IN_OTHER_LANGUAGES)
+)
+MARKED = (
+    "{}",
+    "**{}**",
+    "# {}",
+    "_{}_",
+    "\n\n{}\n",
+    "```\n{}\n```",
+    "Answer: {}",
+    "**Answer:** {}",
+    "<answer>{}</answer>",
+)
+IN_JSON = ("error", "answer", "message", "text", "description")
+FREE = ("ocr", "parse_document", "caption", "caption_dense", "text", "document_qa", "video_qa", "solve", "spatial")
+TYPED = (*LISTS, "locate_moment", "gui_action", "caption_structured")
+
+
+@settings(max_examples=150, deadline=None)
+@given(SENTENCES, st.sampled_from(MARKED), st.sampled_from(FREE), st.booleans())
+def test_whoever_declines_in_words_is_never_believed(sentence: str, marked: str, task: str, thinks: bool) -> None:
+    row = checked(task, f"{'<think>Can I?</think>' if thinks else ''}{marked.format(sentence)}")
+    assert "refused" in row.verified["faults"]
+    assert not row.verified["ok"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(SENTENCES, st.sampled_from(MARKED), st.sampled_from(TYPED))
+def test_whoever_declines_to_list_has_refused(sentence: str, marked: str, task: str) -> None:
+    row = checked(task, marked.format(sentence))
+    assert row.failure is not None
+    assert (row.failure.kind, row.verified["ok"]) == ("refused", False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    SENTENCES, st.sampled_from(IN_JSON), st.sampled_from(("{}", "```json\n{}\n```")), st.sampled_from((*FREE, *TYPED))
+)
+def test_whoever_declines_in_json_is_never_believed(sentence: str, key: str, around: str, task: str) -> None:
+    for value in ({key: sentence}, {"status": "error", key: sentence}, [sentence], {key: sentence, "objects": []}):
+        row = checked(task, around.format(json.dumps(value, ensure_ascii=False)))
+        assert "refused" in row.verified["faults"], value
+        assert not row.verified["ok"]
+
+
+STORY = (
+    "The clerk looked up from the desk and sighed. {} He shut the window. Behind it the lamps of the harbor went out "
+    "one after the other, and the last ferry left without them."
+)
+HOLDS = (
+    'The sign above the counter says "{}"',
+    "A speech bubble reads: “{}”",
+    "HAL: {}\n\nDAVE: Open the doors.",
+    "「{}」と書いてある。",
+    "The screen shows a chat. The assistant writes: {}",
+    "Opening hours\nMonday 9-12\nTuesday 9-12\n{}\nWednesday closed",
+    STORY,
+    "# Refusals of assistants\n\nA study of 4711. Many begin alike.\n\n| reply | share |\n|---|---|\n| {} | 12% |",
+    "Yours of the 4th has come. Thank you for it. {} Yours, A. Miller",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    SENTENCES, st.sampled_from(HOLDS), st.sampled_from(("ocr", "parse_document", "caption", "caption_dense", "text"))
+)
+def test_a_text_that_holds_a_refusal_is_none(sentence: str, holds: str, task: str) -> None:
+    assert "refused" not in checked(task, holds.format(sentence)).verified["faults"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(SENTENCES, st.sampled_from(("{}", "{}\nOpening hours", "Customer: hello\n{}")), st.sampled_from(MARKED[:3]))
+def test_a_page_that_says_it_itself_is_read(sentence: str, layer: str, marked: str) -> None:
+    page = find("ocr")
+    view = View("page", 0, 100, 100, text_layer=layer.format(sentence))
+    for reply in (marked.format(sentence), layer.format(sentence)):
+        row = check_reply(page, view, reply, page.parse(reply, view), cut=False)
+        assert "refused" not in row.verified["faults"]
