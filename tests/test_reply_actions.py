@@ -75,6 +75,12 @@ ACTIONS: list[tuple[str, str, dict[str, Any]]] = [
         {"action": "click", "point_px": [1000, 1000]},
     ),
     (call("computer_use", action="left_click"), "computer_use", {"point_px": None}),
+    (call("computer", action="left_click", coordinate=[500, 300]), "computer_use", {"point_px": [500, 300]}),
+    (
+        '<tool_call>{"name": "computer_use", "arguments": {"action": "type", "text": "a 5" pipe"}}</tool_call>',
+        "computer_use",
+        {"action": "type", "text": 'a 5" pipe'},
+    ),
     ('{"action": "left_click", "coordinate": [500, 300]}', "computer_use", {"point_px": [500, 300]}),
     (
         '{"name": "computer_use", "action": "left_click", "coordinate": [500, 300]}',

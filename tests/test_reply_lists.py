@@ -154,6 +154,32 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("ground_2d", "500, 300", [(None, [500, 300])]),
     ("ground_2d", f'[{{"bbox_2d": {B}, "label": 7}}]', [("7", BOX)]),
     ("ground_2d", '[{"label": "mug", "extents": "[275,227][899,688]"}]', [("mug", BOX)]),
+    # quotes that are not escaped
+    ("ground_2d", f'[{{"bbox_2d": {B}, "label": "the "good" mug"}}]', [('the "good" mug', BOX)]),
+    ("ground_2d", f'{{"label": "a 3" nail", "bbox_2d": {B}}}', [('a 3" nail', BOX)]),
+    ("ocr_spotting", f'[{{"text_content": "the 5" pipe", "bbox_2d": {B}}}]', [('the 5" pipe', BOX)]),
+    (
+        "ocr_spotting",
+        f'```json\n[{{"text": "Say "hi", please", "bbox": {B}}}, {{"text": "Bye", "bbox": {SMALL}}}]\n```',
+        [('Say "hi", please', BOX), ("Bye", OTHER)],
+    ),
+    ("events", '[{"start": 1, "end": 5, "event": "He says "no" and goes."}]', [(1, 5, 'He says "no" and goes.')]),
+    # lists side by side
+    ("ground_2d", f'{{"bbox_2d": [{B}, {SMALL}], "label": ["mug", "jug"]}}', [("mug", BOX), ("jug", OTHER)]),
+    ("ocr_spotting", f'{{"texts": ["Hello", "Bye"], "boxes": [{B}, {SMALL}]}}', [("Hello", BOX), ("Bye", OTHER)]),
+    ("ground_2d", '{"points": [{"x": 500, "y": 300, "label": "spout"}]}', [("spout", [500, 300])]),
+    (
+        "events",
+        '{"starts": [1, 6], "ends": [5, 9.5], "captions": ["A man walks.", "He sits."]}',
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    ("events", '{"timestamps": [1, 5], "sentences": ["A man walks."]}', [(1, 5, "A man walks.")]),
+    # a role and what it says
+    ("gui_elements", f'Link "Imprint": {B}', [("link", "Imprint", BOX)]),
+    ("gui_elements", f'- "Send" button: {B}\n- Tab "All": {SMALL}', [("button", "Send", BOX), ("tab", "All", OTHER)]),
+    ("gui_elements", f"**Send button**: {B}", [("button", "Send", BOX)]),
+    ("gui_elements", f'{{"Text size": {B}}}', [("", "Text size", BOX)]),
+    ("ocr_spotting", "<ref>Hello</ref><quad>(275,227),(899,227),(899,688),(275,688)</quad>", [("Hello", BOX)]),
     # in space
     ("ground_3d", f"[{SPACE}]", [(None, SPACE[:6])]),
     ("ground_3d", f"{SPACE}", [(None, SPACE[:6])]),
@@ -170,6 +196,14 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
         (
             '[{"label": "desk", "bbox_3d": {"x_center": 0.5, "y_center": 0.25, "z_center": 4, "x_size": 1, '
             '"y_size": 2, "z_size": 3, "roll": 0, "pitch": 0, "yaw": 0.5}}]'
+        ),
+        [("desk", SPACE[:6])],
+    ),
+    (
+        "ground_3d",
+        (
+            '[{"label": "desk", "center": {"x": 0.5, "y": 0.25, "z": 4}, "dimensions": {"width": 1, "height": 2, '
+            '"depth": 3}, "rotation": {"roll": 0, "pitch": 0, "yaw": 0.5}}]'
         ),
         [("desk", SPACE[:6])],
     ),
@@ -310,6 +344,17 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
         "events",
         "From 0:01 to 0:05, a man walks. From 0:06 to 0:09.5, he sits.",
         [(1, 5, "a man walks."), (6, 9.5, "he sits.")],
+    ),
+    ("events", "1,0 bis 5,5 Sekunden: Ein Mann geht.", [(1, 5.5, "Ein Mann geht.")]),
+    (
+        "events",
+        "1 - 5 seconds, A man walks. 6 - 9.5 seconds, He sits.",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    (
+        "events",
+        "Event 1: A man walks.\nStart: 00:01\nEnd: 00:05\n\nEvent 2: He sits.\nStart: 00:06\nEnd: 00:09.5",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
     ),
     ("events", "- [1.0s, 5.0s] A man walks.", [(1, 5, "A man walks.")]),
     ("events", "Walking (00:01 - 00:05): A man crosses.", [(1, 5, "Walking: A man crosses.")]),
