@@ -36,6 +36,8 @@ def test_the_sentence_that_there_is_no_text_is_no_text(reply: str, text: str) ->
         "```\nOpening hours\nMon-Fri\n```\nLet me know if you need anything else!",
         "Here is the text of the page:\n```text\nOpening hours\nMon-Fri\n```\n\nNote: the last line is faint.",
         "图片中的文字如下：\n\nOpening hours\nMon-Fri",
+        '{"text": "Opening hours\\nMon-Fri"}',
+        '```json\n{"language": "en", "lines": ["Opening hours", "Mon-Fri"]}\n```',
     ],
 )
 def test_what_is_said_around_a_text_is_none_of_it(reply: str) -> None:
@@ -43,7 +45,8 @@ def test_what_is_said_around_a_text_is_none_of_it(reply: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["The text of the law:\nNo parking", "```\nx = 1\n```\nThen press Enter.", "Transcript\nA: hello"]
+    "text",
+    ["The text of the law:\nNo parking", "```\nx = 1\n```\nThen press Enter.", "Transcript\nA: hello", '{"port": 80}'],
 )
 def test_a_page_keeps_its_words(text: str) -> None:
     assert checked("ocr", text).result["text"] == text
