@@ -178,7 +178,7 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("gui_elements", f'Link "Imprint": {B}', [("link", "Imprint", BOX)]),
     ("gui_elements", f'- "Send" button: {B}\n- Tab "All": {SMALL}', [("button", "Send", BOX), ("tab", "All", OTHER)]),
     ("gui_elements", f"**Send button**: {B}", [("button", "Send", BOX)]),
-    ("gui_elements", f'{{"Text size": {B}}}', [("", "Text size", BOX)]),
+    ("gui_elements", f'{{"Image gallery": {B}}}', [("", "Image gallery", BOX)]),
     ("ocr_spotting", "<ref>Hello</ref><quad>(275,227),(899,227),(899,688),(275,688)</quad>", [("Hello", BOX)]),
     # in space
     ("ground_3d", f"[{SPACE}]", [(None, SPACE[:6])]),

@@ -147,13 +147,13 @@ def _says(pattern: re.Pattern[str], reply: str, text_layer: str | None) -> bool:
         if sentence is None or not sentence[0]:
             return False
         at = sentence.end()
-        said = " ".join(sentence[0].split())
-        match = pattern.search(said)
+        line = " ".join(sentence[0].split())
+        match = pattern.search(line)
         if match is None:
-            if _ADDRESSES.search(said) is None:
+            if _ADDRESSES.search(line) is None:
                 return False  # it tells something, and goes on to tell who declined
             continue
-        if said[: match.start()].rstrip().endswith((":", "：")):
+        if line[: match.start()].rstrip().endswith((":", "：")):
             return False
         rest = beginning[at:]
         if len(reply) - at > _LONGEST_REST or _GOES_ON.search(sentence[0].partition(",")[2]) or _GOES_ON.search(rest):
