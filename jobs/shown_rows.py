@@ -86,6 +86,10 @@ def _tried_out(code_check: Mapping[str, Any]) -> str:
     outcome = str(code_check["outcome"])
     if (score := code_check.get("score")) is not None:
         outcome += f", looks {score:.0%} like its input"
+    if code_check.get("missing_words") is not None:
+        outcome += f", lacks {code_check['missing_words']} of its words and has {code_check['extra_words']} others"
+    elif score is not None:
+        outcome += ", its words are not checked"
     return f"{outcome} ({message})" if (message := code_check.get("message")) else outcome
 
 

@@ -17,8 +17,6 @@ STATES = {
     "failed": "no answer",
 }
 """From the best to the worst."""
-CODE_OUTCOMES = ("shown", "read")
-"""Outcomes of a code check that say something about the code."""
 
 
 def state_of(row: Mapping[str, Any]) -> str:
@@ -28,17 +26,18 @@ def state_of(row: Mapping[str, Any]) -> str:
         return "failed"
     if verified.get("ok") is False:
         return "doubtful"
-    outcome = (verified.get("code_check") or {}).get("outcome")
-    return "ok" if verified.get("cer") is not None or outcome in CODE_OUTCOMES else "unsure"
+    code_check = verified.get("code_check") or {}
+    return "ok" if verified.get("cer") is not None or code_check.get("missing_words") is not None else "unsure"
 
 
 def states(rows: pa.Table | pa.RecordBatch) -> pa.Array:
     """The same of many rows at once."""
     status, verified = (_whole(rows.column(name)) for name in ("status", "verified"))
-    outcome = pc.struct_field(verified, ["code_check", "outcome"])
-    is_checked = pc.or_(
-        pc.is_valid(pc.struct_field(verified, "cer")), pc.is_in(outcome, pa.array(CODE_OUTCOMES, outcome.type))
-    )
+    is_checked = pc.is_valid(pc.struct_field(verified, "cer"))
+    code_check = verified.type.field("code_check").type
+    # parts of older versions have no such field
+    if pa.types.is_struct(code_check) and code_check.get_field_index("missing_words") >= 0:
+        is_checked = pc.or_(is_checked, pc.is_valid(pc.struct_field(verified, ["code_check", "missing_words"])))
     cases = {
         "failed": pc.not_equal(status, "ok"),
         "doubtful": pc.invert(pc.struct_field(verified, "ok")).fill_null(False),

@@ -263,6 +263,10 @@ CODE_CHECK = pa.struct(
         ("screenshot", pa.string()),  # PNG, relative to the output folder
         ("width_px", pa.int32()),  # of the screenshot
         ("height_px", pa.int32()),
+        # what is printed there against the PDF's own text of the input; null where nothing says what the input reads:
+        # then nothing here judges words
+        ("missing_words", pa.int32()),
+        ("extra_words", pa.int32()),
         # how like the input it looks, 0 to 1 (operators/code_check/visual_similarity.py); null where the input shows no
         # blocks of print
         ("score", pa.float64()),  # mean of the next four, of which none judges what words say: wrong numbers score high

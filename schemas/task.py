@@ -96,6 +96,7 @@ CODE_FAULTS = {
     "not_shown": "it could not be rendered within its limits",
     "shows_nothing": "nothing is to be seen where the input shows something",
     "script_errors": "errors on the page's console",
+    "words_differ": "what it shows does not read as the PDF's own text",
     "reaches_out": "it asked for the network, a file, a dialog or a download, and was refused",
 }
 """Of code that was rendered or parsed."""

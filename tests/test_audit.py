@@ -158,7 +158,12 @@ CHECKED = st.none() | st.fixed_dictionaries(
         "faults": st.lists(st.sampled_from(("cut", "text_layer"))),
         "cer": st.none() | st.just(0.0),
         "code_check": st.none()
-        | st.fixed_dictionaries({"outcome": st.sampled_from(("shown", "read", "no_browser", "timeout", None))}),
+        | st.fixed_dictionaries(
+            {
+                "outcome": st.sampled_from(("shown", "read", "no_browser", "timeout", None)),
+                "missing_words": st.none() | st.just(0),
+            }
+        ),
     }
 )
 
@@ -178,7 +183,8 @@ def test_what_a_state_is() -> None:
     """Held to something that is known, to nothing, at fault, and without an answer."""
     for verified, state in (
         ({"ok": True, "cer": 0.01}, "ok"),
-        ({"ok": True, "code_check": {"outcome": "shown"}}, "ok"),
+        ({"ok": True, "code_check": {"outcome": "shown", "score": 0.97}}, "unsure"),
+        ({"ok": True, "code_check": {"outcome": "shown", "missing_words": 0}}, "ok"),
         ({"ok": True, "code_check": {"outcome": "no_browser"}}, "unsure"),
         ({"ok": True, "cer": None}, "unsure"),
         (None, "unsure"),

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -29,6 +30,7 @@ from model.prompts.rgb import RGB
 from operators.code_check.code_check import CodeCheck, pending_code_checks
 from operators.code_check.code_checker import Checked, CodeChecker
 from operators.code_check.render_page import missing
+from operators.code_check.row_check import words_of
 from operators.code_check.visual_similarity import compare
 from operators.store.addresses import store_at
 from operators.store.part_log import PartLog
@@ -112,6 +114,36 @@ def test_a_page_is_like_its_own_screenshot_and_its_variants_are_less(patient: Co
         page,
     )
     assert variant(replaced) < same.score - 0.1
+
+
+@needs_browser
+def test_what_is_printed_on_a_page_comes_with_its_picture(patient: CodeChecker) -> None:
+    """What is laid out, whatever the page's scripts say of it; nothing that is not shown."""
+    lies = "<script>Object.defineProperty(document.body, 'innerText', {value: 'a lie'})</script>"
+    unseen = "<p style='display: none'>unseen</p><style>p {}</style>"
+    page = f"<body><h1>Invoice <b>4711</b></h1>{unseen}<p>12.50{lies}</body>"
+    assert (patient.check("html", page, W, H).text or "").split() == ["Invoice", "4711", "12.50"]
+    drawing = (
+        '<svg xmlns="http://www.w3.org/2000/svg"><title>no</title><text>a <tspan>b</tspan></text><text>7</text></svg>'
+    )
+    assert (patient.check("svg", drawing, W, H).text or "").split() == ["a", "b", "7"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "printed", "counts", "faults"),
+    [
+        ("Invoice 4711\nTotal 1,282.50 EUR", "Invoice\n4711\nTotal 1,282.50 EUR", (0, 0), ()),
+        ("Invoice 4711\nTotal 1,282.50 EUR", "Invoice 4711 Total 1,228.50 EUR", (0, 0), ("text_layer",)),
+        ("Invoice 4711\nTotal 1,282.50 EUR", "", (5, 0), ("nothing_read", "text_layer")),
+        (None, "Invoice 4711 Total 1,228.50 EUR", (None, None), ()),
+    ],
+)
+def test_words_are_judged_only_where_it_is_known_what_the_input_reads(
+    layer: str | None, printed: str, counts: tuple[int | None, int | None], faults: tuple[str, ...]
+) -> None:
+    row = {"unit_kind": "page", "unit_index": 0, "page": 1, "text_layer": layer, "blank": False}
+    checked = words_of(Checked({"outcome": "shown"}, np.zeros((9, 9, 3), np.uint8), printed), row)
+    assert (checked.missing_words, checked.extra_words, checked.faults) == (*counts, faults)
 
 
 @needs_browser

@@ -1,79 +1,28 @@
-"""Lists of things in every form that a model was seen to write them in, or may: read right, or refused; never taken for
-an empty list. The replies are of our own making; a reader of one form reads it for all tasks."""
+"""Lists of things in every form that a model was seen to write them in, or may, read right. The replies are of our own
+making; a reader of one form reads it for all tasks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.checks.check_reply import CheckedReply, check_reply
-from pipelines.catalogue import find
-from schemas.errors import InvalidOutput
-from schemas.task import View
+from tests.support.read_replies import AROUND, KEYS, READS, checked
 
-PICTURE = View("image", 0, 1000, 1000)
-"""A unit of the scale is a pixel."""
-CLIP = View("clip", 0, 1000, 1000, start_s=0.0, end_s=60.0, times_s=tuple(float(second) for second in range(61)))
 BOX, OTHER = [275.0, 227.0, 899.0, 688.0], [10.0, 20.0, 30.0, 40.0]
+
+
 SPACE = [0.5, 0.25, 4.0, 1.0, 2.0, 3.0, 0.0, 0.0, 0.5]
 
 
-def checked(task: str, reply: str) -> CheckedReply:
-    """As the operator reads and checks a reply."""
-    shipped = find(task)
-    view = CLIP if task in ("ground_video", "events", "locate_moment") else PICTURE
-    try:
-        parsed: Any = shipped.parse(reply, view)
-    except InvalidOutput as error:
-        parsed = error
-    return check_reply(shipped, view, reply, parsed, cut=False)
-
-
-def grounded(result: Any) -> list[Any]:
-    return [(thing["label"], thing["bbox_px"] or thing["point_px"]) for thing in result["objects"]]
-
-
-def in_space(result: Any) -> list[Any]:
-    return [(box["label"], [*box["center_m"], *box["size_m"]]) for box in result["boxes"]]
-
-
-def timed(result: Any) -> list[Any]:
-    return [(box["label"], box["frame_index"], box["bbox_px"]) for box in result["boxes"]]
-
-
-def spotted(result: Any) -> list[Any]:
-    return [(line["text"], [round(side * 0.999) for side in line["bbox_px"]]) for line in result["lines"]]
-
-
-def on_screen(result: Any) -> list[Any]:
-    return [(item["role"], item["text"], item["bbox_px"]) for item in result["elements"]]
-
-
-def names(result: Any) -> list[Any]:
-    return [([name["name"] for name in thing["names"]], thing["bbox_px"]) for thing in result["objects"]]
-
-
-def happened(result: Any) -> list[Any]:
-    return [(event["start_s"], event["end_s"], event["text"]) for event in result["events"]]
-
-
-READS: dict[str, Callable[[Any], list[Any]]] = {
-    "ground_2d": grounded,
-    "spatial": grounded,
-    "ground_3d": in_space,
-    "ground_video": timed,
-    "ocr_spotting": spotted,
-    "gui_elements": on_screen,
-    "recognize": names,
-    "events": happened,
-}
 B = "[275, 227, 899, 688]"
+
+
 SMALL = "[10, 20, 30, 40]"
+
 
 RIGHT: list[tuple[str, str, list[Any]]] = [
     # the key of the place
@@ -205,6 +154,32 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
     ("ground_2d", "500, 300", [(None, [500, 300])]),
     ("ground_2d", f'[{{"bbox_2d": {B}, "label": 7}}]', [("7", BOX)]),
     ("ground_2d", '[{"label": "mug", "extents": "[275,227][899,688]"}]', [("mug", BOX)]),
+    # quotes that are not escaped
+    ("ground_2d", f'[{{"bbox_2d": {B}, "label": "the "good" mug"}}]', [('the "good" mug', BOX)]),
+    ("ground_2d", f'{{"label": "a 3" nail", "bbox_2d": {B}}}', [('a 3" nail', BOX)]),
+    ("ocr_spotting", f'[{{"text_content": "the 5" pipe", "bbox_2d": {B}}}]', [('the 5" pipe', BOX)]),
+    (
+        "ocr_spotting",
+        f'```json\n[{{"text": "Say "hi", please", "bbox": {B}}}, {{"text": "Bye", "bbox": {SMALL}}}]\n```',
+        [('Say "hi", please', BOX), ("Bye", OTHER)],
+    ),
+    ("events", '[{"start": 1, "end": 5, "event": "He says "no" and goes."}]', [(1, 5, 'He says "no" and goes.')]),
+    # lists side by side
+    ("ground_2d", f'{{"bbox_2d": [{B}, {SMALL}], "label": ["mug", "jug"]}}', [("mug", BOX), ("jug", OTHER)]),
+    ("ocr_spotting", f'{{"texts": ["Hello", "Bye"], "boxes": [{B}, {SMALL}]}}', [("Hello", BOX), ("Bye", OTHER)]),
+    ("ground_2d", '{"points": [{"x": 500, "y": 300, "label": "spout"}]}', [("spout", [500, 300])]),
+    (
+        "events",
+        '{"starts": [1, 6], "ends": [5, 9.5], "captions": ["A man walks.", "He sits."]}',
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    ("events", '{"timestamps": [1, 5], "sentences": ["A man walks."]}', [(1, 5, "A man walks.")]),
+    # a role and what it says
+    ("gui_elements", f'Link "Imprint": {B}', [("link", "Imprint", BOX)]),
+    ("gui_elements", f'- "Send" button: {B}\n- Tab "All": {SMALL}', [("button", "Send", BOX), ("tab", "All", OTHER)]),
+    ("gui_elements", f"**Send button**: {B}", [("button", "Send", BOX)]),
+    ("gui_elements", f'{{"Image gallery": {B}}}', [("", "Image gallery", BOX)]),
+    ("ocr_spotting", "<ref>Hello</ref><quad>(275,227),(899,227),(899,688),(275,688)</quad>", [("Hello", BOX)]),
     # in space
     ("ground_3d", f"[{SPACE}]", [(None, SPACE[:6])]),
     ("ground_3d", f"{SPACE}", [(None, SPACE[:6])]),
@@ -221,6 +196,14 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
         (
             '[{"label": "desk", "bbox_3d": {"x_center": 0.5, "y_center": 0.25, "z_center": 4, "x_size": 1, '
             '"y_size": 2, "z_size": 3, "roll": 0, "pitch": 0, "yaw": 0.5}}]'
+        ),
+        [("desk", SPACE[:6])],
+    ),
+    (
+        "ground_3d",
+        (
+            '[{"label": "desk", "center": {"x": 0.5, "y": 0.25, "z": 4}, "dimensions": {"width": 1, "height": 2, '
+            '"depth": 3}, "rotation": {"roll": 0, "pitch": 0, "yaw": 0.5}}]'
         ),
         [("desk", SPACE[:6])],
     ),
@@ -362,67 +345,21 @@ RIGHT: list[tuple[str, str, list[Any]]] = [
         "From 0:01 to 0:05, a man walks. From 0:06 to 0:09.5, he sits.",
         [(1, 5, "a man walks."), (6, 9.5, "he sits.")],
     ),
+    ("events", "1,0 bis 5,5 Sekunden: Ein Mann geht.", [(1, 5.5, "Ein Mann geht.")]),
+    (
+        "events",
+        "1 - 5 seconds, A man walks. 6 - 9.5 seconds, He sits.",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
+    (
+        "events",
+        "Event 1: A man walks.\nStart: 00:01\nEnd: 00:05\n\nEvent 2: He sits.\nStart: 00:06\nEnd: 00:09.5",
+        [(1, 5, "A man walks."), (6, 9.5, "He sits.")],
+    ),
     ("events", "- [1.0s, 5.0s] A man walks.", [(1, 5, "A man walks.")]),
     ("events", "Walking (00:01 - 00:05): A man crosses.", [(1, 5, "Walking: A man crosses.")]),
     ("events", '[{"event": "A man walks.", "start_time": 1, "duration": 4}]', [(1, 5, "A man walks.")]),
 ]
-
-LISTS = ("ground_2d", "ground_3d", "ground_video", "ocr_spotting", "gui_elements", "recognize", "events")
-"""Tasks whose answer is a list; `spatial` answers in words, and may list."""
-NOTHING = (
-    '{"detections": []}',
-    '{"objects": []}',
-    '{"defect_type": "none", "detections": []}',
-    '{"defect_type": "scratch", "detections": [], "count": 0}',
-    "I looked at every part of it.\n\n{}",
-    "[]",
-    "{}",
-    "```json\n[]\n```",
-    "Here is the result:\n```json\n[\n]\n```",
-    '{"result": {"objects": []}}',
-    "null",
-    "None",
-    "There are no such objects in the image.",
-    "No events happen in the video.",
-    "I cannot find any of them.",
-    "I'm sorry, but I don't see any mugs here.",
-    "Nothing was found.",
-    "The video does not show this.",
-    "图中没有这些物体。",
-    "未检测到相关内容。",
-    '{"message": "No mugs were found."}',
-    '[{"label": "mug", "present": false}]',
-    "mug: none\njug: not found",
-    "I could not find any mugs. []",
-)
-REFUSED = (
-    "I am sorry, but I cannot help with that.",
-    "I’m sorry, but I can’t assist with that request.",
-    "I cannot determine 3D boxes.",
-    "I'm sorry, I can't read this.",
-    "I'm unable to identify people in images.",
-    "As an AI language model, I cannot view images.",
-    "It is not possible to determine the coordinates from this picture.",
-    "抱歉，我无法识别这张图片。",
-    "我无法确定三维边界框。",
-    "I don't see any image attached. Please upload the image.",
-    "I cannot provide exact coordinates. []",
-)
-UNREADABLE = (
-    '[{"foo": 1}, {"foo": 2}]',
-    '["mug", "jug"]',
-    "[true, []]",
-    "[[1, 2, 3], [4, 5, 6]]",
-    '{"objects": [{"label": "mug"}]}',
-    '{"label": "mug", "position": "left"}',
-    '{"objects": ["mug"], "note": "no jug"}',
-    '[{"bbox_2d": [1, 2, 3], "label": "mug"}]',
-    '[{"bbox_2d": "top left", "label": "mug"}]',
-    '[{"bbox_3d": [1, 2], "label": "mug"}]',
-    "A mug stands on a table.",
-    "[",
-    '[{"bbox_2d": [1, 2',
-)
 
 
 @pytest.mark.parametrize(("task", "reply", "wanted"), RIGHT)
@@ -433,86 +370,10 @@ def test_things_are_read_in_every_form(task: str, reply: str, wanted: list[Any])
     assert row.verified["dropped"] == 0
 
 
-@pytest.mark.parametrize("task", LISTS)
-@pytest.mark.parametrize("reply", NOTHING)
-def test_nothing_is_an_answer(task: str, reply: str) -> None:
-    row = checked(task, reply)
-    assert row.failure is None
-    assert READS[task](row.result) == []
-    assert row.verified["faults"] == []
-
-
-@pytest.mark.parametrize("task", LISTS)
-@pytest.mark.parametrize("reply", REFUSED)
-def test_a_refusal_is_no_empty_list(task: str, reply: str) -> None:
-    row = checked(task, reply)
-    assert row.failure is not None
-    assert (row.failure.kind, "refused" in row.verified["faults"], row.verified["ok"]) == ("refused", True, False)
-
-
-@pytest.mark.parametrize("task", [task for task in LISTS if task != "recognize"])
-@pytest.mark.parametrize("reply", UNREADABLE)
-def test_a_list_of_what_cannot_be_read_is_no_empty_list(task: str, reply: str) -> None:
-    row = checked(task, reply)
-    assert row.failure is not None
-    assert row.failure.kind == "unparsable"
-
-
-def test_boxes_of_another_kind_are_no_empty_list() -> None:
-    in_two, in_three = f'[{{"bbox_2d": {B}, "label": "mug"}}]', f'[{{"bbox_3d": {SPACE}, "label": "mug"}}]'
-    no_turns = '[{"center": [0, 0, 4], "size": [1, 2, 3], "label": "mug"}]'
-    for task, reply in (
-        ("ground_2d", in_three),
-        ("gui_elements", in_three),
-        ("ground_3d", in_two),
-        ("ground_3d", no_turns),
-    ):
-        assert checked(task, reply).failure is not None, (task, reply)
-
-
-def test_what_is_known_of_things_that_could_not_be_read_stays() -> None:
-    row = checked("ground_2d", '[{"bbox_2d": [100, 200, 1300, 400], "label": "mug"}]')
-    assert row.failure is not None
-    assert row.verified["faults"] == ["dropped", "box_outside"]
-
-
-KEYS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), max_size=12)
-SCALARS = st.none() | st.booleans() | st.integers(-2000, 2000) | st.floats(0, 1000) | KEYS
-VALUES = st.recursive(
-    SCALARS | st.lists(st.integers(0, 1000), max_size=10),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
-    max_leaves=12,
-)
-AROUND = ("{}", "```json\n{}\n```", "Here is what I see:\n{}", "Sure [1].\n\n```\n{}\n```\nDone.")
-
-
-def holds_something(value: Any) -> bool:
-    """Whether a list anywhere in it holds what is no list and says something; {"size": 3, "mugs": []} does not."""
-    if isinstance(value, dict):
-        return any(map(holds_something, value.values()))
-    return isinstance(value, list) and any(
-        holds_something(item) if isinstance(item, list) or _lists_none(item) else bool(item) for item in value
-    )
-
-
-def _lists_none(item: Any) -> bool:
-    inner = [part for part in item.values() if isinstance(part, (list, dict))] if isinstance(item, dict) else []
-    return item == {} or (bool(inner) and not any(inner))
-
-
 def put_under(value: Any, keys: list[str]) -> Any:
     for key in keys:
         value = {key: value} if key else [value]
     return value
-
-
-@settings(max_examples=60, deadline=None)
-@given(VALUES, st.sampled_from(AROUND), st.sampled_from(LISTS))
-def test_no_list_of_something_is_taken_for_an_empty_one(value: Any, around: str, task: str) -> None:
-    row = checked(task, around.replace("{}", json.dumps(value, ensure_ascii=False)))
-    nothing = row.failure is None and not row.verified["faults"] and not READS[task](row.result)
-    if nothing and task != "recognize":
-        assert not holds_something(value) or "no" in json.dumps(value).lower() or "none" in str(value).lower()
 
 
 @settings(max_examples=60, deadline=None)
@@ -533,19 +394,3 @@ def test_boxes_are_read_under_any_keys(
     row = checked("ground_2d", around.replace("{}", json.dumps(put_under(things, keys), ensure_ascii=False)))
     if row.failure is None:
         assert [thing["bbox_px"] for thing in row.result["objects"]] == [list(box) for box in boxes]
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.sampled_from(
-        ("There are no {} in the image.", "No {} are visible.", "I cannot find any {}.", "No {} found.", "未发现{}。")
-    ),
-    st.sampled_from(("mugs", "red cars", "people who run", "events", "buttons", "杯子")),
-    st.sampled_from(LISTS),
-    st.sampled_from(("{}", "{}\n\n[]", "{}\n```json\n{{}}\n```", "**{}**")),
-)
-def test_whoever_says_that_there_is_nothing_is_believed(sentence: str, noun: str, task: str, around: str) -> None:
-    row = checked(task, around.format(sentence.format(noun)))
-    assert row.failure is None
-    assert READS[task](row.result) == []
-    assert row.verified["ok"]

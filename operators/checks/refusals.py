@@ -1,14 +1,17 @@
 """Whether a reply declines instead of answering: "I'm sorry, I can't help with that.", "I cannot determine 3D boxes."
 
 A page, a caption or a letter may hold such words too: what stands in quotes, behind a speaker's name, or in the page's
-text layer is no refusal, and neither is a reply that goes on to answer. Says nothing about whether something is there:
-"I cannot find any car" is an answer (`says_nothing`). Time is bounded: only the beginning of a reply is looked at.
+text layer is no refusal, and neither is a reply that goes on to answer. What a model puts around its words (a fence, a
+heading, `Answer:`, an object of one text) is none of them. Says nothing about whether something is there: "I cannot
+find any car" is an answer (`says_nothing`). Time is bounded: only the beginning of a reply is looked at.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from typing import Any
 
 _LOOKED_AT = 600
 """Characters at the beginning of a reply; who declines does so at once."""
@@ -38,6 +41,11 @@ _ANSWER = (
     r"(?:images?|pictures?|photos?|videos?|clips?|frames?|files?|screenshots?|attachments?|documents?|pages?|contents?)"
 )
 _SORRY = r"\b(?:sorry|apologi[sz]e|apologies|afraid|regret|unfortunately|regrettably)\b"
+_DE_ACT = (
+    r"(?:nicht|kein\w{0,2})\s+(?:\w+\s+){0,5}?(?:helfen|weiterhelfen|unterstützen|ansehen|anschauen|sehen|lesen|entziffern|"
+    r"verarbeiten|analysieren|beschreiben|öffnen|zugreifen|bearbeiten|erfüllen|beantworten|erkennen|identifizieren|angeben|"
+    r"bestimmen|transkribieren|bereitstellen)\b"
+)
 _PICTURE = r"(?:images?|pictures?|photos?|videos?|clips?|files?|screenshots?|attachments?|documents?)"
 
 _DECLINES = (
@@ -60,6 +68,12 @@ _DECLINES = (
         r"\b(?:is|are|appears?|seems?)\b[^.!?]{0,20}?(?:\btoo\s[^.!?]{1,40}?\b(?:to\s+(?:be\s+)?(?:read|recogni|make|transcribe"
         r"|identify|determine|detect|see)|for\s+me)|\billegible|\bunreadable|\bnot\s+(?:legible|readable))"
     ),
+    (
+        r"\b(?:tut\s+mir\s+(?:\w+\s+)?leid|leider|entschuldigung|verzeihung|bedauerlicherweise)\b[^.!?]{0,60}?"
+        rf"\b(?:kann\s+ich|ich\s+kann)\b[^.!?]{{0,60}}?\b{_DE_ACT}"
+    ),
+    rf"^ich\s+kann\b[^.!?]{{0,60}}?\b{_DE_ACT}",
+    r"\bals\s+(?:KI|Sprachmodell)\b[^.!?]{0,80}?\b(?:nicht|kein\w{0,2})\b",
     r"(?:抱歉|对不起|很遗憾|不好意思|作为)[^。!?]{0,40}(?:无法|不能|没法|没有办法|不支持|做不到|帮不了)",
     r"^我?(?:现在|目前)?(?:无法|不能|没法)(?:直接)?(?:帮助|协助|处理|查看|读取|访问|打开|满足|完成|回答|读出|辨认|分析)",
     r"(?:请|您)(?:重新)?(?:提供|上传)[^。!?]{0,12}(?:图|照片|视频|文件)",
@@ -87,12 +101,25 @@ _DECLINED = re.compile("|".join(_DECLINES), re.IGNORECASE)
 _CANNOT_TELL = re.compile("|".join((*_DECLINES, *_CANNOT_SAY)), re.IGNORECASE)
 
 _GOES_ON = re.compile(
-    r"\b(?:but|however|nevertheless|nonetheless|instead|still|that\s+said)\b,?\s+(?!I\s+(?:can(?:not|'t)|am|'m|do\s+not|don't|"
+    r"\b(?:but|however|nevertheless|nonetheless|instead|still|that\s+said)\b,?\s+(?!I\s+(?:can(?:not|'t|\s+not)|won't|will\s+not|am|'m|do\s+not|don't|"
     r"would|could|must)|if\b|I'm|unable|cannot|can't|it\b)|\bhere\s+(?:is|are)\b|\bbased\s+on\b|\bI\s+can\s+(?:see|read|tell|"
     r"make|describe|provide)|\b(?:said|says|replied|answered|told)\b|\bappears\s+to\b|[\[{(]\s*[\"'\[{\d]|<\w|但(?:是)?(?!我?(?:无法|不能))",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"^\s*(?:[\"'“”„«‹「『《`<>\[{]|[-–—]\s|[A-Z][\w .]{0,30}:\s)")
+_FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]{0,20}[^\S\n]*\n?(.*?)(?:\n?[^\S\n]*(?:```|~~~)\s*)?", re.DOTALL)
+_LABEL = re.compile(
+    r"[\s#>]*(?:<(answer|final_answer|response|output)>|(?:(?:final|short|my)\s+)?(?:answer|response|reply|result|output|"
+    r"assistant|transcription|transcript|caption|description|antwort|回答|答案)\s*[:：])\s*",
+    re.IGNORECASE,
+)
+_MOST_WRAPPERS = 6
+_ADDRESSES = re.compile(
+    r"\b(?:I|I'm|I've|me|my|you|your|sorry|apolog\w+|thanks?|hello|hi|sure|ok|okay|oh|unfortunately|note|ich|mir|mich|sie|du|"
+    r"leider|danke|entschuldigung|hallo)\b|[我你您]|抱歉|谢谢",
+    re.IGNORECASE,
+)
+"""A sentence before the one that declines: in it somebody speaks to somebody."""
 _WITHIN_QUOTES = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|「[^」]*」|『[^』]*』")
 _SENTENCE = re.compile(r"[^.!?。!?\n]*[.!?。!?\n]*")
 _MARKS = re.compile(r"[*_#]+")
@@ -109,6 +136,7 @@ def cannot_say(reply: str) -> bool:
 
 
 def _says(pattern: re.Pattern[str], reply: str, text_layer: str | None) -> bool:
+    reply = _bare(reply)
     beginning = _MARKS.sub("", unicodedata.normalize("NFKC", reply[:_LOOKED_AT]).replace("’", "'")).strip()
     if _QUOTED.match(beginning):
         return False
@@ -119,13 +147,52 @@ def _says(pattern: re.Pattern[str], reply: str, text_layer: str | None) -> bool:
         if sentence is None or not sentence[0]:
             return False
         at = sentence.end()
-        if pattern.search(" ".join(sentence[0].split())) is None:
+        line = " ".join(sentence[0].split())
+        match = pattern.search(line)
+        if match is None:
+            if _ADDRESSES.search(line) is None:
+                return False  # it tells something, and goes on to tell who declined
             continue
+        if line[: match.start()].rstrip().endswith((":", "：")):
+            return False
         rest = beginning[at:]
         if len(reply) - at > _LONGEST_REST or _GOES_ON.search(sentence[0].partition(",")[2]) or _GOES_ON.search(rest):
             return False
         return not (text_layer and _letters(sentence[0]) in _letters(text_layer))
     return False
+
+
+def _bare(reply: str) -> str:
+    """A short reply without what stands around its words: a fence, a label, an object or list of one text."""
+    if len(reply) > _LOOKED_AT + _LONGEST_REST:
+        return reply
+    for _ in range(_MOST_WRAPPERS):
+        text = _MARKS.sub("", reply).strip()
+        if (label := _LABEL.match(text)) is not None:
+            text = text[label.end() :].removesuffix(f"</{label[1]}>").strip()
+        if (fence := _FENCE.fullmatch(text)) is not None:
+            text = fence[1].strip()
+        if text[:1] in ("{", "["):
+            text = _only_text(text)
+        if text == reply:
+            break
+        reply = text
+    return reply
+
+
+def _only_text(text: str) -> str:
+    """The one text that JSON says; the JSON itself where it says more."""
+    try:
+        value: Any = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return text
+    texts: list[str] = []
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, str) and (" " in item.strip() or not item.isascii()):
+            texts.append(item)
+        elif isinstance(item, (dict, list)) and item:
+            return text
+    return texts[0] if len(texts) == 1 else text
 
 
 def _letters(text: str) -> str:

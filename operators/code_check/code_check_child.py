@@ -41,9 +41,10 @@ def main() -> None:
             case kind:
                 renderer = renderer or Renderer()
                 show = renderer.show_svg if kind == "svg" else renderer.show
-                _send_shown(
-                    channel, show(code, *(order.head[key] for key in ("width_px", "height_px", "load_s"))), isolation
-                )
+                shown = show(code, *(order.head[key] for key in ("width_px", "height_px", "load_s")))
+                # a picture within a page has no text of its own there
+                shown.text = read_svg(code).text if kind == "svg" else shown.text
+                _send_shown(channel, shown, isolation)
     if renderer is not None:
         renderer.close()
 
@@ -70,6 +71,7 @@ def _send_shown(channel: Channel, shown: Shown, isolation: str) -> None:
     if shown.picture is None or shown.fault is not None:
         channel.send(columns)
         return
+    columns["text"] = shown.text
     columns["height_px"], columns["width_px"], _ = shown.picture.shape
     channel.send(columns, [shown.picture.tobytes()])
 

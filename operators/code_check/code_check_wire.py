@@ -10,6 +10,8 @@ MAX_HEIGHT_PX = 8192
 MOST = 200
 LONGEST = 300
 """Of a list, and of a text in it."""
+LONGEST_TEXT = 200_000
+"""Of what is printed on a page."""
 
 _list: Check = maybe(list_of(text(LONGEST), MOST))
 _checked = record(
@@ -21,6 +23,7 @@ _checked = record(
         "refused": _list,
         "imports": _list,
         "unresolved": _list,
+        "text": maybe(text(LONGEST_TEXT)),
         "width_px": integer(1, 1 << 16),
         "height_px": integer(1, MAX_HEIGHT_PX),
     },

@@ -42,10 +42,11 @@ _GONE_S = 5.0
 @dataclass(frozen=True)
 class Checked:
     """columns: of schemas.tables.CODE_CHECK's fields those that need no input to compare with. picture: what was
-    seen."""
+    seen. text: what is printed there."""
 
     columns: dict[str, Any] = field(default_factory=dict)
     picture: RGB | None = None
+    text: str | None = None
 
 
 class CodeChecker:
@@ -126,12 +127,13 @@ class CodeChecker:
                 raise ChildDied("timeout", f"the trial gave no answer within {self._deadline_s:g} s")
         frame = child.receive(answers(width_px), deadline)
         columns = dict(frame.head)
+        text = columns.pop("text", None)
         if columns["outcome"] != "shown":
             return Checked(columns)
         height_px, shown_px = columns.get("height_px", 0), columns.get("width_px", 0)
         if [len(payload) for payload in frame.payloads] != [height_px * shown_px * 3]:
             raise ChildDied("crashed", "the trial sent nonsense: a picture of another size")
-        return Checked(columns, np.frombuffer(frame.payloads[0], np.uint8).reshape(height_px, shown_px, 3))
+        return Checked(columns, np.frombuffer(frame.payloads[0], np.uint8).reshape(height_px, shown_px, 3), text)
 
     def _look(self, child: Child) -> int:
         """Bytes that the child and its descendants hold for themselves; remembers them."""

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+from operators.code_check.code_check_wire import LONGEST_TEXT
+
 _LONGEST = 4 << 20
 _MOST_UNRESOLVED = 50
 
 
 @dataclass(frozen=True)
 class ReadCode:
-    """message: why it cannot be read; then the rest is empty."""
+    """message: why it cannot be read; then the rest is empty. text: of a drawing, what is printed in it."""
 
     message: str | None = None
+    text: str | None = None
     imports: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
 
@@ -69,7 +72,8 @@ def read_svg(code: str) -> ReadCode:
         return ReadCode(message=f"{error}"[:300])
     if root.tag.rpartition("}")[2] != "svg":
         return ReadCode(message=f"its root is <{root.tag[:100]}>, not <svg>")
-    return ReadCode()
+    printed = (element for element in root.iter() if str(element.tag).rpartition("}")[2] == "text")
+    return ReadCode(text="\n".join("".join(element.itertext()) for element in printed)[:LONGEST_TEXT])
 
 
 def _xml(text: str) -> ElementTree.Element:

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from model.prompts.rgb import RGB
-from operators.code_check.code_check_wire import MAX_HEIGHT_PX
+from operators.code_check.code_check_wire import LONGEST_TEXT, MAX_HEIGHT_PX
 from operators.code_check.isolation import NOBODY, may_nest, unprivileged
 
 if TYPE_CHECKING:
@@ -63,9 +63,11 @@ _ARGUMENTS = (
 @dataclass
 class Shown:
     """picture: the page from its top; None when fault and message say why not, as in schemas.tables.CODE_CHECK.
-    errors: of its console and scripts. refused: what it asked for and did not get, as `kind address`."""
+    text: what is printed on it, in the document's order. errors: of its console and scripts. refused: what it asked for
+    and did not get, as `kind address`."""
 
     picture: RGB | None = None
+    text: str | None = None
     errors: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     fault: str | None = None
@@ -221,6 +223,7 @@ def _show(context: BrowserContext, body: bytes, width_px: int, shown: Shown) -> 
     page.wait_for_timeout(SETTLE_S * 1000)
     page.wait_for_function("true", polling=50)  # in time, or not at all: what follows knows no time-outs
     shown.picture = _picture(context, page, width_px)
+    shown.text = _text(context, page)
 
 
 def _picture(context: BrowserContext, page: Page, width_px: int) -> RGB:
@@ -235,6 +238,14 @@ def _picture(context: BrowserContext, page: Page, width_px: int) -> RGB:
     )
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def _text(context: BrowserContext, page: Page) -> str:
+    """Of what is laid out. It is asked of the browser: the page's scripts could lie about it."""
+    snapshot: dict[str, Any] = context.new_cdp_session(page).send("DOMSnapshot.captureSnapshot", {"computedStyles": []})
+    strings = snapshot["strings"]
+    printed = (strings[text] for document in snapshot["documents"] for text in document["layout"]["text"] if text >= 0)
+    return "\n".join(printed)[:LONGEST_TEXT]
 
 
 def _first_line(error: Exception) -> str:

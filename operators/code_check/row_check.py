@@ -10,15 +10,16 @@ from typing import Any
 from PIL import Image
 
 from model.prompts.rgb import RGB, unpack
+from operators.checks.page_check import text_faults
 from operators.code_check.code_checker import Checked, CodeChecker
 from operators.code_check.render_page import missing
 from operators.code_check.visual_similarity import compare
 from operators.media.blank import is_blank
-from operators.media.opened import media_of, pictures
+from operators.media.opened import media_of, pictures, view_of
 from operators.media.sandbox import Sandbox
 from schemas import tables
 from schemas.decode import DecodeSettings
-from schemas.task import CodeKind, Task
+from schemas.task import CheckResult, CodeKind, Task
 from schemas.unit import Locator
 
 _WIDTHS_PX = (320, 1920)
@@ -65,8 +66,11 @@ class RowCheck:
                 code_check |= asdict(compare(original, checked.picture)) if original is not None else {}
             except Exception as error:  # noqa: BLE001  the row's boundary: two pictures may be anything
                 code_check["message"] = f"not compared with the input: {error!r}"[:300]
+        words = words_of(checked, row)
+        code_check |= {"missing_words": words.missing_words, "extra_words": words.extra_words}
         shows_something = original is not None and not is_blank(original)
-        return code_check, faults_of(task.code_check, checked, shows_something=shows_something)
+        faults = faults_of(task.code_check, checked, shows_something=shows_something)
+        return code_check, [*faults, *(("words_differ",) if words.faults else ())]
 
     def _original(self, row: dict[str, Any]) -> RGB | None:
         """The picture that the code was made from; None where it cannot be had any more."""
@@ -89,6 +93,15 @@ class RowCheck:
         Image.fromarray(picture).save(png, format="PNG")
         self._keep(key, png.getvalue())
         return key
+
+
+def words_of(checked: Checked, row: dict[str, Any]) -> CheckResult:
+    """What is printed on a page or drawing, held to the PDF's own text of what it was made from. Of a picture nobody
+    knows what it reads: then nothing is said."""
+    view = view_of(row)
+    if checked.text is None or checked.picture is None or not view.text_layer or view.blank:
+        return CheckResult()
+    return text_faults(checked.text, view)
 
 
 def is_pending(row: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """Read lists of JSON objects as the model really writes them: fenced or bare, damaged, cut off.
 
-Every element is looked for by itself, by its first known key and the plain values that may stand before it, so damage
-costs the element that it lies in and no other. An element that is not JSON is repaired (json_repair) up to where the
-next one begins; one that is cut off by the end of the reply is dropped. Knows nothing of what the elements mean.
+A reply whose only fault is a quote within a text (`"the 5" pipe"`) is read as if it were escaped. Of others every
+element is looked for by itself, by its first known key and the plain values that may stand before it, so damage costs
+the element that it lies in and no other. An element that is not JSON is repaired (json_repair) up to where the next one
+begins; one that is cut off by the end of the reply is dropped. Knows nothing of what the elements mean.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import json_repair
@@ -33,6 +34,14 @@ _REPAIRS = 2 * _LONGEST_ELEMENT**2
 _MOST_FAILURES = 64
 """Brackets of one reply at which sound JSON is looked for in vain; each may read to the end."""
 _OPENS = re.compile(r"[\[{]")
+_INNER_QUOTE = "\ue002"
+"""Stands for a quote within a text, while it is read."""
+_MARK = re.compile(r"[\[\]{}\"\\]")
+_ENDS_TEXT = {
+    # within an object a text ends before the next key, a key before its colon
+    "{": re.compile(r"\s{0,50}(?:[}:]|(?:,\s{0,50})?\"[^\"\n]{1,60}\"\s{0,5}:|,\s{0,50}\}|$)"),
+    "[": re.compile(r"\s{0,50}(?:\]|,\s{0,50}(?:[\"\[{\]\d-]|null\b|true\b|false\b)|$)"),
+}
 _BEGINS = re.compile(r"\[\s*(?:[\[{\"'\d\]-]|(?:null|true|false)\b)|\{\s*[\"'}\w]")
 
 
@@ -58,6 +67,14 @@ class JsonValues:
 
 def json_values(text: str) -> JsonValues:
     """The outermost objects and arrays of a reply, in order. A bracket of prose is none. Raises nothing."""
+    read = _values_in(text)
+    if read.sound or (marked := _inner_quotes_marked(text)) == text:
+        return read
+    again = _values_in(marked)
+    return replace(again, values=_with_quotes(again.values)) if again.sound and again.values else read
+
+
+def _values_in(text: str) -> JsonValues:
     values: list[Any] = []
     places: list[tuple[int, int]] = []
     place = failures = 0
@@ -74,6 +91,43 @@ def json_values(text: str) -> JsonValues:
             if failures >= _MOST_FAILURES:
                 break
     return JsonValues(tuple(values), tuple(places), sound=failures == 0)
+
+
+def _inner_quotes_marked(text: str) -> str:
+    """With _INNER_QUOTE for quotes within a text of JSON: those behind which nothing stands that may follow a text."""
+    opened: list[str] = []
+    inner: list[int] = []
+    inside, is_value, place = False, False, 0
+    while (mark := _MARK.search(text, place)) is not None:
+        char, place = mark[0], mark.end()
+        if char == "\\":
+            place += 1
+        elif char != '"':
+            if inside:
+                continue
+            if char in "[{":
+                opened.append(char)
+            elif opened:
+                opened.pop()
+        elif opened and not inside:
+            inside, is_value = True, text[max(0, mark.start() - 50) : mark.start()].rstrip().endswith(":")
+        elif opened:
+            ends = _ENDS_TEXT[opened[-1]].match(text, place)
+            if ends is not None and not (is_value and ends[0].strip() == ":"):
+                inside = False
+            else:
+                inner.append(mark.start())
+    if not inner:
+        return text
+    chars = list(text)
+    for at in inner:
+        chars[at] = _INNER_QUOTE
+    return "".join(chars)
+
+
+def _with_quotes(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    plain = json.dumps(values).replace("\\ue002", '\\"')
+    return tuple(json.loads(plain))
 
 
 def read_elements(text: str, keys: Collection[str]) -> Elements:
@@ -127,9 +181,10 @@ def read_value(text: str, opening: Literal["{", "["]) -> Any:
     begin = re.search(r"\{[\s,]*[\"'“}]" if opening == "{" else r"\[[\s,]*[\[{\"'“\d\]-]", body)
     if begin is None:
         return None
-    strict = _strict(body, begin.start())
-    if strict is not None:
+    if (strict := _strict(body, begin.start())) is not None:
         return strict[0]
+    if (strict := _strict(_inner_quotes_marked(body), begin.start())) is not None:
+        return _with_quotes(strict[:1])[0]
     region = _unfenced(body[begin.start() :])
     return None if _is_cut(region) or _depth(region) > _DEEPEST else _repaired(region)
 

@@ -83,6 +83,7 @@ _SAME_ACTION: dict[str, dict[str, str]] = {
         "open_app": "open", "drag": "swipe", "done": "terminate", "finished": "terminate",
     },
 }  # fmt: skip
+_SAME_TOOL = {"computer": "computer_use", "mobile": "mobile_use"}
 _HELD = re.compile(r"(?:ctrl|control|alt|shift|cmd|command|win|meta|super)\s+\S+(?:\s+\S+){0,2}$", re.IGNORECASE)
 _COUNTS_TO = {"computer_use": 1000, "mobile_use": 999}
 _FARTHEST = 1_000_000
@@ -134,7 +135,7 @@ def _usual(call: Call, device: str) -> Call:
     may come as text, one of a mobile device as keys.
     """
     arguments = dict(call.arguments)
-    tool = call.name or device
+    tool = _SAME_TOOL.get(call.name or device, call.name or device)
     if "action" not in arguments and isinstance(arguments.get("action_type"), str):
         arguments["action"] = arguments.pop("action_type")
     if tool in (*TAKES[device], *_SAME_ACTION[device]) and "action" not in arguments:

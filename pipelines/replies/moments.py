@@ -15,18 +15,35 @@ from schemas.errors import InvalidOutput
 _DEEPEST = 6
 _SENTENCES = re.compile(r"(?<=[.!?。!?])\s+|(?<=。)|\n+")
 _YET = re.compile(
-    r"\b(?:until|till|before|after|except|besides|other\s+than|only|but)\b|直到|之后|以外|才", re.IGNORECASE
+    r"\b(?:until|till|before|after|except|besides|other\s+than|only|but|erst|nur|aber)\b|直到|之后|以外|才",
+    re.IGNORECASE,
 )
 _TWICE = re.compile(r"\b(?:again|also|twice|once more|as well)\b|再次|又", re.IGNORECASE)
 """Of two times: that it happens at each, not from one to the other."""
 _PLACE = re.compile(r"box|point|coord|position|size", re.IGNORECASE)
 _NONE_AT_ALL = re.compile(r"\W*(?:-1(?:\.0)?\W+-1(?:\.0)?|none|null|n/?a|nan)\W*", re.IGNORECASE)
 _BARE = re.compile(
-    r"\W*\d[\d:.]*\s*(?:(?:,|-|–|to|and|;|\s)\s*\d[\d:.]*\s*)?(?:s|seconds?|secs?|秒)?\W*", re.IGNORECASE
+    r"[^\w$€£¥%]*\d[\d:.]*\s*(?:(?:,|-|–|to|and|;|\s)\s*\d[\d:.]*\s*)?(?:s|seconds?|secs?|sekunden?|秒)?[^\w$€£¥%]*",
+    re.IGNORECASE,
 )
-_FROM_TO = re.compile(rf"\b(?:from|between)\s+({TIME})\s*(?:to|and|until|-|–)\s*({TIME})(?!\w|\s+\w)", re.IGNORECASE)
-_AT = re.compile(rf"\b(?:at|timestamp|time|around|about)(?:\s+is)?\s*[:=]?\s*({TIME})(?!\w|%|\s+\w)", re.IGNORECASE)
-"""Numbers without a unit, where nothing stands behind them: seconds were asked for."""
+_NO_YEAR = r"(?!(?:19|20)\d\d(?![\d.:]))"
+_YEAR = re.compile(r"(?<![\d.:])(?:19|20)\d\d(?![\d.:])")
+_FROM_TO = re.compile(
+    rf"\b(?:from|between|von|zwischen)\s+{_NO_YEAR}({TIME})\s*(?:to|and|until|bis|und|-|–)\s*({TIME})(?!\w|%|\s+\w)",
+    re.IGNORECASE,
+)
+_AT = re.compile(
+    rf"\b(?:at|timestamp|time|around|about|bei|zeitpunkt)(?:\s+is)?\s*[:=]?\s*{_NO_YEAR}({TIME})(?!\w|%|\s+\w)",
+    re.IGNORECASE,
+)
+"""Numbers without a unit, where nothing stands behind them: seconds were asked for. A year is none."""
+_ONLY_TIMES = re.compile(
+    r"[^\w$€£¥%]*+(?:(?:between|and|from|to|until|the|at|is|of|in|about|around|approximately|seconds?|secs?|s|time|"
+    r"timestamps?|range|interval|segment|span|moment|start|end|answer|von|bis|zwischen|und|sekunden?|时间|从|到|至|在|"
+    r"\d[\d.:]*+)(?![A-Za-z])[^\w$€£¥%]*+)*",
+    re.IGNORECASE,
+)
+"""What may stand around two numbers with a dash between them."""
 _NUMBER = re.compile(r"\d[\d:]*(?:\.\d+)?")
 
 
@@ -72,8 +89,7 @@ def _in_text(text: str) -> tuple[float, float] | None:
         return span(pair[1], pair[2])
     if (single := _AT.search(text)) is not None:
         return span(single[1], single[1])
-    # of two numbers with a dash between them, where nothing else is said
-    return span_in(text) if sum(map(str.isalpha, text)) <= len("between and seconds") else None
+    return span_in(text) if _ONLY_TIMES.fullmatch(text) and not _YEAR.search(text) else None
 
 
 def _without_denials(answer: str) -> str:

@@ -39,7 +39,10 @@ _NAMES_3D = (
     ("xcenter", "ycenter", "zcenter", "xsize", "ysize", "zsize", "roll", "pitch", "yaw"),
     ("x", "y", "z", "xsize", "ysize", "zsize", "roll", "pitch", "yaw"),
 )
-_INSIDE_3D = (("x", "y", "z"), ("xsize", "ysize", "zsize"), ("roll", "pitch", "yaw"), ("xcenter", "ycenter", "zcenter"))
+_INSIDE_3D = (
+    ("x", "y", "z"), ("xsize", "ysize", "zsize"), ("roll", "pitch", "yaw"), ("xcenter", "ycenter", "zcenter"),
+    ("width", "height", "depth"), ("width", "height", "length"),
+)  # fmt: skip
 
 
 def places_of(value: Any, count: int, depth: int = 0) -> list[list[float]]:
@@ -103,7 +106,7 @@ def _named_in_space(sides: dict[str, Any]) -> list[float] | None:
         if box := _named(sides, names):
             return list(box)
     parts: list[float] = []
-    for keys, inside in ((_CENTERS, (0, 3)), (_SIZES, (1, 0)), (_TURNS, (2, 0))):
+    for keys, inside in ((_CENTERS, (0, 3)), (_SIZES, (1, 0, 4, 5)), (_TURNS, (2, 0))):
         value = next((sides[key] for key in keys if key in sides), None)
         if isinstance(value, dict):
             axes = {re.sub(r"[\s_-]", "", str(key).lower()): side for key, side in value.items()}

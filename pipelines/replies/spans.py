@@ -6,15 +6,30 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import Any
 
 from pipelines.replies.things import Kind, Things, read_things
-from pipelines.replies.times import END_KEYS, SPAN, SPAN_KEYS, START_KEYS, TIME, seconds, span, span_in, span_of
+from pipelines.replies.times import (
+    END_KEYS,
+    SPAN,
+    SPAN_KEYS,
+    START_KEYS,
+    TIME,
+    by_plain_key,
+    seconds,
+    span,
+    span_in,
+    span_of,
+    with_points,
+)
 
 _TEXT_KEYS = (
     "description", "event", "text", "caption", "sentence", "activity", "label", "action", "content", "events",
-    "summary", "event_description", "details", "scene", "what", "name", "title",
+    "summary", "event_description", "details", "scene", "what", "name", "title", "描述", "事件", "内容",
 )  # fmt: skip
+_LISTED_TEXT_KEYS = tuple(dict.fromkeys(key for one in _TEXT_KEYS for key in (f"{one}s", one, f"{one[:-1]}ies")))
+_ENDS = ((*(f"{key}s" for key in START_KEYS), *START_KEYS), (*(f"{key}s" for key in END_KEYS), *END_KEYS))
 _PAIR = re.compile(
     r"""(?:^|(?<=[{,\[\n"'”}]))[^\S\n]*(?:[-*•]\s+|\d+[.)]\s+)?["'“\[(]?"""  # a new line or pair, perhaps numbered
     rf"""{SPAN}["'”\])]?\s*[:,：]\s*""",
@@ -23,7 +38,7 @@ _PAIR = re.compile(
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?=\s*(?:[,}"\]]|```|$)|\s*\n)', re.DOTALL)
 _OPENING = r"^[^\S\n]*+(?:[-*•#]++[^\S\n]++|\d{1,3}[.)][^\S\n]++)?"
 _LINE = re.compile(
-    rf"{_OPENING}[*_\[(<\"“`]{{0,4}}[^\S\n]*+(?:from|between|at|从)?[^\S\n]*+第?(?:{SPAN}|({TIME})(?=[\s*_\])>`\"”:：–—-]))"
+    rf"{_OPENING}[*_\[(<\"“`]{{0,4}}[^\S\n]*+(?:from|between|at|von|zwischen|bei|从)?[^\S\n]*+第?(?:{SPAN}|({TIME})(?=[\s*_\])>`\"”:：–—-]))"
     r"([*_\])>`\"”]{0,4})(\s*+[:：,，|]|\s++[-–—]++\s|\s++|)\s*+[*_]{0,2}[:：]?\s*+([^\n]{1,5000})",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -37,7 +52,9 @@ _COUNTED = re.compile(
 )
 """A name of an event that says nothing of it."""
 _WITH_COMMA = re.compile(rf"[\[(]({TIME}\s?s?)\s?,\s?({TIME}\s?s?)[\])]")
-_NEXT_IN_LINE = re.compile(rf"(?<=[.;。])\s+(?=(?:from|between)\s+{SPAN}\s*,)", re.IGNORECASE)
+_NEXT_IN_LINE = re.compile(
+    rf"(?<=[.;。])\s+(?=(?:from|between|von)\s+{SPAN}\s*,|{SPAN}(?<=[a-z秒>])\s*[,:])", re.IGNORECASE
+)
 _AT_THE_END = re.compile(
     rf"{_OPENING}([^\n:]{{3,500}}?)[\s:：,，*_-]{{0,4}}[(\[]\s*(?:from\s+)?{SPAN}\s*[)\]][*_.]{{0,3}}[^\S\n]*$",
     re.MULTILINE | re.IGNORECASE,
@@ -80,21 +97,23 @@ def _timed_list(value: list[Any]) -> dict[str, Any] | None:
 
 
 _KIND = Kind(
-    places={}, sizes={}, words=_TEXT_KEYS, bare=_timed_list, keys=(*START_KEYS, *END_KEYS, *SPAN_KEYS), prose=True
-)  # fmt: skip
+    places={}, sizes={}, words=_TEXT_KEYS, bare=_timed_list, keys=(*START_KEYS, *END_KEYS, *SPAN_KEYS, *chain(*_ENDS))
+)
 
 
 def read_timed_texts(reply: str) -> TimedTexts:
     """Raises nothing."""
+    reply = reply if "{" in reply else with_points(reply)
     pairs = list(_PAIR.finditer(reply))
     things = read_things(reply, _KIND)
-    if len(things.values) >= max(1, len(pairs)):
+    elements = [one for element in things.values for one in _side_by_side(element)]
+    if len(elements) >= max(1, len(pairs)):
         values = []
-        for element in things.values:
+        for element in elements:
             text, times = " ".join(_text_of(element).split()), span_of(element)
             if text and times is not None:
                 values.append(TimedText(*times, text))
-        return TimedTexts(tuple(values), things.dropped + len(things.values) - len(values), things.cut, things)
+        return TimedTexts(tuple(values), things.dropped + len(elements) - len(values), things.cut, things)
     if not things.unread and not (pairs and _is_json(reply, pairs[0])):
         values = _lines(reply)
         if len(values) >= len(pairs):
@@ -102,6 +121,29 @@ def read_timed_texts(reply: str) -> TimedTexts:
     if not pairs:
         return TimedTexts((), things.dropped, things.cut, things)
     return _pairs(reply, pairs, things)
+
+
+def _side_by_side(element: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events of lists side by side, as ActivityNet has them: {"timestamps": [[0, 5], …], "sentences": ["…", …]};
+    or of starts, ends and texts. Of the longer list what is beyond the other lacks its half."""
+    plain = by_plain_key(element)
+    texts = next((_texts_in(plain[key]) for key in _LISTED_TEXT_KEYS if key in plain and _texts_in(plain[key])), None)
+    if texts is None:
+        return [element]
+    starts, ends, spans = (
+        next((plain[key] for key in keys if isinstance(plain.get(key), list)), None) for keys in (*_ENDS, SPAN_KEYS)
+    )
+    if starts and ends and len(starts) == len(ends):
+        spans = [list(pair) for pair in zip(starts, ends, strict=True)]
+    if not spans or not all(span_of({"span": item}) is not None for item in spans):
+        return [element]
+    if len(texts) == 1 and span_of({"span": spans}) is not None:
+        return [{"span": spans, "text": texts[0]}]
+    return [{"span": one, "text": text} for one, text in zip_longest(spans, texts, fillvalue="")]
+
+
+def _texts_in(item: Any) -> list[str] | None:
+    return item if isinstance(item, list) and item and all(isinstance(text, str) for text in item) else None
 
 
 def _text_of(element: dict[str, Any]) -> str:
@@ -118,8 +160,8 @@ def _is_json(reply: str, pair: re.Match[str]) -> bool:
 
 
 def _lines(reply: str) -> list[TimedText]:
-    """Lines that begin with a span or a clock; else those with a name and a span, which may have their text below them;
-    else those that end with one in brackets."""
+    """Lines that begin with a span or a clock; else those with a name and a span, which may have their text below them,
+    or those that end with one in brackets."""
     values: list[TimedText] = []
     reply = _NEXT_IN_LINE.sub("\n", _WITH_COMMA.sub(r"[\1 - \2]", reply))
     for match in _LINE.finditer(reply):
@@ -138,13 +180,12 @@ def _lines(reply: str) -> list[TimedText]:
         text, times = " ".join(text.strip(' *_"“”').split()), span(start, end)
         if times is not None and any(map(str.isalpha, text)):
             values.append(TimedText(*times, text if _COUNTED.fullmatch(name) else f"{name.strip(' *_')}: {text}"))
-    if values:
-        return values
+    behind: list[TimedText] = []
     for match in _AT_THE_END.finditer(reply):
         text, times = " ".join(match[1].strip(' *_"“”').split()), span(match[2], match[3])
         if times is not None and any(map(str.isalpha, text)):
-            values.append(TimedText(*times, text))
-    return values
+            behind.append(TimedText(*times, text))
+    return behind if len(behind) > len(values) else values  # else a line's text is the next line
 
 
 def _pairs(reply: str, pairs: list[re.Match[str]], things: Things) -> TimedTexts:

@@ -279,6 +279,8 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
             item = value[key]
             if _is_absent(item):
                 absent, used = True, {*used, key}
+            elif _are_named(item, kind):
+                continue  # a list of things, each with its own name
             elif places := _any_size(item, size, name, kind):
                 read.setdefault(places[0], places[1])
                 used.add(key)
@@ -320,7 +322,7 @@ def _elements(value: dict[str, Any], kind: Kind) -> list[dict[str, Any]] | None:
 
 def _names_of(value: dict[str, Any], count: int, kind: Kind) -> list[dict[str, Any]]:
     """What a list beside a list of as many places calls each: {"boxes": […], "labels": […]}."""
-    plurals = {plural: word for word in kind.words for plural in (f"{word}s", f"{word}es", f"{word[:-1]}ies")}
+    plurals = {plural: word for word in kind.words for plural in (word, f"{word}s", f"{word}es", f"{word[:-1]}ies")}
     for key, item in value.items():
         word = plurals.get(plain_key(key))
         if word and isinstance(item, list) and len(item) == count and all(isinstance(part, str) for part in item):
@@ -410,6 +412,12 @@ def _is_no_place(key: str, kind: Kind) -> bool:
 
 def _holds_objects(item: Any) -> bool:
     return isinstance(item, list) and any(isinstance(part, (dict, str)) for part in item)
+
+
+def _are_named(item: Any, kind: Kind) -> bool:
+    return isinstance(item, list) and any(
+        isinstance(part, dict) and any(isinstance(part.get(word), str) for word in kind.words) for part in item
+    )
 
 
 def _numbers_within(value: list[Any]) -> bool:

@@ -1,10 +1,12 @@
-"""The text of a page out of a reply that should be nothing else: without a fence around it, and without the sentence
-that announces it. What the page itself says (its text layer) stays.
+"""The text of a page out of a reply that should be nothing else: without a fence around it, without the sentence that
+announces it, and out of an object that holds it. What the page itself says (its text layer) stays.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 _OPENING = re.compile(r"(?:```|~~~)[^\S\n]*[\w+-]{0,20}[^\S\n]*(?:\n|$)")
 _ANNOUNCES = re.compile(
@@ -29,8 +31,25 @@ _CLOSES = re.compile(
 """What is said behind the text; of a reply that has a fence around it."""
 
 
+_TEXT_KEYS = (
+    "text",
+    "content",
+    "transcription",
+    "transcript",
+    "ocr",
+    "ocr_text",
+    "extracted_text",
+    "full_text",
+    "lines",
+)
+
+
 def transcript(reply: str, layer: str | None) -> str:
     """layer: the page's own text, where there is one."""
+    return _held(_unfenced(reply, layer), layer)
+
+
+def _unfenced(reply: str, layer: str | None) -> str:
     text = reply.strip()
     head, _, rest = text.partition("\n")
     if rest.strip() and _ANNOUNCES.fullmatch(head.strip(" *#")) and not _says(layer, head):
@@ -47,6 +66,21 @@ def transcript(reply: str, layer: str | None) -> str:
         return body.strip()
     # two blocks are what the page shows, or more than its text
     return body.removesuffix(closing).strip() if not behind.strip() and closing not in inner else text
+
+
+def _held(text: str, layer: str | None) -> str:
+    """The text of an object of one text, {"text": "…"}; a list of texts is its lines."""
+    if not text.startswith("{") or not text.endswith("}") or _says(layer, text.partition(":")[0].strip("{ \n")):
+        return text
+    try:
+        value: Any = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return text
+    texts = [item for key, item in value.items() if key.strip().lower() in _TEXT_KEYS]
+    if len(texts) != 1 or any(isinstance(item, (dict, list)) for item in value.values() if item is not texts[0]):
+        return text
+    lines = texts[0] if isinstance(texts[0], list) else [texts[0]]
+    return "\n".join(lines).strip() if all(isinstance(line, str) for line in lines) else text
 
 
 def _says(layer: str | None, line: str) -> bool:

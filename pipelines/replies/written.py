@@ -28,14 +28,29 @@ _ENDS_IN = re.compile(
     r"|\s*\((?:bbox|box|bounding box|point|coordinates?)\)?\s*$|[:,]?\s*\b(?:bbox|box|bounding box|point)(?:_[23]d)?$",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"\b(?:is|are|the|of|box|bounding|located|coordinates?|bbox|point)\b", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"\b(?:is|are|the|of|box|bounding|located|coordinates?|bbox|point|befindet|liegt|steht|ist)\b", re.IGNORECASE
+)
 _REFERENCE = re.compile(
     r"<\|?(?:object_)?ref(?:_start)?\|?>([^<>]{1,300})<[/|][^<>]{0,30}>[^<>]{0,5}(?:<[^<>]{0,30}>)?\s*$"
 )
 _FIELD = re.compile(r"([^\W\d][\w -]{0,30}?)[*_`\"]{0,3}\s?[:：]\s?[*_`]{0,3}\s*(\S.*)")
+_COUNTED = re.compile(
+    r"((?:event|scene|item|object|step|entry|detection|element|clip|segment|moment|事件|场景))\s*#?\d{1,3}",
+    re.IGNORECASE,
+)
 _UP_TO = re.compile(r"[\s`*]*(?:to|-|–|→|->)[\s`*]*")
 _BEGINS_WITH = re.compile(r"(?:and|(?:line|word|text)\s*\d{1,4}\s?[:.])\s+", re.IGNORECASE)
 _EMPHASIS = re.compile(r"[*`#\"]+|(?<!\w)_+|_+(?!\w)")
+ROLE = (
+    r"(?:\w+[_\s-])?(?:button|link|icon|text|field|input|textbox|checkbox|radio|tab|menu|menuitem|item|image|picture|"
+    r"dropdown|combobox|list|slider|switch|toggle|label|heading|toolbar|search_?bar|box|bar|control|widget)"
+)
+"""What an element of a screen may be (a pattern, in lower case)."""
+_WITH_ROLE = re.compile(
+    rf"{ROLE}:?\s[\"“][^\"“”\n]{{1,80}}[\"”]|[\"“][^\"“”\n]{{1,80}}[\"”]\s\(?{ROLE}\)?", re.IGNORECASE
+)
+_STARS = re.compile(r"[*`#]+")
 _AROUND = " \t:：,;=-–—→([<.、，"
 _LEADS = re.compile(rf"\s*{_GROUP.pattern}\s*[:：,\-–—]?\s*\S")
 _HEADING = re.compile(r"\s*(?:[-*•+#]|\d{1,3}[.)]|__)")
@@ -116,6 +131,11 @@ def _places_in(line: str) -> Iterator[tuple[str, list[float], str]]:
     while place < len(groups):
         numbers = [float(number) for number in _NUMBER.findall(groups[place][1])]
         start = groups[place].start()
+        if (around := _four_corners(line, groups[place : place + 5])) is not None:
+            place += 3
+            yield line[after:start], around, line[groups[place].end() :]
+            after, place = groups[place].end(), place + 1
+            continue
         following = groups[place + 1] if place + 1 < len(groups) else None
         if len(numbers) == 2 and following is not None and len(_NUMBER.findall(following[1])) == 2:
             between = line[groups[place].end() : following.start()]
@@ -127,6 +147,21 @@ def _places_in(line: str) -> Iterator[tuple[str, list[float], str]]:
         yield line[after:start], numbers, line[groups[place].end() :]
         after = groups[place].end()
         place += 1
+
+
+def _four_corners(line: str, groups: list[re.Match[str]]) -> list[float] | None:
+    """The rectangle around exactly four points side by side."""
+    corners = []
+    for group, following in zip(groups, [*groups[1:], None], strict=True):
+        if len(pair := _NUMBER.findall(group[1])) != 2:
+            break
+        corners.append([float(side) for side in pair])
+        if following is None or re.fullmatch(r"\s*[,;]?\s*", line[group.end() : following.start()][:20]) is None:
+            break
+    if len(corners) != 4:
+        return None
+    xs, ys = zip(*corners, strict=True)
+    return [min(xs), min(ys), max(xs), max(ys)]
 
 
 def fields(text: str, known: Collection[str], name_key: str) -> Iterator[dict[str, Any]]:
@@ -172,7 +207,10 @@ def _pairs(line: str, inline: re.Pattern[str]) -> list[tuple[str, Any]]:
             (re.sub(r"\s", "_", mark[1].lower()), _unquoted(value)) for mark, value in zip(marks, values, strict=True)
         ]
     one = _FIELD.fullmatch(line)
-    return [(one[1].strip(), _unquoted(one[2].strip()))] if one else []
+    if one is None:
+        return []
+    counted = _COUNTED.fullmatch(one[1].strip())  # `Event 2` begins another record than `Event 1`
+    return [(counted[1].lower() if counted else one[1].strip(), _unquoted(one[2].strip()))]
 
 
 def _unquoted(text: str) -> Any:
@@ -191,6 +229,8 @@ def _name(before: str) -> str:
     if (marked := _REFERENCE.search(before)) is not None:
         return " ".join(marked[1].split())
     words = re.sub(r"\\\w{1,20}\{|\$", "", _TAGS.sub(" ", _BULLET.sub("", before, count=1)))
+    if (partly := _WITH_ROLE.fullmatch(_STARS.sub("", words).strip(_AROUND))) is not None:
+        return " ".join(partly[0].split())
     words = re.split(r"[.!?;。；]\s+", _EMPHASIS.sub("", words).strip(_AROUND))[-1].strip(_AROUND)
     words = _BEGINS_WITH.sub("", _ENDS_IN.sub("", words)).strip(_AROUND)
     short = 0 < len(words) <= 60 and len(words.split()) <= 6 and any(map(str.isalnum, words))

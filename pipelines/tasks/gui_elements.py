@@ -9,6 +9,7 @@ from pipelines.replies.boxes import bbox_px
 from pipelines.replies.grounded import BBOX_PX, BOX_ALIASES, clean
 from pipelines.replies.things import Kind, read_things, settle
 from pipelines.replies.thinking import split_thinking
+from pipelines.replies.written import ROLE
 from schemas.output import TEXT_OR_NULL, Output, list_of, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
@@ -17,12 +18,17 @@ _ROLE_KEYS = ("role", "type", "element_type", "category", "control_type", "class
 _TEXT_KEYS = ("text", "text_content", "name", "content", "description")
 _EITHER_KEYS = ("label", "element")
 """Of the role where nothing else is and the element has a text, or where they name one; else of the text."""
+_NAME_BESIDE = "named"
+"""For what stands beside or above a box: it may name the role and the text, `Button "Save": [10, 20, 30, 40]`."""
 _KIND = Kind(
-    places={"bbox_2d": BOX_ALIASES}, sizes={4: "bbox_2d"}, words=(*_TEXT_KEYS, "element", *_ROLE_KEYS, "label")
+    places={"bbox_2d": BOX_ALIASES},
+    sizes={4: "bbox_2d"},
+    words=(_NAME_BESIDE, *_TEXT_KEYS, "element", *_ROLE_KEYS, "label"),
 )
-_ROLES = re.compile(
-    r"(?:\w+[_\s-])?(?:button|link|icon|text|field|input|textbox|checkbox|radio|tab|menu|menuitem|item|image|picture|"
-    r"dropdown|combobox|list|slider|switch|toggle|label|heading|toolbar|search_?bar|box|bar|control|widget)",
+_ROLES = re.compile(ROLE, re.IGNORECASE)
+_QUOTED = re.compile(r"""([^"“”'「」]*?)[\s:：]*["“'「]([^"“”「」]+)["”'」]\s*([^"“”'「」]*)""")
+_SURE_ROLE_LAST = re.compile(
+    r"(.+?)\s+\(?((?:radio |toggle )?button|link|icon|checkbox|(?:text|input|search) (?:field|box)|dropdown)\)?",
     re.IGNORECASE,
 )
 _CLICKABLE = ("clickable", "interactive", "interactivity")
@@ -60,12 +66,25 @@ def _first(element: dict[str, Any], keys: tuple[str, ...]) -> Any:
 
 def _role_and_text(element: dict[str, Any]) -> tuple[str, str]:
     role, words = clean(_first(element, _ROLE_KEYS)), clean(_first(element, _TEXT_KEYS))
+    if not words and (name := clean(element.get(_NAME_BESIDE))):
+        named, words = _parted(name)
+        role = role or named
     for either in filter(None, (clean(element.get(key)) for key in _EITHER_KEYS)):
         if not role and (words or _ROLES.fullmatch(either)):
             role = either
         elif not words:
             words = either
     return role, words
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """(role, text) of a name: `Button "Save"`, `"Save" button`, `Save button`."""
+    if (quoted := _QUOTED.fullmatch(name)) is not None:
+        outside = " ".join(f"{quoted[1]} {quoted[3]}".split()).strip("():：- ")
+        if not outside or _ROLES.fullmatch(outside):
+            return outside, quoted[2]
+    last = _SURE_ROLE_LAST.fullmatch(name)
+    return (last[2], last[1]) if last else ("", name.strip('"“”'))
 
 
 def verify(value: Any, view: View) -> CheckResult:

@@ -12,21 +12,29 @@ from operators.checks.page_check import text_faults
 from pipelines.replies.blocks import BLOCK_TYPES, Block, page_markdown
 from pipelines.replies.boxes import bbox_px
 from pipelines.replies.grounded import BBOX_PX_OR_NULL
+from pipelines.replies.layout_json import is_layout, read_layout
 from pipelines.replies.qwenvl_html import is_html, read_html
 from pipelines.replies.qwenvl_markdown import read_markdown
+from pipelines.replies.things import settle
 from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
 
 
 def parse(text: str, view: View) -> ParsedReply:
-    """HTML or Markdown, whichever the reply is. An empty page is a valid answer."""
+    """HTML or Markdown, whichever the reply is, or a list of objects with places. An empty page is a valid answer."""
     text = unicodedata.normalize("NFC", text)
-    parsed, cut = read_html(text) if is_html(text) else read_markdown(text)
+    dropped = 0
+    if is_layout(text, view.text_layer):
+        parsed, things = read_layout(text)
+        cut, dropped = things.cut, things.dropped + len(things.values) - len(parsed)
+        settle(text, things, len(parsed), dropped, "blocks")
+    else:
+        parsed, cut = read_html(text) if is_html(text) else read_markdown(text)
     blocks = [_row(block, view) for block in parsed]
     strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(parsed, blocks, strict=True))
     # a box that is none is lost; its block is not
-    return ParsedReply({"blocks": blocks, "markdown": page_markdown(parsed)}, dropped=strange, cut=cut)
+    return ParsedReply({"blocks": blocks, "markdown": page_markdown(parsed)}, dropped=dropped + strange, cut=cut)
 
 
 def _row(block: Block, view: View) -> dict[str, Any]:
