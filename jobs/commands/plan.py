@@ -1,7 +1,7 @@
 """`sightread plan SPEC`: show stages, chunks and units of a job, and start nothing.
 
-Inputs are listed and probed; nothing is written, no Ray and no engine is started. What a run here would refuse is
-refused.
+Inputs are listed and probed; nothing is written, no Ray and no engine is started, and no weights are fetched. What a
+run here would refuse is refused, as far as it shows without.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    job = prepare(load(options.spec))
+    job = prepare(load(options.spec), fetch=False)
     ahead = outlook(job)
     listing, chunks = ahead.listing, ahead.work.of_run()
     show = partial(show_line, Console(quiet=True) if options.json else console_for())
@@ -94,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
                     "chunks": asked.num_rows,
                     "rows": dict(sorted(rows.items())),
                     "stages": [_described(stage) for stage in (*plan, *code_checks)],
+                    "left_open": list(job.left_open),
                 },
                 ensure_ascii=False,
             )
@@ -103,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
             f"{stage.cpus:g} CPUs and {stage.gpus:g} GPUs each"
         )
+    for sentence in job.left_open:
+        show(f"open     {sentence}")
     if not os.environ.get("RAY_ADDRESS"):  # a cluster has what it has
         check_resources(plan, cpus=math.inf, gpus=_visible_gpus())
     return 0
