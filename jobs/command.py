@@ -35,7 +35,11 @@ class Command(argparse.ArgumentParser):
             # as many as there are, also where options stand between them
             self._mixes = any(action.nargs == "*" and not action.option_strings for action in self._actions)
             if run := getattr(module, "run", None):  # none where the module only has subcommands
-                self.set_defaults(run=run)
+                self.set_defaults(run=run, command=self)
+
+    def words(self) -> list[str]:
+        """Its options as they may be typed."""
+        return [word for action in self._actions if action.help != argparse.SUPPRESS for word in action.option_strings]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.load()

@@ -74,6 +74,36 @@ def test_another_pipe_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("--json", "--json; options of a command stand behind it, as in `sightread tasks --json`"),
+        ("--json tasks", "--json; it stands behind the command: `sightread tasks --json`"),
+        ("run x.yaml --limt 3", "--limt 3; did you mean '--limit'?"),
+        ("bench nano --frobnicate", "--frobnicate; `sightread bench nano --help` says what it takes"),
+    ],
+)
+def test_a_word_too_many_is_answered_with_the_right_one(
+    line: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main_exits(*line.split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"unrecognized arguments: {sentence}")
+
+
+def test_a_terminal_gets_lines_that_fit_and_a_pipe_whole_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tasks"]) == 0
+    piped = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["tasks"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 40
+    assert "".join("".join(shown).split()) == "".join("".join(piped).split())
+    assert sum(not line.startswith(" ") for line in shown) == len(piped)
+
+
+@pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"tasks": ["orc"]}, "there is no task 'orc'; did you mean 'ocr'?"),

@@ -25,7 +25,7 @@ from model.prompts.rgb import unpack
 from operators.media.opened import full_res_of, media_of, pictures
 from operators.media.sandbox import Sandbox
 from operators.overlay import Mark, draw, marks_in
-from operators.store.addresses import opened
+from operators.store.addresses import absolute, opened
 from operators.store.results import Results
 from operators.store.store import Store, overwrite
 from pipelines.folder import JobFolder
@@ -73,7 +73,7 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
 
     Raises SpecError when there is nothing to draw.
     """
-    store = opened(output)
+    store = opened(absolute(output))
     results = Results(store)
     folder = JobFolder(store)
     folder.check_readable()
