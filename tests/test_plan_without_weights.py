@@ -94,7 +94,9 @@ def test_without_a_network_it_is_planned_and_says_what_is_open(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     (tmp_path / "job.yaml").write_text(json.dumps(spec_of(tmp_path)))
     assert main(["plan", str(tmp_path / "job.yaml")]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr()
+    assert printed.err == f"{MODEL} is not on this machine; its config is asked for, no weights are fetched\n"
+    said = " ".join(printed.out.split())
     assert "rows asked: 1" in said
     assert f"open whether there is a {MODEL}, and whether this engine runs it" in said
     assert not (tmp_path / "out").exists()

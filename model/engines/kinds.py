@@ -107,6 +107,11 @@ class EngineKind(ABC, Generic[SpecT]):
         return self.weights
 
     @property
+    def is_absent(self) -> bool:
+        """Whether its checkpoint has to be fetched to this machine. Asks nobody."""
+        return False
+
+    @property
     def left_open(self) -> tuple[str, ...]:
         """What a run will know and is not known yet, as sentences; only where not all is to be fetched."""
         return ()

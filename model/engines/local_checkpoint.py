@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from model.engines.kinds import EngineKind, FreeMemory
-from model.network.config import LONGEST_FACTOR
 from model.network.hub import (
     SUFFIXES,
     WEIGHTS,
@@ -29,7 +28,7 @@ from schemas.finding import Finding
 
 SpecT = TypeVar("SpecT", bound=CheckpointSpec)
 
-_PUBLISHED_POSITIONS = 262_144
+_PUBLISHED_POSITIONS, _PUBLISHED_LONGEST = 262_144, 1_048_576
 """Of each of Qwen's checkpoints (docs/facts/qwen3-vl.md): what a plan takes one for of which it has nothing."""
 
 
@@ -73,9 +72,7 @@ class CheckpointKind(EngineKind[SpecT]):
 
     @property
     def longest_context(self) -> int:
-        if self.opened is None:
-            return _PUBLISHED_POSITIONS * LONGEST_FACTOR
-        return self.opened.config.text.longest_context
+        return self.opened.config.text.longest_context if self.opened is not None else _PUBLISHED_LONGEST
 
     @functools.cached_property
     def _weights_sha256(self) -> str | None:
@@ -84,6 +81,10 @@ class CheckpointKind(EngineKind[SpecT]):
         if self.opened.has_weights:
             return weights_sha256(self.folder)
         return hub_weights_sha256(self.spec.model, self.folder) if self.address is None else None
+
+    @property
+    def is_absent(self) -> bool:
+        return (self.address is not None and self.local is None) or to_be_fetched(self.spec.model)
 
     @property
     def left_open(self) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ class CheckpointKind(EngineKind[SpecT]):
 
     def findings(self, free: FreeMemory) -> tuple[bool, list[Finding]]:
         model = self.spec.model
-        if (self.address is not None and self.local is None) or to_be_fetched(model):
+        if self.is_absent:
             message = f"{model} is not on this machine; a run fetches it{self._size}"
             fix = "name a folder that holds it, or let the first run fetch it"
             return False, [Finding("note", "engine", message, fix)]

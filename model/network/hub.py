@@ -16,6 +16,7 @@ from model.network.config_values import check_values
 from model.network.fitting import check_fit, check_quantization
 from model.network.forms import refuse_file, refuse_other_forms
 from model.network.headers import StoredTensor, check_layers, stored_tensors
+from schemas.checkout import NANO_NAME
 from schemas.errors import SpecError
 from schemas.json_file import read_object
 from schemas.shipped import model_folder
@@ -76,7 +77,12 @@ def resolve(name: str, *, embedded: bool = False, fetch: bool = True) -> Path:
         return folder.resolve()
     refuse_file(folder)
     if not _is_hub_name(name):
-        raise SpecError(f"engine.model: there is no checkpoint folder {name}")
+        hint = (
+            ""
+            if "/" in name
+            else f"; it is {NANO_NAME!r} that ships, and names of the hub have an owner, as Qwen/{name}"
+        )
+        raise SpecError(f"engine.model: there is no checkpoint folder {name}{hint}")
     described = _fetched(name, _DESCRIBING)
     refuse_other_forms(described, name)
     _described_config(described, embedded=embedded)
