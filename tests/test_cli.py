@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,8 @@ def test_every_command_has_its_help_and_knows_its_name(capsys: pytest.CaptureFix
         usage, sentence, *_ = capsys.readouterr().out.split("\n\n")
         assert usage.startswith(f"usage: sightread {' '.join(words)} [-h]")
         assert sentence.endswith(".")
+    main_exits("show", "--help")
+    assert "of each task at most (default: " in capsys.readouterr().out
     assert main_exits("--version") == 0
     assert capsys.readouterr().out == f"sightread {VERSION}\n"
 
@@ -89,6 +92,20 @@ def test_a_word_too_many_is_answered_with_the_right_one(
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"unrecognized arguments: {sentence}")
 
 
+@pytest.mark.parametrize("command", ["status", "retry", "compact", "show", "overlay", "markdown"])
+def test_a_spec_is_no_output(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "job.yaml").write_text("name: job\n")
+    assert main([command, str(tmp_path / "job.yaml")]) == 2
+    assert "job.yaml is no output but a file" in capsys.readouterr().err
+
+
+def test_golden_says_what_may_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["golden", "nothing-there"]) == 2
+    assert capsys.readouterr().err == (
+        "sightread: there is no nothing-there: name a checkpoint folder, nano, or a job spec\n"
+    )
+
+
 def test_a_terminal_gets_lines_that_fit_and_a_pipe_whole_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +124,11 @@ def test_a_terminal_gets_lines_that_fit_and_a_pipe_whole_ones(
     ("change", "sentence"),
     [
         ({"tasks": ["orc"]}, "there is no task 'orc'; did you mean 'ocr'?"),
+        ({"tasks": ["OCR"]}, "there is no task 'OCR'; did you mean 'ocr'?"),
+        (
+            {"engine": {"model": "Qwen3-VL-2B"}},
+            "'nano' that ships, and names of the hub have an owner, as Qwen/Qwen3-VL-2B",
+        ),
         ({"engine": {"kind": "scripted", "recording": "/nowhere.jsonl"}}, "there is no file /nowhere.jsonl"),
         ({"engine": {"kind": "torch", "model": "/no/such/folder"}}, "/no/such/folder"),
         ({"outputs": "x"}, "unknown key 'outputs'; did you mean 'output'?"),
@@ -130,6 +152,7 @@ def test_plan_shows_units_and_stages_and_writes_nothing(world: World) -> None:
     said = world.run("plan", str(world.spec_file))
     assert "units    1 image, 6 page" in said
     assert "failing  1 empty_file" in said
+    assert re.search(r"^         empty_file, as: \S*c\.pdf: ", said, re.MULTILINE)
     assert "rows     caption: 1" in said
     assert "rows     (no task takes a page): 6" in said
     assert "stage    infer: 1 actors" in said

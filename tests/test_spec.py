@@ -151,7 +151,7 @@ def test_a_wrong_spec_gets_one_sentence_that_names_the_place(change: dict[str, A
         (None, "there is no job spec"),
         ("a: [1", "is not YAML"),
         ("- a", "holds list, not a mapping"),
-        ("", "holds NoneType"),
+        ("", "is empty"),
         ("!!python/object/apply:os.system ['true']", "line 1: the tag .* is none that is read"),
     ],
 )
