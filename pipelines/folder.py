@@ -92,6 +92,12 @@ class JobFolder:
         if self._store.stat(_IDENTITY) is not None:
             self._check_layout()
 
+    def without_results(self, output: str) -> SpecError:
+        """Why nothing can be shown. output: as somebody named it."""
+        if self._store.stat(_IDENTITY) is None:
+            return SpecError(f"{output} holds no results of a job")
+        return SpecError(f"{output} holds a job without an answer so far; `sightread status` says how it stands")
+
     def _check_no_file(self) -> None:
         place = local_path(self._store.address)
         if place is not None and place.is_file():

@@ -12,6 +12,8 @@ import pytest
 
 from jobs.cli import main
 from jobs.commands.bench import BENCHES
+from operators.store.local import LocalStore
+from pipelines.folder import JobFolder
 from schemas.checkout import ROOT
 from schemas.version import VERSION
 from tests.support.world import World, write_image, write_pdf, write_recording
@@ -97,6 +99,15 @@ def test_a_spec_is_no_output(command: str, tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "job.yaml").write_text("name: job\n")
     assert main([command, str(tmp_path / "job.yaml")]) == 2
     assert "job.yaml is no output but a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "overlay"])
+def test_a_job_that_nothing_was_answered_of_is_no_strange_folder(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JobFolder(LocalStore(str(tmp_path))).claim()
+    assert main([command, str(tmp_path)]) == 2
+    assert "holds a job without an answer so far; `sightread status` says" in capsys.readouterr().err
 
 
 def test_golden_says_what_may_be_named(capsys: pytest.CaptureFixture[str]) -> None:

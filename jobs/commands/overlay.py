@@ -79,7 +79,7 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     folder.check_readable()
     drawn, tasks = 0, results.tasks()
     if not tasks:
-        raise SpecError(f"{output} holds no results of a job")
+        raise folder.without_results(output)
     for name in tasks if task is None else {task} & set(tasks):
         sandbox = Sandbox(_settings(folder, name))
         try:
