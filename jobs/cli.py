@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import logging
 import os
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from jobs.command import add_commands
+from jobs.command import Command, add_commands
 from jobs.logs import to_stderr
 from operators.processes import ending
 from schemas.checkout import ROOT
@@ -48,13 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that a terminal of another encoding lacks
     try:
         top = parser()
-        options = top.parse_args(arguments)
+        options, unknown = top.parse_known_args(arguments)
+        if unknown:
+            command = getattr(options, "command", None)
+            (command or top).error(one_line(_unknown(unknown, command)))
         if not hasattr(options, "run"):  # no command: whoever types that wants to know which there are
             top.print_help(sys.stderr)
             return 2
         return _exit_code(options)
     finally:
         ending.exit_if_told()
+
+
+def _unknown(words: Sequence[str], command: Command | None) -> str:
+    """What is wrong with words that no parser took. command: that stands on the line."""
+    text, word = f"unrecognized arguments: {' '.join(words)}", words[0].partition("=")[0]
+    if command is None:
+        return f"{text}; options of a command stand behind it, as in `sightread tasks --json`"
+    if word in command.words():
+        return f"{text}; it stands behind the command: `{command.prog} {word}`"
+    near = difflib.get_close_matches(word, command.words(), n=1)
+    return f"{text}; " + (f"did you mean {near[0]!r}?" if near else f"`{command.prog} --help` says what it takes")
 
 
 def _exit_code(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ class Command(argparse.ArgumentParser):
     """The parser of one command. module: by its full name."""
 
     def __init__(self, *, module: str, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**{"formatter_class": _WithDefaults, **options})
         # before the command or behind it; here it has no default, which would undo the one before
         self.add_argument("-v", "--verbose", action="count", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         self._module = module
@@ -35,7 +35,11 @@ class Command(argparse.ArgumentParser):
             # as many as there are, also where options stand between them
             self._mixes = any(action.nargs == "*" and not action.option_strings for action in self._actions)
             if run := getattr(module, "run", None):  # none where the module only has subcommands
-                self.set_defaults(run=run)
+                self.set_defaults(run=run, command=self)
+
+    def words(self) -> list[str]:
+        """Its options as they may be typed."""
+        return [word for action in self._actions if action.help != argparse.SUPPRESS for word in action.option_strings]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.load()
@@ -43,6 +47,19 @@ class Command(argparse.ArgumentParser):
             self._mixes = False  # it calls this one
             return self.parse_known_intermixed_args(args, namespace)
         return super().parse_known_args(args, namespace)
+
+
+class _WithDefaults(argparse.HelpFormatter):
+    """Says the number or word that an option is where it is not given, and its help does not say that itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text, default = action.help or "", action.default
+        says = isinstance(default, (int, float, str)) and not isinstance(default, bool) and action.option_strings
+        return (
+            f"{text} (default: %(default)s)"
+            if says and default != argparse.SUPPRESS and "default" not in text
+            else text
+        )
 
 
 def add_commands(

@@ -21,6 +21,7 @@ from jobs.shown_rows import state_cells, why_lines
 from jobs.terminal import cell as cell
 from jobs.terminal import console_for as console_for
 from jobs.terminal import show_line as show_line
+from jobs.terminal import show_table as show_table
 from operators.store.addresses import local_path
 from operators.store.results import Results
 from pipelines.pace import Pace, asked_ago_s
@@ -237,9 +238,9 @@ def show_summary(summary: Summary, console: Console, going_on: str = "the same c
             str(audit.missing) if summary.complete or not audit.missing else f"{audit.missing} still to do",
             str(audit.duplicate + audit.unexpected),
         )
-    console.print(table)
+    show_table(console, table)
     if summary.engine is not None:
-        console.print(use_table(summary.engine))
+        show_table(console, use_table(summary.engine))
     for line in _lines(summary, going_on):
         show_line(console, line)
 

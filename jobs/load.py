@@ -111,6 +111,8 @@ def _sentence(error: pydantic.ValidationError) -> str:
             text += f": {meaning}" if meaning else ""
         case "value_error":
             text = str(fault["ctx"]["error"])
+        case "too_short":
+            text = f"{place}: name at least one"
         case "union_tag_invalid":
             wrong, kinds = fault["ctx"]["tag"], list(engine_specs())
             near = difflib.get_close_matches(wrong, kinds, n=1)

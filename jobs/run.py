@@ -42,11 +42,11 @@ def run_spec(
     spec = load(path)
 
     from jobs.display import Display, console_for
-    from pipelines.job import prepare
+    from jobs.prepared import prepared
     from pipelines.run import Growth, run
 
     console = console_for(sys.stderr if as_json else None)
-    job = prepare(spec)
+    job = prepared(spec)
     growth = Growth(new=new, changed=changed, redo=redo)
     with Display(console) as display:
         return shown(job, display, lambda: [run(job, limit=limit, progress=display, growth=growth)], as_json=as_json)

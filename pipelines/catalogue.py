@@ -31,7 +31,7 @@ def find(name: str, *, has_prompt: bool = False) -> Task:
         return _imported(name)
     known = names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"there are {', '.join(known)}"
         if has_prompt:
             hint = "one of your own needs an `output:`, a JSON Schema, beside its prompt"

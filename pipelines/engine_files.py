@@ -48,16 +48,26 @@ class Shipped:
         return replace(engine, **there)
 
 
-def engine_of(spec: EngineSpec, settings: FetchSettings) -> tuple[EngineKind[Any], EngineFiles | Shipped | None]:
-    """The engine, and what of it lies elsewhere on each node. Raises SpecError."""
-    engine = engine_kind(spec)
+def engine_of(
+    spec: EngineSpec, settings: FetchSettings, *, fetch: bool = True
+) -> tuple[EngineKind[Any], EngineFiles | Shipped | None]:
+    """The engine, and what of it lies elsewhere on each node. fetch: as for EngineKind. Raises SpecError."""
+    engine = engine_kind(spec, fetch=fetch)
     if isinstance(spec, CheckpointSpec) and spec.model == NANO_NAME:
         return engine, Shipped("model")
     if engine.address is None or engine.files_key is None:
         return engine, None
+    lightly = not fetch and bool(engine.bulk)
     try:
         files = EngineFiles(engine.files_key, local_copy(engine.address, engine.suffixes, settings))
+        if lightly and not files.copy.is_here():
+            light = tuple(suffix for suffix in engine.suffixes if suffix not in engine.bulk)
+            described = EngineFiles(engine.files_key, local_copy(engine.address, light, settings))
+            return engine_kind(spec, described.path(), fetch=False), files
     except (InputError, SpecError, StoreLost) as error:
+        silent = isinstance(error, StoreLost) or (isinstance(error, InputError) and error.kind == "unreachable")
+        if lightly and silent:
+            return engine, None
         raise _of_engine(engine.files_key, engine.address, error) from error
     return engine_kind(spec, files.path()), files
 

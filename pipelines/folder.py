@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.store.addresses import check_writable
+from operators.store.addresses import check_writable, local_path
 from operators.store.store import Store, overwrite
 from pipelines.plain_values import STORED, mapping_from_json, to_json, to_yaml
 from pipelines.rounds import Round, definitions, specs
@@ -86,9 +86,22 @@ class JobFolder:
         self._check_layout()
 
     def check_readable(self) -> None:
-        """For commands that read results wherever they lie. Raises JobConflict where another version put them."""
+        """For readers of results wherever they lie. Raises JobConflict where another version put them; SpecError
+        for a file."""
+        self._check_no_file()
         if self._store.stat(_IDENTITY) is not None:
             self._check_layout()
+
+    def without_results(self, output: str) -> SpecError:
+        """Why nothing can be shown. output: as somebody named it."""
+        if self._store.stat(_IDENTITY) is None:
+            return SpecError(f"{output} holds no results of a job")
+        return SpecError(f"{output} holds a job without an answer so far; `sightread status` says how it stands")
+
+    def _check_no_file(self) -> None:
+        place = local_path(self._store.address)
+        if place is not None and place.is_file():
+            raise SpecError(f"{place} is no output but a file; an output is what a spec names so (`output:`)")
 
     def _check_layout(self) -> None:
         layout = mapping_from_json(self._bytes(_IDENTITY), f"{self._store.address}/{_IDENTITY}").get("layout")
@@ -162,6 +175,7 @@ class JobFolder:
             with self._store.open(key) as file:
                 return file.read(STORED.size_bytes + 1)
         except (OSError, ValueError) as error:
+            self._check_no_file()
             is_absent = key == _IDENTITY and isinstance(error, FileNotFoundError)
             raise SpecError(f"{self._store.address} holds no job{'' if is_absent else f': {error}'}") from error
 

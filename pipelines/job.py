@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ _PER_TRY = ("timeout_s", "memory_mb", "draw_forms", "fetch")
 @dataclass(frozen=True)
 class Job:
     """output: address of the store that everything is put into. identity: the keys that change answers. definitions: by
-    task, what makes it the same task when the output is used again."""
+    task, what makes it the same task when the output is used again. left_open: as sentences, what a run will
+    know and this job, prepared for a plan alone, does not; has_checkpoint: whether it knows what describes its own.
+    """
 
     spec: JobSpec
     output: str
@@ -48,6 +51,19 @@ class Job:
     workers: int
     identity: dict[str, Any]
     definitions: dict[str, dict[str, Any]]
+    left_open: tuple[str, ...] = ()
+    has_checkpoint: bool = True
+
+    def as_there(self, there: Mapping[str, dict[str, Any]]) -> Job:
+        """With what is left open taken to be as an output has it. there: its tasks by name, as they are defined."""
+        if not self.left_open:
+            return self
+        definitions = dict(self.definitions)
+        for name in self.definitions.keys() & there.keys():
+            kept = {} if self.has_checkpoint else {key: there[name][key] for key in ("decode", "sampling")}
+            known = {"weights_sha256": there[name]["engine"].get("weights_sha256")} | self.definitions[name]["engine"]
+            definitions[name] = self.definitions[name] | kept | {"engine": known}
+        return replace(self, definitions=definitions)
 
     @property
     def logs(self) -> Path | None:
@@ -56,15 +72,18 @@ class Job:
         return folder / "_job" / "logs" if folder is not None else None
 
 
-def prepare(spec: JobSpec) -> Job:
-    """Raises SpecError for a task, a checkpoint or a recording that is not there, or a store that cannot be."""
+def prepare(spec: JobSpec, *, fetch: bool = True) -> Job:
+    """fetch: the weights of a checkpoint that lies elsewhere too; without, the job is for a plan alone.
+
+    Raises SpecError for a task, a checkpoint or a recording that is not there, or a store that cannot be.
+    """
     store_at(spec.output)
     bound = [bind(entry) for entry in spec.tasks]
     names = [task.name for task in bound]
     if repeated := sorted(name for name, number in Counter(names).items() if number > 1):
         raise SpecError(f"tasks: {repeated[0]!r} is named twice")
-    fetch = FetchSettings(**spec.fetch.model_dump())
-    engine, files = engine_of(spec.engine, fetch)
+    settings_of_fetch = FetchSettings(**spec.fetch.model_dump())
+    engine, files = engine_of(spec.engine, settings_of_fetch, fetch=fetch)
     identity_of_engine = engine.identity()
     tasks = tuple(_sampled(task, entry, engine) for task, entry in zip(bound, spec.tasks, strict=True))
     for task in tasks:
@@ -79,7 +98,7 @@ def prepare(spec: JobSpec) -> Job:
         spec,
         bounds,
         line_reader_of(folder) if folder is not None else None,
-        fetch,
+        settings_of_fetch,
         full_input_tokens=full_input_tokens,
         full_res_max_px=FULL_RES_PX if any(task.zooms for task in tasks) else 0,
     )
@@ -118,6 +137,8 @@ def prepare(spec: JobSpec) -> Job:
             )
             for task in tasks
         },
+        left_open=engine.left_open,
+        has_checkpoint=folder is not None,
     )
 
 
@@ -148,7 +169,7 @@ def _sampled(task: Task, entry: TaskSpec, engine: EngineKind[Any]) -> Task:
     """With the model's own sampling where that is asked for, or where nothing is and greedy answers turn in circles."""
     folder = engine.weights
     if folder is None:
-        if entry.sampling == "model":
+        if entry.sampling == "model" and not engine.left_open:
             raise SpecError(f"tasks: {task.name}: sampling: the {engine.spec.kind} engine runs no model of its own")
         return task
     if entry.sampling == "task" or not (entry.sampling == "model" or thinks(folder)):

@@ -15,6 +15,7 @@ from pipelines.listing import Listing
 from pipelines.planner import Work, plan_work
 from pipelines.planning import check_output, list_job
 from pipelines.progress import Progress
+from pipelines.rounds import definitions
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ def outlook(job: Job) -> Outlook:
     folder, view = JobFolder(store), View(store)
     begun = check_output(job, folder)
     rounds = folder.rounds() if begun else []
+    job = job.as_there(definitions(rounds))
     redo = check_tasks(job, rounds, view, redo=())
     listing = list_job(job)
     rounds = grow(job, folder, view, rounds, redo, listing, changed=False)

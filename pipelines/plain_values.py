@@ -86,6 +86,8 @@ def mapping_from_yaml(data: bytes, place: str, bounds: Bounds) -> dict[str, Any]
         raise SpecError(f"{place}{fault}") from None
     except yaml.YAMLError as error:
         raise SpecError(f"{place} is not YAML: {_words(error)}") from error
+    if value is None:
+        raise SpecError(f"{place} is empty")
     if not isinstance(value, dict):
         raise SpecError(f"{place} holds {type(value).__name__}, not a mapping of keys")
     return value

@@ -6,11 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
 from jobs.commands.bench import BENCHES
+from operators.store.local import LocalStore
+from pipelines.folder import JobFolder
 from schemas.checkout import ROOT
 from schemas.version import VERSION
 from tests.support.world import World, write_image, write_pdf, write_recording
@@ -33,6 +36,8 @@ def test_every_command_has_its_help_and_knows_its_name(capsys: pytest.CaptureFix
         usage, sentence, *_ = capsys.readouterr().out.split("\n\n")
         assert usage.startswith(f"usage: sightread {' '.join(words)} [-h]")
         assert sentence.endswith(".")
+    main_exits("show", "--help")
+    assert "of each task at most (default: " in capsys.readouterr().out
     assert main_exits("--version") == 0
     assert capsys.readouterr().out == f"sightread {VERSION}\n"
 
@@ -74,9 +79,67 @@ def test_another_pipe_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("--json", "--json; options of a command stand behind it, as in `sightread tasks --json`"),
+        ("--json tasks", "--json; it stands behind the command: `sightread tasks --json`"),
+        ("run x.yaml --limt 3", "--limt 3; did you mean '--limit'?"),
+        ("bench nano --frobnicate", "--frobnicate; `sightread bench nano --help` says what it takes"),
+    ],
+)
+def test_a_word_too_many_is_answered_with_the_right_one(
+    line: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main_exits(*line.split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"unrecognized arguments: {sentence}")
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "compact", "show", "overlay", "markdown"])
+def test_a_spec_is_no_output(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "job.yaml").write_text("name: job\n")
+    assert main([command, str(tmp_path / "job.yaml")]) == 2
+    assert "job.yaml is no output but a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "overlay"])
+def test_a_job_that_nothing_was_answered_of_is_no_strange_folder(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JobFolder(LocalStore(str(tmp_path))).claim()
+    assert main([command, str(tmp_path)]) == 2
+    assert "holds a job without an answer so far; `sightread status` says" in capsys.readouterr().err
+
+
+def test_golden_says_what_may_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["golden", "nothing-there"]) == 2
+    assert capsys.readouterr().err == (
+        "sightread: there is no nothing-there: name a checkpoint folder, nano, or a job spec\n"
+    )
+
+
+def test_a_terminal_gets_lines_that_fit_and_a_pipe_whole_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tasks"]) == 0
+    piped = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["tasks"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 40
+    assert "".join("".join(shown).split()) == "".join("".join(piped).split())
+    assert sum(not line.startswith(" ") for line in shown) == len(piped)
+
+
+@pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"tasks": ["orc"]}, "there is no task 'orc'; did you mean 'ocr'?"),
+        ({"tasks": ["OCR"]}, "there is no task 'OCR'; did you mean 'ocr'?"),
+        (
+            {"engine": {"model": "Qwen3-VL-2B"}},
+            "'nano' that ships, and names of the hub have an owner, as Qwen/Qwen3-VL-2B",
+        ),
         ({"engine": {"kind": "scripted", "recording": "/nowhere.jsonl"}}, "there is no file /nowhere.jsonl"),
         ({"engine": {"kind": "torch", "model": "/no/such/folder"}}, "/no/such/folder"),
         ({"outputs": "x"}, "unknown key 'outputs'; did you mean 'output'?"),
@@ -100,6 +163,7 @@ def test_plan_shows_units_and_stages_and_writes_nothing(world: World) -> None:
     said = world.run("plan", str(world.spec_file))
     assert "units    1 image, 6 page" in said
     assert "failing  1 empty_file" in said
+    assert re.search(r"^         empty_file, as: \S*c\.pdf: ", said, re.MULTILINE)
     assert "rows     caption: 1" in said
     assert "rows     (no task takes a page): 6" in said
     assert "stage    infer: 1 actors" in said

@@ -77,7 +77,7 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "a set": ("a: !!set {b}", "is none that is read"),
     "binary": ("a: !!binary x", "is none that is read"),
     "two documents": ("a: 1\n---\nb: 2", "expected a single document"),
-    "nothing": ("", "holds NoneType"),
+    "nothing": ("", "is empty"),
     "a list": ("- a", "holds list"),
     "UTF-16": ("a: 1".encode("utf-16"), "it is not UTF-8"),
     "Latin-1": (b"name: \xe9", "it is not UTF-8"),

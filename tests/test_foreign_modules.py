@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,27 @@ def test_they_are_never_taken_for_ours(tmp_path: Path, place: str) -> None:
         [sys.executable, *(["-P"] if place == "PYTHONPATH" else []), "-m", "jobs.cli", "tasks"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("caption ")
+
+
+def test_the_command_is_ours_whoever_comes_first(tmp_path: Path) -> None:
+    """Even where the stranger's folder is called as the one that the command lies in."""
+    for name in ("schemas", "model", "operators", "pipelines", "jobs"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a stranger')\n")
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["sightread"]
+    module, _, function = entry.partition(":")
+    command = tmp_path / "bin" / "sightread"  # as pip writes it
+    command.parent.mkdir()
+    command.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    done = subprocess.run(
+        [sys.executable, str(command), "tasks"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         capture_output=True,
         text=True,
         check=False,

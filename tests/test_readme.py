@@ -38,8 +38,8 @@ PRINTS = {
     "verify": r"^\d+ files, 18 rows: all is sound$",
     "show": r"│ lighthouse.pdf │ page 1 │ ok +│ The Lighthouse at Grey Point +│\n",
     "tasks": r"^ocr +page, image +all text of a page or picture, as plain text",
-    "overlay": r"^out/papers/overlay/ocr/lighthouse-\w+-2\.png$",
-    "markdown": r"^out/papers/markdown/lighthouse-\w+\.md$",
+    "overlay": r"^/.*/out/papers/overlay/ocr/lighthouse-\w+-2\.png$",
+    "markdown": r"^/.*/out/papers/markdown/lighthouse-\w+\.md$",
     "reparse": r"^ocr: 7 rows, 0 changed; ok 3, unsure 4, doubtful 0, failed 0; ",
     "export": r"/out/papers/shards/papers-000000\.tar\n5 samples$",
 }

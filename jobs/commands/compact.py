@@ -22,7 +22,11 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="the address of a job's output")
     parser.add_argument(
-        "--older-than", type=age, default=0.0, metavar="AGE", help="parts that were written so long ago, as 7d or 12h"
+        "--older-than",
+        type=age,
+        default=0.0,
+        metavar="AGE",
+        help="parts that were written so long ago, as 7d or 12h; default: all",
     )
 
 

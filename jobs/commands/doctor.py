@@ -21,7 +21,7 @@ from jobs import machine
 from jobs.arguments import add_json
 from jobs.echo import echo
 from jobs.load import load, parse
-from jobs.terminal import console_for, show_line
+from jobs.terminal import console_for, show_line, show_table
 from model.engines.kinds import FreeMemory, engine_kind
 from model.network.memory import SIZES, Precision, gpus, needed_gb, splits
 from operators.store.addresses import absolute, local_path, opened
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         answers = _canary(asked) if not any(line.level == "fail" for line in findings) else [_NOT_ASKED]
         _show(answers, console)
         findings += answers
-    console.print(_sizes())
+    show_table(console, _sizes())
     failed = sum(line.level == "fail" for line in findings)
     if options.json:
         echo(json.dumps({"failed": failed, "lines": [asdict(line) for line in findings]}, ensure_ascii=False))

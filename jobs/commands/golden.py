@@ -25,6 +25,7 @@ from operators.checks.text_layer import compare
 from pipelines.job import prepare
 from pipelines.local import answer
 from schemas.checkout import NANO, NANO_NAME
+from schemas.errors import SpecError
 from schemas.spec import JobSpec
 
 PAGE, PICTURE, CLIP = "page.pdf", "sign.png", "clock.mp4"
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
         decode: dict[str, Any] = {}
         if line_reader_of(model) is not None:
             expectations = tuple(expected for expected in expectations if expected.task in _LINE_READER_TASKS)
+    elif not model.exists():
+        raise SpecError(f"there is no {model}: name a checkpoint folder, {NANO_NAME}, or a job spec")
     else:
         job = load(model)
         engine, decode = job.engine.model_dump(exclude_unset=True), job.decode.model_dump(exclude_unset=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.echo import echo
-from operators.store.addresses import opened
+from operators.store.addresses import absolute, opened
 from operators.store.results import Results
 from operators.store.store import overwrite
 from pipelines.folder import JobFolder
@@ -38,7 +38,7 @@ def write_documents(output: str) -> Iterator[str]:
 
     Raises SpecError when the job has no parsed pages.
     """
-    store = opened(output)
+    store = opened(absolute(output))
     JobFolder(store).check_readable()
     results = Results(store)
     if "parse_document" not in results.tasks():

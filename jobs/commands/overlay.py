@@ -25,7 +25,7 @@ from model.prompts.rgb import unpack
 from operators.media.opened import full_res_of, media_of, pictures
 from operators.media.sandbox import Sandbox
 from operators.overlay import Mark, draw, marks_in
-from operators.store.addresses import opened
+from operators.store.addresses import absolute, opened
 from operators.store.results import Results
 from operators.store.store import Store, overwrite
 from pipelines.folder import JobFolder
@@ -73,13 +73,13 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
 
     Raises SpecError when there is nothing to draw.
     """
-    store = opened(output)
+    store = opened(absolute(output))
     results = Results(store)
     folder = JobFolder(store)
     folder.check_readable()
     drawn, tasks = 0, results.tasks()
     if not tasks:
-        raise SpecError(f"{output} holds no results of a job")
+        raise folder.without_results(output)
     for name in tasks if task is None else {task} & set(tasks):
         sandbox = Sandbox(_settings(folder, name))
         try:

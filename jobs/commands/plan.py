@@ -1,7 +1,7 @@
 """`sightread plan SPEC`: show stages, chunks and units of a job, and start nothing.
 
-Inputs are listed and probed; nothing is written, no Ray and no engine is started. What a run here would refuse is
-refused.
+Inputs are listed and probed; nothing is written, no Ray and no engine is started, and no weights are fetched. What a
+run here would refuse is refused, as far as it shows without.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from jobs import machine
 from jobs.arguments import add_json
 from jobs.echo import echo
 from jobs.load import load
+from jobs.prepared import prepared
 from jobs.terminal import console_for, show_line
-from pipelines.job import prepare
 from pipelines.outlook import outlook
 from pipelines.plan import Stage, check_resources, code_check_stages, stages
 from pipelines.requests import expected_rows
@@ -36,19 +36,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    job = prepare(load(options.spec))
+    job = prepared(load(options.spec), fetch=False)
     ahead = outlook(job)
     listing, chunks = ahead.listing, ahead.work.of_run()
     show = partial(show_line, Console(quiet=True) if options.json else console_for())
     units: Counter[str] = Counter()
     rows: Counter[str] = Counter()
     unreadable: Counter[str] = Counter()
+    messages: dict[str, str] = {}
     for tasks, row in zip(chunks.column("tasks").to_pylist(), chunks.column("units"), strict=True):
         for unit in row.as_py():
             kind = unit["unit_kind"] or "unknown"
             units[kind] += 1
             if unit["error"]:
                 unreadable[unit["error"]["kind"]] += 1
+                messages.setdefault(unit["error"]["kind"], f"{unit['input_uri']}: {unit['error']['message']}")
             if not tasks:
                 rows[f"(no task takes a {kind})"] += 1
     for task in job.tasks:
@@ -72,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     show(f"units    {', '.join(f'{number} {kind}' for kind, number in sorted(units.items())) or 'none'}")
     if unreadable:
         show(f"failing  {', '.join(f'{number} {kind}' for kind, number in sorted(unreadable.items()))}")
+        for kind, message in sorted(messages.items()):
+            show(f"         {kind}, as: {message}")
     asked = chunks.filter(pa.array([bool(tasks) for tasks in chunks.column("tasks").to_pylist()], pa.bool_()))
     show(f"chunks   {asked.num_rows}")
     for name, number in sorted(rows.items()):
@@ -94,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
                     "chunks": asked.num_rows,
                     "rows": dict(sorted(rows.items())),
                     "stages": [_described(stage) for stage in (*plan, *code_checks)],
+                    "left_open": list(job.left_open),
                 },
                 ensure_ascii=False,
             )
@@ -103,6 +108,8 @@ def run(options: argparse.Namespace) -> int:
             f"stage    {stage.name}: {stage.actors} actors x {stage.calls} calls, "
             f"{stage.cpus:g} CPUs and {stage.gpus:g} GPUs each"
         )
+    for sentence in job.left_open:
+        show(f"open     {sentence}")
     if not os.environ.get("RAY_ADDRESS"):  # a cluster has what it has
         check_resources(plan, cpus=math.inf, gpus=_visible_gpus())
     return 0

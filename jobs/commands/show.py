@@ -15,7 +15,6 @@ from operators.store.addresses import opened
 from operators.store.results import Results
 from pipelines.folder import JobFolder
 from schemas.address import name_of
-from schemas.errors import SpecError
 from schemas.state import state_of
 
 _COLUMNS = ("input_uri", "status", "error", "result", "verified", "input_notes", "damaged_frames", *UNIT_COLUMNS)
@@ -35,10 +34,11 @@ def run(options: argparse.Namespace) -> int:
 def show_rows(output: str, *, rows: int, as_json: bool = False) -> None:
     """output: an address. Raises SpecError when there is nothing to show."""
     store = opened(output)
-    JobFolder(store).check_readable()
+    folder = JobFolder(store)
+    folder.check_readable()
     results = Results(store)
     if not (tasks := results.tasks()):
-        raise SpecError(f"{output} holds no results of a job")
+        raise folder.without_results(output)
     console = console_for()
     for task in tasks:
         first = [row for batch in results.batches(task, _COLUMNS, first=rows) for row in batch.to_pylist()]

@@ -16,7 +16,7 @@ from typing import Any
 from rich.table import Table
 
 from jobs.arguments import count
-from jobs.display import cell, clock, console_for, show_line, use_line, use_table
+from jobs.display import cell, clock, console_for, show_line, show_table, use_line, use_table
 from jobs.echo import echo
 from jobs.shown_rows import kinds, state_cells, why_lines
 from operators.store.addresses import opened
@@ -43,14 +43,14 @@ def run(options: argparse.Namespace) -> int:
     for line in _above(status):
         show(line)
     if status.tasks:
-        console.print(_tasks(status.tasks))
+        show_table(console, _tasks(status.tasks))
         for name, task in status.tasks.items():
             for line in why_lines(task.faults, {}):
                 show(f"{name}: {line}")
     if status.rounds:
-        console.print(_rounds(status.rounds))
+        show_table(console, _rounds(status.rounds))
     if status.utilization is not None:
-        console.print(use_table(status.utilization))
+        show_table(console, use_table(status.utilization))
         show(use_line(status.utilization))
     for line in _below(status):
         show(line)

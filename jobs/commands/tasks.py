@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
+import textwrap
 from typing import Any
 
 from jobs.arguments import add_json
@@ -22,8 +25,20 @@ def run(options: argparse.Namespace) -> int:
         echo(json.dumps([_described(task) for task in tasks], ensure_ascii=False))
         return 0
     for task in tasks:
-        print(f"{task.name:18} {', '.join(task.unit_kinds):12} {task.summary} -> {task.output.arrow_type}")
+        print("\n".join(_lines(task)))
     return 0
+
+
+def _lines(task: Task) -> list[str]:
+    """One in a file or pipe, where lines are looked for; for a terminal as many as fit it."""
+    text, type_ = f"{task.name:18} {', '.join(task.unit_kinds):12} {task.summary}", f"-> {task.output.arrow_type}"
+    if not sys.stdout.isatty():
+        return [f"{text} {type_}"]
+    width, deep = shutil.get_terminal_size().columns, " " * 7
+    return [
+        *textwrap.wrap(text, width, subsequent_indent=deep),
+        *textwrap.wrap(type_, width, initial_indent=" " * 4, subsequent_indent=deep),
+    ]
 
 
 def _described(task: Task) -> dict[str, Any]:

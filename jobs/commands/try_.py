@@ -13,10 +13,11 @@ from typing import Any
 from jobs import machine
 from jobs.arguments import count
 from jobs.load import is_spec, load, parse
+from jobs.prepared import prepared
 from jobs.shown_rows import answer_of, beginning, remarks_of, shown_state, unit_of
 from jobs.terminal import cell, console_for, show_line
 from jobs.waiting import Waiting
-from pipelines.job import Job, prepare
+from pipelines.job import Job
 from pipelines.local import LocalRun, check_there, checked_code, listed
 from schemas.address import name_of
 from schemas.checkout import NANO_NAME
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         spec_file = Path(files.pop(0))
     if spec_file is None and not files:
         raise SpecError("name a file to ask about, or a job spec")
-    job = prepare(_spec(spec_file, files, options))
+    job = prepared(_spec(spec_file, files, options))
     listing = listed(job)
     check_there(listing.inputs, files)
     asked = LocalRun(job, listing.inputs, limit=options.limit or (None if files else FIRST_UNITS))

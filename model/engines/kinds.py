@@ -75,11 +75,15 @@ class EngineKind(ABC, Generic[SpecT]):
     """The key that names files: a path of this machine, or an address. The settings have a path under the same."""
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Of those that are wanted of a folder; none: it is one file."""
+    bulk: ClassVar[tuple[str, ...]] = ()
+    """Of these suffixes, those of large files that a plan does without."""
 
-    def __init__(self, spec: SpecT, local: Path | None = None) -> None:
-        """local: where that which `address` names lies on this machine."""
+    def __init__(self, spec: SpecT, local: Path | None = None, *, fetch: bool = True) -> None:
+        """local: where that which `address` names lies on this machine. fetch: what lies elsewhere, as a whole;
+        without, nothing that is large, and `left_open` says what is not known then."""
         self.spec = spec
         self.local = local
+        self.fetch = fetch
 
     @property
     def address(self) -> str | None:
@@ -101,6 +105,16 @@ class EngineKind(ABC, Generic[SpecT]):
     def checkpoint(self) -> Path | None:
         """Folder with the model's own settings (pixel bounds, how it reads lines). Raises SpecError."""
         return self.weights
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether its checkpoint has to be fetched to this machine. Asks nobody."""
+        return False
+
+    @property
+    def left_open(self) -> tuple[str, ...]:
+        """What a run will know and is not known yet, as sentences; only where not all is to be fetched."""
+        return ()
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
@@ -125,8 +139,8 @@ class EngineKind(ABC, Generic[SpecT]):
         return True, []
 
 
-def engine_kind(spec: EngineSpec, local: Path | None = None) -> EngineKind[Any]:
-    kind: EngineKind[Any] = _module(spec.kind).Kind(spec, local)
+def engine_kind(spec: EngineSpec, local: Path | None = None, *, fetch: bool = True) -> EngineKind[Any]:
+    kind: EngineKind[Any] = _module(spec.kind).Kind(spec, local, fetch=fetch)
     return kind
 
 

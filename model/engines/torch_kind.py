@@ -41,7 +41,7 @@ class Kind(CheckpointKind[Spec]):
     embedded = True
 
     def context(self, demand: Demand) -> int:
-        return min(self.spec.max_context or DEFAULT_CONTEXT, self.opened.config.text.max_positions)
+        return min(self.spec.max_context or DEFAULT_CONTEXT, self.max_positions)
 
     def settings(self, context: int, demand: Demand) -> Settings:
         return Settings(

@@ -50,10 +50,10 @@ class Kind(CheckpointKind[Spec]):
         together where that is more. Beyond the model's own positions only where the spec says so, and only for a task
         that is asked about whole inputs: the stretched positions make short prompts worse.
         """
-        native = self.opened.config.text.max_positions
+        native = self.max_positions
         if self.spec.max_context is None:
             return min(max(DEFAULT_CONTEXT, demand.visual_tokens + demand.text_tokens), native)
-        context, longest = self.spec.max_context, self.opened.config.text.longest_context
+        context, longest = self.spec.max_context, self.longest_context
         if context > native and not demand.full_inputs:
             raise SpecError(
                 f"engine.max_context: {context} tokens are more than the {native} of the model; it is stretched beyond "

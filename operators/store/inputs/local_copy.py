@@ -41,18 +41,24 @@ class LocalCopy:
 
         Raises InputError for what cannot be read, or was changed; StoreLost.
         """
-        described = [self.address, *(f"{name}\n{entry.size_bytes}\n{entry.version}" for name, entry in self.entries)]
-        name = hashlib.sha256("\n\n".join(described).encode()).hexdigest()
         try:
-            copies = node_cache().folder.parent / "copies"
-            copies.mkdir(mode=0o700, exist_ok=True)
-            copy = copies / name
-            with _locked(copies / f"{name}.lock"):
+            copy = self._place
+            copy.parent.mkdir(mode=0o700, exist_ok=True)
+            with _locked(copy.with_suffix(".lock")):
                 if not copy.is_dir():
                     self._fetch(copy)
         except OSError as error:
             raise StoreLost(f"{self.address} cannot be copied to this node: {error}") from error
         return copy / _FILE if self.entries[0][0] == _FILE else copy
+
+    def is_here(self) -> bool:
+        """Whether this node has it."""
+        return self._place.is_dir()
+
+    @property
+    def _place(self) -> Path:
+        described = [self.address, *(f"{name}\n{entry.size_bytes}\n{entry.version}" for name, entry in self.entries)]
+        return node_cache().folder.parent / "copies" / hashlib.sha256("\n\n".join(described).encode()).hexdigest()
 
     def _fetch(self, copy: Path) -> None:
         part = copy.with_suffix(".part")
