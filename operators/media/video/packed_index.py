@@ -71,8 +71,11 @@ class FrameIndex:
     def order(self) -> list[int]:
         """Numbers of the frames that can be looked at, in the order in which they are shown."""
         out = self.hidden | self.damaged
-        shown = [number for number in range(self.first, self.first + len(self.ticks)) if number not in out]
-        return sorted(shown, key=lambda number: (self.ticks[number - self.first], number))
+        places: Sequence[int] = range(len(self.ticks))
+        if out:
+            places = [place for place in places if place + self.first not in out]
+        # of frames of one time, the one of the lower number comes first
+        return [place + self.first for place in sorted(places, key=self.ticks.__getitem__)]
 
     @cached_property
     def times_s(self) -> list[float]:
