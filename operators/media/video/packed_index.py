@@ -80,10 +80,19 @@ class FrameIndex:
     @cached_property
     def times_s(self) -> list[float]:
         """When each of `order` begins, in seconds from the origin."""
+        return self._seconds(self.order)
+
+    @property
+    def begins_s(self) -> float:
+        """When the first of `order` begins, in seconds from the origin."""
+        return self._seconds(self.order[:1])[0]
+
+    def _seconds(self, numbers: Sequence[int]) -> list[float]:
         over = self.base.denominator * self.origin_s.denominator
         step = self.base.numerator * self.origin_s.denominator
         origin = self.origin_s.numerator * self.base.denominator
-        return [(self.ticks[number - self.first] * step - origin) / over + 0.0 for number in self.order]
+        ticks, first = self.ticks, self.first
+        return [(ticks[number - first] * step - origin) / over + 0.0 for number in numbers]
 
     def tick(self, number: int) -> int:
         return self.ticks[number - self.first]
@@ -246,7 +255,7 @@ def _values(steps: Any) -> list[int | None]:
 
 
 def _integers(values: Any) -> list[int]:
-    if not isinstance(values, list) or len(values) > _MOST_FRAMES or not all(type(value) is int for value in values):
+    if not isinstance(values, list) or len(values) > _MOST_FRAMES or {*map(type, values)} - {int}:
         raise ValueError("no list of integers")
     return values
 

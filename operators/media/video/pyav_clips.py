@@ -95,8 +95,7 @@ def _part(file: FileIndex, spans: list[tuple[float, float]], number: int) -> Fra
     part = file.part(start_s, end_s)
     before_s = spans[number - 1][1] if number else 0.0
     after_s = spans[number + 1][0] if number + 1 < len(spans) else file.end_s
-    times_s = part.times_s
-    is_late = times_s[0] - start_s > _LATE_S  # nothing is on screen before it
+    is_late = part.begins_s - start_s > _LATE_S  # nothing is on screen before it
     is_gap = is_late or start_s - before_s > 1e-6 or after_s - end_s > 1e-6
     return replace(part, notes=part.notes | {"time_gap"}) if is_gap else part
 
