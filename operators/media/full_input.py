@@ -171,10 +171,9 @@ class FullInputs:
             return None
 
         def share(number: int, sandbox: Sandbox) -> pa.RecordBatch:
-            own = replace(settings, video_share=(number, count))
-            (batch,) = sandbox.decode(
-                columns["input_uri"], columns["media"], [unit], own, length=length, version=version
-            )
+            part = replace(settings, video_share=(number, count))
+            address, media = columns["input_uri"], columns["media"]
+            (batch,) = sandbox.decode(address, media, [unit], part, length=length, version=version)
             return batch
 
         futures = [self._threads.submit(share, *one) for one in zip(range(count), self._sandboxes, strict=False)]

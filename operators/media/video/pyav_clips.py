@@ -161,8 +161,8 @@ def _share(
     decoder: FrameDecoder, index: FrameIndex, places: list[int], pictures: ClipPictures, settings: DecodeSettings
 ) -> Outcome[RGB]:
     """Raises InputError: no_frames, where it would not be sure to be what one decoder alone shows."""
-    own = share_of(index, places, *settings.video_share)
-    outcome = decoder.quickly(index, own, pictures.picture) if own else None
+    share = share_of(index, places, *settings.video_share)
+    outcome = decoder.quickly(index, share, pictures.picture) if share else None
     if outcome is None or outcome.damaged:
         raise InputError("no_frames", "its frames are not divided among decoders")
     return outcome
