@@ -28,11 +28,14 @@ from operators.media.video.shares import share_of
 from operators.units import Decoded, Planned
 from pipelines.catalogue import find
 from pipelines.chunking import with_full_inputs
+from pipelines.job import prepare
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
 from schemas.request import Clip
+from schemas.spec import JobSpec
 from schemas.tables import UNIT_COLUMNS
 from tests.support.counter_clips import FRAGMENTED, write_counters
+from tests.support.world import write_recording
 from tests.test_files_times import planned
 
 SIZE = (96, 64)
@@ -179,3 +182,21 @@ def test_shares_begin_at_keyframes_and_hold_each_frame_once(tmp_path: Path) -> N
         assert list(itertools.chain(*shares)) == places
         assert all(share[0] // 50 > before[-1] // 50 for before, share in itertools.pairwise(shares))
     assert [share_of(replace(index, keys=index.keys[:1]), places, number, 2) for number in range(2)] == [[], []]
+
+
+def test_by_how_many_a_video_is_decoded_is_no_part_of_what_a_task_is(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "replies.jsonl", {"task": "video_qa", "reply": "{}"})
+    job = prepare(
+        JobSpec.model_validate(
+            {
+                "name": "test",
+                "inputs": [str(tmp_path)],
+                "tasks": [{"name": "video_qa", "parameters": {"question": "What?"}}],
+                "engine": {"kind": "scripted", "recording": str(recording)},
+                "output": str(tmp_path / "out"),
+            }
+        )
+    )
+    for identity in (job.identity["decode"], job.definitions["video_qa"]["decode"]):
+        assert "video_fps" in identity
+        assert "video_share" not in identity
