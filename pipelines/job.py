@@ -32,8 +32,8 @@ from schemas.version import VERSION
 _FULL_INPUT = frozenset(("document", "video"))
 _QUESTION_TOKENS = 1024
 _LEAST_FULL_INPUT_TOKENS = 1024
-_PER_TRY = ("timeout_s", "memory_mb", "draw_forms", "fetch")
-"""Settings of decoders that bound a try at a file, and are no part of a job's identity."""
+_PER_TRY = ("timeout_s", "memory_mb", "draw_forms", "fetch", "video_share")
+"""Settings of decoders that bound or divide a try at a file, and are no part of a job's identity."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ class DecodeSettings:
     video_fps: float = 2.0
     video_clip_s: float = 30.0
     video_backend: Literal["pyav", "decord"] = "pyav"
+    video_share: tuple[int, int] = (0, 1)
+    """(number, count): of the frames that are wanted of a video, those of one of so many decoders. It fails where they
+    would not together show what one alone does."""
     page_dpi: float = 144.0
     image_min_px: int = 65_536
     image_max_px: int = 16_777_216
@@ -65,5 +68,7 @@ class DecodeSettings:
     def __post_init__(self) -> None:
         if isinstance(self.fetch, dict):  # as it comes out of JSON
             object.__setattr__(self, "fetch", FetchSettings(**self.fetch))
+        if isinstance(self.video_share, list):  # as it comes out of JSON
+            object.__setattr__(self, "video_share", tuple(self.video_share))
         if isinstance(self.line_reader, dict):  # as it comes out of JSON
             object.__setattr__(self, "line_reader", LineReader(**self.line_reader))

@@ -3,13 +3,16 @@ prompt, or all its screens, which are asked about one after another.
 
 They would fill the object store on the way from a decode actor, so they are decoded here, in a child of this
 actor's, and nothing is cut: the pixels of a page and the number of frames follow from what the engine's context holds
-(docs/facts/qwen3-vl.md §1.8, §2.6). One at a time: two of them could fill the memory.
+(docs/facts/qwen3-vl.md §1.8, §2.6). One at a time: two of them could fill the memory. But a long video is divided among
+several children, which takes no more of it than one.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +36,10 @@ FRAME_TOKENS = 640
 """Most tokens of one frame, and FRAMES the most frames, of the technical report's evaluations."""
 FRAMES = 2048
 LEAST_PAIR_TOKENS = 64
+MOST_SHARES = 4
+"""Children that one video is divided among, where there are as many processors."""
+SHARE_S = 20.0
+"""Of a video, that is worth a child of its own."""
 PAIR_MARK_TOKENS = 9
 """Every pair of frames is preceded by its time: some seven tokens and two marks."""
 
@@ -52,11 +59,13 @@ def frame_budget(length_s: float, fps: float, full_input_tokens: int) -> tuple[f
 
 
 class FullInputs:
-    """May be called from several threads; they take turns with one decoder child."""
+    """May be called from several threads; they take turns. shares: children for one long video."""
 
-    def __init__(self, settings: DecodeSettings) -> None:
+    def __init__(self, settings: DecodeSettings, *, shares: int | None = None) -> None:
         self._settings = replace(settings, line_reader=None)
-        self._sandbox = Sandbox(self._settings)
+        shares = shares or min(MOST_SHARES, len(os.sched_getaffinity(0)))
+        self._sandboxes = [Sandbox(self._settings) for _ in range(shares)]
+        self._threads = ThreadPoolExecutor(shares, thread_name_prefix="share")
         self._turn = threading.Lock()
 
     def open(self, row: dict[str, Any]) -> Opened:
@@ -76,8 +85,8 @@ class FullInputs:
 
     @property
     def lacks(self) -> set[str]:
-        """Of its decoder."""
-        return self._sandbox.lacks
+        """Of its decoders."""
+        return set[str]().union(*(sandbox.lacks for sandbox in self._sandboxes))
 
     def retries(self) -> list[dict[str, Any]]:
         """Of this process, by all that is opened in it, since this was last called (RETRIES)."""
@@ -85,7 +94,9 @@ class FullInputs:
 
     def close(self) -> None:
         with self._turn:
-            self._sandbox.close()
+            self._threads.shutdown()
+            for sandbox in self._sandboxes:
+                sandbox.close()
 
     def _document(self, columns: dict[str, Any], version: str | None) -> Opened:
         most_px = page_tokens(columns["page_count"], self._settings.full_input_tokens)
@@ -139,12 +150,47 @@ class FullInputs:
         )
         # it decodes for as long as its clips would
         length = max(1.0, (end_s - start_s) / self._settings.video_clip_s)
+        if (shown := self._in_shares(columns, unit, settings, length, version)) is not None:
+            return shown
         (video,) = self._decoded(columns, [unit], settings, length, version)
         columns |= {fact.name: video[fact.name].as_py() for fact in FACT_FIELDS}
         if video["error"].is_valid:
             return Opened(None, video["error"].as_py(), columns)
         view = view_of(columns)
         return Opened(Unit(view, Clip(pictures(video["pictures"]), view.times_s)), None, columns)
+
+    def _in_shares(
+        self, columns: dict[str, Any], unit: Indexed, settings: DecodeSettings, length: float, version: str | None
+    ) -> Opened | None:
+        """A video by several children at once; None where one has to see all of it: it is short or damaged, lacks an
+        index, or its frames differ in size. Raises StoreLost."""
+        if unit.index is None or settings.video_backend != "pyav":
+            return None
+        count = min(len(self._sandboxes), int((columns["end_s"] - columns["start_s"]) / SHARE_S))
+        if count < 2:
+            return None
+
+        def share(number: int, sandbox: Sandbox) -> pa.RecordBatch:
+            part = replace(settings, video_share=(number, count))
+            address, media = columns["input_uri"], columns["media"]
+            (batch,) = sandbox.decode(address, media, [unit], part, length=length, version=version)
+            return batch
+
+        futures = [self._threads.submit(share, *one) for one in zip(range(count), self._sandboxes, strict=False)]
+        wait(futures)  # of all, before the next video has its turn
+        batches = [future.result() for future in futures]
+        rows = [{name: batch.column(name)[0] for name in batch.schema.names} for batch in batches]
+        columns["decode_s"] += max(row["decode_s"].as_py() or 0.0 for row in rows)
+        facts = [{fact.name: row[fact.name].as_py() for fact in FACT_FIELDS} for row in rows]
+        sizes = {(fact["width_px"], fact["height_px"]) for fact in facts}
+        notes = {note for fact in facts for note in fact["input_notes"] or ()}
+        if any(row["error"].is_valid for row in rows) or len(sizes) > 1 or "sizes_differ" in notes:
+            return None
+        times_s = [time_s for fact in facts for time_s in fact["times_s"]]
+        columns |= {**facts[0], "times_s": times_s, "input_notes": sorted(notes)}
+        frames = tuple(frame for row in rows for frame in pictures(row["pictures"]))
+        view = view_of(columns)
+        return Opened(Unit(view, Clip(frames, view.times_s)), None, columns)
 
     def _decoded(
         self,
@@ -156,7 +202,7 @@ class FullInputs:
     ) -> Iterator[dict[str, pa.Scalar]]:
         """A row of DECODED, as scalars, for each of the units. Adds its time to the columns."""
         address, media = columns["input_uri"], columns["media"]
-        for batch in self._sandbox.decode(address, media, units, settings, length=length, version=version):
+        for batch in self._sandboxes[0].decode(address, media, units, settings, length=length, version=version):
             row = {name: batch.column(name)[0] for name in batch.schema.names}
             columns["decode_s"] += row["decode_s"].as_py() or 0.0
             yield row

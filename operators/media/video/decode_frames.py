@@ -89,12 +89,14 @@ class FrameDecoder:
         self, index: FrameIndex, places: Sequence[int], picture: Callable[[Any], Picture]
     ) -> Outcome[Picture]:
         """At these places of `index.order`, ascending; one may come twice. Raises av.FFmpegError."""
+        return self.quickly(index, places, picture) or self._thoroughly(index, places, picture)
+
+    def quickly(
+        self, index: FrameIndex, places: Sequence[int], picture: Callable[[Any], Picture]
+    ) -> Outcome[Picture] | None:
+        """As `frames_at`, by no more than each frame needs; None where that is not enough."""
         self._reader.close_former()
-        if not self._is_gradual and not index.by_order:
-            outcome = self._quickly(index, places, picture)
-            if outcome is not None:
-                return outcome
-        return self._thoroughly(index, places, picture)
+        return None if self._is_gradual or index.by_order else self._quickly(index, places, picture)
 
     def _quickly(
         self, index: FrameIndex, places: Sequence[int], picture: Callable[[Any], Picture]

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
+from operator import le
 from typing import Any
 
 import av
@@ -106,7 +107,7 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     damaged, missing = _damage(packets, ticks, base, names)
     shown = [number for number in range(len(ticks)) if number not in packets.hidden]
     origin_s = _origin(container, packets, [ticks[number] * base for number in shown[:64]])
-    latest = (Fraction(_LAST_S) + origin_s) / base
+    latest = (Fraction(_LAST_S) + origin_s) // base
     late = {number for number in shown if ticks[number] > latest}
     if late:
         notes.add("time_gap")
@@ -149,25 +150,29 @@ def _read(container: Any, stream: Any) -> _Packets:
     is_av1 = stream.codec_context.name in ("av1", "libdav1d")
     near: int | None = None
     latest: int | None = None
-    extents: dict[int, tuple[int, int]] = {}
+    wanted = stream.index
+    extents: dict[int, list[int]] = {}
     with complaints() as count:
         complained = count()
         for packet in demuxed(container):
-            pts, index = packet.pts, packet.stream_index
-            stamp = pts if pts is not None else packet.dts
+            pts, dts, pos, index = packet.pts, packet.dts, packet.pos, packet.stream_index
+            stamp = pts if pts is not None else dts
             if stamp is not None:
                 end = stamp + (packet.duration or 0)
-                first, last = extents.get(index, (stamp, end))
-                extents[index] = (min(stamp, first), max(end, last))
-            if index != stream.index:
+                extent = extents.setdefault(index, [stamp, end])
+                if stamp < extent[0]:
+                    extent[0] = stamp
+                if end > extent[1]:
+                    extent[1] = end
+            if index != wanted:
                 continue
             number = len(packets.pts)
-            near = packet.pos if packet.pos is not None else near
-            packets.pts.append(packet.pts)
-            packets.dts.append(packet.dts)
-            packets.positions.append(packet.pos)
+            near = pos if pos is not None else near
+            packets.pts.append(pts)
+            packets.dts.append(dts)
+            packets.positions.append(pos)
             if packet.is_keyframe:
-                packets.keys.append(Key(number, packet.pts, packet.dts, packet.pos, near))
+                packets.keys.append(Key(number, pts, dts, pos, near))
             if packet.is_corrupt or (is_av1 and not any(memoryview(packet)[:_SAYS_NOTHING])):
                 packets.corrupt.add(number)
             if (now := count()) != complained:
@@ -216,12 +221,13 @@ def _damage(packets: _Packets, ticks: list[int], base: Fraction, names: set[str]
     if not forward:
         return damaged, missing
     usual = forward[len(forward) // 2]
+    steps = [(number, count, step) for number, count, step in steps if step > (count + 0.5) * usual]
+    if not steps:
+        return damaged, missing
     is_even = sum(abs(step - usual) <= max(2, usual * 0.2) for step in forward) > 0.9 * len(forward)
     most = round(Fraction(JUMP_S) / base)
     keys = [key.number for key in packets.keys]
     for number, count, step in steps:
-        if step <= (count + 0.5) * usual:
-            continue
         # decoding times show a gap some frames after it; what a demuxer calls corrupt lies before it
         signs = [near for near in range(number - _NEAR, number + 1) if near in packets.behind_damage]
         signs += [near for near in range(number - count, number + 1) if near in packets.corrupt]
@@ -317,6 +323,8 @@ def _filled(ticks: list[int | None], usual: int) -> list[int]:
     known = [number for number, tick in enumerate(ticks) if tick is not None]
     if not known:
         return [number * usual for number in range(len(ticks))]
+    if len(known) == len(ticks):
+        return [tick for tick in ticks if tick is not None]
     filled = [tick if tick is not None else 0 for tick in ticks]
     for here, there in pairwise(known):
         step = (filled[there] - filled[here]) / (there - here)
@@ -336,6 +344,10 @@ def _rebased(
     forward in those of broadcasts. Frames that an edit list cuts off are no part of that."""
     dts = packets.dts
     by_dts = sum(tick is not None for tick in dts) * 2 > len(dts)
+    if by_dts and not is_broadcast:
+        clocks = [tick for tick in dts if tick is not None]
+        if all(map(le, clocks, clocks[1:])):  # it never goes back
+            return [*ticks], []
     jump = round(Fraction(JUMP_S) / base)
     steps = [there - here for here, there in pairwise(_filled(dts, usual))]
     # slides that stay for long are no clock that is set

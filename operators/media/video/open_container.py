@@ -26,6 +26,8 @@ _SAME_STREAM = {"mpegts": {"merge_pmt_versions": "1"}}
 _PATIENT = {"probesize": str(64 << 20), "analyzeduration": str(120_000_000)}
 """Bytes and microseconds that are looked through for the header of a stream, where the usual 5 MB and 5 s hold none: a
 recording that begins amid a group of pictures."""
+_AT_ONCE, _ALL_AT_ONCE = 32 << 10, 512 << 10
+"""Bytes that are read at once: by who seeks, and by who reads the file from end to end. A read is a call of Python."""
 _MOST_PACKETS = 20_000
 """That are tried for a first frame which tells its size."""
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -69,13 +71,20 @@ def decoder_of(stream: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _container(source: Source, demuxer: str, *, patient: bool) -> Iterator[Any]:
+def _container(source: Source, demuxer: str, *, patient: bool, buffer_size: int = _AT_ONCE) -> Iterator[Any]:
     """Raises InputError: malformed."""
     options = _NOTHING_ELSE | {"format_whitelist": demuxer} | _SAME_STREAM.get(demuxer, {})
     options |= _PATIENT if patient else {}
     with source.open() as file:
         try:
-            container = av.open(file, format=demuxer, options=options, io_open=_refused, metadata_errors="replace")
+            container = av.open(
+                file,
+                format=demuxer,
+                options=options,
+                io_open=_refused,
+                metadata_errors="replace",
+                buffer_size=buffer_size,
+            )
         except (av.FFmpegError, OSError, ValueError) as error:
             message = getattr(error, "strerror", None) or error
             raise InputError("malformed", f"not a readable video: {message}: '{source.address}'") from error
@@ -85,15 +94,17 @@ def _container(source: Source, demuxer: str, *, patient: bool) -> Iterator[Any]:
 
 def _with_stream(stack: contextlib.ExitStack, source: Source, demuxer: str, index: int | None) -> tuple[Any, Any]:
     """(container, stream). Raises InputError: malformed, no_frames, encrypted."""
+    # whose stream is not known yet has no index either, and is read through
+    size = _ALL_AT_ONCE if index is None else _AT_ONCE
     for patient in (False, True):
-        container = stack.enter_context(_container(source, demuxer, patient=patient))
+        container = stack.enter_context(_container(source, demuxer, patient=patient, buffer_size=size))
         streams = possible_streams(container)
         if index is not None:
             streams = [stream for stream in streams if stream.index == index]
         if len(streams) > 1:
             chosen = best_index(streams, counted_frames(container, streams))
             stack.close()
-            container = stack.enter_context(_container(source, demuxer, patient=patient))
+            container = stack.enter_context(_container(source, demuxer, patient=patient, buffer_size=size))
             streams = [container.streams[chosen]]
         if streams and (patient or (streams[0].codec_context.width and streams[0].codec_context.height)):
             return container, streams[0]

@@ -71,16 +71,28 @@ class FrameIndex:
     def order(self) -> list[int]:
         """Numbers of the frames that can be looked at, in the order in which they are shown."""
         out = self.hidden | self.damaged
-        shown = [number for number in range(self.first, self.first + len(self.ticks)) if number not in out]
-        return sorted(shown, key=lambda number: (self.ticks[number - self.first], number))
+        places: Sequence[int] = range(len(self.ticks))
+        if out:
+            places = [place for place in places if place + self.first not in out]
+        # of frames of one time, the one of the lower number comes first
+        return [place + self.first for place in sorted(places, key=self.ticks.__getitem__)]
 
     @cached_property
     def times_s(self) -> list[float]:
         """When each of `order` begins, in seconds from the origin."""
+        return self._seconds(self.order)
+
+    @property
+    def begins_s(self) -> float:
+        """When the first of `order` begins, in seconds from the origin."""
+        return self._seconds(self.order[:1])[0]
+
+    def _seconds(self, numbers: Sequence[int]) -> list[float]:
         over = self.base.denominator * self.origin_s.denominator
         step = self.base.numerator * self.origin_s.denominator
         origin = self.origin_s.numerator * self.base.denominator
-        return [(self.ticks[number - self.first] * step - origin) / over + 0.0 for number in self.order]
+        ticks, first = self.ticks, self.first
+        return [(ticks[number - first] * step - origin) / over + 0.0 for number in numbers]
 
     def tick(self, number: int) -> int:
         return self.ticks[number - self.first]
@@ -243,7 +255,7 @@ def _values(steps: Any) -> list[int | None]:
 
 
 def _integers(values: Any) -> list[int]:
-    if not isinstance(values, list) or len(values) > _MOST_FRAMES or not all(type(value) is int for value in values):
+    if not isinstance(values, list) or len(values) > _MOST_FRAMES or {*map(type, values)} - {int}:
         raise ValueError("no list of integers")
     return values
 

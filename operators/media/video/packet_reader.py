@@ -7,6 +7,7 @@ found is compared with what the index says, and the next seek goes farther back,
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,9 +88,9 @@ class PacketReader:
             self._skip_to(number)
             return
         if key is not None and number > 0:
-            earlier = [other for other in index.keys if other.number <= number]
-            for back in (0, 1, 2, 4, 8):
-                if back < len(earlier) and self._lands(earlier[-1 - back], key):
+            at = bisect_right(index.keys, number, key=lambda other: other.number)
+            for back in (1, 2, 3, 5, 9):
+                if back <= at and self._lands(index.keys[at - back], key):
                     return
         self._open()
         self._skip_to(number)

@@ -25,6 +25,7 @@ from operators.media.video.frame_picture import ClipPictures, display_size, seen
 from operators.media.video.frame_times import clip_bounds, on_screen, targets
 from operators.media.video.open_container import opened
 from operators.media.video.packed_index import FrameIndex
+from operators.media.video.shares import share_of
 from operators.units import Decoded, Planned
 from schemas.decode import DecodeSettings
 from schemas.errors import InputError
@@ -94,8 +95,7 @@ def _part(file: FileIndex, spans: list[tuple[float, float]], number: int) -> Fra
     part = file.part(start_s, end_s)
     before_s = spans[number - 1][1] if number else 0.0
     after_s = spans[number + 1][0] if number + 1 < len(spans) else file.end_s
-    times_s = part.times_s
-    is_late = times_s[0] - start_s > _LATE_S  # nothing is on screen before it
+    is_late = part.begins_s - start_s > _LATE_S  # nothing is on screen before it
     is_gap = is_late or start_s - before_s > 1e-6 or after_s - end_s > 1e-6
     return replace(part, notes=part.notes | {"time_gap"}) if is_gap else part
 
@@ -133,7 +133,11 @@ def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: Dec
     chosen = on_screen(index.times_s, wanted_s)
     places = [place for place, _ in chosen]
     pictures = ClipPictures(decoder.stream, len(places), settings)
-    outcome: Outcome[RGB] = decoder.frames_at(index, places, pictures.picture)
+    number, count = settings.video_share
+    if count == 1:
+        outcome: Outcome[RGB] = decoder.frames_at(index, places, pictures.picture)
+    else:
+        outcome = _share(decoder, index, places, pictures, settings)
     shown = [(outcome.pictures[place], time_s) for place, time_s in chosen if place in outcome.pictures]
     if not shown:
         raise InputError("no_frames", "no frame of this clip can be decoded")
@@ -141,7 +145,7 @@ def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: Dec
     height_px, width_px = pictures.size_px
     damaged = outcome.damaged + index.lost
     notes = {*pictures.notes, *index.notes} | ({"damaged"} if damaged else set())
-    if shown[0][1] - unit.start_s > _LATE_S:  # what comes before cannot be decoded
+    if not number and shown[0][1] - unit.start_s > _LATE_S:  # what comes before cannot be decoded
         notes.add("time_gap")
     return Decoded(
         width_px,
@@ -151,3 +155,14 @@ def _clip(decoder: FrameDecoder, index: FrameIndex, unit: Planned, settings: Dec
         damaged_frames=damaged,
         input_notes=tuple(sorted(notes)),
     )
+
+
+def _share(
+    decoder: FrameDecoder, index: FrameIndex, places: list[int], pictures: ClipPictures, settings: DecodeSettings
+) -> Outcome[RGB]:
+    """Raises InputError: no_frames, where it would not be sure to be what one decoder alone shows."""
+    share = share_of(index, places, *settings.video_share)
+    outcome = decoder.quickly(index, share, pictures.picture) if share else None
+    if outcome is None or outcome.damaged:
+        raise InputError("no_frames", "its frames are not divided among decoders")
+    return outcome
