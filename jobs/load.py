@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pydantic
 
 from operators.store.addresses import local_path, store_at
 from pipelines import task_modules
+from pipelines.folder import JobFolder
 from pipelines.plain_values import SPEC, mapping_from_yaml, read_file
+from schemas.decode import DecodeSettings
 from schemas.engine_kinds import DEFAULT_KIND, engine_specs
 from schemas.engine_spec import EngineSpec
 from schemas.errors import SpecError
@@ -70,6 +73,18 @@ def parse_stored_fetch(data: dict[str, Any], source: str) -> FetchSettings:
         return FetchSettings(**FetchSpec.model_validate(data.get("fetch") or {}).model_dump())
     except pydantic.ValidationError as error:
         raise SpecError(f"{source}: fetch: {error.errors()[0]['msg']}") from None
+
+
+def stored_decoding(folder: JobFolder, task: str, **others: Any) -> DecodeSettings:
+    """As the job decoded for the task, so that a clip has the same frames; without its lines. others: settings that are
+    to be others. Raises SpecError."""
+    names = {field.name for field in fields(DecodeSettings)} - {"line_reader", "fetch", "full_res_max_px"}
+    there = folder.decoding(task)
+    return DecodeSettings(
+        **{name: there[name] for name in names & there.keys()},  # older versions had others
+        fetch=parse_stored_fetch(folder.spec(), "the spec of the job"),
+        **others,
+    )
 
 
 def _mapping(path: Path) -> dict[str, Any]:

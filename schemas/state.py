@@ -18,6 +18,12 @@ STATES = {
 }
 """From the best to the worst."""
 
+STATE_SQL = (
+    "case when status <> 'ok' then 'failed' when not verified.ok then 'doubtful' when verified.cer is not null "
+    "or verified.code_check.outcome in ('shown', 'read') then 'ok' else 'unsure' end"
+)
+"""The same in SQL, as docs/columns.md has it."""
+
 
 def state_of(row: Mapping[str, Any]) -> str:
     """Of a row with the columns `status` and `verified`."""

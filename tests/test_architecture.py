@@ -78,7 +78,7 @@ LIBRARIES = {
     "playwright": ["operators/code_check/render_page.py"],
     "obstore": ["operators/store/objects.py", "operators/store/object_client.py"],
     "webdataset": ["operators/store/shard_writer.py"],
-    "duckdb": ["operators/store/results.py"],
+    "duckdb": ["operators/store/results.py", "operators/store/sql.py"],
     "json_repair": ["pipelines/replies/elements.py"],
     "rapidfuzz": ["operators/checks", "model/nano"],
     "pydantic": ["schemas", "jobs/load.py"],

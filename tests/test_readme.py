@@ -37,6 +37,8 @@ PRINTS = {
     "status": r"running  nobody\nlast run .* ended with exit code 0;",
     "verify": r"^\d+ files, 18 rows: all is sound$",
     "show": r"│ lighthouse.pdf │ page 1 │ ok +│ The Lighthouse at Grey Point +│\n",
+    "report": r"/out/papers/report/index\.html$",
+    "sql": r"^ ocr +│ ok +│ +3 ",
     "tasks": r"^ocr +page, image +all text of a page or picture, as plain text",
     "overlay": r"^/.*/out/papers/overlay/ocr/lighthouse-\w+-2\.png$",
     "markdown": r"^/.*/out/papers/markdown/lighthouse-\w+\.md$",

@@ -10,7 +10,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from jobs.arguments import count
 from jobs.echo import echo
-from jobs.load import parse_stored_fetch
+from jobs.load import stored_decoding
 from model.prompts.rgb import unpack
 from operators.media.opened import full_res_of, media_of, pictures
 from operators.media.sandbox import Sandbox
@@ -29,7 +29,6 @@ from operators.store.addresses import absolute, opened
 from operators.store.results import Results
 from operators.store.store import Store, overwrite
 from pipelines.folder import JobFolder
-from schemas.decode import DecodeSettings
 from schemas.errors import SpecError
 from schemas.request import Picture
 from schemas.unit import Locator
@@ -81,7 +80,7 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     if not tasks:
         raise folder.without_results(output)
     for name in tasks if task is None else {task} & set(tasks):
-        sandbox = Sandbox(_settings(folder, name))
+        sandbox = Sandbox(stored_decoding(folder, name, full_res_max_px=SHOWN_PX))
         try:
             for row, marks in _marked(results, name, rows):
                 drawn += 1
@@ -91,17 +90,6 @@ def write_overlays(output: str, *, task: str | None, rows: int) -> Iterator[Draw
     if not drawn:
         of = f"the task {task}" if task else "any task"
         raise SpecError(f"{output} holds no boxes or points of {of}")
-
-
-def _settings(folder: JobFolder, task: str) -> DecodeSettings:
-    """As the job decoded for the task, so that a clip has the same frames; a page or picture at its own size too."""
-    names = {field.name for field in fields(DecodeSettings)} - {"line_reader", "fetch", "full_res_max_px"}
-    there = folder.decoding(task)
-    return DecodeSettings(
-        **{name: there[name] for name in names & there.keys()},  # older versions had others
-        full_res_max_px=SHOWN_PX,
-        fetch=parse_stored_fetch(folder.spec(), "the spec of the job"),
-    )
 
 
 def _marked(results: Results, task: str, rows: int) -> Iterator[tuple[dict[str, Any], list[Mark]]]:
