@@ -200,6 +200,7 @@ class Task:
     for other tasks the reply is the answer alone, where the engine parts the two.
     reasoning_column: the reasoning goes to the row's own column for it besides.
     code_check: how the `code` of a result is checked once its row is committed; None where there is no code.
+    verify_shown: checks what is printed on the page or drawing that such code shows, like verify.
     """
 
     name: str
@@ -223,6 +224,7 @@ class Task:
     reasoning_in_reply: bool = False
     reasoning_column: bool = False
     code_check: CodeKind | None = None
+    verify_shown: Callable[[str, View], CheckResult] = no_faults
 
     def __post_init__(self) -> None:
         if self.code_check is not None and "code" not in self.output.schema["properties"]:

@@ -38,7 +38,7 @@ NEIGHBORS: dict[str, set[str]] = {
     "operators.text_lines": {"units"},
     "operators.media": {"store", "processes", "text_lines", "units"},
     "operators.infer": {"media", "checks", "processes", "units"},
-    "operators.code_check": {"checks", "media", "processes", "text_lines", "store", "units"},
+    "operators.code_check": {"media", "processes", "text_lines", "store", "units"},
     "operators.commit": OPERATORS,  # and nobody imports these two
     "operators.overlay": OPERATORS,
     "pipelines.replies": set(),

@@ -142,7 +142,7 @@ def test_words_are_judged_only_where_it_is_known_what_the_input_reads(
     layer: str | None, printed: str, counts: tuple[int | None, int | None], faults: tuple[str, ...]
 ) -> None:
     row = {"unit_kind": "page", "unit_index": 0, "page": 1, "text_layer": layer, "blank": False}
-    checked = words_of(Checked({"outcome": "shown"}, np.zeros((9, 9, 3), np.uint8), printed), row)
+    checked = words_of(find("code_html"), Checked({"outcome": "shown"}, np.zeros((9, 9, 3), np.uint8), printed), row)
     assert (checked.missing_words, checked.extra_words, checked.faults) == (*counts, faults)
 
 

@@ -79,7 +79,7 @@ CODE = st.sampled_from(
     (
         '{"name": "sightread", "version": 3}',
         "[1, 2, 3]",
-        '{"name": "cut", ',
+        '{"name": "cut",',
         "x = [1",
         "{",
         "server { listen 80; }",

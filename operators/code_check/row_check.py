@@ -10,7 +10,6 @@ from typing import Any
 from PIL import Image
 
 from model.prompts.rgb import RGB, unpack
-from operators.checks.page_check import text_faults
 from operators.code_check.code_checker import Checked, CodeChecker
 from operators.code_check.render_page import missing
 from operators.code_check.visual_similarity import compare
@@ -66,7 +65,7 @@ class RowCheck:
                 code_check |= asdict(compare(original, checked.picture)) if original is not None else {}
             except Exception as error:  # noqa: BLE001  the row's boundary: two pictures may be anything
                 code_check["message"] = f"not compared with the input: {error!r}"[:300]
-        words = words_of(checked, row)
+        words = words_of(task, checked, row)
         code_check |= {"missing_words": words.missing_words, "extra_words": words.extra_words}
         shows_something = original is not None and not is_blank(original)
         faults = faults_of(task.code_check, checked, shows_something=shows_something)
@@ -95,13 +94,13 @@ class RowCheck:
         return key
 
 
-def words_of(checked: Checked, row: dict[str, Any]) -> CheckResult:
+def words_of(task: Task, checked: Checked, row: dict[str, Any]) -> CheckResult:
     """What is printed on a page or drawing, held to the PDF's own text of what it was made from. Of a picture nobody
     knows what it reads: then nothing is said."""
     view = view_of(row)
     if checked.text is None or checked.picture is None or not view.text_layer or view.blank:
         return CheckResult()
-    return text_faults(checked.text, view)
+    return task.verify_shown(checked.text, view)
 
 
 def is_pending(row: dict[str, Any]) -> bool:

@@ -76,7 +76,7 @@ def cited_pages(text: str) -> list[int]:
     shown = [
         (next(iter(one.pages)), int(one.image))
         for one in citations
-        if len(one.pages) == 1 and (one.image or "").isdigit()
+        if len(one.pages) == 1 and one.image is not None and one.image.isdigit()
     ]
     from_zero = any(image == 0 for _, image in shown) or (
         any(image == page - 1 for page, image in shown) and not any(image == page for page, image in shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operators.checks.page_check import text_faults
 from pipelines.replies.code import CODE, HTML, read_code
 from schemas.request import Sampling
 from schemas.task import ParsedReply, Task, View
@@ -27,4 +28,5 @@ TASK = Task(
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,
     code_check="html",
+    verify_shown=text_faults,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operators.checks.page_check import text_faults
 from pipelines.replies.code import CODE, SVG, read_code
 from schemas.request import Sampling
 from schemas.task import ParsedReply, Task, View
@@ -24,4 +25,5 @@ TASK = Task(
     sampling=Sampling(temperature=0.8, max_tokens=16_384),
     parse=parse,
     code_check="svg",
+    verify_shown=text_faults,
 )
