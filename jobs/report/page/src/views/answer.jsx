@@ -38,7 +38,7 @@ export function Answer({ row, marks, active, setActive }) {
   }
   if (Array.isArray(rest.steps)) parts.push(<Steps key="steps" steps={take("steps")} {...linked} />);
   if (typeof rest.action === "string") {
-    parts.push(<Action key="action" action={rest} mark={known.get(result)} {...linked} />);
+    parts.push(<Action key="action" action={{ ...rest }} mark={known.get(result)} {...linked} />);
     for (const name of Object.keys(rest)) delete rest[name];
   }
   if (spans.length) {
