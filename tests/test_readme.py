@@ -16,7 +16,7 @@ import pytest
 
 from jobs.demo_media import write_demo_media
 from schemas.checkout import NANO
-from tests.support.world import ROOT, World
+from tests.support.world import ROOT, World, write_image
 
 SUBSTITUTIONS = {
     "s3://bucket/papers/**/*.pdf": "papers/**/*.pdf",  # a bucket
@@ -121,4 +121,28 @@ def test_the_job_goes_through_every_command(world: World) -> None:
     read = printed(str(world.folder / ".venv/bin/python"), "-c", program)
     assert "lighthouse.pdf" in read
     assert "Opening hours and prices" in read
+    world.nothing_left()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not NANO.exists(), reason="no checkpoint is shipped")
+def test_two_commands_lead_from_ten_files_to_their_page(world: World) -> None:
+    files = world.folder / "files"
+    drawn = write_demo_media(files)
+    for number in range(10 - len(drawn)):
+        write_image(files / f"{number}.png", f"Sign {number}")
+    (world.folder / ".venv").symlink_to(sys.prefix)
+    environment = {**world.environment, "PYTHONPATH": str(ROOT), "BROWSER": "/bin/true"}
+    first, second = blocks("Your own files", "sh")[0].splitlines()
+    for line in (first, second):
+        shell = ("bash", "-c", f". .venv/bin/activate && {line}")
+        done = subprocess.run(
+            shell, cwd=world.folder, env=environment, capture_output=True, text=True, timeout=500, check=False
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+    page = Path(done.stdout.strip())
+    overview = (page.parent / "data" / "overview.js").read_text(encoding="utf-8")
+    assert '"asked":10' in overview
+    assert len(list((page.parent / "pictures").iterdir())) >= 2 * 12, "ten files, of which one has three pages"
     world.nothing_left()

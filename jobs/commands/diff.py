@@ -42,21 +42,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0, whether they differ or not."""
-    stores = [opened(address) for address in (options.before, options.after)]
-    for store in stores:
+    before, after = opened(options.before), opened(options.after)
+    for store in (before, after):
         JobFolder(store).check_readable()
-    before, after = map(Results, stores)
-    tasks = list(differences(before, after, tasks=options.task or (), most=options.rows))
+    tasks = list(differences(Results(before), Results(after), tasks=options.task or (), most=options.rows))
     if options.json:
         for task in tasks:
             changes = {" -> ".join(states): number for states, number in task.changes.items()}
             echo(json.dumps({**asdict(task), "changes": changes}))
     else:
-        _show(tasks, after)
+        _show(tasks, Results(after))
     if options.into:
         kind = SingleFile if options.single else Folder
         site = kind(store_at(absolute(options.into)))
-        echo(write_difference(*stores, site, tasks, pictures=not options.no_pictures))
+        echo(write_difference(before, after, site, tasks, pictures=not options.no_pictures))
     return 0
 
 

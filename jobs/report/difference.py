@@ -29,9 +29,10 @@ _ORDER = tuple(STATES)
 
 @dataclass(frozen=True, order=True)
 class Differing:
-    """distance: 0 to 1, of what is said in words, or of the whole results where the words are the same; 1 where one has
-    an answer and the other none. states: in the first and the second."""
+    """worse: in its state. distance: 0 to 1, of what is said in words, or of the whole results where the words are the
+    same; 1 where one has an answer and the other none. states: in the first and the second."""
 
+    worse: bool
     distance: float
     key: RowKey
     states: tuple[str, str] = field(compare=False)
@@ -70,7 +71,7 @@ def differences(before: Results, after: Results, *, tasks: Sequence[str], most: 
 
 def _difference(before: Results, after: Results, task: str, most: int) -> TaskDifference:
     counts = TaskDifference(task)
-    worst: list[Differing] = []  # a heap, the least distance first
+    worst: list[Differing] = []  # a heap, the least first
     with tempfile.TemporaryFile(prefix="sightread-") as file:
         places: dict[RowKey, tuple[int, int, int]] = {}
         for row in _rows(before, task):
@@ -84,8 +85,9 @@ def _difference(before: Results, after: Results, task: str, most: int) -> TaskDi
             start, length, state_before = place
             file.seek(start)
             states = _ORDER[state_before], state
+            is_worse = _ORDER.index(state) > state_before
+            counts.worse += is_worse
             counts.better += _ORDER.index(state) < state_before
-            counts.worse += _ORDER.index(state) > state_before
             if states[0] != states[1]:
                 counts.changes[states] += 1
             distance = _distance(file.read(length), _answer(row), states)
@@ -93,7 +95,7 @@ def _difference(before: Results, after: Results, task: str, most: int) -> TaskDi
                 counts.same += 1
                 continue
             counts.differ += 1
-            heapq.heappush(worst, Differing(distance, key, states))
+            heapq.heappush(worst, Differing(is_worse, distance, key, states))
             if len(worst) > most:
                 heapq.heappop(worst)
         counts.only_before = len(places)

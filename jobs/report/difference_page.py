@@ -71,7 +71,7 @@ def _write_task(
             texts = ["\n".join(texts_in(row["result"])) for row in rows]
             detail = {**one_by_one[0], "after": one_by_one[1]}
             details.append(bounded(detail | ({"texts": texts} if texts[0] != texts[1] else {})))
-            share = f"{one.distance:.0%} differs"
+            share = f"{one.distance:.1%} differs"
             changed = f"{one.states[0]} → {one.states[1]}" if one.states[0] != one.states[1] else None
             line = {**item_of(rows[1], look), "kind": None, "distance": one.distance, "detail": key}
             lines.append({**line, "faults": [changed, share] if changed else [share]})

@@ -44,7 +44,7 @@ def item_of(row: Mapping[str, Any], look: Look) -> dict[str, Any]:
         "tokens": row.get("output_tokens"),
         "seconds": row.get("infer_s"),
         "attempt": row["attempt"] if (row.get("attempt") or 1) > 1 else None,
-        "begins": (answer_of(row) if row["status"] != "ok" else " · ".join(texts_in(row["result"])))[:BEGINNING],
+        "begins": ((row["status"] == "ok" and " · ".join(texts_in(row["result"]))) or answer_of(row))[:BEGINNING],
         "thumbnail": look.thumbnail,
     }
     plain: dict[str, Any] = bounded({key: value for key, value in line.items() if value not in (None, "", [], ())})
@@ -63,6 +63,10 @@ def detail_of(row: Mapping[str, Any], look: Look, screenshot: Look | None) -> di
     return plain
 
 
+_NO_WORDS = frozenset(("type", "markdown", "html", "format", "script", "source", "tool", "language", "thinking"))
+"""Of a result: what is said of its form, or once more in another one."""
+
+
 def texts_in(value: Any) -> Iterator[str]:
     """What a result says in words, in its order."""
     match value:
@@ -70,7 +74,7 @@ def texts_in(value: Any) -> Iterator[str]:
             if value.strip():
                 yield value
         case Mapping():
-            yield from texts_in([*value.values()])
+            yield from texts_in([entry for key, entry in value.items() if key not in _NO_WORDS])
         case list():
             for entry in value[:MOST]:
                 yield from texts_in(entry)

@@ -93,7 +93,7 @@ class Pictures:
         new = {key: unit for key, unit in zip(keys, units, strict=True) if key not in self._seen}
         looks = dict(zip(new, self._executor.map(self._look, new.values()), strict=True))
         self._seen |= {key: replace(look, files={}) for key, look in looks.items()}
-        return [looks.pop(key, None) or self._seen[key] for key in keys]
+        return [looks.pop(key) if key in looks else self._seen[key] for key in keys]
 
     def screenshot(self, address: str) -> Look:
         """Of a picture that a check of code left; it is opened as any other file."""
@@ -116,16 +116,6 @@ def _key(unit: Wanted) -> str:
     row, settings = unit.row, unit.settings
     place = [row["input_uri"], row["unit_kind"], row["page"], row["start_s"], row["end_s"]]
     return repr([*place, settings.video_fps, settings.video_clip_s, unit.indices])
-
-
-def _look(self, unit: Wanted) -> Look:
-    sandbox = self._free.get()
-    try:
-        return _look(sandbox, self._settings, unit)
-    except StoreLost as error:
-        return Look(missing=str(error))
-    finally:
-        self._free.put(sandbox)
 
 
 def _look(sandbox: Sandbox, settings: DecodeSettings, unit: Wanted) -> Look:

@@ -42,7 +42,8 @@ class Viewer:
     def settle(self) -> None:
         """Until all that was asked for is there."""
         self.page.wait_for_function("() => !document.querySelector('.loading')")
-        self.page.wait_for_function("() => [...document.images].every(image => image.complete)")
+        images = "[...document.images].filter(image => image.loading !== 'lazy')"  # others may be out of sight
+        self.page.wait_for_function(f"() => {images}.every(image => image.complete)")
         self.page.wait_for_timeout(150)
 
     def requested(self, address: str) -> None:

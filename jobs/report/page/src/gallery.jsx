@@ -7,7 +7,7 @@ import { load } from "./data.js";
 import { count, number } from "./format.js";
 import { isTyping } from "./keys.js";
 import { List } from "./list.jsx";
-import { FILTERS, changed, go } from "./route.js";
+import { FILTERS, changed, go, parse } from "./route.js";
 import { Row } from "./row.jsx";
 
 export function Gallery({ overview, task, route }) {
@@ -19,7 +19,7 @@ export function Gallery({ overview, task, route }) {
   const open = chosen >= 0 ? shown[chosen] : (lines.find((line) => line.id === id) ?? null);
   const search = useRef(null);
   const panel = useRef(null);
-  useKeys({ shown, chosen, route, search });
+  useKeys({ shown, search });
   useEffect(() => panel.current?.scrollTo(0, 0), [id]);
   const link = (line) => changed(route, { row: line.id });
   return (
@@ -78,10 +78,12 @@ export function filtered(lines, { state, fault, kind, model, input, q }) {
   );
 }
 
-function useKeys({ shown, chosen, route, search }) {
+function useKeys({ shown, search }) {
   useEffect(() => {
-    const open = (place) => shown[place] && go(changed(route, { row: shown[place].id }), { replace: true });
     const pressed = (event) => {
+      const route = parse(location.hash); // keys may come faster than the page is drawn
+      const chosen = shown.findIndex((line) => line.id === route.query.get("row"));
+      const open = (place) => shown[place] && go(changed(route, { row: shown[place].id }), { replace: true });
       if (event.key === "Escape" && event.target === search.current) search.current.blur();
       if (isTyping(event)) return;
       const inList = !event.target.closest?.(".panel, .scroll");
@@ -107,10 +109,15 @@ function useKeys({ shown, chosen, route, search }) {
 
 function Filters({ lines, shown, filters, route, search, task, meanings }) {
   const set = (values) => go(changed(route, { ...values, row: null }), { replace: true });
-  const states = tally(lines.map((line) => line.state));
-  const faults = tally(lines.flatMap((line) => (line.state === "doubtful" ? (line.faults ?? []) : [])));
-  const kinds = tally(lines.map((line) => line.kind).filter(Boolean));
-  const models = tally(lines.map((line) => line.model).filter(Boolean));
+  const [states, faults, kinds, models] = useMemo(
+    () => [
+      tally(lines.map((line) => line.state)),
+      tally(lines.flatMap((line) => (line.state === "doubtful" ? (line.faults ?? []) : []))),
+      tally(lines.map((line) => line.kind).filter(Boolean)),
+      tally(lines.map((line) => line.model).filter(Boolean)),
+    ],
+    [lines],
+  );
   return (
     <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
       <input ref={search} type="search" value={filters.q} onInput={(event) => set({ q: event.target.value })} placeholder="Search names and answers  /" aria-label="Search in the names of inputs and the beginnings of answers" />

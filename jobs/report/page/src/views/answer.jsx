@@ -1,6 +1,7 @@
 // The answer of a row by its form, not by its task: text, lines, blocks, places, spans, actions, code, and whatever else
 // a task of one's own gives.
 
+import { words } from "../format.js";
 import { bySource } from "../marks.js";
 import { Blocks } from "./blocks.jsx";
 import { Place } from "./picture.jsx";
@@ -32,12 +33,12 @@ export function Answer({ row, marks, active, setActive }) {
     parts.push(<Text key="text" text={take("text")} layer={row.text_layer} />);
   }
   if (typeof rest.code === "string") parts.push(<pre key="code" class="code" tabIndex={0}>{take("code")}</pre>);
-  for (const key of ["answer", "solution"]) {
-    if (typeof rest[key] === "string") parts.push(<Named key={key} name={key}><p class="prose">{take(key)}</p></Named>);
+  for (const key of ["summary", "setting", "answer", "short_answer", "solution"]) {
+    if (typeof rest[key] === "string") parts.push(<Named key={key} name={words(key)}><p class="prose">{take(key)}</p></Named>);
   }
   if (Array.isArray(rest.steps)) parts.push(<Steps key="steps" steps={take("steps")} {...linked} />);
   if (typeof rest.action === "string") {
-    parts.push(<Action key="action" action={rest} mark={known.get(result)} {...linked} />);
+    parts.push(<Action key="action" action={{ ...rest }} mark={known.get(result)} {...linked} />);
     for (const name of Object.keys(rest)) delete rest[name];
   }
   if (spans.length) {
@@ -79,7 +80,7 @@ function Lines({ lines, known, active, setActive }) {
   );
 }
 
-const NOT_SAID = new Set(["bbox_px", "point_px", "corners_px", "label", "names", "role", "attributes", "frame_index"]);
+const NOT_SAID = new Set(["bbox_px", "point_px", "corners_px", "label", "names", "name", "role", "attributes", "frame_index"]);
 
 /** Things with places: what each is called, and what else is said of it. */
 function Things({ name, things, known, active, setActive }) {
@@ -88,12 +89,14 @@ function Things({ name, things, known, active, setActive }) {
     <ol class="things" aria-label={name}>
       {things.map((thing, index) => (
         <Place key={index} as="li" mark={known.get(thing)} active={active} setActive={setActive}>
-          <strong>{thing.label ?? (thing.names ?? []).map((entry) => entry.name).join(" · ") ?? ""}{thing.role}</strong> {said(thing)}
+          <strong>{nameOf(thing)}</strong> {said(thing)}
         </Place>
       ))}
     </ol>
   );
 }
+
+const nameOf = (thing) => thing.label ?? thing.names?.map((entry) => entry.name).join(" · ") ?? thing.name ?? thing.role;
 
 function said(thing) {
   const attributes = (thing.attributes ?? []).map(({ name, value }) => `${name} ${value}`);

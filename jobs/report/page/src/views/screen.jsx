@@ -33,7 +33,7 @@ function Pictures({ row, marks, active, setActive, name }) {
   const step = row.result?.steps?.find((entry) => entry.step === picture.index);
   const size = isTimed ? [row.width_px, row.height_px] : step ? [step.width_px, step.height_px] : [0, 0];
   return (
-    <div class="screen">
+    <div class="screen several">
       <Picture picture={picture} width={size[0]} height={size[1]} marks={marks.filter((mark) => mark.frame === picture.index)} active={active} setActive={setActive} label={`${name}, ${title(picture)}`} />
       {isTimed && row.end_s > row.start_s && <TimeBar row={row} spans={spans} at={picture.time_s} onPick={(time) => setChosen(nearest(row.pictures, time))} />}
       <ul class="film" aria-label={isTimed ? "Frames" : row.unit_kind === "episode" ? "Screens" : "Pages"}>
