@@ -27,7 +27,7 @@ from operators.infer.infer import Infer
 from operators.infer.utilization import Utilization
 from operators.media.decode import Decode
 from operators.media.probe import Probe
-from operators.store import lease
+from operators.store import lease, local
 from operators.store.addresses import store_at
 from operators.store.holder import Holder, here
 from operators.store.lease import KEY, Lease, LeaseGuard, holder_of, is_beating
@@ -440,7 +440,9 @@ def test_a_holder_that_was_stopped_within_a_replacement_is_told_rather_than_wait
     stale_after(0.2, monkeypatch)
     monkeypatch.setattr(local, "LOCK_S", 0.2)
     left_behind(folder)
-    code = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(flush=True)"
+    code = (
+        "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(flush=True)"
+    )
     stopped = subprocess.Popen(
         [sys.executable, "-c", f"{code}; time.sleep(60)", f"{folder.address}/{local.TEMPORARIES}"],
         stdout=subprocess.PIPE,
