@@ -37,7 +37,7 @@ PRINTS = {
     "status": r"running  nobody\nlast run .* ended with exit code 0;",
     "verify": r"^\d+ files, 18 rows: all is sound$",
     "show": r"│ lighthouse.pdf │ page 1 │ ok +│ The Lighthouse at Grey Point +│\n",
-    "report": r"/out/papers/report/index\.html$",
+    "report": r"^out/papers/report/index\.html$",
     "sql": r"^ ocr +│ ok +│ +3 ",
     "tasks": r"^ocr +page, image +all text of a page or picture, as plain text",
     "overlay": r"^/.*/out/papers/overlay/ocr/lighthouse-\w+-2\.png$",
@@ -141,7 +141,7 @@ def test_two_commands_lead_from_ten_files_to_their_page(world: World) -> None:
             shell, cwd=world.folder, env=environment, capture_output=True, text=True, timeout=500, check=False
         )
         assert done.returncode == 0, (line, done.stdout, done.stderr)
-    page = Path(done.stdout.strip())
+    page = world.folder / done.stdout.strip()
     overview = (page.parent / "data" / "overview.js").read_text(encoding="utf-8")
     assert '"asked":10' in overview
     assert len(list((page.parent / "pictures").iterdir())) >= 2 * 12, "ten files, of which one has three pages"

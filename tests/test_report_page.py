@@ -143,6 +143,33 @@ def test_the_policy_lets_nothing_else_in(tmp_path: Path) -> None:
         assert [said for said in heard if said] == [], "a frame's connection is opened ahead, and nothing is said on it"
 
 
+ODD = [
+    {"bbox_px": ["a", None], "point_px": [1.0], "names": "x", "label": {"a": 1}},
+    {"objects": [{"names": 5, "attributes": "x"}], "blocks": ["x"], "lines": [1], "text": {"a": 1}},
+    {"steps": [None, 3], "action": "x", "pages": 3, "events": {"start_s": 1, "end_s": 0}},
+    {"blocks": [{"cells": [{"row": "x"}]}], "markdown": 5, "summary": ["x"]},
+]
+
+
+@needs_browser
+def test_results_of_any_form_open(tmp_path: Path) -> None:
+    """As a task of one's own may give them: the names that views look for, with other values."""
+    store = store_at(str(tmp_path / "out"))
+    begin(store, {"own": {"decode": {}}}, {"name": "own"})
+    put_rows(store, "own", rows(CHUNK, [{"input_id": str(number), "unit_index": 0} for number in range(len(ODD))]))
+    write_report(store, Folder(store, "report"), sample=10, seed=0, pictures=False, tell=lambda what: None)
+    details = tmp_path / "out" / "report" / "data" / "detail-0-0.js"
+    text = details.read_text().removeprefix('sightread("detail-0-0",').removesuffix(");\n")
+    odd = [{**row, "result": ODD[int(row["input_id"])]} for row in json.loads(text)]
+    details.write_text(f'sightread("detail-0-0",{as_script(odd)});')
+    with viewed(tmp_path / "out" / "report") as viewer:
+        viewer.open("#/task/own")
+        for number in range(len(ODD)):
+            viewer.go(f"#/task/own?row={number}-0-0")
+            assert viewer.page.locator("article :is(.verdict, .notice)").count() >= 1, number
+        assert viewer.complaints == []
+
+
 AXE_SAYS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
     .filter(one => ["serious", "critical"].includes(one.impact))
     .map(one => `${one.id}: ${one.nodes.length} times, as ${one.nodes[0].html} ${one.nodes[0].failureSummary}`)"""

@@ -29,6 +29,7 @@ ASKED = {
     "phrases": "red circle, blue square",
     "query": "the red circle",
     "instruction": "Open the ticket office",
+    "prompt": "Say good morning in French.",
     "device": "mobile",
     "fov_deg": "60",
 }

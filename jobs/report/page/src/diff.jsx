@@ -4,6 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 
 import { count, number, percent } from "./format.js";
 import { filtered, useLines } from "./gallery.jsx";
+import { Guard } from "./guard.jsx";
 import { List } from "./list.jsx";
 import { marksOf } from "./marks.js";
 import { changed, go } from "./route.js";
@@ -56,7 +57,11 @@ function Pair({ line, sides, close }) {
         </div>
       </header>
       {problem && <p class="notice bad" role="alert">{problem}</p>}
-      {row && <Sides before={row} after={row.after} sides={sides} texts={row.texts} />}
+      {row && (
+        <Guard fallback={<pre>{JSON.stringify(row, null, 1)}</pre>}>
+          <Sides before={row} after={row.after} sides={sides} texts={row.texts} />
+        </Guard>
+      )}
     </article>
   );
 }

@@ -13,7 +13,8 @@ export function marksOf(value, marks = [], frame = 0) {
     for (const entry of value) marksOf(entry, marks, frame);
   } else if (value && typeof value === "object") {
     const inner = value.frame_index ?? (value.step ? value.step : frame);
-    const { bbox_px: box, point_px: point, end_point_px: end, corners_px: corners } = value;
+    const [box, point, end] = [numbers(value.bbox_px, 4), numbers(value.point_px, 2), numbers(value.end_point_px, 2)];
+    const corners = value.corners_px?.length === 8 && value.corners_px.every((corner) => numbers(corner, 2)) ? value.corners_px : null;
     if (box || point || corners) {
       marks.push({ number: marks.length + 1, label: labelOf(value), box, point, end, corners, frame: inner, source: value });
     }
@@ -21,6 +22,8 @@ export function marksOf(value, marks = [], frame = 0) {
   }
   return marks;
 }
+
+const numbers = (value, count) => (Array.isArray(value) && value.length === count && value.every(Number.isFinite) ? value : null);
 
 function labelOf(value) {
   const named = value.names?.find((name) => name.language === "en") ?? value.names?.[0];

@@ -4,6 +4,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { load } from "./data.js";
 import { count, number, percent, seconds } from "./format.js";
+import { Guard } from "./guard.jsx";
 import { marksOf } from "./marks.js";
 import { changed, taskLink } from "./route.js";
 import { Answer } from "./views/answer.jsx";
@@ -48,8 +49,21 @@ export function Row({ line, overview, route, next, previous, place }) {
       </header>
       {problem && <p class="notice bad" role="alert">{problem}</p>}
       {!row && !problem && <p class="loading" role="status">Loading…</p>}
-      {row && <Body row={row} line={line} overview={overview} />}
+      {row && (
+        <Guard fallback={<Plain row={row} />}>
+          <Body row={row} line={line} overview={overview} />
+        </Guard>
+      )}
     </article>
+  );
+}
+
+function Plain({ row }) {
+  return (
+    <>
+      <p class="notice warn">This row has another form than its task usually gives; here it is as it is.</p>
+      <pre>{JSON.stringify(row, null, 1)}</pre>
+    </>
   );
 }
 
