@@ -112,7 +112,7 @@ class Lister:
             held.append(piece)
             lacking -= {*piece.schema.names}
             if not lacking:
-                yield from held
+                yield from _with_columns(held, self._wanted)
                 held.clear()
         if unused := sorted(self._scope.types.keys() & lacking):
             raise SpecError(f"types: no input table has a column {unused[0]!r}")
@@ -257,6 +257,15 @@ class _Gathered:
             self._inputs.append(pa.Table.from_pylist(self._rows, schema=tables.INPUTS))
             self._columns.append(_with_row_count(columns, len(self._rows)))
             self._rows = []
+
+
+def _with_columns(pieces: Sequence[pa.Table], names: Collection[str]) -> Iterator[pa.Table]:
+    """With nulls where only others of them have such a column."""
+    fields = {each.name: each for piece in pieces for each in piece.schema if each.name in names}
+    for piece in pieces:
+        for missing in [each for name, each in fields.items() if name not in piece.schema.names]:
+            piece = piece.append_column(missing, pa.nulls(piece.num_rows, missing.type))
+        yield piece
 
 
 def _with_row_count(columns: pa.Table | None, rows: int) -> pa.Table:

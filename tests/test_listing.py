@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines import listing
 from pipelines.listing import list_inputs
 from schemas import tables
 from schemas.errors import SpecError
@@ -114,6 +115,22 @@ def test_a_table_beside_a_folder_leaves_nulls(tmp_path: Path) -> None:
     listing = list_inputs((str(tmp_path / "list.csv"), str(tmp_path / "in")), tmp_path / "out")
     assert listing.inputs.column("owner").to_pylist() == ["Ann", None]
     assert names(listing) == ["a.pdf", "b.pdf"]
+
+
+def test_the_first_of_a_long_listing_has_the_columns_that_its_end_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a prompt gets its values is looked up there."""
+    monkeypatch.setattr(listing, "PATIENCE_S", -1.0)
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.csv").write_text("path,prompt\na.png,What is it?\n")
+    (tmp_path / "c.csv").write_text("path,shelf,other\na.png,7,8\n")
+    entries = tuple(str(tmp_path / name) for name in ("a.png", "b.csv", "c.csv"))
+    pieces = list(listing.Lister(entries, None, wanted={"prompt", "shelf"}))
+    assert len(pieces) == 3
+    assert [[piece["prompt"][0].as_py(), piece["shelf"][0].as_py()] for piece in pieces] == [
+        [None, None], ["What is it?", None], [None, "7"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
