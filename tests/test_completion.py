@@ -35,7 +35,7 @@ def completed(*words: str) -> set[str]:
 
 
 def test_bash_completes_commands_options_and_choices() -> None:
-    assert completed("re") == {"reparse", "retry"}
+    assert completed("re") == {"reparse", "report", "retry"}
     assert completed("bench", "") == {*BENCHES}
     assert completed("-v", "show", "--r") == {"--rows"}
     assert completed("bench", "engine", "--dtype", "f") == {"float32"}
