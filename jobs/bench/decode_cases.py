@@ -25,6 +25,7 @@ from operators.media.formats import DOCUMENT, HEAD_BYTES, VIDEO, format_of
 from operators.media.source import head_of
 from operators.media.video.frame_times import clip_bounds, targets
 from schemas.decode import DecodeSettings
+from schemas.errors import SpecError
 
 _EARLY_S = 0.002
 """By which a time that a reader gives may lie before the frame begins: containers count in thousandths."""
@@ -148,7 +149,7 @@ def of_video(name: str, path: Path) -> Case:
             thumbs.append(thumb(small.to_ndarray()))
         rotation, size_px = frame.rotation, (frame.height, frame.width)
     if rotation:
-        raise ValueError(f"{path}: it is turned, which peers do not see alike")
+        raise SpecError(f"--samples: {path} is turned, which peers do not see alike; name the others by --only")
     begins_s.append(begins_s[-1] + (begins_s[-1] - begins_s[0]) / max(1, len(begins_s) - 1))
     what = f"{stream.codec_context.name} {size_px[1]}x{size_px[0]}"
     truth = Truth((), tuple(begins_s), _leveled(np.asarray(thumbs, np.float32)))
