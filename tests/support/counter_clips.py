@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.bench.decode_clips import usual_priority
-from jobs.bench.frame_number import draw_number
-from jobs.bench.frame_number import read_number as read_counter  # noqa: F401
+from jobs.bench.frame_number import draw_number, read_number
 
+BITS = 12
 MS = Fraction(1, 1000)
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _CORNERS = ((220, 0, 0), (0, 220, 0), (0, 0, 220), (220, 220, 0))
@@ -33,8 +33,13 @@ def draw_counter(value: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         rows = slice(0, side_y) if number < 2 else slice(height - side_y, height)
         columns = slice(0, side_x) if number % 2 == 0 else slice(width - side_x, width)
         pixels[rows, columns] = color
-    draw_number(pixels, value)
+    draw_number(pixels, value, BITS)
     return pixels
+
+
+def read_counter(pixels: NDArray[np.uint8]) -> int:
+    """Of a picture [height, width, 3]."""
+    return read_number(pixels, BITS)
 
 
 def write_counters(
