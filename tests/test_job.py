@@ -132,7 +132,7 @@ def test_whatever_is_killed_in_mid_run_every_unit_comes_out_once(world: World, v
     if victim == "operators.media.decoder_child":
         # pages that take longer to decode than to answer: small ones are all decoded before the second part is there
         write_recording(world.recording, ANYTHING)
-        world.spec["decode"] = {"page_dpi": 300, "workers": 1}
+        world.spec["decode"] = {"page_dpi": 450, "workers": 1}
     run = world.start()
     world.wait_for(lambda: len(world.parts()) >= 2)
     (pid, *_) = world.wait_for(lambda: world.processes(victim))
