@@ -31,7 +31,7 @@ def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     capsys.readouterr()
     started = time.monotonic()
     code = main(arguments)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60, "it hung"
     printed = capsys.readouterr()
     assert code in (1, 2), printed
     assert "Traceback" not in printed.err + printed.out
