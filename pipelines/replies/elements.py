@@ -37,6 +37,7 @@ _OPENS = re.compile(r"[\[{]")
 _INNER_QUOTE = "\ue002"
 """Stands for a quote within a text, while it is read."""
 _MARK = re.compile(r"[\[\]{}\"\\]")
+_HOLDS_OTHERS = re.compile(r"[{}]|\"\s{0,5}:")
 _ENDS_TEXT = {
     # within an object a text ends before the next key, a key before its colon
     "{": re.compile(r"\s{0,50}(?:[}:]|(?:,\s{0,50})?\"[^\"\n]{1,60}\"\s{0,5}:|,\s{0,50}\}|$)"),
@@ -94,10 +95,11 @@ def _values_in(text: str) -> JsonValues:
 
 
 def _inner_quotes_marked(text: str) -> str:
-    """With _INNER_QUOTE for quotes within a text of JSON: those behind which nothing stands that may follow a text."""
+    """With _INNER_QUOTE for quotes within a text of JSON: those behind which nothing stands that may follow a text. As
+    it was where such a text would hold keys or braces: then its own last quote is what is missing."""
     opened: list[str] = []
     inner: list[int] = []
-    inside, is_value, place = False, False, 0
+    inside, is_value, place, start = False, False, 0, 0
     while (mark := _MARK.search(text, place)) is not None:
         char, place = mark[0], mark.end()
         if char == "\\":
@@ -111,10 +113,13 @@ def _inner_quotes_marked(text: str) -> str:
                 opened.pop()
         elif opened and not inside:
             inside, is_value = True, text[max(0, mark.start() - 50) : mark.start()].rstrip().endswith(":")
+            start = place
         elif opened:
             ends = _ENDS_TEXT[opened[-1]].match(text, place)
             if ends is not None and not (is_value and ends[0].strip() == ":"):
                 inside = False
+                if inner and inner[-1] >= start and _HOLDS_OTHERS.search(text, start, mark.start()):
+                    return text
             else:
                 inner.append(mark.start())
     if not inner:
