@@ -20,7 +20,7 @@ STATES = {
 
 STATE_SQL = (
     "case when status <> 'ok' then 'failed' when not verified.ok then 'doubtful' when verified.cer is not null "
-    "or verified.code_check.outcome in ('shown', 'read') then 'ok' else 'unsure' end"
+    "or verified.code_check.missing_words is not null then 'ok' else 'unsure' end"
 )
 """The same in SQL, as docs/columns.md has it."""
 

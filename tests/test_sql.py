@@ -24,7 +24,10 @@ ERROR = {"stage": "infer", "kind": "timeout", "message": "it took too long", "at
 ROWS: list[dict[str, Any]] = [
     {"verified": {"ok": True, "faults": [], "cer": 0.01}},
     {"verified": {"ok": False, "faults": ["text_layer", "cut"], "cer": 0.4}, "finish_reason": "length", "attempt": 2},
-    {"verified": {"ok": True, "faults": [], "code_check": {"outcome": "read"}}, "input_notes": ["damaged"]},
+    {
+        "verified": {"ok": True, "faults": [], "code_check": {"outcome": "shown", "missing_words": 0}},
+        "input_notes": ["damaged"],
+    },
     {"verified": None, "attempts": [{"note": ""}, {"note": "enlarged"}]},
     {"status": "engine_failed", "error": ERROR},
 ]
