@@ -23,13 +23,16 @@ _HEAD = re.compile(
     r"\s*(?:\#\s*)?[:：=]?\s*(?=[\[(\"'\d#])",
     re.IGNORECASE,
 )
+_NUMBERS = re.compile(r"numbers|nums|nos|ids", re.IGNORECASE)
 _OPENS = re.compile(r"[\[(](?!\d{1,6}\])\s*")
 _IN_BRACKETS = re.compile(r"[\[(]\s*[^\W\d]{1,6}\.?(?:\(s\))?\s*$")
 _ITEM = re.compile(r"\#?\s*(?:\[(\d{1,6})\]|[\"']?(\d{1,6})[\"']?)(?!\d)")
 _UP_TO = re.compile(rf"{_TO}(?:the\s+)?(?:{_WORD}\s*)?(?:\[(\d{{1,6}})\]|(\d{{1,6}}))(?![\d%])(?!\.\d)", re.IGNORECASE)
 _NEXT = re.compile(rf"({_AND})(?:{_WORD}\s*)?(?=[\[\"'\d])", re.IGNORECASE)
 _AMOUNT = re.compile(r"\s?(?:%|‰|°|€|percent\b|per\s+cent\b|Prozent\b)|[.,]\d")
-_COUNTED = re.compile(r"\s+(?!(?:and|or|to|und|oder|bis|through|of|von|in|on|show|are|is|each|respectively)\b)[^\W\d_]")
+_COUNTED = re.compile(
+    r"[^\S\n]+(?!(?:and|or|to|und|oder|bis|through|of|von|in|on|show|are|is|each|respectively)\b)[^\W\d_]"
+)
 _OF = re.compile(r"\s*/\s*(\d{1,6})")
 _IMAGE_BEHIND = re.compile(rf"\s*[(\[]\s*images?\s*(?:no\.\s*)?(\d{{1,6}}(?:{_TO}\d{{1,6}})?)\s*[)\]]", re.IGNORECASE)
 _IMAGES = re.compile(
@@ -98,7 +101,7 @@ def _citations(text: str) -> list[_Citation]:
     place = 0
     while (head := _HEAD.search(text, place)) is not None:
         word = (head["word"] or head["short"] or head["han"]).lower().rstrip(".")
-        plural = word in ("pages", "pp", "pgs", "seiten") or "(" in head[0]
+        plural = word in ("pages", "pp", "pgs", "seiten") or "(" in head[0] or _NUMBERS.search(head[0]) is not None
         pages, place = _items(text, head.end(), plural=plural)
         if head["short"] and "=" in head[0]:
             continue  # p = 12 is a value
