@@ -24,13 +24,14 @@ from schemas.task import CheckResult, ParsedReply, Task, View
 def parse(text: str, view: View) -> ParsedReply:
     """HTML or Markdown, whichever the reply is, or a list of objects with places. An empty page is a valid answer."""
     text = unicodedata.normalize("NFC", text)
+    parsed, things = read_layout(text) if is_layout(text, view.text_layer) else ([], None)
     dropped = 0
-    if is_layout(text, view.text_layer):
-        parsed, things = read_layout(text)
+    if things is None or (things.cut and not parsed):
+        parsed, cut = read_html(text) if is_html(text) else read_markdown(text)
+        cut = cut or things is not None  # what ends within its first block is shown as it came, and in doubt
+    else:
         cut, dropped = things.cut, things.dropped + len(things.values) - len(parsed)
         settle(text, things, len(parsed), dropped, "blocks")
-    else:
-        parsed, cut = read_html(text) if is_html(text) else read_markdown(text)
     blocks = [_row(block, view) for block in parsed]
     strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(parsed, blocks, strict=True))
     # a box that is none is lost; its block is not
