@@ -261,9 +261,9 @@ class _Gathered:
 
 def _with_columns(pieces: Sequence[pa.Table], names: Collection[str]) -> Iterator[pa.Table]:
     """With nulls where only others of them have such a column."""
-    fields = {each.name: each for piece in pieces for each in piece.schema if each.name in names}
+    fields = {column.name: column for piece in pieces for column in piece.schema if column.name in names}
     for piece in pieces:
-        for missing in [each for name, each in fields.items() if name not in piece.schema.names]:
+        for missing in [column for name, column in fields.items() if name not in piece.schema.names]:
             piece = piece.append_column(missing, pa.nulls(piece.num_rows, missing.type))
         yield piece
 

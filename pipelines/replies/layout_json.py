@@ -59,8 +59,8 @@ def _block(element: dict[str, Any]) -> Block | None:
     plain = {plain_key(key): item for key, item in element.items()}
     kind = next((name for key in _TYPE_KEYS if (name := clean(plain.get(key)))), "")
     text = next((item.strip() for key in _TEXT_KEYS if isinstance(item := plain.get(key), str) and item.strip()), "")
-    found = (type_ for name, type_ in _TYPES if re.search(name, kind, re.IGNORECASE))
-    block_type: BlockType = next(found, "paragraph")
+    types = (type_ for name, type_ in _TYPES if re.search(name, kind, re.IGNORECASE))
+    block_type: BlockType = next(types, "paragraph")
     box = json.dumps(plain["bbox_2d"]).strip("[]") if "bbox_2d" in plain else None
     if block_type == "table" and "<t" in text:
         tables = [block for block in read_html(text)[0] if block.type == "table"]

@@ -26,9 +26,10 @@ def parse(text: str, view: View) -> ParsedReply:
     text = unicodedata.normalize("NFC", text)
     parsed, things = read_layout(text) if is_layout(text, view.text_layer) else ([], None)
     dropped = 0
-    if things is None or (things.cut and not parsed):
+    if things is None or not parsed:
         parsed, cut = read_html(text) if is_html(text) else read_markdown(text)
-        cut = cut or things is not None  # what ends within its first block is shown as it came, and in doubt
+        if things is not None:  # a list of parts of which none can be read is shown as it came, and in doubt
+            cut, dropped = cut or things.cut, max(1, things.dropped)
     else:
         cut, dropped = things.cut, things.dropped + len(things.values) - len(parsed)
         settle(text, things, len(parsed), dropped, "blocks")
