@@ -361,19 +361,19 @@ def test_mutated_specs_are_sentences_within_seconds(
         mutate = _mutated if turn % 2 else _other_values
         text = mutate(seeds[turn // 2 % len(seeds)], dice)
         Path("spec.yaml").write_bytes(text)
-        started = time.monotonic()
+        started = time.process_time()
         try:
             code = main(["plan", "spec.yaml"])
         except Exception as error:
             raise AssertionError(f"mutation {turn}: {text[:3000]!r}") from error
-        slowest = max(slowest, time.monotonic() - started)
-        assert slowest < 60, text[:3000]
+        slowest = max(slowest, time.process_time() - started)
+        assert slowest < 10, text[:3000]
         printed = capsys.readouterr()
         said = [line for line in printed.err.splitlines() if not line.endswith("no weights are fetched")]
         assert len(said) <= (1 if code else 0), printed.err
         codes[code] += 1
     assert min(codes[0], codes[2]) > number / 20
-    figure(f"{number} mutated specs: {codes[0]} plans, {codes[2] + codes[1]} sentences, slowest {slowest:.1f} s")
+    figure(f"{number} mutated specs: {codes[0]} plans, {codes[2] + codes[1]} sentences, slowest {slowest:.1f} s of CPU")
 
 
 def test_spec_errors_name_their_file(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ prompt, or all its screens, which are asked about one after another.
 They would fill the object store on the way from a decode actor, so they are decoded here, in a child of this
 actor's, and nothing is cut: the pixels of a page and the number of frames follow from what the engine's context holds
 (docs/facts/qwen3-vl.md §1.8, §2.6). One at a time: two of them could fill the memory. But a long video is divided among
-several children, which takes no more of it than one.
+several children: together they hold no more frames than one would, but each is a process with a limit of its own.
 """
 
 from __future__ import annotations

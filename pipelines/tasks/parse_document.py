@@ -15,7 +15,6 @@ from pipelines.replies.grounded import BBOX_PX_OR_NULL
 from pipelines.replies.layout_json import is_layout, read_layout
 from pipelines.replies.qwenvl_html import is_html, read_html
 from pipelines.replies.qwenvl_markdown import read_markdown
-from pipelines.replies.things import settle
 from schemas.output import TEXT_OR_NULL, Output, list_of, nullable, record
 from schemas.request import Sampling
 from schemas.task import CheckResult, ParsedReply, Task, View
@@ -32,7 +31,6 @@ def parse(text: str, view: View) -> ParsedReply:
             cut, dropped = cut or things.cut, max(1, things.dropped)
     else:
         cut, dropped = things.cut, things.dropped + len(things.values) - len(parsed)
-        settle(text, things, len(parsed), dropped, "blocks")
     blocks = [_row(block, view) for block in parsed]
     strange = sum(block.box is not None and row["bbox_px"] is None for block, row in zip(parsed, blocks, strict=True))
     # a box that is none is lost; its block is not

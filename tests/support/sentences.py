@@ -29,9 +29,9 @@ def job_of_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What a command says that cannot do what it should: one line on stderr."""
     capsys.readouterr()
-    started = time.monotonic()
+    started = time.process_time()
     code = main(arguments)
-    assert time.monotonic() - started < 60, "it hung"
+    assert time.process_time() - started < 10
     printed = capsys.readouterr()
     assert code in (1, 2), printed
     assert "Traceback" not in printed.err + printed.out
