@@ -253,10 +253,11 @@ def test_nobody_runs_it(output: Output, capsys: pytest.CaptureFixture[str]) -> N
 def test_who_runs_it_and_what_it_does(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     with Lease(output.store, "ann@host", "sightread run, papers", now(), on_lost=print) as lease:
         assert "it has not said yet what it does" in shown(output.store, capsys)
-        with Journal(output.store, LeaseGuard(output.store.address, lease.token), name="papers", workers=1) as journal:
+        guard = LeaseGuard(output.store.address, lease.token)
+        with Journal(output.store, guard, name="papers", workers=1, every_s=0.05) as journal:
             journal.planned(10, 4, 3)
-            journal._write()
-            text = shown(output.store, capsys)
+            while "now starting" not in (text := shown(output.store, capsys)):
+                time.sleep(0.05)
     assert "running by ann@host since" in text
     assert "(sightread run, papers)" in text
     assert re.search(r"now starting, 4 of 10 rows; as of 0:\d\d:\d\d", text)
