@@ -3,7 +3,7 @@ none, nor does a decoder.
 
 Print and screens leave a tenth of their bytes, at less than it costs to hand these on. What keeps more than a sixth
 (photographs, frames of video, the grain of a scan) takes several times as long, and travels as it is
-(docs/facts/media-decoding.md §14).
+(docs/facts/media-decoding.md §13).
 """
 
 from __future__ import annotations
