@@ -4,7 +4,7 @@ decoded, and where the file ends before it says so."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from operator import le
@@ -13,10 +13,10 @@ from typing import Any
 import av
 
 from operators.media.source import Source
+from operators.media.video import file_packets, mp4_samples
 from operators.media.video.containers import HEAD_BYTES
-from operators.media.video.ffmpeg_log import complaints
-from operators.media.video.packed_index import MOST_CONCEALED, FrameIndex, Key
-from operators.media.video.packet_reader import demuxed
+from operators.media.video.file_packets import FilePackets
+from operators.media.video.packed_index import MOST_CONCEALED, FrameIndex
 
 REST_S = 0.5
 """Stated but missing seconds from which a file counts as truncated."""
@@ -44,10 +44,6 @@ _SLOW = 0.02
 """Share of frames that stay longer than JUMP_S from which that is the way of the video."""
 _NEAR = 4
 """Packets before a gap within which a complaint of the demuxer is about it."""
-_SAYS_NOTHING = 8
-"""Zeros at which a packet of AV1 begins that was wiped: its decoder passes over them without a word."""
-_SHOWN_VP8 = 0x10
-"""The bit of a VP8 packet's first byte that says that its frame is shown (RFC 6386 §9.1)."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +69,9 @@ class FileIndex:
         return self.stated_s - max(self.readable_s, self.end_s) > REST_S
 
 
-@dataclass
-class _Packets:
-    """What is read of the packets of the stream, by their number, and of those beside it. corrupt: what the demuxer
-    calls so; behind_damage: before which it stepped over something."""
-
-    pts: list[int | None] = field(default_factory=list)
-    dts: list[int | None] = field(default_factory=list)
-    positions: list[int | None] = field(default_factory=list)
-    keys: list[Key] = field(default_factory=list)
-    hidden: set[int] = field(default_factory=set)
-    corrupt: set[int] = field(default_factory=set)
-    behind_damage: set[int] = field(default_factory=set)
-    last_duration: int = 0
-    first_s: Fraction | None = None
-    last_s: Fraction = Fraction(0)
-
-
 def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
-    """Reads every packet of the file. None where the stream holds no frame that is shown."""
-    packets = _read(container, stream)
+    """None where the stream holds no frame that is shown."""
+    packets = file_packets.read(container, stream, mp4_samples.read(source, container, stream))
     names = set(container.format.name.split(","))
     if "avi" in names:
         _true_places(packets, stream)
@@ -144,51 +123,7 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     )
 
 
-def _read(container: Any, stream: Any) -> _Packets:
-    packets = _Packets()
-    is_vp8 = stream.codec_context.name == "vp8"
-    is_av1 = stream.codec_context.name in ("av1", "libdav1d")
-    near: int | None = None
-    latest: int | None = None
-    wanted = stream.index
-    extents: dict[int, list[int]] = {}
-    with complaints() as count:
-        complained = count()
-        for packet in demuxed(container):
-            pts, dts, pos, index = packet.pts, packet.dts, packet.pos, packet.stream_index
-            stamp = pts if pts is not None else dts
-            if stamp is not None:
-                end = stamp + (packet.duration or 0)
-                extent = extents.setdefault(index, [stamp, end])
-                if stamp < extent[0]:
-                    extent[0] = stamp
-                if end > extent[1]:
-                    extent[1] = end
-            if index != wanted:
-                continue
-            number = len(packets.pts)
-            near = pos if pos is not None else near
-            packets.pts.append(pts)
-            packets.dts.append(dts)
-            packets.positions.append(pos)
-            if packet.is_keyframe:
-                packets.keys.append(Key(number, pts, dts, pos, near))
-            if packet.is_corrupt or (is_av1 and not any(memoryview(packet)[:_SAYS_NOTHING])):
-                packets.corrupt.add(number)
-            if (now := count()) != complained:
-                packets.behind_damage.add(number)
-                complained = now
-            if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & _SHOWN_VP8):
-                packets.hidden.add(number)
-            elif pts is not None and (latest is None or pts >= latest):
-                latest, packets.last_duration = pts, packet.duration or 0
-    bases = {number: container.streams[number].time_base for number in extents}
-    packets.first_s = min((first * bases[number] for number, (first, _) in extents.items()), default=None)
-    packets.last_s = max((last * bases[number] for number, (_, last) in extents.items()), default=Fraction(0))
-    return packets
-
-
-def _true_places(packets: _Packets, stream: Any) -> None:
+def _true_places(packets: FilePackets, stream: Any) -> None:
     """An AVI counts the frames that are read; where some cannot be, its index still says which are which."""
     places = {entry.pos + _AVI_HEADER: entry.timestamp for entry in stream.index_entries}
     true = [None if pos is None else places.get(pos) for pos in packets.positions]
@@ -203,7 +138,7 @@ def _true_places(packets: _Packets, stream: Any) -> None:
         packets.pts = true
 
 
-def _damage(packets: _Packets, ticks: list[int], base: Fraction, names: set[str]) -> tuple[set[int], list[int]]:
+def _damage(packets: FilePackets, ticks: list[int], base: Fraction, names: set[str]) -> tuple[set[int], list[int]]:
     """(numbers of frames that are damaged, when missing ones were to be shown). Where many are missing, those up to the
     next keyframe show what was there before."""
     is_broadcast = bool(names & _BROADCAST)
@@ -262,7 +197,7 @@ def _usual(stream: Any, *, is_raw: bool) -> int:
     return max(1, round(step))
 
 
-def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -> tuple[list[int], bool, list[int]]:
+def _presented(packets: FilePackets, names: set[str], base: Fraction, usual: int) -> tuple[list[int], bool, list[int]]:
     """(ticks of presentation by number, whether frames are told by the order in which they come, numbers of the packets
     at which the clock was set)."""
     pts, dts = packets.pts, packets.dts
@@ -292,7 +227,7 @@ def _presented(packets: _Packets, names: set[str], base: Fraction, usual: int) -
     return [tick + delay for tick in decoded], True, joints
 
 
-def _guessed(packets: _Packets, base: Fraction, usual: int) -> tuple[list[int], list[int]] | None:
+def _guessed(packets: FilePackets, base: Fraction, usual: int) -> tuple[list[int], list[int]] | None:
     """(ticks of presentation by number, numbers of the packets at which the clock was set) of a program stream of which
     few frames have their times: FFmpeg guesses the others, one of them for two frames where a frame begins amid a
     packet. None where it did not, or frames do not follow one another evenly."""
@@ -338,7 +273,7 @@ def _filled(ticks: list[int | None], usual: int) -> list[int]:
 
 
 def _rebased(
-    ticks: list[int], packets: _Packets, base: Fraction, usual: int, *, is_broadcast: bool
+    ticks: list[int], packets: FilePackets, base: Fraction, usual: int, *, is_broadcast: bool
 ) -> tuple[list[int], list[int]]:
     """(ticks that go on where the clock was set, numbers of the packets at which it was): set back in any container,
     forward in those of broadcasts. Frames that an edit list cuts off are no part of that."""
@@ -378,7 +313,7 @@ def _rebased(
     return rebased, joints
 
 
-def _origin(container: Any, packets: _Packets, first_frames_s: list[Fraction]) -> Fraction:
+def _origin(container: Any, packets: FilePackets, first_frames_s: list[Fraction]) -> Fraction:
     """Where a player's clock begins, exactly; never after the first frame. container.start_time is rounded to a
     microsecond, so a frame would come before it."""
     start = container.start_time
