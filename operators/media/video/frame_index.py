@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
-from operator import le
+from operator import le, sub
 from typing import Any
 
 import av
@@ -87,7 +87,7 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
     shown = [number for number in range(len(ticks)) if number not in packets.hidden]
     origin_s = _origin(container, packets, [ticks[number] * base for number in shown[:64]])
     latest = (Fraction(_LAST_S) + origin_s) // base
-    late = {number for number in shown if ticks[number] > latest}
+    late = {number for number in shown if ticks[number] > latest} if max(ticks, default=0) > latest else set()
     if late:
         notes.add("time_gap")
     hidden = frozenset(packets.hidden | late)
@@ -107,7 +107,7 @@ def read(source: Source, container: Any, stream: Any) -> FileIndex | None:
         by_order=by_order,
         notes=frozenset(notes),
     )
-    last = max((tick for number, tick in enumerate(ticks) if number not in hidden))
+    last = max(ticks[number] for number in shown if number not in late)
     stay = packets.last_duration if packets.last_duration > 0 and not late else usual
     end_s = min(_LAST_S, float(last * base - origin_s + stay * base))
     readable_s = end_s if joints else max(float(packets.last_s - origin_s), 0.0)
@@ -144,13 +144,16 @@ def _damage(packets: FilePackets, ticks: list[int], base: Fraction, names: set[s
     is_broadcast = bool(names & _BROADCAST)
     # a frame lies in several packets of these, so that the one before a gap lacks its end
     puts_together = is_broadcast or "asf" in names
-    clocks = packets.dts if sum(tick is not None for tick in packets.dts) * 2 > len(packets.dts) else packets.pts
-    known = [(number, clock) for number, clock in enumerate(clocks) if clock is not None]
-    steps = [(there, there - here, after - before) for (here, before), (there, after) in pairwise(known)]
+    clocks = packets.dts if _are_most_known(packets.dts) else packets.pts
+    known = [number for number, clock in enumerate(clocks) if clock is not None]
+    ticking = [clock for clock in clocks if clock is not None]
+    steps = list(zip(known[1:], map(sub, known[1:], known), map(sub, ticking[1:], ticking), strict=False))
     forward = sorted(step for _, count, step in steps if count == 1 and step > 0)
     # among packets that have their times, one without has lost what stood before it
-    nameless = {number for number, clock in enumerate(packets.pts) if clock is None and packets.dts[number] is None}
-    if "mpegts" not in names or len(nameless) > len(ticks) * _FEW:
+    nameless = set[int]()
+    if "mpegts" in names and None in packets.pts:
+        nameless = {number for number, clock in enumerate(packets.pts) if clock is None and packets.dts[number] is None}
+    if len(nameless) > len(ticks) * _FEW:
         nameless = set()
     damaged, missing = packets.corrupt | nameless, list[int]()
     if not forward:
@@ -204,17 +207,16 @@ def _presented(packets: FilePackets, names: set[str], base: Fraction, usual: int
     is_broadcast = bool(names & _BROADCAST)
     if names & _RAW:
         return [number * usual for number in range(len(pts))], True, []
-    known = [number for number, tick in enumerate(pts) if tick is not None and dts[number] is not None]
-    unknown = sum(tick is None for tick in pts)
+    known = next((number for number, pair in enumerate(zip(pts, dts, strict=True)) if None not in pair), None)
     if "mpeg" in names and (guessed := _guessed(packets, base, usual)):
         return guessed[0], False, guessed[1]
     if names & _BY_RATE and pts != dts:
         delay = 0
-    elif known and (unknown > len(pts) * _FEW or ("mpeg" in names and _goes_back(dts, base))):
+    elif known is not None and (pts.count(None) > len(pts) * _FEW or ("mpeg" in names and _goes_back(dts, base))):
         # several frames in a packet of the container, of which the first alone has its time
-        delay = (pts[known[0]] or 0) - (dts[known[0]] or 0)
+        delay = (pts[known] or 0) - (dts[known] or 0)
     else:
-        ticks = [pts[number] if pts[number] is not None else dts[number] for number in range(len(pts))]
+        ticks = [shown if shown is not None else decoded for shown, decoded in zip(pts, dts, strict=True)]
         rebased, joints = _rebased(_filled(ticks, usual), packets, base, usual, is_broadcast=is_broadcast)
         return rebased, False, joints
     decoded, joints = _rebased(_filled(dts, usual), packets, base, usual, is_broadcast=is_broadcast)
@@ -253,6 +255,10 @@ def _goes_back(dts: list[int | None], base: Fraction) -> bool:
     return any(-1 < (after - before) * base <= 0 for before, after in pairwise(known))
 
 
+def _are_most_known(ticks: list[int | None]) -> bool:
+    return ticks.count(None) * 2 < len(ticks)
+
+
 def _filled(ticks: list[int | None], usual: int) -> list[int]:
     """Packets without a time lie evenly between those that have one."""
     known = [number for number, tick in enumerate(ticks) if tick is not None]
@@ -278,7 +284,7 @@ def _rebased(
     """(ticks that go on where the clock was set, numbers of the packets at which it was): set back in any container,
     forward in those of broadcasts. Frames that an edit list cuts off are no part of that."""
     dts = packets.dts
-    by_dts = sum(tick is not None for tick in dts) * 2 > len(dts)
+    by_dts = _are_most_known(dts)
     if by_dts and not is_broadcast:
         clocks = [tick for tick in dts if tick is not None]
         if all(map(le, clocks, clocks[1:])):  # it never goes back
