@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from operators.media.source import opened_file
@@ -69,6 +70,28 @@ def test_what_is_whole_is_not_called_damaged(tmp_path: Path, kind: str) -> None:
         assert result.damaged_frames == 0
         assert "damaged" not in result.input_notes
         assert counters == [int(time_s * RATE + 0.01) for time_s in result.times_s]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.webm", "libvpx-vp9"), ("b.webm", "libvpx")])
+def test_a_picture_that_was_wiped_to_its_end_is_not_shown(tmp_path: Path, name: str, codec: str) -> None:
+    """Its decoder makes a picture of it all the same, and says nothing."""
+    path = write_counters(tmp_path / name, FRAMES, gop=50, codec=codec)
+    with av.open(str(path)) as container:
+        packets = [bytes(memoryview(packet)) for packet in container.demux(video=0) if packet.size]
+    # shown at a wanted time, and no keyframe; half of what may be a few bytes
+    wiped = max((137, 162, 187, 212), key=lambda number: len(packets[number]))
+    data, whole = path.read_bytes(), packets[wiped]
+    assert data.count(whole) == 1
+    path.write_bytes(data.replace(whole, whole[: len(whole) // 4] + bytes(len(whole) - len(whole) // 4)))
+    shown_at = {}
+    damaged = 0
+    for _, result, counters in shown(path, SETTINGS):
+        assert isinstance(result, Decoded)
+        damaged += result.damaged_frames or 0
+        shown_at |= dict(zip((int(time_s * RATE + 0.01) for time_s in result.times_s), counters, strict=True))
+    assert damaged == 1
+    assert wiped not in shown_at  # what was on screen before it, at the time that is wanted
+    assert wiped - 1 in shown_at.values()
 
 
 def test_packets_that_a_broadcast_lost_are_told(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from operators.media.video.packet_reader import demuxed
 
 _COMPARED = 64
 """Packets by which it shows whether what was foreseen is so."""
-_SAYS_NOTHING = 8
-"""Zeros at which a packet of AV1 begins that was wiped: its decoder passes over them without a word."""
+_SAYS_NOTHING = {"av1": slice(8), "libdav1d": slice(8), "vp8": slice(-8, None), "vp9": slice(-8, None)}
+"""Where zeros tell that a packet was wiped, at its beginning or its end: decoders of these take them for a picture, or
+pass over them without a word."""
 _SHOWN_VP8 = 0x10
 """The bit of a VP8 packet's first byte that says that its frame is shown (RFC 6386 §9.1)."""
 
@@ -49,7 +50,7 @@ def read(container: Any, stream: Any, foreseen: FilePackets | None) -> FilePacke
     """Reads every packet of the file, or the first few where these are as foreseen."""
     packets = FilePackets()
     is_vp8 = stream.codec_context.name == "vp8"
-    is_av1 = stream.codec_context.name in ("av1", "libdav1d")
+    part = _SAYS_NOTHING.get(stream.codec_context.name)
     near: int | None = None
     latest: int | None = None
     wanted = stream.index
@@ -77,7 +78,7 @@ def read(container: Any, stream: Any, foreseen: FilePackets | None) -> FilePacke
             packets.positions.append(pos)
             if packet.is_keyframe:
                 packets.keys.append(Key(number, pts, dts, pos, near))
-            if packet.is_corrupt or (is_av1 and not any(memoryview(packet)[:_SAYS_NOTHING])):
+            if packet.is_corrupt or (part is not None and not any(memoryview(packet)[part])):
                 packets.corrupt.add(number)
             if (now := count()) != complained:
                 packets.behind_damage.add(number)
