@@ -270,15 +270,18 @@ def test_inputs_are_compared_as_their_rows_would_be(
 
 
 @settings(max_examples=100, deadline=None)
-@given(names=st.lists(st.integers(0, 30).map(str), max_size=80))
-def test_a_name_that_came_up_is_known_again(names: list[str]) -> None:
+@given(names=st.lists(st.tuples(st.integers(0, 30).map(str), st.booleans()), max_size=80))
+def test_a_name_that_came_up_is_known_again(names: list[tuple[str, bool]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seen, "RECENT", 3)
         there, counted = Seen(), dict[str, int]()
-        for name in names:
-            assert (name in there) == (name in counted)
-            assert there.add(name) == counted.get(name, 0)
-            counted[name] = counted.get(name, 0) + 1
+        for name, only_new in names:
+            if only_new:
+                assert there.add_new(name) == (name not in counted)
+                counted.setdefault(name, 1)
+            else:
+                assert there.add(name) == counted.get(name, 0)
+                counted[name] = counted.get(name, 0) + 1
 
 
 Asked = st.lists(st.tuples(st.sets(st.integers(0, 6), min_size=1), st.booleans()), min_size=1, max_size=5)
