@@ -264,7 +264,7 @@ def execute(feed: pa.Table | Source, plan: list[Stage]) -> Iterator[pa.Table]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    from pipelines import ray_source
+    from pipelines import ray_source, ray_steps
 
     is_one = isinstance(feed, pa.Table) and feed.num_rows == 1
     if is_one and len(plan) > 1 and _head is not None:  # on a cluster no node may have all that they take
@@ -302,9 +302,10 @@ def execute(feed: pa.Table | Source, plan: list[Stage]) -> Iterator[pa.Table]:
             batch_format="pyarrow",
             batch_size=None,
         )
-    with ray_stand_ins.stand_ins() if _head is not None else contextlib.nullcontext():
+    with ray_stand_ins.stand_ins() if _head is not None else contextlib.nullcontext(), ray_steps.paced() as ended:
         # without the threads of iter_batches, which cost the driver more than the receipts
         for bundle in dataset.iter_internal_ref_bundles():
+            ended()
             yield from ray.get(list(bundle.block_refs))
 
 

@@ -8,6 +8,7 @@ dashboard, no other machine and no other dataset, so their answers are known her
 from __future__ import annotations
 
 import contextlib
+import functools
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,9 +43,9 @@ def _dataset_id() -> str:
     return uuid.uuid4().hex
 
 
-def _locations(actors: tuple[str, ...]) -> dict[str, None]:
+def _no_locations(_: tuple[str, ...]) -> dict[str, str]:
     """None known: then Ray Data takes what each actor itself has told."""
-    return dict.fromkeys(actors)
+    return {}
 
 
 def _all_there_is(_: str) -> dict[str, dict[str, float]]:
@@ -60,17 +61,17 @@ def stand_ins() -> Iterator[None]:
     from ray.data._internal import stats
     from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as coordinator
     from ray.data._internal.execution.operators import actor_pool_map_operator as pool
-    from ray.data._internal.utils import cached_ray_internals as internals
 
     figures = StandIn(gen_dataset_id=_dataset_id)
-    places = StandIn(get_actor_locations=_locations)
+    # asked every second
+    machine = StandIn(get_reserved_resources=functools.cache(_all_there_is))
     with contextlib.ExitStack() as patched:
         for module, name, there in (
-            (stats, "get_or_create_stats_actor", figures),
-            (coordinator, "get_or_create_autoscaling_coordinator", StandIn(get_reserved_resources=_all_there_is)),
-            (pool, "get_or_create_actor_location_tracker", places),
-            (internals, "get_or_create_actor_location_tracker", places),
+            (stats, "get_or_create_stats_actor", lambda: figures),
+            (coordinator, "get_or_create_autoscaling_coordinator", lambda: machine),
+            (pool, "get_or_create_actor_location_tracker", StandIn),
+            (pool, "get_actor_locations", _no_locations),
         ):
             patched.callback(setattr, module, name, getattr(module, name))
-            setattr(module, name, lambda there=there: there)
+            setattr(module, name, there)
         yield

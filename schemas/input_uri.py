@@ -7,10 +7,12 @@ percent-encoded (RFC 8089). A path begins with a slash, so the two are never tak
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SCHEMES = ("file:///", "file://localhost/")
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 
 
 def uri_of(path: str) -> str:
@@ -31,4 +33,4 @@ def path_of(uri: str) -> Path:
 
 def text_of(name: str) -> str:
     """A name as text: what is none in it, replaced."""
-    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in name)
+    return _NO_TEXT.sub("\ufffd", name)

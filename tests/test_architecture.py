@@ -55,7 +55,7 @@ LIBRARIES = {
     # a heavy library -> the only files or folders that may import it, besides the benches, whose peers need theirs
     "ray": [
         f"pipelines/ray_{what}.py"
-        for what in ("answers", "backpressure", "data", "doors", "head", "source", "stand_ins")
+        for what in ("answers", "backpressure", "data", "doors", "head", "source", "stand_ins", "steps")
     ],
     "torch": ["model"],
     "triton": ["model/network/triton_decode.py"],

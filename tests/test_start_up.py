@@ -178,3 +178,21 @@ def test_a_stand_in_answers_where_somebody_waits_and_takes_the_rest() -> None:
     assert stand_in.update_iteration_metrics.remote("figures", tag=1) is None
     with pytest.raises(AttributeError):
         stand_in.__getstate_of_an_actor__  # noqa: B018  what pickling asks for is no method of an actor
+
+
+def test_the_scheduler_of_ray_looks_as_often_as_chunks_come_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import ray_steps
+
+    ray = ray_steps.streaming_executor_state
+    before_s = ray.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S
+    now_s = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    waits_s = []
+    with ray_steps.paced() as ended:
+        for every_s in (3.0, 0.2, 60.0):
+            for _ in range(20):
+                now_s += every_s
+                ended()
+            waits_s.append(ray.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S)
+    waits_s.append(ray.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S)
+    assert waits_s == [pytest.approx(0.3), before_s, ray_steps.MOST_S, before_s]

@@ -82,7 +82,7 @@ _NO_TEXT = frozenset(range(32)) - frozenset(b"\t\n\f\r")
 
 def media_of_name(name: str) -> str | None:
     """None when the name does not tell."""
-    kind = _of_suffix(name, FORMATS)
+    kind = _EXTENSIONS.get(_suffix(name))
     return None if kind is None else kind.media
 
 

@@ -82,10 +82,10 @@ class Scope:
 
     def once(self, target: Target) -> list[dict[str, Any]]:
         """Its row; none where it is an input already."""
-        if target.address in self.seen:
-            self.skipped["named twice"] += 1
-            return []
-        return [self.again(target)]
+        if self.seen.add_new(target.address):
+            return [row_of(target)]
+        self.skipped["named twice"] += 1
+        return []
 
     def again(self, target: Target) -> dict[str, Any]:
         """Its row, of an input of its own also where the same was an input before."""

@@ -19,26 +19,34 @@ class Seen:
         self._runs: list[_Run] = []  # each larger than the next
         self._more: dict[int, int] = {}  # of those that came up again: how often
 
-    def __contains__(self, name: str) -> bool:
-        return self._has(_digest(name))
-
     def add(self, name: str) -> int:
         """How often it came up before."""
         digest = _digest(name)
+        if self._is_new(digest):
+            return 0
+        times = self._more.get(digest, 1)
+        self._more[digest] = times + 1
+        return times
+
+    def add_new(self, name: str) -> bool:
+        """Whether it did not come up before. If it did, that counts for nothing."""
+        return self._is_new(_digest(name))
+
+    def _is_new(self, digest: int) -> bool:
         if self._has(digest):
-            times = self._more.get(digest, 1)
-            self._more[digest] = times + 1
-            return times
+            return False
         self._recent.add(digest)
         if len(self._recent) >= RECENT:
             self._sort()
-        return 0
+        return True
 
     def _has(self, digest: int) -> bool:
         if digest in self._recent:
             return True
+        if not self._runs:
+            return False
         wanted = np.uint64(digest)
-        places = ((run, int(np.searchsorted(run, wanted))) for run in self._runs)
+        places = ((run, int(run.searchsorted(wanted))) for run in self._runs)
         return any(place < len(run) and run[place] == wanted for run, place in places)
 
     def _sort(self) -> None:

@@ -87,7 +87,7 @@ def read_ahead(targets: Iterable[Target], settings: FetchSettings) -> Iterator[t
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="shard")
     try:
         for target in targets:
-            is_far = is_shard(target) and is_remote(target.address)
+            is_far = is_remote(target.address) and is_shard(target)
             waiting.append((target, pool.submit(_read, target, settings) if is_far else None))
             while waiting and (waiting[0][1] is None or len(waiting) > AT_ONCE):
                 yield waiting.popleft()
