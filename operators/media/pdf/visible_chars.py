@@ -118,14 +118,19 @@ def _same_place(chars: LayerChars, near: NDArray[np.float32]) -> tuple[NDArray[n
     y = (chars.boxes[:, 1] + chars.boxes[:, 3]) / 2
     codes = chars.codes.astype(np.int64)
     row_height = max(float(np.median(near)) / _SHADOW, 4.0)
+    across = np.argsort(x, kind="stable")
     pairs = []
     for shift in (0.0, 0.5):  # two that lie close fall into one row of one of these
-        order = by_rows(x, np.floor(y / row_height + shift).astype(np.int64), codes)
+        order = by_rows(across, np.floor(y / row_height + shift).astype(np.int64), codes)
         for step in (1, 2):
             one, two = order[:-step], order[step:]
+            same = np.nonzero(codes[one] == codes[two])[0]
+            one, two = one[same], two[same]
+            beside = np.abs(x[one] - x[two]) <= near[two]
+            one, two = one[beside], two[beside]
             dx, dy = np.abs(x[one] - x[two]), np.abs(y[one] - y[two])
             # a glyph that stands for both letters of a word is one drawing
             ligature = (dx == 0) & (dy == 0) & (np.abs(one - two) <= 2)
-            close = (codes[one] == codes[two]) & (dx <= near[two]) & (dy <= near[two]) & ~ligature
+            close = (dy <= near[two]) & ~ligature
             pairs.append((one[close], two[close]))
     return np.concatenate([one for one, _ in pairs]), np.concatenate([two for _, two in pairs])
