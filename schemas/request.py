@@ -1,7 +1,7 @@
 """What a task asks of an engine and what comes back. Knows nothing of models, Ray or files.
 
-Pictures travel as RGB8, compressed where that gets them much smaller (`model/prompts/rgb.py`): lossless, and some
-twenty times cheaper to make and to open than PNG. They are already at the size that the model sees
+Pictures travel as RGB8 or as gray, compressed where that gets them much smaller (`model/prompts/rgb.py`): lossless, and
+some twenty times cheaper to make and to open than PNG. They are already at the size that the model sees
 (`model/prompts/pixels.py`), so no engine resizes them again.
 """
 
@@ -17,7 +17,8 @@ Buffer: TypeAlias = bytes | memoryview
 class Picture:
     """One RGB picture at the model's input size; both sides are multiples of the model's token side (32 px).
 
-    data: height_px * width_px * 3 bytes, row-major, RGB order, or a zstd frame of them, which is of another length. A
+    data: height_px * width_px * 3 bytes, row-major, RGB order, or a zstd frame of them. Of a picture without color, one
+    channel: height_px * width_px bytes, or "G" and a zstd frame of them. Frames are of none of these lengths. A
     read-only view is enough.
     """
 

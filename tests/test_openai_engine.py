@@ -23,6 +23,7 @@ from model.engines import backoff
 from model.engines.backoff import retry_after_s
 from model.engines.openai_engine import ATTEMPTS, OpenAIEngine
 from model.engines.openai_wire import Garbled, Reply, body
+from model.prompts.rgb import pack
 from operators.infer.engine_wire import ENGINE_MESSAGES, pack_answer
 from schemas.errors import EngineError, EngineLost, SpecError
 from schemas.request import Clip, Completion, Message, Part, Picture, Request, Sampling
@@ -251,6 +252,13 @@ def test_pictures_arrive_pixel_for_pixel_and_parts_in_order() -> None:
         (seen,) = opened(part["image_url"]["url"])
         assert np.array_equal(seen, pixels)
     assert "media_io_kwargs" not in said
+
+
+def test_a_picture_without_color_goes_out_in_one_channel() -> None:
+    gray = RNG.integers(0, 256, (32, 64), np.uint8)
+    said = sent((pack(np.repeat(gray[..., None], 3, axis=2)), "?"))
+    (seen,) = opened(said["messages"][1]["content"][0]["image_url"]["url"])
+    assert np.array_equal(seen, gray)
 
 
 def test_a_clip_as_video_carries_its_times_and_an_even_number_of_frames() -> None:

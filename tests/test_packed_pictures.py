@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from model.prompts.rgb import RGB, pack, unpack
+from model.prompts.rgb import RGB, channels_of, gray_as_one, is_gray, pack, unpack
 from schemas.request import Picture
 
 ZSTD = pa.Codec("zstd")
@@ -40,9 +40,35 @@ def test_every_picture_comes_out_as_it_went_in(height: int, width: int, seed: in
     assert np.array_equal(unpack(picture), given_pixels)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 200),
+    st.integers(1, 90),
+    st.integers(0, 9),
+    st.sampled_from([1, 7, 255]),
+    st.none() | st.integers(0, 1 << 30),
+)
+def test_one_channel_stands_for_all_only_where_no_pixel_has_color(
+    height: int, width: int, seed: int, grain: int, colored: int | None
+) -> None:
+    pixels = np.repeat(noise(height, width, seed)[..., :1] // grain * grain, 3, axis=2)
+    if colored is not None:
+        pixels.reshape(-1)[colored % pixels.size] ^= 1 << seed % 8
+    once = gray_as_one(pixels)
+    assert np.array_equal(once, pixels)
+    assert channels_of(once).shape[2] == (1 if colored is None else 3)
+    for given_pixels in (pixels, once, np.rot90(once)):
+        picture = pack(given_pixels)
+        assert is_gray(picture) == (colored is None)
+        assert len(picture.data) <= pixels.size // (3 if colored is None else 1)
+        assert np.array_equal(unpack(picture), given_pixels)
+        assert channels_of(unpack(picture)).shape[2] == channels_of(once).shape[2]
+
+
 def test_print_is_compressed_and_a_photograph_is_handed_on_as_it_lies() -> None:
     page, photo = text(640, 480), noise(640, 480)
-    assert len(pack(page).data) < 0.15 * page.size
+    assert len(pack(page).data) < 0.06 * page.size
+    assert len(pack(page // np.array([1, 2, 1], np.uint8)).data) < 0.15 * page.size
     assert np.shares_memory(np.frombuffer(pack(photo).data, np.uint8), photo)
     assert np.shares_memory(unpack(pack(photo)), photo)
     # print in the rows that are looked at first, grain in all others
@@ -57,6 +83,10 @@ def test_print_is_compressed_and_a_photograph_is_handed_on_as_it_lies() -> None:
         *(b"", b"\0", bytes(64 * 32 * 3 - 1), bytes(64 * 32 * 3 + 1), b"not a frame"),
         *(ZSTD.compress(bytes(64 * 32 * 3 + step), asbytes=True) for step in (-1, 1, 1 << 20)),
         ZSTD.compress(bytes(64 * 32 * 3), asbytes=True)[:-3],
+        *(bytes(64 * 32 + step) for step in (-1, 1)),
+        ZSTD.compress(bytes(64 * 32), asbytes=True),
+        *(b"G" + ZSTD.compress(bytes(size), asbytes=True) for size in (64 * 32 - 1, 64 * 32 + 1, 64 * 32 * 3)),
+        *(b"G", b"G" + ZSTD.compress(bytes(64 * 32), asbytes=True)[:-3]),
     ],
 )
 def test_data_of_another_picture_are_refused(data: bytes) -> None:

@@ -10,7 +10,7 @@ from model.engines.encoder_cache import EncoderCache, encode
 from model.engines.torch_engine import MOST_PREPARERS, preparers
 from model.network.qwen3vl import Visual
 from model.prompts.preprocess import byte_patches, frame_pixels, normalize, patchify, to_patches
-from model.prompts.rgb import unpack
+from model.prompts.rgb import pack, unpack
 from schemas.request import Clip, Picture
 from tests.support.tiny import noise_picture
 
@@ -19,12 +19,20 @@ def clip(frames: int, height_px: int = 64, width_px: int = 96) -> Clip:
     return Clip(tuple(noise_picture(height_px, width_px, n) for n in range(frames)), tuple(map(float, range(frames))))
 
 
+def gray_picture(height_px: int, width_px: int, seed: int = 0) -> Picture:
+    gray = np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 1), np.uint8)
+    return pack(np.repeat(gray, 3, axis=2))
+
+
 CONTENTS = {
     "a picture": noise_picture(96, 64),
     "a wide picture": noise_picture(32, 256),
     "a clip": clip(4),
     "a clip of three": clip(3),
     "a clip of one": clip(1),
+    "a picture without color": gray_picture(96, 64),
+    "a clip without color": Clip((gray_picture(64, 96), gray_picture(64, 96, 1)), (0.0, 1.0)),
+    "a clip some of which has color": Clip((gray_picture(64, 96), noise_picture(64, 96, 1)), (0.0, 1.0)),
 }
 
 

@@ -27,8 +27,8 @@ BATCH_PATCHES = 16_384
 
 @dataclass(eq=False)
 class VisualItem:
-    """A picture, or one temporal patch of a clip. pixels, uint8 [1, frames, height, width, 3] on the host, until it is
-    encoded."""
+    """A picture, or one temporal patch of a clip. pixels, uint8 [1, frames, height, width, 1 or 3] on the host, until
+    it is encoded."""
 
     grid: Grid
     pixels: Tensor | None

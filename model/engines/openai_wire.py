@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 from PIL import Image
 
-from model.prompts.rgb import unpack
+from model.prompts.rgb import channels_of, unpack
 from schemas.errors import EngineError
 from schemas.request import Clip, Completion, FinishReason, Part, Picture, Request, Sampling
 
@@ -110,7 +110,8 @@ def _image(picture: Picture) -> dict[str, Any]:
 def _png(picture: Picture) -> str:
     """Lossless, so that the server sees what our own engine would; vLLM opens it whatever the URL calls it."""
     file = io.BytesIO()
-    Image.fromarray(unpack(picture)).save(file, "PNG", compress_level=1)
+    channels = channels_of(unpack(picture))
+    Image.fromarray(channels if channels.shape[2] == 3 else channels[..., 0]).save(file, "PNG", compress_level=1)
     return base64.b64encode(file.getvalue()).decode()
 
 

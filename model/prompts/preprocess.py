@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.prompts.pixels import MERGE, PATCH, TEMPORAL
-from model.prompts.rgb import unpack
+from model.prompts.rgb import is_gray, unpack
 from schemas.request import Clip, Picture
 
 __all__ = ["MERGE", "PATCH", "TEMPORAL", "Grid", "byte_patches", "patchify"]
@@ -34,8 +34,9 @@ def byte_patches(content: Picture | Clip) -> tuple[Tensor, Grid]:
 
 
 def frame_pixels(content: Picture | Clip, *, pinned: bool = False) -> tuple[Tensor, Grid]:
-    """uint8 [t, frames, height, width, 3]: one frame of a picture, which stands for two that are equal, and two of each
-    temporal patch of a clip, whose last frame is repeated if their number is odd. The grid is in patches.
+    """uint8 [t, frames, height, width, channels]: one frame of a picture, which stands for two that are equal, and two
+    of each temporal patch of a clip, whose last frame is repeated if their number is odd. One channel where none of
+    them has color, else 3. The grid is in patches.
 
     pinned: in memory that a CUDA device copies from by itself, while this processor does something else.
     Raises ValueError for frames of several sizes, or of one that is not in whole tokens.
@@ -48,17 +49,19 @@ def frame_pixels(content: Picture | Clip, *, pinned: bool = False) -> tuple[Tens
     height, width = frames[0].height_px, frames[0].width_px
     if height % (PATCH * MERGE) or width % (PATCH * MERGE):
         raise ValueError(f"{width} x {height} px is not in multiples of {PATCH * MERGE}")
-    pixels = torch.empty((len(frames), height, width, 3), dtype=torch.uint8, pin_memory=pinned)
+    channels = 1 if all(map(is_gray, frames)) else 3
+    pixels = torch.empty((len(frames), height, width, channels), dtype=torch.uint8, pin_memory=pinned)
     for stored, frame in zip(pixels.numpy(), frames, strict=True):
-        stored[:] = unpack(frame)
+        stored[:] = unpack(frame)[..., :channels]
     t = max(1, len(frames) // TEMPORAL)
-    return pixels.view(t, -1, height, width, 3), (t, height // PATCH, width // PATCH)
+    return pixels.view(t, -1, height, width, channels), (t, height // PATCH, width // PATCH)
 
 
 def to_patches(pixels: Tensor) -> Tensor:
-    """Of [t, 1 or 2 frames, height, width, 3]: patches [t*h*w, 1536] in the same dtype, on the same device."""
+    """Of [t, 1 or 2 frames, height, width, 1 or 3]: patches [t*h*w, 1536] in the same dtype, on the same device."""
     t, _, height, width, _ = pixels.shape
     h, w = height // PATCH, width // PATCH
+    pixels = pixels.expand(-1, -1, -1, -1, 3)
     blocks = pixels.view(t, -1, h // MERGE, MERGE, PATCH, w // MERGE, MERGE, PATCH, 3)
     blocks = blocks.permute(0, 2, 5, 3, 6, 8, 1, 4, 7)
     return blocks.expand(-1, -1, -1, -1, -1, -1, TEMPORAL, -1, -1).reshape(t * h * w, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.prompts.rgb import RGB
+from model.prompts.rgb import RGB, channels_of
 
 _GRAIN = 40
 """Steps of 255 in one channel by which foreground differs from its background; less is the grain of a scan."""
@@ -25,17 +25,21 @@ _MANY_STEPS, _MANY_PIXELS = 300, 5_000
 def is_blank(pixels: RGB) -> bool:
     """Nothing but background, its grain and shadows, and dust: [height, width, 3] at the size that the model sees."""
     height, width = pixels.shape[:2]
-    rows = pixels[::8]
-    if np.count_nonzero(_apart(rows[:, 1:], rows[:, :-1]) > _GRAIN) > _MANY_STEPS:
-        return False
+    channels = channels_of(pixels)
+    count = channels.shape[2]
+    most_steps = _MANY_STEPS * count // 3
+    rows = channels[::8]
+    for some in (rows[::8], rows):  # a page of print shows it in few
+        if np.count_nonzero(_apart(some[:, 1:], some[:, :-1]) > _GRAIN) > most_steps:
+            return False
     sample = rows[:, ::8]
-    background = np.median(sample.reshape(-1, 3), axis=0).astype(np.uint8)
+    background = np.median(sample.reshape(-1, count), axis=0).astype(np.uint8)
     flat = bool((_apart(sample, background).max(axis=2) <= _FLAT).mean() >= _FLAT_SHARE)
-    around = np.tile(background, width) if flat else _surroundings(pixels).reshape(height, -1)
-    differs = _apart(pixels.reshape(height, -1), around) > (_FAINT if flat else _GRAIN)
-    if np.count_nonzero(differs) > 3 * _MANY_PIXELS:
+    around = np.tile(background, width) if flat else _surroundings(channels).reshape(height, -1)
+    differs = _apart(channels.reshape(height, -1), around) > (_FAINT if flat else _GRAIN)
+    if np.count_nonzero(differs) > count * _MANY_PIXELS:
         return False
-    pixel = np.flatnonzero(differs) // 3  # in any of the channels: dark yellow and white differ in blue alone
+    pixel = np.flatnonzero(differs) // count  # in any of the channels: dark yellow and white differ in blue alone
     foreground = pixel[np.flatnonzero(np.diff(pixel, prepend=-1))]  # each once: they are in order
     smallest = max(_PRINT_SHARE * max(height, width), _PRINT_PX)
     return len(foreground) <= _MANY_PIXELS and _largest(foreground // width, foreground % width) < smallest
@@ -46,15 +50,15 @@ def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8
     return apart
 
 
-def _surroundings(pixels: RGB) -> RGB:
-    """The middle color of each block of the picture, as large as the picture."""
-    height, width = pixels.shape[:2]
+def _surroundings(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middle color of each block of the picture, as large as the picture: [height, width, 1 or 3]."""
+    height, width, count = channels.shape
     rows, columns = -(-height // _BLOCK_PX), -(-width // _BLOCK_PX)
     side = _BLOCK_PX // 4
-    few = pixels[::4, ::4]
+    few = channels[::4, ::4]
     if few.shape[:2] != (rows * side, columns * side):
         few = np.pad(few, ((0, rows * side - few.shape[0]), (0, columns * side - few.shape[1]), (0, 0)), mode="edge")
-    blocks = few.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(rows, columns, -1, 3)
+    blocks = few.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(rows, columns, -1, count)
     middle = np.median(blocks, axis=2).astype(np.uint8)
     return np.repeat(np.repeat(middle, _BLOCK_PX, 1)[:, :width], _BLOCK_PX, 0)[:height]
 

@@ -62,7 +62,7 @@ def _meetings(chars: LayerChars) -> int:
     height = float(np.median(sides[:, 1][sides[:, 1] > 0]))
     x, y = (chars.boxes[:, :2] + chars.boxes[:, 2:]).T / 2
     row = np.floor(y / height).astype(np.int64)
-    order = by_rows(x, row)
+    order = by_rows(np.argsort(x, kind="stable"), row)
     one, two = order[:-1], order[1:]
     near = (row[one] == row[two]) & (x[two] - x[one] < _NARROWEST * height)
     one, two = one[near], two[near]

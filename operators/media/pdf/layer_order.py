@@ -62,7 +62,7 @@ def _downward(letters: list[str], chars: LayerChars) -> str:
     reverse. Only where they climb on the whole page: in what order a file has its blocks is no fault."""
     boxes = chars.boxes
     inked = np.nonzero(boxes[:, 2] > boxes[:, 0])[0]
-    ends = [place for place in np.nonzero(np.isin(chars.codes, (0x0A, 0x0D)))[0].tolist() if letters[place]]
+    ends = [place for place in np.nonzero((chars.codes == 0x0A) | (chars.codes == 0x0D))[0].tolist() if letters[place]]
     bounds = np.array([-1, *ends, len(letters)])
     reached = np.searchsorted(inked, bounds)
     lines = np.nonzero(np.diff(reached))[0]  # that show something

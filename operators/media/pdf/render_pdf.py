@@ -16,7 +16,7 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from model.prompts.pixels import smart_resize
-from model.prompts.rgb import RGB
+from model.prompts.rgb import RGB, gray_as_one
 from operators.media.blank import is_blank
 from operators.media.full_res import full_res_bytes, full_res_size
 from operators.media.pdf.open_pdf import PageFacts, opened_pages, survey
@@ -140,7 +140,7 @@ def _render(
     full_size = full_res_size(width_px, height_px, seen_size, settings)
     line_size = _line_size((width_pt, height_pt), full_size or seen_size, facts, settings)
     # each is drawn at its own size: no look at a page depends on which others are taken
-    pixels = _drawn(page, seen_size)
+    pixels = gray_as_one(_drawn(page, seen_size))
     full_res = _drawn(page, full_size) if full_size else None
     line_images = None
     if settings.line_reader is not None and line_size is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.prompts.rgb import RGB
+from model.prompts.rgb import RGB, channels_of
 from operators.media.pdf.layer_chars import LayerChars, by_rows
 
 _CONTRAST = 16
@@ -53,25 +53,27 @@ def visible(chars: LayerChars, pixels: RGB) -> NDArray[np.bool_]:
 def _contrast(boxes: NDArray[np.float32], pixels: RGB, margin: int) -> NDArray[np.bool_]:
     """[N]: whether the picture differs within each box, at the points of a grid. margin: pixels around it."""
     height, width = pixels.shape[:2]
-    flat = pixels.reshape(-1, 3)
+    channels = channels_of(pixels)
+    count = channels.shape[2]
+    flat = channels.reshape(-1, count)
     shown = np.zeros(len(boxes), np.bool_)
     left = np.arange(len(boxes))
     # most letters differ in green, at few points
-    for channels, (across, down) in (((1,), _FEW_POINTS), ((0, 1, 2), _ALL_POINTS)):
+    for chosen, (across, down) in (((count // 2,), _FEW_POINTS), (range(count), _ALL_POINTS)):
         x0, y0, x1, y1 = boxes[left].T
         x = (x0 - margin + across[:, None] * (x1 - x0 + 2 * margin)).astype(np.int32).clip(0, width - 1)
         y = (y0 - margin + down[:, None] * (y1 - y0 + 2 * margin)).astype(np.int32).clip(0, height - 1)
         points = y * width + x
-        for channel in channels:
+        for channel in chosen:
             values = flat[:, channel][points]  # [points, characters]
             shown[left] |= (values.max(axis=0) - values.min(axis=0)) >= _CONTRAST
         left = left[~shown[left]]
     large = (boxes[left, 2] - boxes[left, 0] > _COLUMNS) | (boxes[left, 3] - boxes[left, 1] > _ROWS)
     for index in left[large][:_MOST_LARGE]:  # thin strokes of large print may pass between the points
         x0, y0, x1, y1 = (max(int(side), 0) for side in boxes[index])
-        area = pixels[y0 : y1 + 1, x0 : x1 + 1]
+        area = channels[y0 : y1 + 1, x0 : x1 + 1]
         if area.size:
-            shown[index] = bool((np.ptp(area.reshape(-1, 3), axis=0) >= _CONTRAST).any())
+            shown[index] = bool((np.ptp(area.reshape(-1, count), axis=0) >= _CONTRAST).any())
     return shown
 
 
@@ -82,7 +84,7 @@ def _points(step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return (across[chosen] / (_COLUMNS - 1)).astype(np.float32), (down[chosen] / (_ROWS - 1)).astype(np.float32)
 
 
-_FEW_POINTS, _ALL_POINTS = _points(6), _points(1)
+_FEW_POINTS, _ALL_POINTS = _points(10), _points(1)
 
 
 def drawn_again(chars: LayerChars) -> NDArray[np.bool_]:
@@ -101,6 +103,8 @@ def drawn_again(chars: LayerChars) -> NDArray[np.bool_]:
     within = words[first] == words[second]
     near = ~within | (apart <= np.maximum(_SAME_PLACE * tallest[words[second]], 0.5))
     first, second, within = first[near], second[near], within[near]
+    if not len(second):
+        return again
     again[second[~within]] = True
     share = np.add.reduceat(again, starts) / np.maximum(np.add.reduceat(placed, starts), 1)
     again = placed & (share >= _MOST_SHARE)[words]
@@ -114,14 +118,19 @@ def _same_place(chars: LayerChars, near: NDArray[np.float32]) -> tuple[NDArray[n
     y = (chars.boxes[:, 1] + chars.boxes[:, 3]) / 2
     codes = chars.codes.astype(np.int64)
     row_height = max(float(np.median(near)) / _SHADOW, 4.0)
+    across = np.argsort(x, kind="stable")
     pairs = []
     for shift in (0.0, 0.5):  # two that lie close fall into one row of one of these
-        order = by_rows(x, np.floor(y / row_height + shift).astype(np.int64), codes)
+        order = by_rows(across, np.floor(y / row_height + shift).astype(np.int64), codes)
         for step in (1, 2):
             one, two = order[:-step], order[step:]
+            same = np.nonzero(codes[one] == codes[two])[0]
+            one, two = one[same], two[same]
+            beside = np.abs(x[one] - x[two]) <= near[two]
+            one, two = one[beside], two[beside]
             dx, dy = np.abs(x[one] - x[two]), np.abs(y[one] - y[two])
             # a glyph that stands for both letters of a word is one drawing
             ligature = (dx == 0) & (dy == 0) & (np.abs(one - two) <= 2)
-            close = (codes[one] == codes[two]) & (dx <= near[two]) & (dy <= near[two]) & ~ligature
+            close = (dy <= near[two]) & ~ligature
             pairs.append((one[close], two[close]))
     return np.concatenate([one for one, _ in pairs]), np.concatenate([two for _, two in pairs])
