@@ -72,9 +72,7 @@ class Source:
             planner.close()
 
     def _places(self, folder: JobFolder) -> Iterator[tuple[Round, int]]:
-        for round_, index in places(folder, self.rounds):
-            if (round_.number, index) not in self.done:
-                yield round_, index
+        yield from (place for place in places(folder, self.rounds) if (place[0].number, place[1]) not in self.done)
         if self.listing is None:
             return
         look_s = REMOTE_LOOK_S if is_remote(self.job.output) else LOOK_S
