@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from model.prompts.rgb import gray_as_one
 from operators.media.blank import is_blank
 from tests.support.layer_pages import Sheet
 
@@ -97,3 +98,12 @@ def test_print_amid_grain_and_shadow_is_print() -> None:
         picture = Image.fromarray(empty(np.random.default_rng(seed)))
         ImageDraw.Draw(picture).text((500, 1300), "1", "black", ImageFont.load_default(18))
         assert not is_blank(np.asarray(picture)), seed
+
+
+def test_one_channel_tells_what_three_equal_ones_do() -> None:
+    for seed, empty in enumerate([grain(0), grain(4), grain(8), shadow, dust, clean_dust, show_through]):
+        gray = np.repeat(empty(np.random.default_rng(seed))[..., :1], 3, axis=2)
+        picture = Image.fromarray(gray)
+        ImageDraw.Draw(picture).text((500, 1300), "1", "black", ImageFont.load_default(18))
+        for pixels in (gray, np.asarray(picture)):
+            assert is_blank(gray_as_one(pixels)) == is_blank(pixels), seed

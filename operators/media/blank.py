@@ -58,7 +58,7 @@ def _surroundings(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     few = channels[::4, ::4]
     if few.shape[:2] != (rows * side, columns * side):
         few = np.pad(few, ((0, rows * side - few.shape[0]), (0, columns * side - few.shape[1]), (0, 0)), mode="edge")
-    blocks = few.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(rows, columns, -1, count)
+    blocks = few.reshape(rows, side, columns, side, count).swapaxes(1, 2).reshape(rows, columns, -1, count)
     middle = np.median(blocks, axis=2).astype(np.uint8)
     return np.repeat(np.repeat(middle, _BLOCK_PX, 1)[:, :width], _BLOCK_PX, 0)[:height]
 

@@ -156,11 +156,11 @@ class Layer:
 
 
 def by_rows(order: NDArray[np.int64], *rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices [N] that sort by the last of rows, then by that before it, then as they come in order. rows: two at most.
-    By their low bits: two that are 65,536 apart may stand together."""
+    """Indices [..., N] that sort by the last of rows [..., N], then by that before it, then as they come in order [N].
+    rows: two at most. By their low bits: two that are 65,536 apart may stand together."""
     keys = np.arange(len(order), dtype=np.uint64)
     for number, row in enumerate(rows):
-        keys |= row[order].astype(np.uint16).astype(np.uint64) << np.uint64(32 + 16 * number)
+        keys = keys | row[..., order].astype(np.uint16).astype(np.uint64) << np.uint64(32 + 16 * number)
     keys.sort()  # whole numbers are sorted several times as fast as what stands for them
     return order[keys.astype(np.uint32)]
 

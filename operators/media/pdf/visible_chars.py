@@ -68,6 +68,8 @@ def _contrast(boxes: NDArray[np.float32], pixels: RGB, margin: int) -> NDArray[n
             values = flat[:, channel][points]  # [points, characters]
             shown[left] |= (values.max(axis=0) - values.min(axis=0)) >= _CONTRAST
         left = left[~shown[left]]
+        if not len(left):
+            return shown
     large = (boxes[left, 2] - boxes[left, 0] > _COLUMNS) | (boxes[left, 3] - boxes[left, 1] > _ROWS)
     for index in left[large][:_MOST_LARGE]:  # thin strokes of large print may pass between the points
         x0, y0, x1, y1 = (max(int(side), 0) for side in boxes[index])
@@ -118,19 +120,15 @@ def _same_place(chars: LayerChars, near: NDArray[np.float32]) -> tuple[NDArray[n
     y = (chars.boxes[:, 1] + chars.boxes[:, 3]) / 2
     codes = chars.codes.astype(np.int64)
     row_height = max(float(np.median(near)) / _SHADOW, 4.0)
-    across = np.argsort(x, kind="stable")
-    pairs = []
-    for shift in (0.0, 0.5):  # two that lie close fall into one row of one of these
-        order = by_rows(across, np.floor(y / row_height + shift).astype(np.int64), codes)
-        for step in (1, 2):
-            one, two = order[:-step], order[step:]
-            same = np.nonzero(codes[one] == codes[two])[0]
-            one, two = one[same], two[same]
-            beside = np.abs(x[one] - x[two]) <= near[two]
-            one, two = one[beside], two[beside]
-            dx, dy = np.abs(x[one] - x[two]), np.abs(y[one] - y[two])
-            # a glyph that stands for both letters of a word is one drawing
-            ligature = (dx == 0) & (dy == 0) & (np.abs(one - two) <= 2)
-            close = (dy <= near[two]) & ~ligature
-            pairs.append((one[close], two[close]))
-    return np.concatenate([one for one, _ in pairs]), np.concatenate([two for _, two in pairs])
+    # two that lie close fall into one row of one of these
+    rows = np.floor(y / row_height + np.array([[0.0], [0.5]], y.dtype)).astype(np.int64)
+    order = by_rows(np.argsort(x, kind="stable"), rows, codes)
+    one = np.concatenate([order[:, :-1], order[:, :-2]], axis=1).ravel()
+    two = np.concatenate([order[:, 1:], order[:, 2:]], axis=1).ravel()
+    same = codes[one] == codes[two]
+    one, two = one[same], two[same]
+    dx, dy = np.abs(x[one] - x[two]), np.abs(y[one] - y[two])
+    # a glyph that stands for both letters of a word is one drawing
+    ligature = (dx == 0) & (dy == 0) & (np.abs(one - two) <= 2)
+    close = (dx <= near[two]) & (dy <= near[two]) & ~ligature
+    return one[close], two[close]
