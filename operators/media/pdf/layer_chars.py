@@ -52,7 +52,7 @@ def _block() -> tuple[NDArray[np.float64], list[list[Any]]]:
 
 
 def _is_blank(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    blank = codes == _BLANKS[0]
+    blank: NDArray[np.bool_] = codes == _BLANKS[0]
     for code in _BLANKS[1:]:
         blank |= codes == code
     return blank
