@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.store.view import View
 from pipelines.folder import MOST_DIFFERENCES, JobFolder, differences
@@ -198,11 +199,12 @@ def slices_after(folder: JobFolder, places: Iterable[tuple[int, int]]) -> Slices
     """As the manifests of a job left them."""
     last = units = 0
     for place in places:
-        columns = (folder.read_piece(*place).column(key).to_pylist() for key in ("slice", "media", "size_bytes"))
-        for slice_, media, size_bytes in zip(*columns, strict=True):
-            if slice_ > last:
-                last, units = slice_, 0
-            units += expected_units(media, size_bytes) if slice_ == last else 0
+        piece = folder.read_piece(*place).select(["slice", "media", "size_bytes"])
+        if (highest := pc.max(piece.column("slice")).as_py() or 0) > last:
+            last, units = highest, 0
+        of_last = piece.filter(pc.equal(piece.column("slice"), last))
+        columns = (of_last.column(key).to_pylist() for key in ("media", "size_bytes"))
+        units += sum(map(expected_units, *columns))
     return Slices(last, units)
 
 

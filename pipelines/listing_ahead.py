@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
 LEAD = 4 * PIECE
-"""Inputs to be asked about that are listed without regard to anybody: enough for the first seconds of work."""
+"""Inputs that are listed without regard to anybody: enough for the first seconds of work."""
 HELD_BACK_S = 10.0
 """Until the rest is listed, if nothing is answered before. A driver has one interpreter and few cores, and the start of
 a cluster and its actors needs them: the first answer of 100,000 files came 10 s after that of ten with the whole
@@ -46,6 +46,7 @@ class ListingAhead:
 
     def brings_any(self) -> bool:
         """Whether there is anything to be asked about; waits until that is known."""
+        self._started.set()  # nothing else is under way
         while self._thread.is_alive() and not self.intake.asked:
             time.sleep(LOOK_S)
         return self.intake.asked > 0
@@ -71,7 +72,7 @@ class ListingAhead:
                 if self._stopped.is_set():
                     return
                 self.intake.take(piece)
-                if self.intake.asked > LEAD:
+                if self.intake.inputs > LEAD:
                     self._started.wait(HELD_BACK_S)
                     self._started.set()
             self.intake.close(self._lister.skipped, of=self.run)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -67,6 +67,17 @@ class Clock:
 
     def wall_s(self) -> float:
         return time.monotonic() - self._started
+
+
+@dataclass
+class _Here:
+    """What the driver planned by itself. done: plans of pieces of which nothing is to be done. open: of others, and
+    queued: their pending chunks. is_all: whether that is all there was."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    open: list[dict[str, Any]] = field(default_factory=list)
+    queued: list[pa.Table] = field(default_factory=list)
+    is_all: bool = False
 
 
 @dataclass
@@ -147,47 +158,57 @@ class Run:
             ahead.start()
             if not rounds:
                 cluster.begin()
-        here = self._planned_here(cluster, rounds, before) if ahead is None or rounds else None
+        here = self._planned_here(cluster, rounds, before) if ahead is None or rounds else _Here()
         self.clock.stop("probe")
-        if here is not None and (ahead is None or not (here[0].num_rows or ahead.brings_any())):
-            table, plans = here
-            for plan in plans:
-                self.figures.add(plan)
+        if here.is_all and (ahead is None or not (here.queued or ahead.brings_any())):
+            return self._table(here)
+        for plan in here.done:
+            self.figures.add(plan)
+        if here.done:
             self._plan()
-            return table
-        only = None if self.only is None else tuple(self.only)
-        return Source(self.job, tuple(rounds), before, ahead.run if ahead is not None else None, only, self.limit)
+        return Source(
+            *(self.job, tuple(rounds), before, ahead.run if ahead is not None else None),
+            done=frozenset((plan["round"], plan["piece"]) for plan in here.done),
+            open_rounds=None if self.only is None else tuple(self.only),
+            limit=self.limit,
+        )
 
-    def _planned_here(
-        self, cluster: Cluster, rounds: Sequence[Round], before: Before
-    ) -> tuple[pa.Table, list[dict[str, Any]]] | None:
-        """What is to be done, and the plans. None where it is so much that others are to plan it, while the first of it
-        is answered."""
-        folder = JobFolder(self.store)
+    def _table(self, here: _Here) -> pa.Table:
+        """All that is to be done: rows of QUEUED_CHUNKS."""
+        for plan in [*here.done, *here.open]:
+            self.figures.add(plan)
+        self._plan()
+        table = pa.concat_tables([tables.CHUNKS.empty_table(), *here.queued])
+        return table.append_column(tables.PLAN, pa.nulls(table.num_rows, tables.PLAN.type))
+
+    def _planned_here(self, cluster: Cluster, rounds: Sequence[Round], before: Before) -> _Here:
+        """As much as is quickly planned; of the rest others are to, while the first of it is answered."""
+        folder, here = JobFolder(self.store), _Here()
         every = list(places(folder, rounds))
         planner = Planner(
             self.job, folder, rounds, before, open_rounds=self.only, limit=self.limit, progress=self.progress
         )
-        queued: list[pa.Table] = []
-        plans: list[dict[str, Any]] = []
         try:
             unplanned = sum(not planner.is_planned(*place) for place in every)
             if unplanned:
                 cluster.begin()
             if unplanned > 1:
-                return None
+                return here
             for place in every:
                 if (piece := planner.plan(*place)) is None:
                     continue
-                plans.append(piece.plan)
-                if piece.pending.num_rows:
-                    queued.append(piece.pending)
-                if sum(table.num_rows for table in queued) > MOST_QUEUED:
-                    return None
+                if not piece.pending.num_rows:
+                    here.done.append(piece.plan)
+                    continue
+                cluster.begin()
+                here.open.append(piece.plan)
+                here.queued.append(piece.pending)
+                if sum(table.num_rows for table in here.queued) > MOST_QUEUED:
+                    return here
+            here.is_all = True
         finally:
             planner.close()
-        table = pa.concat_tables([tables.CHUNKS.empty_table(), *queued])
-        return table.append_column(tables.PLAN, pa.nulls(table.num_rows, tables.PLAN.type)), plans
+        return here
 
     def _take(self, plan: Mapping[str, Any]) -> None:
         """What others planned. Raises JobConflict, StoreLost where they could not."""

@@ -32,12 +32,14 @@ PROBERS = 4
 @dataclass(frozen=True)
 class Source:
     """rounds: those that are there as a whole. listing: the run that lists meanwhile, as `JobFolder.write_listing` has
-    it: what it brings is the round after them; None where nobody does. open_rounds, limit: as a Planner takes them."""
+    it: what it brings is the round after them; None where nobody does. done: pieces of rounds of which nothing is to be
+    done, by number. open_rounds, limit: as a Planner takes them."""
 
     job: Job
     rounds: tuple[Round, ...]
     before: Before
     listing: str | None = None
+    done: frozenset[tuple[int, int]] = frozenset()
     open_rounds: tuple[int, ...] | None = None
     limit: int | None = None
 
@@ -70,7 +72,7 @@ class Source:
             planner.close()
 
     def _places(self, folder: JobFolder) -> Iterator[tuple[Round, int]]:
-        yield from places(folder, self.rounds)
+        yield from (place for place in places(folder, self.rounds) if (place[0].number, place[1]) not in self.done)
         if self.listing is None:
             return
         look_s = REMOTE_LOOK_S if is_remote(self.job.output) else LOOK_S

@@ -101,6 +101,28 @@ def test_a_long_listing_comes_out_once_each_and_then_there_is_nothing_to_do(
     assert [round_.kind for round_ in folder.rounds()] == ["first", "inputs"]
 
 
+def test_what_is_done_is_not_planned_once_more_by_who_goes_on(
+    in_process: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
+) -> None:
+    fed: list[Source] = []
+
+    class Told(InProcess):
+        def execute(self, feed: pa.Table | Source, plan: Any) -> Iterator[pa.Table]:  # type: ignore[override]
+            assert isinstance(feed, Source)
+            fed.append(feed)
+            yield from super().execute(feed, plan)
+
+    monkeypatch.setattr("pipelines.running.Cluster", Told)
+    pictures(in_process / "in", *range(300))
+    job = job_of(in_process)
+    first = run(job, limit=250)
+    assert 250 <= first.new_rows < 280
+    again = run(job)
+    assert [feed.done for feed in fed] == [frozenset(), frozenset({(0, 0), (0, 1), (0, 2)})]  # 40, 80 and 80 inputs
+    assert again.new_rows == 300 - first.new_rows
+    assert (again.exit_code, again.complete, again.tasks["caption"].ok) == (0, True, 300)
+
+
 def test_what_a_killed_listing_did_not_bring_comes_as_a_round_of_its_own(in_process: Path, small_pieces: None) -> None:
     pictures(in_process / "in", *range(200))
     job = job_of(in_process)
