@@ -202,9 +202,14 @@ def test_rows_decode_between_the_chunks_of_a_long_prompt(folder: Path, monkeypat
     note("prefill")
     note("decode")
     engine = TorchEngine(folder, slots=2, prefill_tokens=64)
-    answers = ask(
-        engine, request(MIXED[0], max_tokens=30, presence_penalty=0.1), request(user("why? " * 300), max_tokens=2)
-    )
+
+    async def one_behind_the_other() -> list[Completion]:
+        first = asyncio.create_task(engine.generate(request(MIXED[0], max_tokens=150, presence_penalty=0.1)))
+        while "decode" not in steps:
+            await asyncio.sleep(0.001)
+        return list(await asyncio.gather(first, engine.generate(request(user("why? " * 300), max_tokens=2))))
+
+    answers = asyncio.run(one_behind_the_other())
     asyncio.run(engine.close())
     assert answers[1].prompt_tokens > 10 * 64
     first = steps.index("decode")
