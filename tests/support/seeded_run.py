@@ -18,7 +18,8 @@ from pipelines.progress import Progress
 from schemas.output import Output
 from schemas.task import Task, View
 
-BURNT_S = 0.25
+BURNT_S = 0.6
+"""So much that what Ray does around a call of any stage, some 40 ms a chunk, is little beside it."""
 
 
 def burn() -> None:
